@@ -1,0 +1,164 @@
+"""Kernels: arrays in, arrays out; and the lookup that says which backend serves an operation.
+
+The file tree is the registry. A family of operations has one stem (``conv``, ``pool``, ``linear``, ...) that names its
+file in every backend folder; ``<op>_forward``, ``<op>_backward`` and, for optimizer updates, ``<name>_step`` are found
+in those files by name. ``reference/`` defines every operation; the other backends may lack some.
+
+The contract of a kernel::
+
+    y, saved = conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation)
+    dx, dweight, dbias = conv2d_backward(dy, saved, needs)
+
+- arrays are positional, options keyword-only; kernels check nothing (``dlfast.functional`` has done so);
+- pure: inputs are not modified, outputs are fresh, C-contiguous and of the inputs' dtype (float32 or float64);
+- ``saved`` has one meaning for all backends, so any forward pairs with any backward;
+- ``needs`` has one flag for each positional argument, and the gradients come in the same order, None where not wanted;
+- an optimizer's ``<name>_step(param, grad, *state, **options)`` is the exception: it updates in place;
+- the bits do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+if __name__ == "kernels":
+    raise ImportError("the folder kernels/ is the subpackage dlfast.kernels: write `from dlfast import kernels`")
+
+import pkgutil
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+from . import auto, reference
+
+BACKENDS = ("reference", "numba", "cython", "cuda")
+_PREFERENCE = ("numba", "cython", "reference")
+
+Pair = tuple[Callable, Callable]
+
+
+@cache
+def operations() -> dict[str, str]:
+    """Every operation (``conv2d``) and optimizer update (``adam_step``) with its family, as the reference defines them."""
+    found = {}
+    for module in pkgutil.iter_modules(reference.__path__):
+        names = vars(import_module(f"{reference.__name__}.{module.name}"))
+        for name in names:
+            if name.endswith("_forward") and not name.startswith("_"):
+                found[name.removesuffix("_forward")] = module.name
+            elif name.endswith("_step") and not name.startswith("_"):
+                found[name] = module.name
+    return found
+
+
+@cache
+def pair(op: str, backend: str) -> Pair | Callable | None:
+    """(forward, backward) of ``op`` in ``backend``, the function itself for an update, None where the backend lacks it."""
+    module = _module(backend, operations()[op])
+    if module is None:
+        return None
+    if op.endswith("_step"):
+        return getattr(module, op, None)
+    forward = getattr(module, f"{op}_forward", None)
+    return forward and (forward, getattr(module, f"{op}_backward"))
+
+
+def backends_of(op: str) -> list[str]:
+    """Names of the backends that have ``op``."""
+    return [name for name in BACKENDS if built(name) and pair(op, name)]
+
+
+@cache
+def built(backend: str) -> bool:
+    """Whether the backend is part of this installation (a folder ``kernels/<backend>``)."""
+    return find_spec(f"{__name__}.{backend}") is not None
+
+
+def auto_table() -> dict[str, str]:
+    """Operation -> the backend that ``auto`` takes for it (``auto.CHOICE`` holds the measurements)."""
+    return {op: _resolve(op, ("auto",))[0] for op in operations()}
+
+
+class use_backend:
+    """Let these backends serve the operations, in order of preference; until changed, or for the length of a ``with``.
+
+    ``use_backend("numba")`` raises at the first operation that Numba lacks; ``use_backend("numba", "reference")`` lets
+    the reference stand in. ``"auto"``, the default, takes for each operation the backend that measured fastest.
+    The choice holds for the whole process. Raises ValueError for an unknown name, RuntimeError for one not installed.
+    """
+
+    def __init__(self, *names: str):
+        global _table
+        for name in names or ("",):
+            _check_backend(name)
+        self._before = _table
+        _table = _Table(names)
+
+    def __enter__(self) -> use_backend:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        global _table
+        _table = self._before
+
+    def __repr__(self) -> str:
+        return f"use_backend{self._before.names!r} before"
+
+
+def get_backend() -> tuple[str, ...]:
+    """The names given to ``use_backend`` last, ``("auto",)`` at first."""
+    return _table.names
+
+
+def active(op: str) -> Pair:
+    """(forward, backward) of the backend in force. Raises RuntimeError where the chosen backend lacks the operation."""
+    return _table[op]
+
+
+def active_step(name: str) -> Callable:
+    """The optimizer update ``<name>_step`` of the backend in force."""
+    return _table[f"{name}_step"]
+
+
+class _Table(dict):
+    """op -> functions, filled at the first use of each operation, so that nothing is imported before it is needed."""
+
+    def __init__(self, names: tuple[str, ...]):
+        super().__init__()
+        self.names = names
+
+    def __missing__(self, op: str):
+        self[op] = functions = _resolve(op, self.names)[1]
+        return functions
+
+
+def _resolve(op: str, names: tuple[str, ...]) -> tuple[str, Pair | Callable]:
+    for name in names:
+        for backend in _auto_order(op) if name == "auto" else (name,):
+            if functions := pair(op, backend):
+                return backend, functions
+    raise RuntimeError(
+        f"backend {names[0]!r} has no kernel for {op!r} (these have: {', '.join(backends_of(op))}); "
+        f"use_backend({', '.join(map(repr, names))}, 'reference') lets the reference stand in"
+    )
+
+
+def _auto_order(op: str) -> tuple[str, ...]:
+    return (auto.CHOICE[op], *_PREFERENCE) if op in auto.CHOICE else _PREFERENCE
+
+
+def _check_backend(name: str) -> None:
+    if name != "auto" and name not in BACKENDS:
+        raise ValueError(f"use_backend: unknown backend {name!r}; known are {', '.join(('auto', *BACKENDS))}")
+    if name != "auto" and not built(name):
+        raise RuntimeError(f"use_backend: backend {name!r} is not part of this installation of dlfast")
+
+
+@cache
+def _module(backend: str, family: str) -> ModuleType | None:
+    """The family's file in a backend; None where there is none. A file that is there and broken raises."""
+    name = f"{__name__}.{backend}.{family}"
+    return import_module(name) if find_spec(name) else None
+
+
+_table = _Table(("auto",))

@@ -1,0 +1,22 @@
+"""Output sizes of sliding windows, shared by every backend and by `functional`. Integers only."""
+
+
+def conv_output_size(size: int, kernel: int, stride: int, pad_before: int, pad_after: int, dilation: int) -> int:
+    """Number of windows that fit along one axis; zero or less when the kernel is larger than the padded image.
+
+    out = floor((size + pad_before + pad_after - dilation (kernel - 1) - 1) / stride) + 1
+    """
+    return (size + pad_before + pad_after - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def pool_output_size(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
+    """Number of pooling windows along one axis; zero or less when the window is larger than the padded image.
+
+    With ceil_mode a last, partial window counts as well, provided that it starts inside the image or its left
+    padding, so every window reads at least the image's edge. Source: PyTorch, aten/src/ATen/native/Pool.h.
+    """
+    spare = stride - 1 if ceil_mode else 0
+    out = conv_output_size(size + spare, kernel, stride, padding, padding, dilation)
+    if ceil_mode and (out - 1) * stride >= size + padding:
+        out -= 1
+    return out

@@ -1,0 +1,166 @@
+"""`jit` compiles a kernel and keeps it on disk; `parallel_for` runs the jobs of a kernel on the thread pool.
+
+The cache lies in the user's cache folder (``DLFAST_CACHE_DIR`` moves it) under a key made from the sources of all
+kernels and the versions of Numba and NumPy: an edit anywhere never meets a stale kernel, which Numba's own per-file
+stamp cannot promise. Where no folder can be written kernels are compiled for the process alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import cache
+from pathlib import Path
+
+import llvmlite.binding
+import numba
+import numpy
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.caching import FunctionCache, _CacheLocator
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.extending import intrinsic
+from platformdirs import user_cache_dir
+
+from ..cython import threads
+
+
+def jit(function=None, *, keep: bool = True, **options):
+    """`numba.njit` that releases the GIL, divides as C does and, with ``keep``, caches by all kernel sources.
+
+    Helpers that only other kernels call need no cache of their own: ``keep=False``.
+    """
+    if function is None:
+        return lambda f: jit(f, keep=keep, **options)
+    dispatcher = numba.njit(function, nogil=True, error_model="numpy", **options)
+    if keep and cache_folder() is not None:
+        dispatcher._cache = _KernelCache(function)
+    return dispatcher
+
+
+def helper(function=None, **options):
+    """A function that only kernels call: compiled into its callers."""
+    return jit(function, keep=False, pipeline_class=_HelperCompiler, no_cpython_wrapper=True, no_cfunc_wrapper=True,
+               **options)  # fmt: skip
+
+
+class _HelperLibrary(JITCodeLibrary):
+    """Code that is only ever linked into its callers: leaving it raw until then halves the time to compile a kernel."""
+
+    def _optimize_final_module(self):
+        pass
+
+    def _finalize_final_module(self):
+        self._finalized = True
+
+    def get_pointer_to_function(self, name):
+        return 0
+
+    @property
+    def codegen(self):
+        return self
+
+    def set_env(self, name, environment):
+        """An environment serves exceptions and object mode, which helpers do not have."""
+
+
+class _HelperCompiler(CompilerBase):
+    def define_pipelines(self):
+        self.state.library = _HelperLibrary(self.state.targetctx.codegen(), "helper")
+        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
+
+
+@cache
+def cache_folder() -> Path | None:
+    """The folder of compiled kernels for these very sources, None where none can be written."""
+    root = Path(os.environ.get("DLFAST_CACHE_DIR") or user_cache_dir("dlfast", appauthor=False))
+    folder = root / f"kernels-{_sources_key()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _sources_key() -> str:
+    digest = hashlib.sha256(f"{numba.__version__} {numpy.__version__}".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class _Locator(_CacheLocator):
+    """Tells Numba's cache to keep a kernel in `cache_folder`; the folder's name is the stamp."""
+
+    def __init__(self, function):
+        self._name = f"{function.__module__}.{function.__qualname__}"
+
+    def get_cache_path(self) -> str:
+        return str(cache_folder())
+
+    def get_source_stamp(self) -> str:
+        return cache_folder().name
+
+    def get_disambiguator(self) -> str:
+        return hashlib.sha256(self._name.encode()).hexdigest()[:10]
+
+    @classmethod
+    def from_function(cls, function, path):
+        return cls(function)
+
+
+class _KernelCacheImpl(FunctionCache._impl_class):
+    _locator_classes = (_Locator,)
+
+
+class _KernelCache(FunctionCache):
+    _impl_class = _KernelCacheImpl
+
+
+# The symbol is resolved anew in each process, so that cached machine code holds no address.
+llvmlite.binding.add_symbol("dlfast_parallel_for", threads.parallel_for_address())
+
+
+@intrinsic
+def parallel_for(typing, job, jobs, arguments, serial):
+    """Call ``job(index, worker, *arguments)`` for each index below ``jobs`` on the threads of the pool.
+
+    ``job`` is a `helper` without result that raises nothing; ``worker`` is below `threads.get_num_threads()` and
+    tells concurrent calls apart, for scratch memory. The indices come in any order. With ``serial`` (for work too
+    small to share) the calling thread does them all.
+    """
+    signature = job.get_call_type(typing, (types.intp, types.intp, *arguments.types), {})
+
+    def codegen(context, builder, _, values):
+        _, count, packed, alone = values
+        compiled = job.dispatcher.get_compile_result(signature)
+        context.active_code_library.add_linking_library(compiled.library)
+        callback = _job_callback(context, builder, compiled.fndesc, signature, packed.type)
+        slot = builder.bitcast(cgutils.alloca_once_value(builder, packed), ir.IntType(8).as_pointer())
+        run_type = ir.FunctionType(ir.VoidType(), [callback.type, slot.type, count.type])
+        run = cgutils.get_or_insert_function(builder.module, run_type, "dlfast_parallel_for")
+        with builder.if_else(cgutils.is_true(builder, alone)) as (then, otherwise):
+            with then, cgutils.for_range(builder, count) as loop:
+                builder.call(callback, [slot, loop.index, count.type(0)])
+            with otherwise:
+                builder.call(run, [callback, slot, count])
+        return context.get_dummy_value()
+
+    return types.void(job, types.intp, arguments, types.boolean), codegen
+
+
+def _job_callback(context, builder, fndesc, signature, packed_type):
+    """The C function ``void (void *arguments, intp index, intp worker)`` that unpacks the arguments and calls the job."""
+    word = ir.IntType(types.intp.bitwidth)
+    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), word, word])
+    callback = ir.Function(builder.module, kind, builder.module.get_unique_name("dlfast_job"))
+    callback.linkage = "internal"
+    callback.attributes.add("noinline")  # one copy of the job's code for the serial loop and the pool
+    body = ir.IRBuilder(callback.append_basic_block())
+    packed = body.load(body.bitcast(callback.args[0], packed_type.as_pointer()))
+    unpacked = cgutils.unpack_tuple(body, packed)
+    context.call_internal_no_propagate(body, fndesc, signature, [*callback.args[1:], *unpacked])
+    body.ret_void()
+    return callback

@@ -1,0 +1,46 @@
+"""Affine maps and matrix products. I in features, O out features; ... any leading shape."""
+
+import numpy as np
+
+from .elementwise import activate, activation_gradient, like
+
+
+def linear_forward(x, weight, bias, *, activation):
+    """y = act(x W^T + b): x (..., I), weight (O, I), bias (O,) or None, y (..., O)."""
+    y = np.matmul(x, weight.T)
+    if bias is not None:
+        y = y + bias
+    y = like(activate(y, activation), x)
+    return y, (x, weight, y if activation else None, activation)
+
+
+def linear_backward(dy, saved, needs):
+    """With dz = dy act'(y):  dx = dz W,  dweight = dz^T x,  dbias = sum of dz over the leading shape."""
+    x, weight, y, activation = saved
+    out_features, in_features = weight.shape
+    dz = activation_gradient(dy, y, activation)
+    rows = dz.reshape(-1, out_features)
+    dx = like(np.matmul(dz, weight), dy) if needs[0] else None
+    dweight = like(np.matmul(rows.T, x.reshape(-1, in_features)), dy) if needs[1] else None
+    dbias = rows.sum(axis=0) if needs[2] else None
+    return dx, dweight, dbias
+
+
+def _sum_to(values, shape):
+    """Sum over the axes that broadcasting added or stretched, so that the result has `shape`."""
+    added = values.ndim - len(shape)
+    stretched = tuple(added + axis for axis, size in enumerate(shape) if size == 1)
+    return values.sum(axis=tuple(range(added)) + stretched).reshape(shape)
+
+
+def matmul_forward(a, b):
+    """y = a b over the last two axes: a (..., M, K), b (..., K, N), y (..., M, N); the leading axes broadcast."""
+    return like(np.matmul(a, b), a), (a, b)
+
+
+def matmul_backward(dy, saved, needs):
+    """da = dy b^T,  db = a^T dy, summed over the axes that were broadcast."""
+    a, b = saved
+    da = like(_sum_to(np.matmul(dy, b.swapaxes(-1, -2)), a.shape), dy) if needs[0] else None
+    db = like(_sum_to(np.matmul(a.swapaxes(-1, -2), dy), b.shape), dy) if needs[1] else None
+    return da, db

@@ -1,0 +1,64 @@
+"""How many threads the kernels use: one pool (`kernels/cython/threads_pool.h`), one number.
+
+The default is `DLFAST_NUM_THREADS`, else the processors this process may run on, capped by its container's CPU quota.
+Results have the same bits for any number of threads.
+"""
+
+import math
+import operator
+import os
+from pathlib import Path
+
+from .cython import threads as _pool
+
+MAX_THREADS = 1024
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def set_num_threads(n):
+    """Use n threads from the next kernel on, the calling thread among them; n in 1..1024.
+
+    Raises TypeError where n is no integer and ValueError where it is out of range.
+    """
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"set_num_threads: n must be an int, got {type(n).__name__}")
+    count = operator.index(n)
+    if not 1 <= count <= MAX_THREADS:
+        raise ValueError(f"set_num_threads: n must be in 1..{MAX_THREADS}, got {count}")
+    _pool.set_num_threads(count)
+
+
+def get_num_threads():
+    """The number of threads that kernels use, the calling thread among them."""
+    return _pool.get_num_threads()
+
+
+def default_num_threads(environ=os.environ, cgroup=_CGROUP):
+    """DLFAST_NUM_THREADS if set, else min(processors of this process, CPU quota rounded up)."""
+    wish = environ.get("DLFAST_NUM_THREADS", "").strip()
+    if wish:
+        if not wish.isdecimal() or not 1 <= int(wish) <= MAX_THREADS:
+            raise ValueError(f"DLFAST_NUM_THREADS must be a whole number in 1..{MAX_THREADS}, got {wish!r}")
+        return int(wish)
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cpu_quota(Path(cgroup))
+    return max(1, min(processors, MAX_THREADS, math.ceil(quota) if quota else MAX_THREADS))
+
+
+def _cpu_quota(cgroup):
+    """Processors granted by the Linux control group, v2 (`cpu.max`) or v1 (`cfs_quota_us`); None where unlimited."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text()
+            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text()
+        except OSError:
+            return None
+    try:
+        return int(quota) / int(period) if int(quota) > 0 and int(period) > 0 else None
+    except ValueError:  # "max"
+        return None
+
+
+set_num_threads(default_num_threads())

@@ -1,0 +1,61 @@
+"""Build of the Cython extensions and the mapping of kernels/ to dlfast.kernels; all else is in pyproject.toml."""
+
+import os
+import subprocess
+import sys
+from glob import glob
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
+
+SOURCES = "kernels/cython"
+HEADERS = sorted(glob(f"{SOURCES}/*.h") + glob(f"{SOURCES}/*.pxi"))
+WINDOWS = os.name == "nt"
+
+
+class BuildExtensions(build_ext):
+    """Builds on all cores: Cython cannot translate in threads, so each .pyx is translated by a process of its own."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
+    def build_extension(self, ext):
+        ext.sources = [self.translate(ext, source) for source in ext.sources]
+        super().build_extension(ext)
+
+    def translate(self, ext, source):
+        """Write the C file of a .pyx below the build folder, where neither the wheel nor a commit picks it up."""
+        target = Path(self.build_temp, source).with_suffix(".c")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if self.force or newer_group([source, *ext.depends], str(target)):
+            name = self.get_ext_fullname(ext.name)
+            command = [sys.executable, "-m", "cython", "-3", "--module-name", name, source, "-o", str(target)]
+            subprocess.run(command, check=True)
+        return str(target)
+
+
+def extension(source):
+    """The extension module of one .pyx; its loops are in the headers beside it."""
+    return Extension(
+        f"dlfast.kernels.cython.{Path(source).stem}",
+        [source],
+        include_dirs=[SOURCES],
+        depends=HEADERS,
+        extra_compile_args=["/O2"] if WINDOWS else ["-O3", "-g0", "-fno-math-errno", "-ffp-contract=fast", "-pthread"],
+        extra_link_args=[] if WINDOWS else ["-pthread"],
+    )
+
+
+setup(
+    packages=[
+        *find_packages(include=["dlfast", "dlfast.*"]),
+        "dlfast.kernels",
+        *(f"dlfast.kernels.{name}" for name in find_packages("kernels")),
+    ],
+    package_dir={"dlfast.kernels": "kernels"},
+    ext_modules=[extension(Path(source).as_posix()) for source in sorted(glob(f"{SOURCES}/*.pyx"))],
+    cmdclass={"build_ext": BuildExtensions},
+)
