@@ -39,7 +39,7 @@ Pair = tuple[Callable, Callable]
 
 @cache
 def operations() -> dict[str, str]:
-    """Every operation (``conv2d``) and optimizer update (``adam_step``) with its family, as the reference defines them."""
+    """Every operation (``conv2d``) and update (``adam_step``) with its family, as the reference defines them."""
     found = {}
     for module in pkgutil.iter_modules(reference.__path__):
         names = vars(import_module(f"{reference.__name__}.{module.name}"))
@@ -53,7 +53,7 @@ def operations() -> dict[str, str]:
 
 @cache
 def pair(op: str, backend: str) -> Pair | Callable | None:
-    """(forward, backward) of ``op`` in ``backend``, the function itself for an update, None where the backend lacks it."""
+    """(forward, backward) of ``op`` in ``backend``, the function itself for an update, None where it is missing."""
     module = _module(backend, operations()[op])
     if module is None:
         return None

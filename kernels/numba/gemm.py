@@ -6,12 +6,11 @@ The blocking of Goto and van de Geijn (2008, "Anatomy of High-Performance Matrix
 - C is cut into blocks, the jobs of the thread pool; a job walks along K in steps whose panel of B stays in L1;
 - the micro-kernel `_multiply_tile` holds a `ROWS` x panel tile of C in registers and adds one rank-1 update per k.
 
-A is read where it lies when its rows are contiguous and copied into panels when it is transposed. Tiles at the right and
+A is read where it lies when its rows are contiguous, else copied into panels. Tiles at the right and
 lower edge go through a small buffer. Where C is small and K long, K is cut into a fixed number of chunks whose partial
 products are added in order. Cutting depends on the shapes alone, so the bits do not depend on the number of threads.
 
-For up to `FEW` rows (a batch of one, say) a matrix is better read once, in place: `_dot_rows`, `_combine_rows`, and
-`_outer_rows` for the gradient of the weight.
+For up to `FEW` rows (a batch of one, say) see `skinny`.
 """
 
 from __future__ import annotations
@@ -19,15 +18,30 @@ from __future__ import annotations
 import numpy as np
 
 from ..cython.threads import get_num_threads
-from .jit import helper, jit, parallel_for
-from .simd import ROWS, VECTORS, address, lanes, read, tile_add, tile_add_row, tile_outer, tile_relu, tile_store, tile_zero
+from .jit import SERIAL_WORK, helper, jit, parallel_for
+from .simd import (
+    REGISTER_BYTES,
+    ROWS,
+    VECTORS,
+    address,
+    copy_bytes,
+    lanes,
+    read,
+    tile_add,
+    tile_add_row,
+    tile_outer,
+    tile_relu,
+    tile_store,
+    tile_zero,
+    zero_bytes,
+)
+from .skinny import FEW, combine_rows, dot_rows, outer_rows
 
 BLOCK_ROWS = 96  # of C in a job: a multiple of every ROWS
 BLOCK_COLUMNS = 256
 PANEL_BYTES = 20 * 1024  # of B: with a stripe of A it fits in 32 KiB of L1
-SERIAL_WORK = 1 << 16  # multiply-adds below which starting the pool costs more than it brings
 CHUNK = 512  # of K, when C alone gives too few jobs
-FEW = 4
+SUMS = 16  # partial sums of a column, at most
 
 
 def gemm(a, b, *, trans_a: bool = False, trans_b: bool = False, bias=None, relu: bool = False) -> np.ndarray:
@@ -35,19 +49,23 @@ def gemm(a, b, *, trans_a: bool = False, trans_b: bool = False, bias=None, relu:
     m, k = a.shape[::-1] if trans_a else a.shape
     n = b.shape[0] if trans_b else b.shape[1]
     c = np.empty((m, n), a.dtype)
-    bias = np.empty(0, a.dtype) if bias is None else bias
-    if k == 0:
-        c[:] = 0
-        if bias.size:
-            c += bias
-        return np.where(c <= 0, 0, c).astype(c.dtype, copy=False) if relu else c
-    if m <= FEW and not trans_a:
-        (_dot_rows if trans_b else _combine_rows)(a, b, c, bias, relu)
+    bias = padded_bias(bias, n, a)
+    if m <= FEW and not trans_a or k == 0:
+        (dot_rows if trans_b else combine_rows)(a, b, c, bias, relu)
     elif k <= FEW and trans_a and not trans_b:
-        _outer_rows(a, b, c, bias, relu)
+        outer_rows(a, b, c, bias, relu)
     else:
         _gemm(a, b, c, bias, trans_a, trans_b, relu, get_num_threads())
     return c
+
+
+def padded_bias(bias, size, like) -> np.ndarray:
+    """A bias that whole panels can be read from, empty for None."""
+    if bias is None:
+        return np.empty(0, like.dtype)
+    padded = np.zeros(size + 2 * REGISTER_BYTES, like.dtype)
+    padded[:size] = bias
+    return padded
 
 
 @helper
@@ -66,22 +84,21 @@ def panel_depth(like, depth):
 @helper
 def pack_panel(panel, worker, b, trans_b, packed):
     """packed[panel, k, j] = op(B)[k, panel * width + j], zero beyond the last column."""
-    depth, width = packed.shape[1], packed.shape[2]
+    depth, width, size = packed.shape[1], packed.shape[2], packed.itemsize
     start = panel * width
     count = min(width, (b.shape[0] if trans_b else b.shape[1]) - start)
-    zero = packed.dtype.type(0)
+    target = packed[panel]
     if trans_b:
         for j in range(count):
+            row = address(b, (start + j, 0))
             for k in range(depth):
-                packed[panel, k, j] = b[start + j, k]
+                target[k, j] = read(packed, row + k * size)
     else:
         for k in range(depth):
-            for j in range(count):
-                packed[panel, k, j] = b[k, start + j]
+            copy_bytes(address(target, (k, 0)), address(b, (k, start)), count * size)
     if count < width:
         for k in range(depth):
-            for j in range(count, width):
-                packed[panel, k, j] = zero
+            zero_bytes(address(target, (k, count)), (width - count) * size)
 
 
 @helper
@@ -107,16 +124,14 @@ def _multiply_tile(a, a_row, a_step, b, b_step, depth, like):
 def _copy_edge(edge, rows, columns, c, row, column, out):
     """Move the part of an edge tile that lies within C out of the buffer, or into it."""
     for i in range(rows):
-        for j in range(columns):
-            if out:
-                c[row + i, column + j] = edge[i, j]
-            else:
-                edge[i, j] = c[row + i, column + j]
+        inside, outside = address(edge, (i, 0)), address(c, (row + i, column))
+        to, start = (outside, inside) if out else (inside, outside)
+        copy_bytes(to, start, columns * c.itemsize)
 
 
 @helper
-def multiply_block(a, a_row, a_step, a_panel, rows, b, b_step, b_panel, depth, c, row, column, columns, first, last, bias,
-                   relu, panel, edge):  # fmt: skip
+def multiply_block(a, a_row, a_step, a_panel, rows, b, b_step, b_panel, depth, c, row, column, columns, first, last,
+                   bias, relu, panel, edge):  # fmt: skip
     """c[row : row + rows, column : column + columns] (+)= A B, within cache.
 
     `a` is the address of A[0, 0], its rows `a_row` and its columns `a_step` bytes apart; the next ROWS rows lie
@@ -234,65 +249,26 @@ def _gemm(a, b, c, bias, trans_a, trans_b, relu, workers):
         parallel_for(add_partials, m, (partial, c, bias, relu), False)
 
 
-@jit(fastmath={"reassoc", "contract"})
-def _dot_rows(a, b, c, bias, relu):
-    """c[m, n] = relu(a[m] . b[n] + bias[n]): each row of B is read once."""
-    per_job = max(1, SERIAL_WORK // max(1, a.shape[0] * a.shape[1]))
-    parallel_for(_dot_job, -(-b.shape[0] // per_job), (a, b, c, bias, relu, per_job), False)
-
-
-@helper(fastmath={"reassoc", "contract"})
-def _dot_job(job, worker, a, b, c, bias, relu, per_job):
-    zero = c.dtype.type(0)
-    for n in range(job * per_job, min(b.shape[0], (job + 1) * per_job)):
-        for m in range(a.shape[0]):
-            value = zero
-            for k in range(a.shape[1]):
-                value += a[m, k] * b[n, k]
-            if bias.size:
-                value += bias[n]
-            if relu and value <= zero:
-                value = zero
-            c[m, n] = value
-
-
-@jit
-def _combine_rows(a, b, c, bias, relu):
-    """c[m] = relu(sum over k of a[m, k] b[k] + bias): columns of B are the jobs."""
-    per_job = max(64, SERIAL_WORK // max(1, b.shape[0] * a.shape[0]))
-    parallel_for(_combine_job, -(-b.shape[1] // per_job), (a, b, c, bias, relu, per_job), False)
+def sum_rows(rows) -> np.ndarray:
+    """The sum of the rows of a contiguous matrix: fixed blocks of rows, added in order."""
+    total = np.empty(rows.shape[1], rows.dtype)
+    _sum_rows(rows, total)
+    return total
 
 
 @helper
-def _combine_job(job, worker, a, b, c, bias, relu, per_job):
-    zero = c.dtype.type(0)
-    start, stop = job * per_job, min(b.shape[1], (job + 1) * per_job)
-    for m in range(a.shape[0]):
-        for n in range(start, stop):
-            c[m, n] = bias[n] if bias.size else zero
-        for k in range(b.shape[0]):
-            factor = a[m, k]
-            for n in range(start, stop):
-                c[m, n] += factor * b[k, n]
-        if relu:
-            for n in range(start, stop):
-                if c[m, n] <= zero:
-                    c[m, n] = zero
+def _sum_job(job, worker, rows, per_job, partial):
+    for j in range(rows.shape[1]):
+        partial[job, 0, j] = 0
+    for i in range(job * per_job, min(rows.shape[0], (job + 1) * per_job)):
+        for j in range(rows.shape[1]):
+            partial[job, 0, j] += rows[i, j]
 
 
 @jit
-def _outer_rows(a, b, c, bias, relu):
-    """c = relu(A^T B + bias) for few rows in A and B: C is written once, row by row."""
-    per_job = max(1, SERIAL_WORK // max(1, b.shape[0] * b.shape[1]))
-    parallel_for(_outer_job, -(-a.shape[1] // per_job), (a, b, c, bias, relu, per_job), False)
-
-
-@helper
-def _outer_job(job, worker, a, b, c, bias, relu, per_job):
-    zero = c.dtype.type(0)
-    for m in range(job * per_job, min(a.shape[1], (job + 1) * per_job)):
-        for n in range(c.shape[1]):
-            value = bias[n] if bias.size else zero
-            for k in range(a.shape[0]):
-                value += a[k, m] * b[k, n]
-            c[m, n] = zero if relu and value <= zero else value
+def _sum_rows(rows, total):
+    per_job = max(64, -(-rows.shape[0] // SUMS))
+    jobs = max(1, -(-rows.shape[0] // per_job))
+    partial = np.empty((jobs, 1, rows.shape[1]), rows.dtype)
+    parallel_for(_sum_job, jobs, (rows, per_job, partial), rows.size < SERIAL_WORK)
+    add_partials(0, 0, partial, total.reshape(1, -1), rows[0, :0] if rows.shape[0] else total[:0], False)

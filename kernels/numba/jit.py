@@ -26,6 +26,8 @@ from platformdirs import user_cache_dir
 
 from ..cython import threads
 
+SERIAL_WORK = 1 << 16  # multiply-adds below which waking the pool costs more than it brings
+
 
 def jit(function=None, *, keep: bool = True, **options):
     """`numba.njit` that releases the GIL, divides as C does and, with ``keep``, caches by all kernel sources.
@@ -40,10 +42,19 @@ def jit(function=None, *, keep: bool = True, **options):
     return dispatcher
 
 
-def helper(function=None, **options):
-    """A function that only kernels call: compiled into its callers."""
-    return jit(function, keep=False, pipeline_class=_HelperCompiler, no_cpython_wrapper=True, no_cfunc_wrapper=True,
+def helper(function=None, *, noalias: bool = False, **options):
+    """A function that only kernels call: compiled into its callers.
+
+    ``noalias`` promises that no array it writes overlaps another: loops need no check for that, and compile faster.
+    """
+    compiler = _NoAliasCompiler if noalias else _HelperCompiler
+    return jit(function, keep=False, pipeline_class=compiler, no_cpython_wrapper=True, no_cfunc_wrapper=True,
                **options)  # fmt: skip
+
+
+def contiguous(x: numpy.ndarray) -> numpy.ndarray:
+    """`x` itself, or a copy where it is strided, read-only or unaligned: kernels are compiled for one layout."""
+    return x if x.flags.carray else numpy.array(x, order="C")
 
 
 class _HelperLibrary(JITCodeLibrary):
@@ -70,6 +81,12 @@ class _HelperCompiler(CompilerBase):
     def define_pipelines(self):
         self.state.library = _HelperLibrary(self.state.targetctx.codegen(), "helper")
         return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
+
+
+class _NoAliasCompiler(_HelperCompiler):
+    def define_pipelines(self):
+        self.state.flags.noalias = True
+        return super().define_pipelines()
 
 
 @cache
@@ -152,7 +169,7 @@ def parallel_for(typing, job, jobs, arguments, serial):
 
 
 def _job_callback(context, builder, fndesc, signature, packed_type):
-    """The C function ``void (void *arguments, intp index, intp worker)`` that unpacks the arguments and calls the job."""
+    """A C function ``void (void *arguments, intp index, intp worker)`` that unpacks the arguments and calls the job."""
     word = ir.IntType(types.intp.bitwidth)
     kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), word, word])
     callback = ir.Function(builder.module, kind, builder.module.get_unique_name("dlfast_job"))

@@ -1,6 +1,6 @@
 """A block of SIMD registers as a Numba value: `Tile(dtype, rows, vectors)`, `rows` x (`vectors` * `LANES`) numbers.
 
-LLVM keeps a tile in registers as long as the loop around it is simple, which makes a micro-kernel four lines of Python::
+LLVM keeps a tile in registers while the loop around it is simple, which makes a micro-kernel four lines of Python::
 
     tile = tile_zero(ROWS, VECTORS, x)
     for k in range(depth):
@@ -170,6 +170,32 @@ def read(typing, like, place):
         return _load_scalar(builder, tile, values[1])
 
     return like.dtype(like, types.intp), codegen
+
+
+@intrinsic
+def copy_bytes(typing, to, start, count):
+    """Copy `count` bytes from address `start` to address `to`; nothing where count <= 0."""
+
+    def codegen(context, builder, signature, values):
+        byte = ir.IntType(8)
+        to, start = (_pointer(builder, byte, place) for place in values[:2])
+        with builder.if_then(builder.icmp_signed(">", values[2], _word(0))):
+            cgutils.raw_memcpy(builder, to, start, values[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def zero_bytes(typing, to, count):
+    """Set `count` bytes at address `to` to zero; nothing where count <= 0."""
+
+    def codegen(context, builder, signature, values):
+        with builder.if_then(builder.icmp_signed(">", values[1], _word(0))):
+            cgutils.memset(builder, _pointer(builder, ir.IntType(8), values[0]), values[1], 0)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), codegen
 
 
 @intrinsic

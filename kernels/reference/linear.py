@@ -1,5 +1,7 @@
 """Affine maps and matrix products. I in features, O out features; ... any leading shape."""
 
+import math
+
 import numpy as np
 
 from .elementwise import activate, activation_gradient, like
@@ -19,14 +21,15 @@ def linear_backward(dy, saved, needs):
     x, weight, y, activation = saved
     out_features, in_features = weight.shape
     dz = activation_gradient(dy, y, activation)
-    rows = dz.reshape(-1, out_features)
+    count = math.prod(x.shape[:-1])  # reshape(-1, ...) cannot tell where a size is 0
+    rows = dz.reshape(count, out_features)
     dx = like(np.matmul(dz, weight), dy) if needs[0] else None
-    dweight = like(np.matmul(rows.T, x.reshape(-1, in_features)), dy) if needs[1] else None
+    dweight = like(np.matmul(rows.T, x.reshape(count, in_features)), dy) if needs[1] else None
     dbias = rows.sum(axis=0) if needs[2] else None
     return dx, dweight, dbias
 
 
-def _sum_to(values, shape):
+def sum_to(values, shape):
     """Sum over the axes that broadcasting added or stretched, so that the result has `shape`."""
     added = values.ndim - len(shape)
     stretched = tuple(added + axis for axis, size in enumerate(shape) if size == 1)
@@ -41,6 +44,6 @@ def matmul_forward(a, b):
 def matmul_backward(dy, saved, needs):
     """da = dy b^T,  db = a^T dy, summed over the axes that were broadcast."""
     a, b = saved
-    da = like(_sum_to(np.matmul(dy, b.swapaxes(-1, -2)), a.shape), dy) if needs[0] else None
-    db = like(_sum_to(np.matmul(a.swapaxes(-1, -2), dy), b.shape), dy) if needs[1] else None
+    da = like(sum_to(np.matmul(dy, b.swapaxes(-1, -2)), a.shape), dy) if needs[0] else None
+    db = like(sum_to(np.matmul(a.swapaxes(-1, -2), dy), b.shape), dy) if needs[1] else None
     return da, db

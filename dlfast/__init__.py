@@ -1,0 +1,35 @@
+"""dlfast: neural networks on NumPy arrays, with readable kernels that are faster than PyTorch on a CPU."""
+
+import os as _os
+
+_here = _os.path.dirname(_os.path.abspath(__file__))
+if not _os.path.isdir(_os.path.join(_here, "kernels")):  # in a source tree kernels/ lies beside dlfast/
+    __path__.append(_os.path.dirname(_here))
+
+from . import data, functional, init, nn, optim, train
+from ._gradcheck import gradcheck
+from ._version import __version__
+from .kernels import use_backend
+from .kernels.threads import get_num_threads, set_num_threads
+from .random import manual_seed
+from .serialize import load, save
+from .tensor import Tensor, no_grad
+
+__all__ = [
+    "Tensor",
+    "__version__",
+    "data",
+    "functional",
+    "get_num_threads",
+    "gradcheck",
+    "init",
+    "load",
+    "manual_seed",
+    "nn",
+    "no_grad",
+    "optim",
+    "save",
+    "set_num_threads",
+    "train",
+    "use_backend",
+]

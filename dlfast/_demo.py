@@ -1,0 +1,95 @@
+"""What `dlfast demo` does: train a CNN on real digits, then time its training step on every backend."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from . import functional as F
+from . import kernels, models, optim, train
+from ._files import write_text
+from .data import load
+from .kernels.threads import get_num_threads
+from .random import manual_seed
+
+
+def train_demo(console: Console, epochs: int, batch_size: int, seed: int, backend: str) -> train.History:
+    """Train the CNN on 8,000 of the images and validate it on the other 2,000."""
+    manual_seed(seed)
+    training, validation = load("mnist10k").split(8000)
+    model = models.demo_cnn()
+    parameters = sum(p.size for p in model.parameters())
+    console.print(
+        f"A CNN of {parameters:,} parameters learns digits from {len(training):,} images on {get_num_threads()} threads.",
+        soft_wrap=True,
+    )
+    with kernels.use_backend(backend, "reference"):
+        announce_compilation(console)
+        return train.fit(
+            model,
+            training,
+            validation,
+            epochs=epochs,
+            batch_size=batch_size,
+            loss=F.cross_entropy,
+            optimizer=optim.Adam(model.parameters(), lr=1e-3),
+            callbacks=[train.ProgressBar(console)],
+        )
+
+
+def compare_steps(console: Console) -> dict[str, float]:
+    """Time the training step on every backend and print the table."""
+    from ._steps import step_times
+
+    data = load("mnist10k")
+    x, y = data[:64]
+    with console.status("timing the same training step on every backend"):
+        times = step_times(x, y, get_num_threads())
+    table = Table(title=f"One training step, 64 images, {get_num_threads()} threads", title_justify="left")
+    for name in ("", "ms a step", "images/s", "reference = 1"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, ms in times.items():
+        table.add_row(name, f"{ms:.1f}", f"{64e3 / ms:,.0f}", f"{times['reference'] / ms:.1f}")
+    console.print(table)
+    return times
+
+
+def write_figures(path, history: train.History, step_ms: dict[str, float], seconds_total: float) -> None:
+    """The figures of the demo as JSON."""
+    figures = {
+        "val_accuracy": history["val_accuracy"][-1],
+        "images_per_second": images_per_second(history),
+        "step_ms": step_ms,
+        "seconds_total": seconds_total,
+    }
+    write_text(path, json.dumps(figures, indent=1) + "\n")
+
+
+def images_per_second(history: train.History) -> float:
+    """The median of the epochs: in the first one kernels may have been compiled."""
+    return statistics.median(history["images_per_second"])
+
+
+def announce_compilation(console: Console) -> None:
+    """Print one line when Numba compiles a kernel for the first time; loading a kept one prints nothing."""
+    for op in ("conv2d", "max_pool2d", "linear", "relu", "dropout", "cross_entropy"):
+        kernels.active(op)  # imports its backend
+    if "numba" not in sys.modules:
+        return
+    from numba.core import event
+
+    class Once(event.Listener):
+        def on_start(self, event):
+            if not told:
+                told.append(True)
+                console.print("Compiling kernels for this CPU: once, then they are kept.")
+
+        def on_end(self, event):
+            pass
+
+    told: list[bool] = []
+    event.register("numba:compile", Once())

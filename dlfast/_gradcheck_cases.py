@@ -1,0 +1,118 @@
+"""The table behind `dlfast gradcheck`: each operation once, at points away from kinks and ties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from . import functional as F
+
+Case = tuple[str, Callable[..., Any], list]
+
+
+def cases() -> Iterator[Case]:
+    """(name, function, inputs) for every operation."""
+    for family in (_arithmetic, _shapes, _matrices, _windows, _elementwise, _losses, _normalisation, _recurrent):
+        yield from family(np.random.default_rng(0))
+
+
+def smooth(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Distinct values at least 0.05 from each other and from 0, in random order: no kink or tie within eps."""
+    size = int(np.prod(shape))
+    values = (np.arange(size) - size // 2 + 0.5) * (0.1 if size > 20 else 0.3)
+    return rng.permutation(values).reshape(shape)
+
+
+def _arithmetic(rng: np.random.Generator) -> Iterator[Case]:
+    a, row, positive = smooth(rng, 3, 4), smooth(rng, 4), rng.uniform(0.5, 2, (3, 4))
+    yield "add", lambda x, y: x + y, [a, row]
+    yield "subtract", lambda x, y: x - y, [a, row]
+    yield "multiply", lambda x, y: x * y, [a, row]
+    yield "divide", lambda x, y: x / y, [a, rng.uniform(0.5, 2, 4)]
+    yield "power", lambda x, y: x**y, [positive, row]
+    yield "negative", lambda x: -x, [a]
+    yield "exp", lambda x: x.exp(), [a]
+    yield "log", lambda x: x.log(), [positive]
+    yield "sqrt", lambda x: x.sqrt(), [positive]
+    yield "abs", lambda x: x.abs(), [a]
+    yield "clip", lambda x: x.clip(-1.0, 1.0), [a]
+    yield "sum", lambda x: x.sum(0), [a]
+    yield "mean", lambda x: x.mean(1, keepdims=True), [a]
+    yield "var", lambda x: x.var(1, ddof=1), [a]
+    yield "max", lambda x: x.max(1), [a]
+    yield "min", lambda x: x.min(), [a]
+
+
+def _shapes(rng: np.random.Generator) -> Iterator[Case]:
+    a, b = smooth(rng, 2, 3, 4), smooth(rng, 2, 3, 4)
+    yield "getitem", lambda x: x[[1, 0, 1], 1:], [a]
+    yield "reshape", lambda x: x.reshape(4, -1), [a]
+    yield "permute", lambda x: x.permute(2, 0, 1), [a]
+    yield "transpose", lambda x: x.transpose(1, 2), [a]
+    yield "concatenate", lambda x, y: F.concatenate([x, y], axis=1), [a, b]
+    yield "stack", lambda x, y: F.stack([x, y], axis=1), [a, b]
+    yield "pad", lambda x: F.pad(x, ((0, 0), (1, 2), (0, 1))), [a]
+
+
+def _matrices(rng: np.random.Generator) -> Iterator[Case]:
+    x, w, b = rng.normal(size=(3, 5)), rng.normal(size=(4, 5)), rng.normal(size=4)
+    yield "matmul", F.matmul, [rng.normal(size=(2, 3, 4)), rng.normal(size=(4, 2))]
+    yield "linear", F.linear, [x, w, b]
+    yield "linear + tanh", lambda x, w, b: F.linear(x, w, b, activation="tanh"), [x, w, b]
+    yield "embedding", lambda w: F.embedding(np.array([[0, 2], [2, 3]]), w), [w]
+
+
+def _windows(rng: np.random.Generator) -> Iterator[Case]:
+    x, w, b = rng.normal(size=(2, 5, 6, 4)), rng.normal(size=(4, 3, 2, 4)), rng.normal(size=4)
+    yield "conv2d", lambda x, w, b: F.conv2d(x, w, b, padding=((1, 0), (0, 2))), [x, w, b]
+    yield "conv2d, strided, dilated", lambda x, w, b: F.conv2d(x, w, b, stride=(2, 1), dilation=2, padding=2), [x, w, b]
+    yield "conv2d, grouped", lambda x, w, b: F.conv2d(x, w, b, groups=2), [x, w[..., :2].copy(), b]
+    image = smooth(rng, 1, 5, 6, 2)
+    yield "max_pool2d", lambda x: F.max_pool2d(x, 3, 2, 1), [image]
+    yield "max_pool1d", lambda x: F.max_pool1d(x, 2), [smooth(rng, 2, 6, 3)]
+    yield "avg_pool2d", lambda x: F.avg_pool2d(x, (3, 2), 2, 1), [image]
+    yield "adaptive_avg_pool2d", lambda x: F.adaptive_avg_pool2d(x, (2, 4)), [image]
+
+
+def _elementwise(rng: np.random.Generator) -> Iterator[Case]:
+    x = smooth(rng, 4, 5)
+    for fn in (F.relu, F.leaky_relu, F.elu, F.gelu, F.silu, F.sigmoid, F.tanh, F.softplus, F.softmax, F.log_softmax):
+        yield fn.__name__, fn, [x]
+    yield "gelu, tanh", lambda x: F.gelu(x, approximate="tanh"), [x]
+    yield "hardswish", F.hardswish, [2 * x]
+    yield "dropout", lambda x: F.dropout(x, 0.4), [x]
+
+
+def _losses(rng: np.random.Generator) -> Iterator[Case]:
+    x, t = smooth(rng, 4, 5), rng.normal(size=(4, 5))
+    labels, weight, p = np.array([0, 4, -100, 2]), rng.uniform(0.5, 2, 5), rng.uniform(0.1, 0.9, (4, 5))
+    yield "cross_entropy", lambda x: F.cross_entropy(x, labels), [x]
+    yield "cross_entropy, smoothed", lambda x: F.cross_entropy(x, labels, weight, label_smoothing=0.2), [x]
+    yield "nll_loss", lambda x: F.nll_loss(x, labels, weight), [x]
+    yield "mse_loss", F.mse_loss, [x, t]
+    yield "l1_loss", F.l1_loss, [x, x + rng.choice([-0.5, 0.5], x.shape)]
+    yield "huber_loss", F.huber_loss, [x, x + rng.choice([-2, -0.5, 0.5, 2], x.shape)]
+    yield "binary_cross_entropy", F.binary_cross_entropy, [p, p[::-1].copy()]
+    yield "binary_cross_entropy_with_logits", F.binary_cross_entropy_with_logits, [x, p]
+
+
+def _normalisation(rng: np.random.Generator) -> Iterator[Case]:
+    x, w, b = rng.normal(size=(2, 3, 4)), rng.uniform(0.5, 2, 4), rng.normal(size=4)
+    mean, var = rng.normal(size=4), rng.uniform(0.5, 2, 4)
+    yield "batch_norm", lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True), [x, w, b]
+    yield "batch_norm, evaluation", lambda x, w, b: F.batch_norm(x, mean, var, w, b), [x, w, b]
+    yield "layer_norm", lambda x, w, b: F.layer_norm(x, 4, w, b), [x, w, b]
+
+
+def _recurrent(rng: np.random.Generator) -> Iterator[Case]:
+    x, h, c = rng.normal(size=(2, 3)), rng.normal(size=(2, 4)), rng.normal(size=(2, 4))
+
+    def parameters(gates: int) -> list[np.ndarray]:
+        rows = gates * 4
+        return [rng.normal(size=shape) for shape in ((rows, 3), (rows, 4), (rows,), (rows,))]
+
+    yield "rnn_cell", F.rnn_cell, [x, h, *parameters(1)]
+    yield "lstm_cell", lambda x, h, c, *p: F.lstm_cell(x, (h, c), *p), [x, h, c, *parameters(4)]
+    yield "gru_cell", F.gru_cell, [x, h, *parameters(3)]

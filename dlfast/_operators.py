@@ -1,0 +1,346 @@
+"""Differentiable array operations, NumPy forward and gradient side by side; the methods of Tensor call them.
+
+Each gradient is a function (dy, saved, needs) -> one gradient for each input, as `record` wants it.
+"""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _check as check
+from . import tensor
+
+if TYPE_CHECKING:
+    from ._methods import Methods
+    from .tensor import ArrayLike, Tensor
+
+Axis = int | tuple[int, ...] | None
+
+
+def unbroadcast(gradient: Any, shape: tuple[int, ...]) -> Any:
+    """Sum a gradient over the axes along which an operand of `shape` was repeated."""
+    if gradient.shape == shape:
+        return gradient
+    lead = gradient.ndim - len(shape)
+    axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1)
+    return gradient.sum(axis=axes).reshape(shape)
+
+
+# Arithmetic
+
+
+def _operands(op: str, a: ArrayLike, b: ArrayLike) -> tuple[Any, Any]:
+    """Both operands as arrays or NumPy scalars of one dtype.
+
+    A plain number, a NumPy scalar or a 0-d array takes the dtype of the other operand, and integers that of floats;
+    float32 with float64 raises TypeError.
+    """
+    x = a.data if isinstance(a, tensor.Tensor) else a
+    y = b.data if isinstance(b, tensor.Tensor) else b
+    if type(x) is np.ndarray and type(y) is np.ndarray and x.dtype is y.dtype:
+        return x, y
+    if _is_number(b):
+        return x, _number(y, x)
+    if _is_number(a):
+        return _number(x, y), y
+    return same_dtype(op, tensor.unwrap(x), tensor.unwrap(y))
+
+
+def _is_number(value: Any) -> bool:
+    """Not for 0-d Tensors: those have a dtype of their own."""
+    return isinstance(value, (int, float, np.generic)) or (type(value) is np.ndarray and value.ndim == 0)
+
+
+def _number(value: Any, array: Any) -> Any:
+    """`value` in the array's dtype where that is a float, else as it is."""
+    if array.dtype.kind != "f":
+        return value
+    return array.dtype.type(value.item() if isinstance(value, (np.generic, np.ndarray)) else value)
+
+
+def same_dtype(op: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Integers cast to the other's float dtype; TypeError for floats of two kinds."""
+    if x.dtype == y.dtype:
+        return x, y
+    kinds = x.dtype.kind + y.dtype.kind
+    if kinds == "ff":
+        raise TypeError(
+            f"{op}: operands must share one dtype, got {x.dtype} and {y.dtype}; "
+            "cast one, for example with x.astype(np.float32)"
+        )
+    if kinds[0] == "f":
+        return x, y.astype(x.dtype)
+    return (x.astype(y.dtype), y) if kinds[1] == "f" else (x, y)
+
+
+def add(a: ArrayLike, b: ArrayLike) -> Tensor:
+    x, y = _operands("add", a, b)
+    return tensor.record(x + y, _add_backward, (x.shape, y.shape), (a, b))
+
+
+def _add_backward(dy, saved, needs):
+    return [unbroadcast(dy, shape) if need else None for shape, need in zip(saved, needs)]
+
+
+def subtract(a: ArrayLike, b: ArrayLike) -> Tensor:
+    x, y = _operands("subtract", a, b)
+    return tensor.record(x - y, _subtract_backward, (x.shape, y.shape), (a, b))
+
+
+def _subtract_backward(dy, saved, needs):
+    return unbroadcast(dy, saved[0]) if needs[0] else None, unbroadcast(-dy, saved[1]) if needs[1] else None
+
+
+def multiply(a: ArrayLike, b: ArrayLike) -> Tensor:
+    x, y = _operands("multiply", a, b)
+    return tensor.record(x * y, _multiply_backward, (x, y), (a, b))
+
+
+def _multiply_backward(dy, saved, needs):
+    x, y = saved
+    return unbroadcast(dy * y, x.shape) if needs[0] else None, unbroadcast(dy * x, y.shape) if needs[1] else None
+
+
+def divide(a: ArrayLike, b: ArrayLike) -> Tensor:
+    x, y = _operands("divide", a, b)
+    return tensor.record(x / y, _divide_backward, (x, y), (a, b))
+
+
+def _divide_backward(dy, saved, needs):
+    x, y = saved
+    dx = dy / y
+    return unbroadcast(dx, x.shape) if needs[0] else None, unbroadcast(-dx * x / y, y.shape) if needs[1] else None
+
+
+def power(a: ArrayLike, b: ArrayLike) -> Tensor:
+    x, y = _operands("power", a, b)
+    z = x**y
+    return tensor.record(z, _power_backward, (x, y, z), (a, b))
+
+
+def _power_backward(dy, saved, needs):
+    """dx = dz y x^(y-1), 0 where y = 0;  dy = dz x^y log x, 0 where x = 0: the limits, where the formulas give NaN."""
+    x, y, z = saved
+    dbase = dexponent = None
+    if needs[0]:
+        slope = y * x ** np.where(y == 0, y + 1, y - 1) if np.any(y == 0) else y * x ** (y - 1)
+        dbase = unbroadcast(dy * slope, x.shape)
+    if needs[1]:
+        dexponent = unbroadcast(dy * z * np.log(np.where(x == 0, z.dtype.type(1), x)), y.shape)
+    return dbase, dexponent
+
+
+def negative(x: Methods) -> Tensor:
+    return tensor.record(-x.data, _negative_backward, (), (x,))
+
+
+def _negative_backward(dy, saved, needs):
+    return (-dy,)
+
+
+def matmul(a: ArrayLike, b: ArrayLike) -> Tensor:
+    """a @ b with NumPy's rules: a 1-D operand is a row on the left, a column on the right; batch axes broadcast.
+
+    Raises TypeError unless both are float32 or both float64, ValueError for shapes that do not fit.
+    """
+    x, y = tensor.unwrap(a), tensor.unwrap(b)
+    check.floats("matmul", ("a", "b"), (x, y))
+    if not (x.ndim and y.ndim and x.shape[-1] == y.shape[-2 if y.ndim > 1 else 0]):
+        raise ValueError(f"matmul: last axis of a {x.shape} must equal the last but one, or only, axis of b {y.shape}")
+    if x.ndim < 2 or y.ndim < 2:
+        return _matmul_vector(tensor.as_tensor(a), tensor.as_tensor(b))
+    if x.ndim != 2 and y.ndim != 2 and x.shape[:-2] != y.shape[:-2]:
+        try:
+            np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        except ValueError:
+            raise ValueError(f"matmul: batch axes of a {x.shape} and b {y.shape} do not broadcast") from None
+    return tensor.run("matmul", (a, b), (x, y), {})
+
+
+def _matmul_vector(a: Tensor, b: Tensor) -> Tensor:
+    row, column = a.ndim == 1, b.ndim == 1
+    y = matmul(reshape(a, (1, -1)) if row else a, reshape(b, (-1, 1)) if column else b)
+    shape = list(y.shape)
+    if column:
+        del shape[-1]
+    if row:
+        del shape[-1 if column else -2]
+    return reshape(y, shape)
+
+
+# Element by element
+
+
+def exp(x: Methods) -> Tensor:
+    y = np.exp(x.data)
+    return tensor.record(y, _exp_backward, (y,), (x,))
+
+
+def _exp_backward(dy, saved, needs):
+    return (dy * saved[0],)
+
+
+def log(x: Methods) -> Tensor:
+    return tensor.record(np.log(x.data), _log_backward, (x.data,), (x,))
+
+
+def _log_backward(dy, saved, needs):
+    return (dy / saved[0],)
+
+
+def sqrt(x: Methods) -> Tensor:
+    y = np.sqrt(x.data)
+    return tensor.record(y, _sqrt_backward, (y,), (x,))
+
+
+def _sqrt_backward(dy, saved, needs):
+    return (dy / (2 * saved[0]),)
+
+
+def tanh(x: Methods) -> Tensor:
+    check.is_float("tanh", "x", x.data)
+    return tensor.apply("tanh", x)
+
+
+def absolute(x: Methods) -> Tensor:
+    return tensor.record(np.abs(x.data), _absolute_backward, (x.data,), (x,))
+
+
+def _absolute_backward(dy, saved, needs):
+    return (dy * np.sign(saved[0]),)
+
+
+def clip(x: Methods, minimum: float | None, maximum: float | None) -> Tensor:
+    low, high = (bound if bound is None else _number(bound, x.data) for bound in (minimum, maximum))
+    return tensor.record(np.clip(x.data, low, high), _clip_backward, (x.data, low, high), (x,))
+
+
+def _clip_backward(dy, saved, needs):
+    x, low, high = saved
+    inside = np.ones(x.shape, bool) if low is None else x >= low
+    return (dy * (inside if high is None else inside & (x <= high)),)
+
+
+def astype(x: Methods, dtype: Any) -> Tensor:
+    data = x.data.astype(dtype, copy=False)
+    if data.dtype.kind != "f":  # nothing flows back through integers
+        return tensor.Tensor(data)
+    return tensor.record(data, _astype_backward, (x.data.dtype,), (x,))
+
+
+def _astype_backward(dy, saved, needs):
+    return (dy.astype(saved[0]),)
+
+
+# Reductions
+
+
+def sum(x: Methods, axis: Axis, keepdims: bool) -> Tensor:
+    y = np.sum(x.data, axis=axis, keepdims=keepdims)
+    return tensor.record(y, _sum_backward, (x.data.shape, axis, keepdims), (x,))
+
+
+def _sum_backward(dy, saved, needs):
+    shape, axis, keepdims = saved
+    return (np.broadcast_to(_with_axes(dy, shape, axis, keepdims), shape),)
+
+
+def _with_axes(array: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
+    """A reduced array with the axes of `shape` that it has lost put back as length 1."""
+    if keepdims:
+        return array
+    return array.reshape((1,) * len(shape)) if axis is None else np.expand_dims(array, axis)
+
+
+def mean(x: Methods, axis: Axis, keepdims: bool) -> Tensor:
+    check.is_float("mean", "x", x.data)
+    total = np.sum(x.data, axis=axis, keepdims=keepdims)
+    count = x.data.dtype.type(x.data.size // (total.size or 1))
+    return tensor.record(total / count, _mean_backward, (x.data.shape, axis, keepdims, count), (x,))
+
+
+def _mean_backward(dy, saved, needs):
+    shape, axis, keepdims, count = saved
+    return _sum_backward(dy / count, (shape, axis, keepdims), needs)
+
+
+def var(x: Methods, axis: Axis, keepdims: bool, ddof: int) -> Tensor:
+    centred = subtract(x, mean(x, axis, True))
+    square = mean(multiply(centred, centred), axis, keepdims)
+    count = x.data.size // (square.size or 1)
+    if count <= ddof:
+        raise ValueError(f"var: needs more than ddof={ddof} elements along axis {axis}, got {count}")
+    return multiply(square, count / (count - ddof)) if ddof else square
+
+
+def max(x: Methods, axis: Axis, keepdims: bool) -> Tensor:
+    return _extreme(np.max(x.data, axis=axis, keepdims=True), x, axis, keepdims)
+
+
+def min(x: Methods, axis: Axis, keepdims: bool) -> Tensor:
+    return _extreme(np.min(x.data, axis=axis, keepdims=True), x, axis, keepdims)
+
+
+def _extreme(y: np.ndarray, x: Methods, axis: Axis, keepdims: bool) -> Tensor:
+    result = y if keepdims else np.squeeze(y, tuple(range(y.ndim)) if axis is None else axis)
+    return tensor.record(result, _extreme_backward, (x.data, y, axis, keepdims), (x,))
+
+
+def _extreme_backward(dy, saved, needs):
+    """dy shared evenly by the elements equal to the result (NaN counts as equal to NaN), as torch.amax does."""
+    x, y, axis, keepdims = saved
+    chosen = (x == y) | ((x != x) & (y != y))
+    share = _with_axes(dy, x.shape, axis, keepdims) / chosen.sum(axis=axis, keepdims=True).astype(dy.dtype)
+    return (chosen * share,)
+
+
+# Shape
+
+
+def reshape(x: Methods, shape: Any) -> Tensor:
+    return tensor.record(x.data.reshape(shape), _reshape_backward, (x.data.shape,), (x,))
+
+
+def _reshape_backward(dy, saved, needs):
+    return (dy.reshape(saved[0]),)
+
+
+def permute(x: Methods, axes: Any) -> Tensor:
+    y = np.transpose(x.data, axes)
+    return tensor.record(y, _permute_backward, (tuple(np.argsort([axis % y.ndim for axis in axes])),), (x,))
+
+
+def transpose(x: Methods, axis0: int | None = None, axis1: int | None = None) -> Tensor:
+    if axis0 is None and axis1 is None:
+        return tensor.record(x.data.T, _permute_backward, (None,), (x,))
+    if not (isinstance(axis0, int) and isinstance(axis1, int)):
+        raise TypeError("transpose: give the two axes to exchange, or none to reverse all; permute takes a whole order")
+    return tensor.record(np.swapaxes(x.data, axis0, axis1), _swap_backward, (axis0, axis1), (x,))
+
+
+def _permute_backward(dy, saved, needs):
+    return (np.transpose(dy, saved[0]),)
+
+
+def _swap_backward(dy, saved, needs):
+    return (np.swapaxes(dy, *saved),)
+
+
+def getitem(x: Methods, index: Any) -> Tensor:
+    """x[index] for every index NumPy knows; the gradient of an element taken twice is added twice."""
+    parts = index if isinstance(index, tuple) else (index,)
+    parts = tuple([part.data if isinstance(part, tensor.Tensor) else part for part in parts])
+    return tensor.record(x.data[parts], _getitem_backward, (x.data.shape, parts), (x,))
+
+
+def _getitem_backward(dy, saved, needs):
+    shape, index = saved
+    dx = np.zeros(shape, dy.dtype)
+    if builtins.all(part is None or part is Ellipsis or isinstance(part, (int, slice, np.integer)) for part in index):
+        dx[index] = dy
+    else:
+        np.add.at(dx, index, dy)
+    return (dx,)

@@ -1,0 +1,125 @@
+"""The command line: `dlfast demo`, `dlfast info`, `dlfast gradcheck`. Commands import what they need when they run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from ._version import __version__
+
+_started = time.perf_counter()
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_MAX_ERROR = 1e-6
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dlfast")
+def main() -> None:
+    """Neural networks on NumPy arrays, with fast kernels that are a page of Python or Cython each."""
+
+
+@main.command()
+@click.option("--epochs", type=click.IntRange(min=1), default=5, show_default=True, help="Passes over the images.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images in an update.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same bits.")
+@click.option("--json", "json_file", type=_FILE, metavar="FILE", help="Write accuracy, speed and step times to FILE.")
+@click.option("--plot", "plot_file", type=_FILE, metavar="FILE", help="Draw the curves into FILE (needs matplotlib).")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the kernels.  [default: all processors]")
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "reference", "numba", "cython"]),
+    default="auto",
+    show_default=True,
+    help="Kernels to train with; the reference stands in for those that a backend lacks.",
+)
+def demo(epochs, batch_size, seed, json_file, plot_file, threads, backend) -> None:
+    """Train a CNN on real handwritten digits and time its training step.
+
+    10,000 images ship with the package: 8,000 to learn from, 2,000 to validate on after each epoch. Then the same
+    training step is timed on each backend and, where PyTorch is installed, on PyTorch.
+    """
+    _check_files(json_file, plot_file)
+    with _clear_errors(ImportError, ValueError, RuntimeError):
+        from rich.console import Console
+
+        from . import _demo, kernels, set_num_threads
+
+        if threads is not None:
+            set_num_threads(threads)
+        with kernels.use_backend(backend):  # an unknown or missing backend is said before anything starts
+            pass
+    console = Console(highlight=False)
+    with _clear_errors(FloatingPointError):
+        history = _demo.train_demo(console, epochs, batch_size, seed, backend)
+    if history.stopped is not None:
+        raise click.Abort
+    console.print(f"{_demo.images_per_second(history):,.0f} images a second in training")
+    with _clear_errors(OSError, ValueError):
+        if plot_file is not None:
+            history.plot(plot_file)
+        step_ms = _demo.compare_steps(console)
+        if json_file is not None:
+            _demo.write_figures(json_file, history, step_ms, time.perf_counter() - _started)
+    console.print(f"validation accuracy {history['val_accuracy'][-1]:.4f} after {len(history)} epochs")
+
+
+@main.command()
+def info() -> None:
+    """Show versions, processor, threads, backends and which of them serves each operation."""
+    from rich.console import Console
+
+    from . import _info
+
+    _info.print_info(Console(highlight=False))
+
+
+@main.command()
+def gradcheck() -> None:
+    """Hold every operation's gradient against central differences in float64.
+
+    Ends with exit code 1 if a relative error is above 1e-6.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from . import _gradcheck
+
+    console = Console(highlight=False)
+    table = Table("operation")
+    table.add_column("largest relative error", justify="right")
+    table.add_column("")
+    failed = []
+    for name, error in _gradcheck.operations():
+        ok = error <= _MAX_ERROR  # not for NaN
+        table.add_row(name, f"{error:.1e}", "[green]ok" if ok else "[red]wrong")
+        failed += [] if ok else [name]
+    console.print(table)
+    if failed:
+        raise click.ClickException(f"gradients above {_MAX_ERROR:.0e}: {', '.join(failed)}")
+
+
+def _check_files(json_file: Path | None, plot_file: Path | None) -> None:
+    """Say before the training what would fail after it."""
+    for path in filter(None, (json_file, plot_file)):
+        if not path.absolute().parent.is_dir():
+            raise click.ClickException(f"cannot write {path}: there is no folder {path.absolute().parent}")
+    if plot_file is not None and find_spec("matplotlib") is None:
+        raise click.ClickException("--plot needs matplotlib: install dlfast with its extra `plots`")
+
+
+@contextmanager
+def _clear_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn what a user can put right into one line without a traceback."""
+    try:
+        yield
+    except kinds as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The data sets that ship with dlfast, as `ArrayDataset`, `Text` and `Series`. LICENSES.md names their sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Literal, overload
+
+import numpy as np
+
+from .. import _check as check
+
+
+class ArrayDataset:
+    """Arrays of one length, indexed together: ``dataset[i]`` is the tuple of every array's row ``i``.
+
+    ``i`` may be an integer, a slice or an array of integers. ``.arrays`` holds the arrays, which are not copied.
+    Raises TypeError for object arrays and ValueError where the lengths differ.
+    """
+
+    def __init__(self, *arrays):
+        if not arrays:
+            raise ValueError("ArrayDataset: expected at least one array, got none")
+        self.arrays = tuple(_check_array(i, array) for i, array in enumerate(arrays))
+        lengths = [len(array) for array in self.arrays]
+        if len(set(lengths)) > 1:
+            raise ValueError(f"ArrayDataset: arrays must have equal lengths, got {', '.join(map(str, lengths))}")
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    def __getitem__(self, index) -> tuple:
+        return tuple(array[index] for array in self.arrays)
+
+    def split(self, count: int) -> tuple[ArrayDataset, ArrayDataset]:
+        """The first ``count`` rows and the rest, in file order, as views of the same memory."""
+        count = check.integer("split", "count", count, least=1)
+        if count >= len(self):
+            raise ValueError(f"split: count must be between 1 and {len(self) - 1} for {len(self)} rows, got {count}")
+        return ArrayDataset(*self[:count]), ArrayDataset(*self[count:])
+
+    def __repr__(self) -> str:
+        return f"ArrayDataset({', '.join(f'{array.dtype} {array.shape}' for array in self.arrays)})"
+
+
+def _check_array(position: int, array) -> np.ndarray:
+    array = np.asarray(array)
+    if array.dtype == object:
+        raise TypeError(f"ArrayDataset: array {position} has dtype object; expected numbers, booleans or strings")
+    if array.ndim == 0:
+        raise ValueError(f"ArrayDataset: array {position} has no length (it is a single number)")
+    return array
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text with its characters numbered: ``text[i] == vocabulary[codes[i]]``.
+
+    ``codes`` int64 (T,), ``vocabulary`` the distinct characters in code point order, as one string.
+    """
+
+    text: str = field(repr=False)
+    codes: np.ndarray = field(repr=False)
+    vocabulary: str
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def encode(self, text: str) -> np.ndarray:
+        """Codes int64 of any text. Raises ValueError, naming them, for characters that the vocabulary lacks."""
+        if unknown := sorted(set(text) - set(self.vocabulary)):
+            raise ValueError(f"encode: not in the vocabulary: {' '.join(map(repr, unknown))}")
+        codes = {character: code for code, character in enumerate(self.vocabulary)}
+        return np.array([codes[character] for character in text], dtype=np.int64)
+
+    def decode(self, codes) -> str:
+        """The text of an array of codes."""
+        return "".join(self.vocabulary[code] for code in np.asarray(codes).ravel())
+
+
+@dataclass(frozen=True)
+class Series:
+    """Three series of measurements, float32.
+
+    sunspots (309,): yearly sunspot number, in the years ``sunspots_year`` (309,), 1700 to 2008.
+    co2_weekly (2284,): weekly mean CO2 at Mauna Loa in ppm, 29 March 1958 to 29 December 2001; 59 weeks were not
+        measured and are NaN: fill them (``numpy.interp``) or leave their windows out before training.
+    elnino (61, 13): one row a year from 1950 to 2010: the year, then twelve monthly sea surface temperatures in
+        degrees Celsius off Peru (0 to 10 S, 90 to 80 W).
+    """
+
+    sunspots: np.ndarray = field(repr=False)
+    sunspots_year: np.ndarray = field(repr=False)
+    co2_weekly: np.ndarray = field(repr=False)
+    elnino: np.ndarray = field(repr=False)
+
+
+@overload
+def load(name: Literal["digits", "mnist10k"]) -> ArrayDataset: ...
+@overload
+def load(name: Literal["gospels"]) -> Text: ...
+@overload
+def load(name: Literal["series"]) -> Series: ...
+def load(name):
+    """One of the data sets that ship with dlfast.
+
+    ========== =======================================================================================================
+    digits     `ArrayDataset`: images float32 (1797, 8, 8, 1) in 0..1 (sixteenths), labels int64 (1797,)
+    mnist10k   `ArrayDataset`: images float32 (10000, 28, 28, 1) in 0..1, labels int64 (10000,); a shuffled part of
+               MNIST's training split, so no result on it is an "MNIST test accuracy"
+    gospels    `Text`: the King James Bible from Matthew to Acts, one verse a line
+    series     `Series`: sunspots, CO2 in the air, El Nino
+    ========== =======================================================================================================
+
+    Raises ValueError for another name.
+    """
+    if name not in _LOADERS:
+        raise ValueError(f"load: unknown data set {name!r}; known are {', '.join(_LOADERS)}")
+    file = files(__package__).joinpath(f"{name}.npz")
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        return _LOADERS[name](archive)
+
+
+def _digits(archive) -> ArrayDataset:
+    return _images(archive, white=16)
+
+
+def _mnist10k(archive) -> ArrayDataset:
+    return _images(archive, white=255)
+
+
+def _images(archive, white: int) -> ArrayDataset:
+    images = archive["images"].astype(np.float32)[..., None]
+    images /= white
+    return ArrayDataset(images, archive["labels"].astype(np.int64))
+
+
+def _gospels(archive) -> Text:
+    raw = archive["text"]
+    characters, codes = np.unique(raw, return_inverse=True)
+    return Text(raw.tobytes().decode("ascii"), codes.astype(np.int64, copy=False), characters.tobytes().decode("ascii"))
+
+
+def _series(archive) -> Series:
+    return Series(**archive)
+
+
+_LOADERS = {"digits": _digits, "mnist10k": _mnist10k, "gospels": _gospels, "series": _series}

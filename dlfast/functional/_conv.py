@@ -1,0 +1,97 @@
+"""Convolution. N H W C images, R S kernel rows and columns, P Q output rows and columns, K out channels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import _check as check
+from ..kernels.geometry import conv_output_size
+from ..tensor import ArrayLike, Tensor, arrays_of, run
+from ._linear import FUSED_ACTIVATIONS
+
+Padding = int | str | tuple
+
+
+def conv2d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: Padding = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    *,
+    activation: str | None = None,
+) -> Tensor:
+    """Convolution (cross-correlation) over images, channels last:
+
+        y[n, p, q, k] = act(b[k] + sum over r, s, c of x[n, p sh + r dh - top, q sw + s dw - left, c] w[k, r, s, c])
+
+    where c runs over the channels of k's group. x (N, H, W, C), weight (K, R, S, C/groups), bias (K,) or None,
+    y (N, P, Q, K). stride and dilation: one integer or (rows, columns). padding, in pixels: an integer,
+    (rows, columns), ((top, bottom), (left, right)), "valid" (none) or "same" (P = H, Q = W; needs stride 1).
+    activation: None, "relu", "sigmoid" or "tanh", computed in the same pass.
+    Raises TypeError for dtypes other than float32 and float64 or mixed ones and for geometry that is not integer;
+    ValueError for shapes that do not fit, channels that groups does not divide, a kernel larger than the padded image.
+    """
+    inputs = (x, weight, bias)
+    a, w, b = arrays = arrays_of(inputs)
+    check.floats("conv2d", ("x", "weight", "bias"), arrays)
+    groups = check.integer("conv2d", "groups", groups, 1)
+    if not (a.ndim == w.ndim == 4 and a.shape[3] == w.shape[3] * groups and w.shape[0] % groups == 0):
+        _wrong_shapes(a, w, groups)
+    if b is not None and b.shape != w.shape[:1]:
+        check.shape("conv2d", "bias", b, w.shape[:1], f"to match weight {w.shape}")
+    options = conv_geometry("conv2d", a.shape, w.shape, stride, padding, dilation)
+    if activation is not None:
+        check.choice("conv2d", "activation", activation, FUSED_ACTIVATIONS)
+    return run("conv2d", inputs, arrays, {**options, "groups": groups, "activation": activation})
+
+
+def _wrong_shapes(a, w, groups: int) -> None:
+    check.rank("conv2d", "x", a, "N, H, W, C")
+    check.rank("conv2d", "weight", w, "K, R, S, C/groups")
+    channels, kernels = a.shape[3], w.shape[0]
+    if channels % groups:
+        raise ValueError(f"conv2d: groups={groups} must divide the {channels} channels of x {a.shape}")
+    if w.shape[3] * groups != channels:
+        raise ValueError(
+            f"conv2d: weight must have shape (K, R, S, {channels // groups}) to match x {a.shape} "
+            f"with groups={groups}, got {w.shape}"
+        )
+    raise ValueError(f"conv2d: groups={groups} must divide the {kernels} output channels of weight {w.shape}")
+
+
+def conv_geometry(op: str, image: tuple, kernel: tuple, stride: Any, padding: Any, dilation: Any) -> dict[str, Any]:
+    """Stride, padding and dilation as the kernels take them; raises where no window fits the padded image."""
+    stride = check.pair(op, "stride", stride, 1)
+    dilation = check.pair(op, "dilation", dilation, 1)
+    padding = pad4(op, padding, kernel[1:3], stride, dilation)
+    for axis, name in ((0, "rows"), (1, "columns")):
+        size, taps, before, after = image[1 + axis], kernel[1 + axis], padding[2 * axis], padding[2 * axis + 1]
+        if taps < 1:
+            raise ValueError(f"{op}: weight must have at least one of its kernel {name}, got shape {kernel}")
+        if conv_output_size(size, taps, 1, before, after, dilation[axis]) < 1:
+            raise ValueError(
+                f"{op}: kernel spans {dilation[axis] * (taps - 1) + 1} {name}, more than the {size} of x {image} "
+                f"with padding ({before}, {after}); pad more or use a smaller kernel or dilation"
+            )
+    return {"stride": stride, "padding": padding, "dilation": dilation}
+
+
+def pad4(op: str, padding: Any, kernel: tuple, stride: tuple, dilation: tuple) -> tuple[int, int, int, int]:
+    """Any way to say a padding, as (top, bottom, left, right). The odd pixel of "same" goes below and to the right."""
+    if type(padding) is int and padding >= 0:
+        return padding, padding, padding, padding
+    if isinstance(padding, str):
+        check.choice(op, "padding", padding, ("same", "valid"))
+        if padding == "valid":
+            return 0, 0, 0, 0
+        if stride != (1, 1):
+            raise ValueError(f"{op}: padding='same' needs stride 1, got stride {stride}; give the padding in pixels")
+        total = [d * (k - 1) for d, k in zip(dilation, kernel)]
+        return total[0] // 2, total[0] - total[0] // 2, total[1] // 2, total[1] - total[1] // 2
+    if isinstance(padding, (tuple, list)) and len(padding) == 2 and isinstance(padding[0], (tuple, list)):
+        return *check.pair(op, "padding", padding[0], 0), *check.pair(op, "padding", padding[1], 0)
+    rows, columns = check.pair(op, "padding", padding, 0)
+    return rows, rows, columns, columns

@@ -1,0 +1,197 @@
+"""Losses. reduction: "mean", "sum", or "none" for one loss an element (or row).
+
+Each raises TypeError for dtypes other than float32 and float64 or mixed ones, ValueError for shapes that differ and
+for an unknown reduction. The mean of nothing is NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import _check as check
+from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, record, run, unwrap
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def cross_entropy(
+    logits: ArrayLike,
+    target: ArrayLike,
+    weight: ArrayLike | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """-log softmax(logits)[target], the loss of a classifier; about ln(C) before training.
+
+    logits (..., C), target (...) integer labels in 0..C-1 or ignore_index (those rows do not count), weight (C,) of the
+    classes or None. With label_smoothing s in [0, 1) the target is (1 - s) one-hot + s / C. "mean" divides by the
+    summed weight of the rows that count.
+    Raises besides TypeError for labels that are no integers, ValueError for labels out of range.
+    Source: Szegedy et al. 2016, section 7, for the smoothing.
+    """
+    x, labels, w = arrays_of((logits, target, weight))
+    check.floats("cross_entropy", ("logits", "weight"), (x, w))
+    labels = _labels("cross_entropy", "logits", x, labels, w, ignore_index)
+    _reduction("cross_entropy", reduction)
+    if label_smoothing != 0:
+        check.number("cross_entropy", "label_smoothing", label_smoothing, 0, 1)
+    lead = x.shape[:-1]
+    if x.ndim != 2:
+        logits = as_tensor(logits).reshape(-1, x.shape[-1])
+        x, labels = logits.data, labels.reshape(-1)
+    y = run(
+        "cross_entropy",
+        (logits, None, None),
+        (x, labels, w),
+        {"label_smoothing": float(label_smoothing), "ignore_index": ignore_index, "reduction": reduction},
+    )
+    return y if reduction != "none" or len(lead) == 1 else y.reshape(lead)
+
+
+def _labels(op: str, name: str, x: np.ndarray, labels: np.ndarray, w: np.ndarray | None, ignored: Any) -> np.ndarray:
+    """The labels as int64; x (..., C), labels (...), w (C,) or None."""
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError(f"{op}: {name} must have shape (..., C) with at least one class, got {x.shape}")
+    check.integer(op, "ignore_index", ignored, -(2**63))
+    labels = check.indices(op, "target", labels, x.shape[-1], ignored)
+    check.shape(op, "target", labels, x.shape[:-1], f"to match {name} {x.shape}")
+    check.shape(op, "weight", w, x.shape[-1:], f"to match {name} {x.shape}")
+    return labels
+
+
+def _reduction(op: str, reduction: str) -> None:
+    if reduction not in REDUCTIONS:
+        check.choice(op, "reduction", reduction, REDUCTIONS)
+
+
+def nll_loss(
+    log_probs: ArrayLike,
+    target: ArrayLike,
+    weight: ArrayLike | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """-log_probs[target]: `cross_entropy` of what is already a log_softmax. Arguments and errors as there."""
+    x, labels, w = arrays_of((log_probs, target, weight))
+    check.floats("nll_loss", ("log_probs", "weight"), (x, w))
+    labels = _labels("nll_loss", "log_probs", x, labels, w, ignore_index)
+    _reduction("nll_loss", reduction)
+    counted = labels != ignore_index
+    safe = np.where(counted, labels, 0)
+    scale = counted.astype(x.dtype) if w is None else np.where(counted, w[safe], x.dtype.type(0))
+    if reduction == "mean":
+        with np.errstate(invalid="ignore", divide="ignore"):
+            scale = scale / scale.sum()
+    losses = -scale * np.take_along_axis(x, safe[..., None], axis=-1)[..., 0]
+    y = losses if reduction == "none" else losses.sum()
+    return record(y, _nll_backward, (x.shape, safe, scale), (log_probs,))
+
+
+def _nll_backward(dy, saved, needs):
+    """dlog_probs[..., target] = -dy scale, scale being weight[target], over their sum for "mean"."""
+    shape, labels, scale = saved
+    dx = np.zeros(shape, scale.dtype)
+    np.put_along_axis(dx, labels[..., None], (-scale * dy)[..., None], axis=-1)
+    return (dx,)
+
+
+def mse_loss(x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Tensor:
+    """(x - target)^2; x and target of one shape."""
+    return _difference("mse", x, target, reduction)
+
+
+def l1_loss(x: ArrayLike, target: ArrayLike, reduction: str = "mean") -> Tensor:
+    """|x - target|; x and target of one shape."""
+    return _difference("l1", x, target, reduction)
+
+
+def huber_loss(x: ArrayLike, target: ArrayLike, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+    """With d = |x - target|: d^2 / 2 for d <= delta, else delta (d - delta / 2). delta > 0. Source: Huber 1964."""
+    delta = check.number("huber_loss", "delta", delta, 0, math.inf, low_open=True)
+    return _difference("huber", x, target, reduction, delta=delta)
+
+
+def _difference(op: str, x: ArrayLike, target: ArrayLike, reduction: str, **options: float) -> Tensor:
+    name = f"{op}_loss"
+    arrays = _alike(name, x, target)
+    _reduction(name, reduction)
+    return run(op, (x, target), arrays, {**options, "reduction": reduction})
+
+
+def _alike(op: str, x: ArrayLike, target: ArrayLike) -> list[np.ndarray]:
+    """The arrays of x and target, which have one dtype and one shape."""
+    a, t = arrays = arrays_of((x, target))
+    check.floats(op, ("x", "target"), (a, t))
+    if a.shape != t.shape:
+        check.shape(op, "target", t, a.shape, "like x")
+    return arrays
+
+
+def binary_cross_entropy(
+    x: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None, reduction: str = "mean"
+) -> Tensor:
+    """-weight (target log x + (1 - target) log(1 - x)) for probabilities x; logarithms are cut off at -100.
+
+    x and target of one shape, both in [0, 1], else ValueError; weight broadcasts to it. Where x comes from a sigmoid,
+    `binary_cross_entropy_with_logits` of its argument is exact.
+    """
+    a, t = _alike("binary_cross_entropy", x, target)
+    w = _broadcast("binary_cross_entropy", "weight", weight, a)
+    _reduction("binary_cross_entropy", reduction)
+    for name, array in (("x", a), ("target", t)):
+        if not ((array >= 0) & (array <= 1)).all():
+            raise ValueError(f"binary_cross_entropy: {name} must hold probabilities in [0, 1], got {_outside(array)}")
+    with np.errstate(divide="ignore"):
+        log_x, log_not_x = (np.maximum(np.log(a), -100), np.maximum(np.log1p(-a), -100))
+    scale = np.ones_like(a) if w is None else w
+    if reduction == "mean":
+        scale = scale / max(a.size, 1)
+    losses = -scale * (t * log_x + (1 - t) * log_not_x)
+    y = losses if reduction == "none" else losses.sum() if a.size or reduction == "sum" else a.dtype.type(np.nan)
+    return record(y, _binary_cross_entropy_backward, (a, t, scale, log_x, log_not_x), (x, target))
+
+
+def _outside(array: np.ndarray) -> float:
+    return array[~((array >= 0) & (array <= 1))][0].item()
+
+
+def _binary_cross_entropy_backward(dy, saved, needs):
+    """dx = dy scale (x - target) / (x (1 - x)), the divisor at least 1e-12;  dtarget = dy scale (log(1-x) - log x)."""
+    x, target, scale, log_x, log_not_x = saved
+    dlosses = dy * scale
+    dx = dlosses * (x - target) / np.maximum(x * (1 - x), x.dtype.type(1e-12)) if needs[0] else None
+    return dx, dlosses * (log_not_x - log_x) if needs[1] else None
+
+
+def _broadcast(op: str, name: str, value: ArrayLike | None, x: np.ndarray) -> np.ndarray | None:
+    """A weight, without a gradient of its own, repeated to the shape of x."""
+    if value is None:
+        return None
+    array = unwrap(value)
+    check.floats(op, ("x", name), (x, array))
+    try:
+        return np.broadcast_to(array, x.shape)
+    except ValueError:
+        raise ValueError(f"{op}: {name} must broadcast to x {x.shape}, got shape {array.shape}") from None
+
+
+def binary_cross_entropy_with_logits(
+    x: ArrayLike,
+    target: ArrayLike,
+    weight: ArrayLike | None = None,
+    reduction: str = "mean",
+    pos_weight: ArrayLike | None = None,
+) -> Tensor:
+    """-weight (pos_weight target log p + (1 - target) log(1 - p)), p = sigmoid(x), without overflow for any x.
+
+    x and target of one shape; weight and pos_weight broadcast to it.
+    """
+    op = "binary_cross_entropy_with_logits"
+    a, t = _alike(op, x, target)
+    w, positive = _broadcast(op, "weight", weight, a), _broadcast(op, "pos_weight", pos_weight, a)
+    _reduction(op, reduction)
+    return run("bce_with_logits", (x, target, None, None), (a, t, w, positive), {"reduction": reduction})

@@ -1,0 +1,108 @@
+"""Normalisation: over the batch for each channel, and over the features of each row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from .. import _check as check
+from ..kernels import active
+from ..tensor import ArrayLike, Tensor, apply, arrays_of, as_tensor, record, run
+
+NEXT_TO_1 = math.nextafter(1, 2)  # ranges exclude their end, and a momentum of 1 is allowed
+
+
+def batch_norm(
+    x: ArrayLike,
+    running_mean: ArrayLike | None = None,
+    running_var: ArrayLike | None = None,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """y = (x - mean) / sqrt(var + eps) * weight + bias for each channel, channels last.
+
+    x (..., C), everything else (C,) or None. While training, or without running statistics, mean and var (biased) are
+    those of the batch; the running ones, if given, then move in place to (1 - momentum) running + momentum batch, with
+    the unbiased var. Else the running ones are used. An empty batch uses and changes no statistics.
+    Raises TypeError for dtypes other than float32 and float64 or mixed ones, ValueError for shapes that do not fit, one
+    running statistic without the other, eps <= 0, and one value a channel in training (its variance is 0).
+    Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
+    """
+    a, mean, var, w, b = arrays_of((x, running_mean, running_var, weight, bias))
+    names = ("x", "running_mean", "running_var", "weight", "bias")
+    check.floats("batch_norm", names, (a, mean, var, w, b))
+    if a.ndim < 2:
+        raise ValueError(f"batch_norm: x must have shape (N, ..., C), got {a.shape}")
+    for name, array in zip(names[1:], (mean, var, w, b)):
+        if array is not None and array.shape != a.shape[-1:]:
+            check.shape("batch_norm", name, array, a.shape[-1:], f"to match x {a.shape}")
+    if (mean is None) != (var is None):
+        raise ValueError("batch_norm: give running_mean and running_var, or neither")
+    momentum = check.number("batch_norm", "momentum", momentum, 0, NEXT_TO_1)
+    eps = check.number("batch_norm", "eps", eps, 0, math.inf, low_open=True)
+    rows = math.prod(a.shape[:-1])
+    from_batch = (training or mean is None) and rows > 0
+    if from_batch and rows == 1 and training:
+        raise ValueError(f"batch_norm: training needs more than one value a channel, got x {a.shape}")
+    given = (None, None) if from_batch else (mean, var) if mean is not None else _neutral(a)
+    y, used = _normalise(x, a, (weight, bias), (w, b), given, eps)
+    if from_batch and mean is not None:
+        _move(mean, used[0], momentum)
+        _move(var, used[1] * (rows / (rows - 1)), momentum)
+    return y
+
+
+def _neutral(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros(a.shape[-1], a.dtype), np.ones(a.shape[-1], a.dtype)
+
+
+def _normalise(x, a, parameters, arrays, given, eps) -> tuple[Tensor, tuple[np.ndarray, np.ndarray]]:
+    """y in the shape of x, and the mean and variance that were used."""
+    shape = a.shape
+    if len(shape) != 2:
+        x = as_tensor(x).reshape(math.prod(shape[:-1]), shape[-1])
+        a = x.data
+    forward, backward = active("batch_norm")
+    y, saved = forward(a, *arrays, *given, eps=eps)
+    y = record(y, backward, saved, (x, *parameters, None, None), True)
+    return y if len(shape) == 2 else y.reshape(shape), saved[2:4]
+
+
+def _move(running: np.ndarray, batch: np.ndarray, momentum: float) -> None:
+    running *= 1 - momentum
+    running += momentum * batch
+
+
+def layer_norm(
+    x: ArrayLike,
+    normalized_shape: int | Sequence[int],
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, mean and var (biased) over the last axes of each row.
+
+    normalized_shape: the sizes of those axes; weight and bias have that shape, or are None.
+    Raises TypeError for dtypes other than float32 and float64 or mixed ones, ValueError for shapes that do not fit and
+    eps <= 0. Source: Ba et al. 2016, equation 4.
+    """
+    inputs = (x, weight, bias)
+    a, w, b = arrays = arrays_of(inputs)
+    check.floats("layer_norm", ("x", "weight", "bias"), arrays)
+    wanted = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+    if not wanted or a.shape[a.ndim - len(wanted) :] != wanted or a.ndim < len(wanted):
+        raise ValueError(f"layer_norm: the last axes of x must be normalized_shape {wanted}, got x {a.shape}")
+    check.shape("layer_norm", "weight", w, wanted, f"to match x {a.shape}")
+    check.shape("layer_norm", "bias", b, wanted, f"to match x {a.shape}")
+    eps = check.number("layer_norm", "eps", eps, 0, math.inf, low_open=True)
+    if a.ndim == 2 and len(wanted) == 1:
+        return run("layer_norm", inputs, arrays, {"eps": eps})
+    size = math.prod(wanted)
+    rows = as_tensor(x).reshape(math.prod(a.shape[: -len(wanted)]), size)
+    flat = [p if p is None or len(wanted) == 1 else as_tensor(p).reshape(size) for p in (weight, bias)]
+    return apply("layer_norm", rows, *flat, eps=eps).reshape(a.shape)

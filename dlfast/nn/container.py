@@ -1,0 +1,124 @@
+"""Modules made of modules, and the two that only pass on or reshape."""
+
+from __future__ import annotations
+
+import operator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..tensor import ArrayLike, Tensor, as_tensor
+from .module import Module
+
+
+def _checked(owner: str, value: Any) -> Module:
+    if not isinstance(value, Module):
+        raise TypeError(f"{owner}: every part must be a Module, got {value!r}")
+    return value
+
+
+class _Row(Module):
+    """Modules in a row under the names "0", "1", ... or their own."""
+
+    def __len__(self) -> int:
+        return len(list(self.children()))
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(list(self.children()))
+
+    def __getitem__(self, index: Any) -> Any:
+        pairs = list(self.named_children())
+        if isinstance(index, slice):
+            return self._of(pairs[index])
+        return pairs[operator.index(index)][1]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        name, _ = list(self.named_children())[operator.index(index)]
+        setattr(self, name, _checked(type(self).__name__, module))
+
+    def append(self, module: Module) -> _Row:
+        """Add one at the end. Returns self."""
+        setattr(self, str(len(self)), _checked(type(self).__name__, module))
+        return self
+
+    def _of(self, pairs: list[tuple[str, Module]]) -> _Row:
+        raise NotImplementedError
+
+
+class Sequential(_Row):
+    """Modules one after the other: y = f_n(... f_1(x)). Takes modules, or one OrderedDict of them by name.
+
+    Indices give modules, slices give a Sequential of the same modules.
+    """
+
+    def __init__(self, *modules: Any) -> None:
+        if len(modules) == 1 and isinstance(modules[0], dict):
+            for name, module in modules[0].items():
+                if not isinstance(name, str) or hasattr(self, name) or "." in name:
+                    raise ValueError(f"Sequential: {name!r} cannot name a module: it is taken, or no plain string")
+                setattr(self, name, _checked("Sequential", module))
+        else:
+            for i, module in enumerate(modules):
+                setattr(self, str(i), _checked("Sequential", module))
+
+    def forward(self, x: Any) -> Any:
+        for value in vars(self).values():
+            if isinstance(value, Module):
+                x = value(x)
+        return x
+
+    def _of(self, pairs: list[tuple[str, Module]]) -> Sequential:
+        if all(name.isdigit() for name, _ in pairs):
+            return Sequential(*(module for _, module in pairs))
+        return Sequential(OrderedDict(pairs))
+
+
+class ModuleList(_Row):
+    """A list of modules whose parameters are found; it has no forward."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self.extend(modules)
+
+    def extend(self, modules: Iterable[Module]) -> ModuleList:
+        """Add several at the end. Returns self."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def _of(self, pairs: list[tuple[str, Module]]) -> ModuleList:
+        return ModuleList(module for _, module in pairs)
+
+
+class Residual(Sequential):
+    """y = x + f(x), f being the modules one after the other. Source: He et al. 2016."""
+
+    def forward(self, x: Any) -> Tensor:
+        return as_tensor(x) + super().forward(x)
+
+
+class Identity(Module):
+    """y = x."""
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return as_tensor(x)
+
+
+class Flatten(Module):
+    """Join the axes from start_dim to end_dim: x (N, H, W, C) becomes (N, H W C), in channels-last order."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        self.start_dim, self.end_dim = operator.index(start_dim), operator.index(end_dim)
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        x = as_tensor(x)
+        shape = x.shape
+        start, end = (axis + len(shape) if axis < 0 else axis for axis in (self.start_dim, self.end_dim))
+        if not 0 <= start <= end < len(shape):
+            raise ValueError(f"Flatten: x must have axes {self.start_dim} to {self.end_dim}, got shape {shape}")
+        joined = 1
+        for n in shape[start : end + 1]:
+            joined *= n
+        return x.reshape((*shape[:start], joined, *shape[end + 1 :]))
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

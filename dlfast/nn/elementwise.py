@@ -1,0 +1,138 @@
+"""Activations, softmax and dropout as layers; equations in `functional`. They have no parameters."""
+
+from __future__ import annotations
+
+import math
+
+from .. import _check as check
+from .. import functional as F
+from ..tensor import ArrayLike, Tensor
+from .module import Module
+
+
+class ReLU(Module):
+    """y = max(x, 0)."""
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.relu(x)
+
+
+class LeakyReLU(Module):
+    """y = x for x > 0, else negative_slope x."""
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = check.number("LeakyReLU", "negative_slope", negative_slope, -math.inf, math.inf)
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.leaky_relu(x, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}"
+
+
+class ELU(Module):
+    """y = x for x > 0, else alpha (exp(x) - 1)."""
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = check.number("ELU", "alpha", alpha, -math.inf, math.inf)
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.elu(x, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}"
+
+
+class GELU(Module):
+    """y = x Phi(x); approximate: "none" (by erf) or "tanh"."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        self.approximate = check.choice("GELU", "approximate", approximate, ("none", "tanh"))
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.gelu(x, self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class SiLU(Module):
+    """y = x sigmoid(x), also called Swish."""
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.silu(x)
+
+
+Swish = SiLU
+
+
+class Sigmoid(Module):
+    """y = 1 / (1 + exp(-x))."""
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.sigmoid(x)
+
+
+class Tanh(Module):
+    """y = tanh(x)."""
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.tanh(x)
+
+
+class Softplus(Module):
+    """y = log(1 + exp(beta x)) / beta, and x itself where beta x > threshold."""
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self.beta = check.number("Softplus", "beta", beta, 0, math.inf, low_open=True)
+        self.threshold = check.number("Softplus", "threshold", threshold, -math.inf, math.inf)
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.softplus(x, self.beta, self.threshold)
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}, threshold={self.threshold}"
+
+
+class Hardswish(Module):
+    """y = x min(max(x + 3, 0), 6) / 6."""
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.hardswish(x)
+
+
+class Softmax(Module):
+    """y = exp(x) / sum of exp(x) along axis."""
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = check.integer(type(self).__name__, "axis", axis, -64)
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.softmax(x, self.axis)
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis}"
+
+
+class LogSoftmax(Softmax):
+    """y = x - log(sum of exp(x) along axis)."""
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.log_softmax(x, self.axis)
+
+
+class Dropout(Module):
+    """Zero each element with probability p while training.
+
+    mode "inverted" scales the rest by 1 / (1 - p), so that testing needs no factor; "notes" scales by 1 - p in testing.
+    """
+
+    def __init__(self, p: float = 0.5, mode: str = "inverted") -> None:
+        self.p = check.number("Dropout", "p", p, 0, 1)
+        self.mode = check.choice("Dropout", "mode", mode, ("inverted", "notes"))
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.dropout(x, self.p, self.training, self.mode)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}" + (", mode='notes'" if self.mode == "notes" else "")

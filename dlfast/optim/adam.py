@@ -1,0 +1,68 @@
+"""Adam and AdamW."""
+
+from __future__ import annotations
+
+from .. import kernels
+from .arena import Stretch
+from .optimizer import Optimizer
+
+
+class Adam(Optimizer):
+    """Momentum and RMSprop in one, corrected for their start at zero::
+
+        g <- g + weight_decay * w
+        m <- beta1 * m + (1 - beta1) * g
+        v <- beta2 * v + (1 - beta2) * g^2
+        w <- w - lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+
+    t counts the steps of each parameter for itself: one that was skipped for want of a gradient is corrected by its
+    own count. lr >= 0, both betas in [0, 1), eps > 0 (without it a gradient of zero gives 0/0), weight_decay >= 0;
+    ValueError otherwise. Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1.
+    """
+
+    _decoupled = False
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    def _check_options(self, group: dict) -> None:
+        for name in ("lr", "weight_decay"):
+            self._check_range(group, name)
+        self._check_range(group, "eps", low_open=True)
+        if not isinstance(group["betas"], (tuple, list)) or len(group["betas"]) != 2:
+            raise ValueError(f"{self._name}: betas must be a pair of numbers, got {group['betas']!r}")
+        betas = {f"betas[{i}]": beta for i, beta in enumerate(group["betas"])}
+        for name in betas:
+            self._check_range(betas, name, high=1.0)
+        group["betas"] = tuple(betas.values())
+
+    def _update(self, group: dict, stretch: Stretch) -> None:
+        beta1, beta2 = group["betas"]
+        kernels.active_step("adam")(
+            stretch.data,
+            stretch.grad,
+            stretch.state("exp_avg"),
+            stretch.state("exp_avg_sq"),
+            lr=float(group["lr"]),
+            beta1=beta1,
+            beta2=beta2,
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            decoupled=self._decoupled,
+            step=stretch.steps + 1,
+        )
+        stretch.count_step()
+
+
+class AdamW(Adam):
+    """Adam whose weight decay goes past the running averages::
+
+        w <- w * (1 - lr * weight_decay)               then Adam's update with the gradient as it came
+
+    Source: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, algorithm 2.
+    """
+
+    _decoupled = True
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+        super().__init__(params, lr, betas, eps, weight_decay)

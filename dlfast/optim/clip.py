@@ -1,0 +1,57 @@
+"""Gradient clipping: the cure for exploding gradients."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..tensor import Tensor
+
+
+def clip_grad_norm_(parameters, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False) -> float:
+    """Scale all gradients, in place, by one factor so that their common norm is at most ``max_norm``; return the norm.
+
+        norm = (sum |g|^norm_type)^(1 / norm_type) over all gradients,  g <- g * min(1, max_norm / (norm + 1e-6))
+
+    ``norm_type`` may be ``float("inf")``, the largest |g|. The sum is taken in float64. Parameters without a gradient
+    do not count. Raises ValueError for a negative max_norm or a norm_type not above 0 and, if ``error_if_nonfinite``,
+    where the norm is NaN or infinite. Source: Pascanu et al., "On the difficulty of training recurrent neural
+    networks", 2013, algorithm 1.
+    """
+    _check_bound("clip_grad_norm_", "max_norm", max_norm)
+    if not norm_type > 0:
+        raise ValueError(f"clip_grad_norm_: norm_type must be above 0, got {norm_type!r}")
+    gradients = _gradients(parameters)
+    norm = _norm(gradients, norm_type)
+    if error_if_nonfinite and not math.isfinite(norm):
+        raise ValueError(f"clip_grad_norm_: the norm of the gradients is {norm}; nothing was clipped")
+    factor = max_norm / (norm + 1e-6)
+    if not factor >= 1:  # a NaN norm must reach the gradients, or the fault would stay hidden
+        for g in gradients:
+            g *= factor
+    return norm
+
+
+def clip_grad_value_(parameters, clip_value: float) -> None:
+    """Limit every single gradient, in place: g <- min(max(g, -clip_value), clip_value). ValueError if negative."""
+    _check_bound("clip_grad_value_", "clip_value", clip_value)
+    for g in _gradients(parameters):
+        np.clip(g, -clip_value, clip_value, out=g)
+
+
+def _gradients(parameters) -> list[np.ndarray]:
+    parameters = [parameters] if isinstance(parameters, Tensor) else parameters
+    return [p.grad for p in parameters if p.grad is not None]
+
+
+def _norm(gradients: list[np.ndarray], norm_type: float) -> float:
+    if norm_type == math.inf:
+        return float(np.max([np.abs(g).max(initial=0.0) for g in gradients], initial=0.0))
+    powers = (np.abs(g, dtype=np.float64) ** norm_type for g in gradients)
+    return sum(float(power.sum()) for power in powers) ** (1 / norm_type)
+
+
+def _check_bound(function: str, name: str, value: float) -> None:
+    if not value >= 0:
+        raise ValueError(f"{function}: {name} must be at least 0, got {value!r}")

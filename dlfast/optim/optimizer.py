@@ -1,0 +1,159 @@
+"""Optimizer: parameter groups, the walk over their arenas, and the state that a resumed run needs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .. import _check as check
+from ..tensor import Parameter
+from .arena import Block, Stretch
+
+
+class Optimizer:
+    """Updates parameters from their gradients.
+
+    ``params`` is an iterable of Parameters, or of dictionaries ``{"params": [...], "lr": 0.01}`` whose options replace
+    the optimizer's own for that group. The options may be changed at any time in ``param_groups``. A parameter without
+    a gradient is left alone, its state and its step count too.
+
+    A subclass gives ``_check_options(group)`` and ``_update(group, stretch)``.
+    Raises ValueError for no parameters, duplicates and options out of range, TypeError for what is no Parameter or no
+    number.
+    """
+
+    def __init__(self, params, defaults: dict):
+        self.defaults = defaults
+        self.param_groups: list[dict] = []
+        self._blocks: list[list[Block]] = []
+        for group in self._as_groups(params):
+            self.add_param_group(group)
+
+    def _as_groups(self, params) -> list[dict]:
+        if isinstance(params, (Parameter, np.ndarray, dict)):
+            raise TypeError(f"{self._name}: params must be a list of Parameters or of groups, got one {_kind(params)}")
+        params = list(params)
+        if not params:
+            raise ValueError(f"{self._name}: params is empty; pass model.parameters(), afresh for every optimizer")
+        return params if all(isinstance(p, dict) for p in params) else [{"params": params}]
+
+    def add_param_group(self, group: dict) -> None:
+        """Take more parameters, ``{"params": [...], option: value}``. A call that raises changes nothing."""
+        if unknown := sorted(set(group) - {"params", *self.defaults}):
+            raise ValueError(f"{self._name}: unknown option {', '.join(unknown)}; known are {', '.join(self.defaults)}")
+        group = {**self.defaults, **group}
+        group["params"] = self._check_parameters(group.get("params", ()))
+        self._check_options(group)
+        by_dtype: dict = {}
+        for p in group["params"]:
+            by_dtype.setdefault(p.data.dtype, []).append(p)
+        self._blocks.append([Block(parameters) for parameters in by_dtype.values()])
+        self.param_groups.append(group)
+
+    def _check_parameters(self, params) -> list:
+        params = [params] if isinstance(params, Parameter) else list(params)
+        if not params:
+            raise ValueError(f"{self._name}: a parameter group is empty")
+        seen = {id(p) for group in self.param_groups for p in group["params"]}
+        for i, p in enumerate(params):
+            if not isinstance(p, Parameter):
+                raise TypeError(f"{self._name}: params[{i}] must be a Parameter, got {_kind(p)}")
+            if id(p) in seen:
+                raise ValueError(f"{self._name}: params[{i}], of shape {p.shape}, appears more than once")
+            seen.add(id(p))
+        return params
+
+    def _check_options(self, group: dict) -> None:
+        raise NotImplementedError
+
+    def _check_range(self, group: dict, name: str, low=0.0, high=math.inf, *, low_open: bool = False) -> None:
+        """Make the option a float in [low, high), or (low, high), or raise."""
+        group[name] = check.number(self._name, name, group[name], low, high, low_open)
+
+    def zero_grad(self) -> None:
+        """Forget all gradients: ``p.grad`` is None until the next backward."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad = None
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        for group, blocks in zip(self.param_groups, self._blocks, strict=True):
+            for block in blocks:
+                for stretch in block.stretches():
+                    self._update(group, stretch)
+
+    def _update(self, group: dict, stretch: Stretch) -> None:
+        raise NotImplementedError
+
+    def _located(self) -> list[tuple[Block, int]]:
+        """Each parameter's block and its place in it, in the order of the groups."""
+        places = {id(p): (b, i) for blocks in self._blocks for b in blocks for i, p in enumerate(b.parameters)}
+        return [places[id(p)] for group in self.param_groups for p in group["params"]]
+
+    def state_dict(self) -> dict:
+        """Everything a resumed run needs, as PyTorch lays it out: ``{"state": {i: {...}}, "param_groups": [...]}``.
+
+        ``state[i]`` holds copies of the arrays kept for parameter ``i``, in its shape, and its ``step`` count;
+        parameters that have never been updated are absent.
+        """
+        state = {}
+        for number, (block, i) in enumerate(self._located()):
+            if block.steps[i]:
+                arrays = {name: block.state_view(name, i).copy() for name in block.state_names()}
+                state[number] = {"step": block.steps[i], **arrays}
+        groups, numbers = [], iter(range(len(self._located())))
+        for group in self.param_groups:
+            options = {name: value for name, value in group.items() if name != "params"}
+            groups.append({**options, "params": [next(numbers) for _ in group["params"]]})
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Restore what `state_dict` gave: the following steps have the same bits.
+
+        Raises ValueError, and changes nothing, where groups, parameters or shapes differ.
+        """
+        located, groups = self._located(), state_dict["param_groups"]
+        ours, theirs = ([len(g["params"]) for g in gs] for gs in (self.param_groups, groups))
+        if ours != theirs:
+            raise ValueError(f"{self._name}: the state has groups of {theirs} parameters, this optimizer has {ours}")
+        state = {int(number): entry for number, entry in state_dict["state"].items()}
+        for number, (block, i) in enumerate(located):
+            self._check_state(number, state.get(number, {}), block.parameters[i])
+        for group, saved in zip(self.param_groups, groups, strict=True):
+            group.update({name: _plain(value) for name, value in saved.items() if name != "params"})
+        for number, (block, i) in enumerate(located):
+            self._load_state(state.get(number, {}), block, i)
+
+    def _check_state(self, number: int, entry: dict, parameter) -> None:
+        for name, value in entry.items():
+            if name != "step" and value is not None and np.shape(value) != parameter.shape:
+                expected = f"must have shape {parameter.shape}, got {np.shape(value)}"
+                raise ValueError(f"{self._name}: {name} of parameter {number} {expected}")
+
+    @staticmethod
+    def _load_state(entry: dict, block: Block, i: int) -> None:
+        arrays = {name: value for name, value in entry.items() if name != "step" and value is not None}
+        block.steps[i] = int(entry.get("step", bool(arrays)))
+        for name in {*arrays, *block.state_names()}:
+            block.state_view(name, i)[...] = arrays.get(name, 0)
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        lines = []
+        for number, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {number}")
+            lines += [f"    {name}: {value}" for name, value in group.items() if name != "params"]
+        return "\n".join([f"{self._name} (", *lines, ")"])
+
+
+def _kind(value) -> str:
+    return type(value).__name__
+
+
+def _plain(value):
+    return tuple(value) if isinstance(value, list) else value

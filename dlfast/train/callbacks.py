@@ -1,0 +1,119 @@
+"""Callbacks: what happens beside the training loop."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+
+from .. import _check as check
+from .._files import write_text
+
+
+class Callback:
+    """Base class; `fit` calls these methods with its `Run` (model, optimizer, history, epoch, batch, means, ...).
+
+    A callback stops the training by setting ``run.stop`` to the reason, in words. What it must remember to resume
+    exactly, it gives in `state_dict` and takes back in `load_state_dict`: nested dictionaries of arrays and JSON.
+    """
+
+    def on_train_begin(self, run) -> None:
+        """Before the first epoch, after a resumed state is in place."""
+
+    def on_epoch_begin(self, run) -> None:
+        """Before the first batch of an epoch."""
+
+    def on_batch_end(self, run) -> None:
+        """After each update; ``run.means`` has the epoch's running means."""
+
+    def on_epoch_end(self, run) -> None:
+        """After validation; ``run.history.epochs[-1]`` is this epoch's record."""
+
+    def after_epoch(self, run) -> None:
+        """When `on_epoch_end` of every callback is done: the time to save their states."""
+
+    def on_train_end(self, run) -> None:
+        """After the last epoch or an interrupt, but not after an error."""
+
+    def close(self) -> None:
+        """At the very end, whatever happened."""
+
+    def state_dict(self) -> dict:
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        pass
+
+
+class Best:
+    """The best value so far of one column: the largest of an accuracy, the smallest of all else."""
+
+    def __init__(self, owner: str, monitor: str | None, min_delta: float = 0.0):
+        self.owner, self.monitor = owner, monitor
+        self.min_delta = check.number(owner, "min_delta", min_delta, 0, math.inf)
+        self.value: float | None = None
+
+    def improved(self, record: dict) -> bool:
+        """Take the record's value if it is better by more than min_delta."""
+        monitor = self.monitor or ("val_loss" if "val_loss" in record else "train_loss")
+        if monitor not in record:
+            raise ValueError(f"{self.owner}: monitor {monitor!r} is not recorded; recorded are {', '.join(record)}")
+        sign = 1 if "accuracy" in monitor else -1
+        if self.value is not None and not sign * (record[monitor] - self.value) > self.min_delta:
+            return False
+        self.value = record[monitor]
+        return True
+
+
+class EarlyStopping(Callback):
+    """Stop when ``monitor`` has not improved by more than ``min_delta`` for ``patience`` epochs.
+
+    When training ends, for whatever reason but an error, the model gets the weights of its best epoch
+    (``restore_best=False`` leaves it the last ones). ``monitor`` is a column of the `History`, val_loss by default, or
+    train_loss without validation data; an accuracy is better when larger, anything else when smaller.
+    """
+
+    def __init__(self, patience: int = 5, monitor: str | None = None, min_delta=0.0, restore_best: bool = True):
+        self.patience = check.integer("EarlyStopping", "patience", patience, least=1)
+        self.restore_best = restore_best
+        self._best = Best("EarlyStopping", monitor, min_delta)
+        self._waited = 0
+        self._weights: dict = {}
+
+    def on_train_begin(self, run) -> None:
+        if not len(run.history):  # a new run, not a resumed one
+            self._best.value, self._waited, self._weights = None, 0, {}
+
+    def on_epoch_end(self, run) -> None:
+        if self._best.improved(run.history.epochs[-1]):
+            self._waited = 0
+            self._weights = run.model.state_dict()
+            return
+        self._waited += 1
+        if self._waited >= self.patience:
+            run.stop = f"no better than {self._best.value:.6g} for {self._waited} epochs"
+
+    def on_train_end(self, run) -> None:
+        if self.restore_best and self._weights:
+            run.model.load_state_dict(self._weights)
+
+    def state_dict(self) -> dict:
+        return {"best": self._best.value, "waited": self._waited, "weights": self._weights}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._best.value, self._waited, self._weights = state["best"], state["waited"], state["weights"]
+
+
+class CSVLogger(Callback):
+    """Keep a CSV file of the history, one line an epoch, written anew after each, so that it is never half a line."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_epoch_end(self, run) -> None:
+        rows = [{"epoch": number, **record} for number, record in enumerate(run.history.epochs, start=1)]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.path, text.getvalue())

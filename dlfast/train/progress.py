@@ -1,0 +1,82 @@
+"""ProgressBar: a bar while an epoch runs and one line when it is done."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from .callbacks import Callback
+
+_REFRESH_SECONDS = 0.2  # drawing costs milliseconds of the training thread
+
+
+class ProgressBar(Callback):
+    """Show the epoch under way with its loss, metrics and images a second, and print a line for each finished one.
+
+    Where the output is no terminal only the lines are printed. ``console`` is a `rich.console.Console`.
+    """
+
+    def __init__(self, console=None):
+        self._console = console
+        self._bar: Any = None
+
+    def on_train_begin(self, run) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = self._console or Console(highlight=False)
+        # No refreshing thread: it would take the interpreter away from training.
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[measured]}"),
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            disable=not (self._console.is_terminal or self._console.is_jupyter),
+        )
+        self._bar.start()
+        self._task = self._bar.add_task("", measured="")
+
+    def on_epoch_begin(self, run) -> None:
+        self._bar.reset(self._task, total=run.batches, description=_title(run.epoch, run), measured="")
+        self._bar.refresh()
+        self._began = self._drawn = time.perf_counter()
+
+    def on_batch_end(self, run) -> None:
+        now = time.perf_counter()
+        if now - self._drawn < _REFRESH_SECONDS:
+            return
+        self._drawn = now
+        rate = run.means.count / (now - self._began)
+        measured = f"{_numbers(run.means.values())}  {rate:,.0f} images/s"
+        self._bar.update(self._task, completed=run.batch, measured=measured)
+        self._bar.refresh()
+
+    def on_epoch_end(self, run) -> None:
+        record = dict(run.history.epochs[-1])
+        rate = record.pop("images_per_second")
+        seconds = record.pop("seconds")
+        numbers = _numbers({name.removeprefix("train_"): value for name, value in record.items()})
+        line = f"{_title(len(run.history), run)}  {numbers}  {seconds:.1f} s, {rate:,.0f} images/s"
+        self._console.print(line, soft_wrap=True)
+
+    def on_train_end(self, run) -> None:
+        if run.stop and self._console is not None:
+            self.close()
+            self._console.print(f"stopped after {len(run.history)} epochs: {run.stop}")
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _title(epoch: int, run) -> str:
+    return f"epoch {epoch:>{len(str(run.epochs))}}/{run.epochs}"
+
+
+def _numbers(values: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4f}" for name, value in values.items())

@@ -1,0 +1,1 @@
+"""Ahead-of-time kernels: thin Cython modules over C headers, one module an operation family."""

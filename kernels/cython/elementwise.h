@@ -1,0 +1,70 @@
+/* Activations and dropout: each array is read once and written once, in registers, by jobs of DL_MAP_JOB elements.
+
+   The formulas stand in elementwise_impl.h, the elementary functions and their errors in vmath.h.
+   dropout keeps element i if hash(seed, i) >= threshold; the hash is the same in every backend (see the reference). */
+#ifndef DLFAST_ELEMENTWISE_H
+#define DLFAST_ELEMENTWISE_H
+#include "threads.h"
+#include "simd.h"
+
+#define DL_MAP_JOB 16384
+#define DL_DROP 64
+
+typedef struct {
+    long n;
+    const void *a, *b; /* b = a where there is only one */
+    void *out;
+    double p, q;       /* options: slope, alpha, beta and threshold, scale */
+    uint64_t seed;
+    uint32_t threshold;
+} dl_map;
+
+typedef struct {
+    uint32_t a, b;
+} dl_keys;
+
+#define DL_HASH_1 0xED5AD4BBu
+#define DL_HASH_2 0xAC4C1B51u
+#define DL_HASH_3 0x31848BABu
+
+/* Source: C. Wellons, "Prospecting for hash functions" (2018), triple32. */
+static uint32_t dl_triple32(uint32_t x) {
+    x = (x ^ (x >> 17)) * DL_HASH_1;
+    x = (x ^ (x >> 11)) * DL_HASH_2;
+    x = (x ^ (x >> 15)) * DL_HASH_3;
+    return x ^ (x >> 14);
+}
+static dl_keys dl_hash_keys(uint64_t seed, uint32_t high) {
+    const uint32_t b = dl_triple32((uint32_t)(seed >> 32) + dl_triple32((uint32_t)seed));
+    const uint32_t key_a = dl_triple32(high + b);
+    return (dl_keys){key_a, dl_triple32(key_a + dl_triple32((uint32_t)seed))};
+}
+DL_UNUSED static uint32_t dl_hash(dl_keys keys, uint32_t low) {
+    uint32_t x = low + keys.a;
+    x = (x ^ (x >> 17)) * DL_HASH_1;
+    x = x ^ keys.b;
+    x = (x ^ (x >> 11)) * DL_HASH_2;
+    x = (x ^ (x >> 15)) * DL_HASH_3;
+    return x ^ (x >> 14);
+}
+
+#define DL_IMPL "vmath.h"
+#include "simd.h"
+#define DL_IMPL "elementwise_impl.h"
+#include "simd.h"
+
+enum {
+    DL_MAP_RELU, DL_MAP_SIGMOID, DL_MAP_TANH, DL_MAP_LEAKY_RELU, DL_MAP_ELU, DL_MAP_GELU, DL_MAP_GELU_TANH, DL_MAP_SILU,
+    DL_MAP_SOFTPLUS, DL_MAP_HARDSWISH, DL_MAPS
+};
+#define DL_BOTH(name) {DL_TABLE(name##_forward), DL_TABLE(name##_backward)}
+static const dl_job dl_maps[DL_MAPS][2][2][DL_ISAS] = {
+    DL_BOTH(relu), DL_BOTH(sigmoid),   DL_BOTH(tanh), DL_BOTH(leaky_relu), DL_BOTH(elu),
+    DL_BOTH(gelu), DL_BOTH(gelu_tanh), DL_BOTH(silu), DL_BOTH(softplus),   DL_BOTH(hardswish)};
+static const dl_job dl_dropouts[2][DL_ISAS] = DL_TABLE(dropout_job);
+
+static void dl_map_run(dl_map *m, int op, int backward, int dtype) {
+    dl_parallel_for(DL_PICK(dl_maps[op][backward], dtype), m, dl_ceil_div(m->n, DL_MAP_JOB));
+}
+static void dl_dropout_run(dl_map *m, int dtype) { dl_parallel_for(DL_PICK(dl_dropouts, dtype), m, dl_ceil_div(m->n, DL_MAP_JOB)); }
+#endif

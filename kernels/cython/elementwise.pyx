@@ -1,0 +1,175 @@
+# cython: language_level=3, binding=False
+"""Activations and dropout by elementwise.h: one value in, one value out; formulas as in the reference."""
+include "common.pxi"
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef extern from "elementwise.h" nogil:
+    ctypedef struct dl_map:
+        long n
+        const void* a
+        const void* b
+        void* out
+        double p, q
+        uint64_t seed
+        uint32_t threshold
+    enum:
+        DL_MAP_RELU
+        DL_MAP_SIGMOID
+        DL_MAP_TANH
+        DL_MAP_LEAKY_RELU
+        DL_MAP_ELU
+        DL_MAP_GELU
+        DL_MAP_GELU_TANH
+        DL_MAP_SILU
+        DL_MAP_SOFTPLUS
+        DL_MAP_HARDSWISH
+    void dl_map_run(dl_map* m, int op, int backward, int dtype)
+    void dl_dropout_run(dl_map* m, int dtype)
+
+
+cdef object forward(int op, object x, double p=0, double q=0):
+    """op(x), in an array of its own."""
+    cdef dl_map m
+    cdef object xc = contiguous(x)
+    cdef object y = _empty(x.shape, x.dtype)
+    cdef int dtype = is_double(x)
+    m.n, m.a, m.out, m.p, m.q = x.size, pointer(xc), pointer(y), p, q
+    m.b = m.a
+    with nogil:
+        dl_map_run(&m, op, 0, dtype)
+    return y
+
+
+cdef tuple backward(int op, object dy, object kept, object needs, double p=0, double q=0):
+    """(dx,) from dy and the saved x or y; (None,) where it is not wanted."""
+    if not needs[0]:
+        return (None,)
+    cdef dl_map m
+    cdef object shape = dy.shape
+    dy, kept = contiguous(dy), contiguous(kept)
+    cdef object dx = _empty(shape, dy.dtype)
+    cdef int dtype = is_double(dy)
+    m.n, m.a, m.b, m.out, m.p, m.q = dy.size, pointer(dy), pointer(kept), pointer(dx), p, q
+    with nogil:
+        dl_map_run(&m, op, 1, dtype)
+    return (dx,)
+
+
+def relu_forward(x):
+    """y = max(x, 0)."""
+    y = forward(DL_MAP_RELU, x)
+    return y, (y,)
+
+
+def relu_backward(dy, saved, needs):
+    """dx = 0 where y <= 0, else dy."""
+    return backward(DL_MAP_RELU, dy, saved[0], needs)
+
+
+def sigmoid_forward(x):
+    """y = 1 / (1 + exp(-x))."""
+    y = forward(DL_MAP_SIGMOID, x)
+    return y, (y,)
+
+
+def sigmoid_backward(dy, saved, needs):
+    """dx = dy y (1 - y)."""
+    return backward(DL_MAP_SIGMOID, dy, saved[0], needs)
+
+
+def tanh_forward(x):
+    """y = tanh(x)."""
+    y = forward(DL_MAP_TANH, x)
+    return y, (y,)
+
+
+def tanh_backward(dy, saved, needs):
+    """dx = dy (1 - y^2)."""
+    return backward(DL_MAP_TANH, dy, saved[0], needs)
+
+
+def leaky_relu_forward(x, *, negative_slope):
+    """y = x where x > 0, else negative_slope x."""
+    return forward(DL_MAP_LEAKY_RELU, x, negative_slope), (x, negative_slope)
+
+
+def leaky_relu_backward(dy, saved, needs):
+    """dx = dy where x > 0, else negative_slope dy."""
+    return backward(DL_MAP_LEAKY_RELU, dy, saved[0], needs, saved[1])
+
+
+def elu_forward(x, *, alpha):
+    """y = x where x > 0, else alpha (exp(x) - 1)."""
+    return forward(DL_MAP_ELU, x, alpha), (x, alpha)
+
+
+def elu_backward(dy, saved, needs):
+    """dx = dy where x > 0, else dy alpha exp(x)."""
+    return backward(DL_MAP_ELU, dy, saved[0], needs, saved[1])
+
+
+def gelu_forward(x, *, approximate):
+    """y = x Phi(x), Phi the normal distribution function, or its tanh approximation."""
+    return forward(DL_MAP_GELU if approximate == "none" else DL_MAP_GELU_TANH, x), (x, approximate)
+
+
+def gelu_backward(dy, saved, needs):
+    """dx = dy (Phi(x) + x Phi'(x)), or the same of the approximation."""
+    return backward(DL_MAP_GELU if saved[1] == "none" else DL_MAP_GELU_TANH, dy, saved[0], needs)
+
+
+def silu_forward(x):
+    """y = x sigmoid(x)."""
+    return forward(DL_MAP_SILU, x), (x,)
+
+
+def silu_backward(dy, saved, needs):
+    """dx = dy s (1 + x (1 - s)), s = sigmoid(x)."""
+    return backward(DL_MAP_SILU, dy, saved[0], needs)
+
+
+def softplus_forward(x, *, beta, threshold):
+    """y = log(1 + exp(beta x)) / beta, and x where beta x > threshold."""
+    return forward(DL_MAP_SOFTPLUS, x, beta, threshold), (x, beta, threshold)
+
+
+def softplus_backward(dy, saved, needs):
+    """dx = dy sigmoid(beta x), and dy where beta x > threshold."""
+    return backward(DL_MAP_SOFTPLUS, dy, saved[0], needs, saved[1], saved[2])
+
+
+def hardswish_forward(x):
+    """y = x min(max(x + 3, 0), 6) / 6."""
+    return forward(DL_MAP_HARDSWISH, x), (x,)
+
+
+def hardswish_backward(dy, saved, needs):
+    """dx = dy (x / 3 + 1/2) for -3 < x < 3; 0 below, dy above."""
+    return backward(DL_MAP_HARDSWISH, dy, saved[0], needs)
+
+
+cdef object dropped(object x, double p, object seed, double scale):
+    """x scale where hash(seed, i) >= round(p 2^32), else 0."""
+    cdef dl_map m
+    cdef object y = _empty(x.shape, x.dtype)
+    cdef object threshold = round(p * 2**32)
+    cdef int dtype = is_double(x)
+    if threshold > 0xFFFFFFFF:
+        y.fill(0)
+        return y
+    x = contiguous(x)
+    m.n, m.a, m.out, m.p, m.seed, m.threshold = x.size, pointer(x), pointer(y), scale, seed, threshold
+    with nogil:
+        dl_dropout_run(&m, dtype)
+    return y
+
+
+def dropout_forward(x, *, p, seed, scale):
+    """y = x keep scale, each element kept with probability 1 - p."""
+    return dropped(x, p, seed, scale), (p, seed, scale)
+
+
+def dropout_backward(dy, saved, needs):
+    """dx = dy keep scale, with the mask made again from the seed."""
+    p, seed, scale = saved
+    return (dropped(dy, p, seed, scale) if needs[0] else None,)

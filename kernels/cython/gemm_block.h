@@ -1,0 +1,54 @@
+/* A block of a matrix product on one thread, from packed panels: what gemm.h and conv.h are made of.
+
+   The block goes through k in blocks of kc <= 256, in each along the panels of B, and down the tiles of up to 96 rows of A:
+   one panel (16 kB) stays in L1 while those rows, 96 kB, stay in L2.  Rows of A that are contiguous in k are read where they
+   lie; other layouts, and the rows that do not fill a tile, are packed first.
+   Source: Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication", section 4. */
+#ifndef DLFAST_GEMM_BLOCK_H
+#define DLFAST_GEMM_BLOCK_H
+#include "threads.h"
+#include "simd.h"
+
+#define DL_GEMM_MC 96
+#define DL_GEMM_KC 256
+enum { DL_IDENTITY, DL_RELU, DL_SIGMOID, DL_TANH };
+
+/* A by its strides; B packed (ldb 0, npad columns in whole panels) or plain (rows ldb apart that may be read to the end of
+   the last panel); bias (npad entries) or NULL. */
+typedef struct {
+    long k, kc, ars, acs, ldb, npad;
+    const void *b, *bias;
+    int activation, finish;             /* finish: the last k block ends the sum, so ReLU applies to it */
+} dl_operands;
+
+#define DL_IMPL "vmath.h"
+#include "simd.h"
+#define DL_IMPL "gemm_tile.h"
+#include "simd.h"
+#define DL_IMPL "gemm_block_impl.h"
+#include "simd.h"
+
+DL_UNUSED static long dl_tile_rows(void) { return dl_isa == DL_AVX512 ? 12 : dl_isa == DL_AVX2 ? 6 : 4; }
+DL_UNUSED static long dl_tile_cols(int dtype) { return !DL_VECTORS ? 2 : 2 * (16L << dl_isa) / (dtype ? 8 : 4); }
+DL_UNUSED static size_t dl_item(int dtype) { return dtype ? 8 : 4; }
+
+/* Equal k blocks of at most DL_GEMM_KC. */
+DL_UNUSED static long dl_gemm_kc(long k) { return k ? dl_ceil_div(k, dl_ceil_div(k, DL_GEMM_KC)) : 1; }
+
+/* bias with npad entries, so that a tile may load past n. */
+DL_UNUSED static const void *dl_pad_bias(const void *bias, long n, long npad, size_t item, char *room) {
+    if (!bias || n == npad) return bias;
+    memcpy(room, bias, n * item);
+    memset(room + n * item, 0, (npad - n) * item);
+    return room;
+}
+
+/* Jobs in parallel, or here if they are too little work for a launch. */
+DL_UNUSED static void dl_launch(dl_job fn, void *ctx, long jobs, int serial) {
+    if (!serial) {
+        dl_parallel_for(fn, ctx, jobs);
+        return;
+    }
+    for (long job = 0; job < jobs; job++) fn(ctx, job, 0);
+}
+#endif

@@ -1,0 +1,57 @@
+/* One block of C, by one thread: see gemm_block.h. */
+#define NR (2 * LANES)
+
+/* One tile of C, whole or cut by an edge of the matrix; `direct`: a is DL_MR rows of the matrix itself. */
+DL_INLINE void DL_FN(place_tile)(long kc, int direct, const real *a, long lda, const real *b, long ldb, real *c, long ldc,
+                                 long rows, long cols, const real *bias, int first, int relu) {
+    real edge[DL_MR * NR];
+    const int whole = rows == DL_MR && cols == NR;
+    real *out = whole ? c : edge;
+    const long out_ld = whole ? ldc : NR;
+    if (!whole && !first) DL_FN(copy_tile)(c, ldc, edge, NR, rows, cols);
+    const real *start = first ? bias : out;
+    const long start_ld = first ? 0 : out_ld;
+    if (direct)
+        DL_FN(tile_rows)(kc, a, lda, b, ldb, out, out_ld, start, start_ld, relu);
+    else
+        DL_FN(tile_panel)(kc, a, lda, b, ldb, out, out_ld, start, start_ld, relu);
+    if (!whole) DL_FN(copy_tile)(edge, NR, c, ldc, rows, cols);
+}
+
+/* c (m x n) = or += A[0..m, k_begin..k_end] B[k_begin..k_end, col..col+n].  m <= DL_GEMM_MC. */
+DL_NOINLINE void DL_FN(gemm_block)(const dl_operands *g, const real *a0, long m, long col, long n, long k_begin, long k_end,
+                              real *c, long ldc, int accumulate) {
+    const int by_rows = g->acs == 1;
+    const real *bias = (const real *)g->bias;
+    real *panels = (real *)dl_scratch(DL_SCRATCH_TILE, sizeof(real) * (DL_GEMM_MC + 2 * DL_MR) * DL_GEMM_KC);
+    long k = k_begin;
+    do {
+        const long kc = dl_min(g->kc, k_end - k);
+        const int first = k == k_begin && !accumulate, relu = g->activation == DL_RELU && k + kc == g->k && g->finish;
+        const real *a = a0 + k * g->acs;
+        for (long i = by_rows ? m - m % DL_MR : 0; i < m; i += DL_MR)
+            DL_FN(pack_panel)(kc, DL_MR, dl_min(DL_MR, m - i), a + i * g->ars, g->ars, g->acs, panels + i * kc);
+        for (long j = 0; j < n; j += NR) {
+            const long cols = dl_min(NR, n - j), ldb = g->ldb ? g->ldb : NR;
+            const real *b = (const real *)g->b + (g->ldb ? k * g->ldb + col + j : k * g->npad + (col + j) * kc);
+            for (long i = 0; i < m; i += DL_MR) {
+                const long rows = dl_min(DL_MR, m - i);
+                const int direct = by_rows && rows == DL_MR;
+                DL_FN(place_tile)(kc, direct, direct ? a + i * g->ars : panels + i * kc, direct ? g->ars : DL_MR, b, ldb,
+                                  c + i * ldc + j, ldc, rows, cols, bias ? bias + col + j : NULL, first, relu);
+            }
+        }
+        k += kc;
+    } while (k < k_end);
+}
+
+/* In place on a block that is still in cache. */
+DL_NOINLINE void DL_FN(activate_block)(real *c, long ldc, long m, long n, int activation) {
+    if (activation == DL_IDENTITY) return;
+    for (long i = 0; i < m; i++, c += ldc) {
+        long j = 0;
+        for (; j + LANES <= n; j += LANES) DL_FN(vstore)(c + j, DL_FN(vactivate)(DL_FN(vload)(c + j), activation));
+        if (j < n) DL_FN(vstore_n)(c + j, DL_FN(vactivate)(DL_FN(vload_n)(c + j, n - j), activation), n - j);
+    }
+}
+#undef NR

@@ -1,0 +1,173 @@
+# cython: language_level=3, binding=False
+"""Losses by loss.h; reduction "none" keeps each loss, "sum" and "mean" give a 0-d array. Formulas as in the reference."""
+include "common.pxi"
+from libc.stdint cimport int64_t
+
+cdef extern from "loss.h" nogil:
+    ctypedef struct dl_cross_entropy:
+        long rows, classes, ignore
+        const void* logits
+        const void* weight
+        const void* dy
+        const int64_t* target
+        void* log_probs
+        void* losses
+        void* row_weights
+        void* dlogits
+        double smoothing, divisor
+        int dy_rows
+    ctypedef struct dl_pairs:
+        long n
+        int kind, dy_each
+        const void* x
+        const void* target
+        const void* weight
+        const void* pos_weight
+        const void* dy
+        void* losses
+        void* dx
+        void* dtarget
+        double delta, divisor
+    enum:
+        DL_MSE
+        DL_L1
+        DL_HUBER
+        DL_BCE
+    void dl_cross_entropy_run(dl_cross_entropy* m, int backward, int dtype)
+    double dl_sum(const void* values, long n, int dtype)
+    int dl_pairs_run(dl_pairs* m, double* total, int dtype)
+    void dl_pairs_back(dl_pairs* m, int dtype)
+
+_nan = float("nan")
+
+
+cdef object scalar(object value, object dtype):
+    """A 0-d array."""
+    y = _empty((), dtype)
+    y[()] = value
+    return y
+
+
+def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_index, reduction):
+    """loss[m] = -sum over c of q[m, c] log_probs[m, c], 0 for ignored rows; logits (M, C), target (M,) int64."""
+    cdef dl_cross_entropy m
+    cdef int dtype = is_double(logits)
+    lc, tc, wc = contiguous(logits), contiguous(target), contiguous(weight)
+    m.rows, m.classes = lc.shape
+    log_probs = _empty(lc.shape, lc.dtype)
+    losses, row_weights = _empty(m.rows, lc.dtype), _empty(m.rows, lc.dtype)
+    m.logits, m.target, m.weight, m.log_probs = pointer(lc), <const int64_t*>pointer(tc), optional(wc), pointer(log_probs)
+    m.losses, m.row_weights, m.ignore, m.smoothing = pointer(losses), pointer(row_weights), ignore_index, label_smoothing
+    with nogil:
+        dl_cross_entropy_run(&m, 0, dtype)
+    saved = (log_probs, target, weight, label_smoothing, ignore_index, reduction)
+    if reduction == "none":
+        return losses, saved
+    total = dl_sum(m.losses, m.rows, dtype)
+    if reduction == "mean":
+        divisor = dl_sum(m.row_weights, m.rows, dtype)
+        total = total / divisor if divisor else total * float("inf") if total == total and total else _nan
+    return scalar(total, lc.dtype), saved
+
+
+def cross_entropy_backward(dy, saved, needs):
+    """dlogits[m] = dy[m] (softmax(logits)[m] sum of q[m] - q[m]); 0 for ignored rows."""
+    cdef dl_cross_entropy m
+    log_probs, target, weight, label_smoothing, ignore_index, reduction = saved
+    if not needs[0]:
+        return None, None, None
+    cdef int dtype = is_double(log_probs)
+    lc, tc, wc, dc = contiguous(log_probs), contiguous(target), contiguous(weight), contiguous(dy)
+    dlogits = _empty(lc.shape, lc.dtype)
+    m.rows, m.classes = lc.shape
+    m.divisor = summed_weight(tc, wc, ignore_index) if reduction == "mean" else 1
+    m.log_probs, m.target, m.weight, m.dy, m.dlogits = pointer(lc), <const int64_t*>pointer(tc), optional(wc), pointer(dc), pointer(dlogits)
+    m.dy_rows, m.ignore, m.smoothing = reduction == "none", ignore_index, label_smoothing
+    with nogil:
+        dl_cross_entropy_run(&m, 1, dtype)
+    return dlogits, None, None
+
+
+cdef double summed_weight(object target, object weight, object ignore_index) except? -1:
+    """The sum of weight[target] over the rows not ignored."""
+    counted = target != ignore_index
+    return _np.count_nonzero(counted) if weight is None else weight[target[counted]].sum(dtype="float64")
+
+
+cdef object pairs_forward(int kind, object x, object target, object weight, object pos_weight, double delta, object reduction):
+    """The losses of x against target, their sum or mean."""
+    cdef dl_pairs m
+    cdef double total
+    cdef int status, dtype = is_double(x)
+    xc, tc, wc, pc = contiguous(x), contiguous(target), contiguous(weight), contiguous(pos_weight)
+    losses = _empty(x.shape, x.dtype) if reduction == "none" else None
+    m.n, m.kind, m.delta = x.size, kind, delta
+    m.x, m.target, m.weight, m.pos_weight, m.losses = pointer(xc), pointer(tc), optional(wc), optional(pc), optional(losses)
+    with nogil:
+        status = dl_pairs_run(&m, &total, dtype)
+    if status != 0:
+        raise MemoryError("no memory for the partial sums of a loss")
+    if losses is not None:
+        return losses
+    return scalar(total if reduction == "sum" else total / m.n if m.n else _nan, x.dtype)
+
+
+cdef tuple pairs_backward(int kind, object dy, object x, object target, object weight, object pos_weight, double delta, object reduction, object needs):
+    """(dx, dtarget), None where not wanted."""
+    cdef dl_pairs m
+    cdef int dtype = is_double(x)
+    xc, tc, wc, pc, dc = map(contiguous, (x, target, weight, pos_weight, dy))
+    dx = _empty(x.shape, x.dtype) if needs[0] else None
+    dtarget = _empty(x.shape, x.dtype) if needs[1] else None
+    m.n, m.kind, m.delta, m.dy_each = x.size, kind, delta, reduction == "none"
+    m.divisor = max(x.size, 1) if reduction == "mean" else 1
+    m.x, m.target, m.weight, m.pos_weight, m.dy = pointer(xc), pointer(tc), optional(wc), optional(pc), pointer(dc)
+    m.dx, m.dtarget = optional(dx), optional(dtarget)
+    with nogil:
+        dl_pairs_back(&m, dtype)
+    return dx, dtarget
+
+
+def mse_forward(x, target, *, reduction):
+    """loss = (x - target)^2."""
+    return pairs_forward(DL_MSE, x, target, None, None, 1, reduction), (x, target, reduction)
+
+
+def mse_backward(dy, saved, needs):
+    """dx = 2 dy (x - target)."""
+    x, target, reduction = saved
+    return pairs_backward(DL_MSE, dy, x, target, None, None, 1, reduction, needs)
+
+
+def l1_forward(x, target, *, reduction):
+    """loss = |x - target|."""
+    return pairs_forward(DL_L1, x, target, None, None, 1, reduction), (x, target, reduction)
+
+
+def l1_backward(dy, saved, needs):
+    """dx = dy sign(x - target)."""
+    x, target, reduction = saved
+    return pairs_backward(DL_L1, dy, x, target, None, None, 1, reduction, needs)
+
+
+def huber_forward(x, target, *, delta, reduction):
+    """With d = |x - target|: loss = d^2 / 2 where d <= delta, else delta (d - delta / 2)."""
+    return pairs_forward(DL_HUBER, x, target, None, None, delta, reduction), (x, target, delta, reduction)
+
+
+def huber_backward(dy, saved, needs):
+    """dx = dy clip(x - target, -delta, delta)."""
+    x, target, delta, reduction = saved
+    return pairs_backward(DL_HUBER, dy, x, target, None, None, delta, reduction, needs)
+
+
+def bce_with_logits_forward(x, target, weight, pos_weight, *, reduction):
+    """loss = weight (pos_weight target softplus(-x) + (1 - target) softplus(x))."""
+    y = pairs_forward(DL_BCE, x, target, weight, pos_weight, 1, reduction)
+    return y, (x, target, weight, pos_weight, reduction)
+
+
+def bce_with_logits_backward(dy, saved, needs):
+    """dx = dy weight ((1 - target) sigmoid(x) - pos_weight target sigmoid(-x)), and the gradient of target."""
+    x, target, weight, pos_weight, reduction = saved
+    return (*pairs_backward(DL_BCE, dy, x, target, weight, pos_weight, 1, reduction, needs), None, None)

@@ -1,0 +1,68 @@
+# cython: language_level=3, binding=False
+"""Optimizer updates by optim.h, in place on 1-D contiguous arrays of one length; formulas as in the reference."""
+include "common.pxi"
+
+cdef extern from "optim.h" nogil:
+    ctypedef struct dl_sgd:
+        long n
+        void* param
+        void* grad
+        void* buffer
+        double lr, momentum, dampening, decay
+        int nesterov, first
+    ctypedef struct dl_rmsprop:
+        long n
+        void* param
+        void* grad
+        void* square
+        void* buffer
+        double lr, alpha, eps, decay, momentum
+        int eps_inside
+    ctypedef struct dl_adam:
+        long n
+        void* param
+        void* grad
+        void* mean
+        void* square
+        double lr, beta1, beta2, eps, decay, correction1, correction2
+        int decoupled
+    void dl_sgd_run(dl_sgd* m, int dtype)
+    void dl_rmsprop_run(dl_rmsprop* m, int dtype)
+    void dl_adam_run(dl_adam* m, int dtype)
+
+
+def sgd_step(param, grad, momentum_buffer, *, lr, momentum, dampening, nesterov, weight_decay, first):
+    """Gradient descent with momentum; momentum_buffer is None when momentum is 0."""
+    cdef dl_sgd m
+    cdef int dtype = is_double(param)
+    grad = contiguous(grad)
+    m.n, m.param, m.grad, m.buffer = param.size, pointer(param), pointer(grad), optional(momentum_buffer)
+    m.lr, m.momentum, m.dampening, m.decay, m.nesterov, m.first = lr, momentum, dampening, weight_decay, nesterov, first
+    with nogil:
+        dl_sgd_run(&m, dtype)
+
+
+def rmsprop_step(
+    param, grad, square_avg, momentum_buffer, *, lr, alpha, eps, eps_inside_sqrt, weight_decay, momentum
+):
+    """Gradient over its root mean square; momentum_buffer is None when momentum is 0."""
+    cdef dl_rmsprop m
+    cdef int dtype = is_double(param)
+    grad = contiguous(grad)
+    m.n, m.param, m.grad, m.square = param.size, pointer(param), pointer(grad), pointer(square_avg)
+    m.buffer = optional(momentum_buffer)
+    m.lr, m.alpha, m.eps, m.eps_inside, m.decay, m.momentum = lr, alpha, eps, eps_inside_sqrt, weight_decay, momentum
+    with nogil:
+        dl_rmsprop_run(&m, dtype)
+
+
+def adam_step(param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, weight_decay, decoupled, step):
+    """Adam, or AdamW when decoupled; step counts from 1."""
+    cdef dl_adam m
+    cdef int dtype = is_double(param)
+    grad = contiguous(grad)
+    m.n, m.param, m.grad, m.mean, m.square = param.size, pointer(param), pointer(grad), pointer(exp_avg), pointer(exp_avg_sq)
+    m.lr, m.beta1, m.beta2, m.eps, m.decay, m.decoupled = lr, beta1, beta2, eps, weight_decay, decoupled
+    m.correction1, m.correction2 = 1 - beta1**step, 1 - beta2**step
+    with nogil:
+        dl_adam_run(&m, dtype)

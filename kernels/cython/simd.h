@@ -1,0 +1,99 @@
+/* One source for every dtype and instruction set.
+
+       #define DL_IMPL "pool_impl.h"
+       #include "simd.h"
+
+   includes pool_impl.h once for float32 and float64 on each instruction set of the processor family, under the compiler's
+   target pragma.  Inside, `real` is the element, `vec` a register of LANES elements, `ivec` one of integers of that width,
+   and DL_FN(name) the name with its suffix (name_f32_avx2).  DL_TABLE(name) lists the copies; DL_PICK takes the one for a
+   dtype (0 float32, 1 float64) on this processor.  DLFAST_ISA = base | avx2 | avx512 asks for less than the best.
+
+   `base` is what the compiler targets anyway: SSE2 on x86-64, NEON on AArch64.  A compiler without GNU vector extensions
+   gets one-lane "vectors": plain scalar code from the same source. */
+#ifndef DLFAST_SIMD_H
+#define DLFAST_SIMD_H
+#include <limits.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DL_CAT_(a, b) a##_##b
+#define DL_CAT(a, b) DL_CAT_(a, b)
+#define DL_FN(name) DL_CAT(name, DL_SUFFIX)
+
+#if defined(__GNUC__) || defined(__clang__)
+#define DL_VECTORS 1
+#define DL_R restrict
+#define DL_INLINE static inline __attribute__((always_inline, unused))
+#define DL_UNUSED __attribute__((unused))
+#define DL_NOINLINE static __attribute__((noinline, unused)) /* edges: called seldom, and code is large in many copies */
+#else
+#define DL_VECTORS 0
+#define DL_R __restrict
+#define DL_INLINE static __forceinline
+#define DL_UNUSED
+#define DL_NOINLINE static
+#endif
+
+#if DL_VECTORS && defined(__x86_64__)
+#define DL_X86 1
+#define DL_TABLE(name)                                                        \
+    {{name##_f32_base, name##_f32_avx2, name##_f32_avx512},                    \
+     {name##_f64_base, name##_f64_avx2, name##_f64_avx512}}
+#else
+#define DL_X86 0
+#define DL_TABLE(name)                                                      \
+    {{name##_f32_base, name##_f32_base, name##_f32_base},                    \
+     {name##_f64_base, name##_f64_base, name##_f64_base}}
+#endif
+#define DL_PICK(table, dtype) ((table)[dtype][dl_isa])
+#define DL_ISAS 3
+
+enum { DL_BASE, DL_AVX2, DL_AVX512 };
+static int dl_isa = DL_BASE;
+DL_UNUSED static const char *dl_isa_name(void) {
+    static const char *const names[DL_ISAS] = {"base", "avx2", "avx512"};
+    return names[dl_isa];
+}
+
+/* Called once when a module is imported. */
+DL_UNUSED static void dl_choose_isa(void) {
+#if DL_X86
+    const char *wish = getenv("DLFAST_ISA");
+    __builtin_cpu_init();
+    if (wish && !strcmp(wish, "base")) return;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) dl_isa = DL_AVX2;
+    if (wish && !strcmp(wish, "avx2")) return;
+    if (dl_isa == DL_AVX2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
+        dl_isa = DL_AVX512;
+#endif
+}
+
+DL_UNUSED static long dl_min(long a, long b) { return a < b ? a : b; }
+DL_UNUSED static long dl_max(long a, long b) { return a > b ? a : b; }
+DL_UNUSED static long dl_ceil_div(long a, long b) { return (a + b - 1) / b; }
+DL_UNUSED static long dl_round_up(long a, long b) { return dl_ceil_div(a, b) * b; }
+
+/* The register at i of a row of n; lanes beyond the row read as `pad` and are not stored. */
+#define DL_LOAD(p, i, n, pad) ((n) - (i) >= LANES ? DL_FN(vload)((p) + (i)) : DL_FN(vload_pad)((p) + (i), (n) - (i), pad))
+#define DL_STORE(p, i, n, value)                                         \
+    do {                                                                  \
+        if ((n) - (i) >= LANES) DL_FN(vstore)((p) + (i), value);          \
+        else DL_FN(vstore_n)((p) + (i), value, (n) - (i));                \
+    } while (0)
+
+/* The vector types come first, whatever the first DL_IMPL is. */
+#pragma push_macro("DL_IMPL")
+#undef DL_IMPL
+#define DL_IMPL "simd_types.h"
+#include "simd_each.h"
+#undef DL_IMPL
+#pragma pop_macro("DL_IMPL")
+#endif
+
+#ifdef DL_IMPL
+#include "simd_each.h"
+#undef DL_IMPL
+#endif

@@ -1,0 +1,49 @@
+/* Registers: load, store, splat, select.  Comparing two `vec` gives an `ivec` mask for `vsel`. */
+#if DL_VECTORS
+typedef real vec __attribute__((vector_size(DL_BYTES)));
+typedef ireal ivec __attribute__((vector_size(DL_BYTES)));
+typedef real uvec __attribute__((vector_size(DL_BYTES), aligned(sizeof(real)), may_alias));
+DL_INLINE vec DL_FN(vload)(const real *p) { return (vec) * (const uvec *)p; }
+DL_INLINE void DL_FN(vstore)(real *p, vec v) { *(uvec *)p = (uvec)v; }
+DL_INLINE vec DL_FN(vsplat)(real a) { return a - (vec){0}; } /* a - 0 keeps -0.0, which a + 0 would not */
+DL_INLINE ivec DL_FN(isplat)(ireal a) { return a + (ivec){0}; }
+DL_INLINE vec DL_FN(vsel)(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
+DL_INLINE ivec DL_FN(isel)(ivec mask, ivec a, ivec b) { return (mask & a) | (~mask & b); }
+DL_INLINE real DL_FN(vlane)(vec v, int lane) { return v[lane]; }
+#else
+typedef real vec;
+typedef ireal ivec;
+DL_INLINE vec DL_FN(vload)(const real *p) { return *p; }
+DL_INLINE void DL_FN(vstore)(real *p, vec v) { *p = v; }
+DL_INLINE vec DL_FN(vsplat)(real a) { return a; }
+DL_INLINE ivec DL_FN(isplat)(ireal a) { return a; }
+DL_INLINE vec DL_FN(vsel)(ivec mask, vec a, vec b) { return mask ? a : b; }
+DL_INLINE ivec DL_FN(isel)(ivec mask, ivec a, ivec b) { return mask ? a : b; }
+DL_INLINE real DL_FN(vlane)(vec v, int lane) { return (void)lane, v; }
+#endif
+
+/* The first n elements, 0 or `pad` beyond; and storing no more than n. */
+DL_NOINLINE vec DL_FN(vload_n)(const real *p, long n) {
+    real part[LANES] = {0};
+    for (long i = 0; i < n; i++) part[i] = p[i];
+    return DL_FN(vload)(part);
+}
+DL_NOINLINE vec DL_FN(vload_pad)(const real *p, long n, real pad) {
+    real part[LANES];
+    for (long i = 0; i < LANES; i++) part[i] = i < n ? p[i] : pad;
+    return DL_FN(vload)(part);
+}
+DL_NOINLINE void DL_FN(vstore_n)(real *p, vec v, long n) {
+    real part[LANES];
+    DL_FN(vstore)(part, v);
+    for (long i = 0; i < n; i++) p[i] = part[i];
+}
+/* Lanes are added as a binary tree. */
+DL_NOINLINE real DL_FN(vsum)(vec v) {
+    real part[LANES];
+    DL_FN(vstore)(part, v);
+    for (int width = LANES / 2; width; width /= 2)
+        for (int i = 0; i < width; i++) part[i] += part[i + width];
+    return part[0];
+}
+DL_INLINE vec DL_FN(vrelu)(vec v) { return DL_FN(vsel)(v <= DL_FN(vsplat)(0), DL_FN(vsplat)(0), v); } /* NaN stays */

@@ -1,0 +1,48 @@
+# cython: language_level=3, binding=False
+"""The thread pool as a module: its size, and its entry point for Cython (capsules) and Numba (an address).
+
+The protocol is told in threads_pool.h, the interface in threads.h.
+"""
+from cpython.pycapsule cimport PyCapsule_New
+
+cdef extern from *:
+    """
+    #define DLFAST_THREADS_POOL
+    #include "threads.h"
+    #include "threads_pool.h"
+    static void dl_set_wanted(int64_t threads) { dl_store(&pool.wanted, threads); }
+    static int64_t dl_get_wanted(void) { return dl_load(&pool.wanted); }
+    """
+    enum:
+        DL_MAX_THREADS
+    const char* DL_PARALLEL_FOR_NAME
+    const char* DL_SCRATCH_NAME
+    ctypedef void (*dl_job)(void* ctx, long job, long worker) noexcept nogil
+    void dl_parallel_for(dl_job fn, void* ctx, long jobs) noexcept nogil
+    void* dl_scratch(int slot, size_t bytes) noexcept nogil
+    int dl_pool_init() noexcept
+    void dl_set_wanted(long threads) noexcept
+    long dl_get_wanted() noexcept
+
+if dl_pool_init() != 0:
+    raise MemoryError("the thread pool could not be set up")
+
+_parallel_for = PyCapsule_New(<void*>dl_parallel_for, DL_PARALLEL_FOR_NAME, NULL)
+_scratch = PyCapsule_New(<void*>dl_scratch, DL_SCRATCH_NAME, NULL)
+
+
+def set_num_threads(long n):
+    """Let the next parallel launches use n threads, 1..1024, the caller among them.  Raises ValueError outside."""
+    if n < 1 or n > DL_MAX_THREADS:
+        raise ValueError(f"set_num_threads: n must be in 1..{DL_MAX_THREADS}, got {n}")
+    dl_set_wanted(n)
+
+
+def get_num_threads():
+    """The number of threads that parallel launches use, the caller among them."""
+    return dl_get_wanted()
+
+
+def parallel_for_address():
+    """Address of `void dl_parallel_for(void (*fn)(void *, long, long), void *ctx, long jobs)`, for Numba."""
+    return <size_t>dl_parallel_for

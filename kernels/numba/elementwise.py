@@ -1,0 +1,256 @@
+"""Activations and dropout: a formula for one element each, made into kernels by `mapped` (see loops.py, vmath.py).
+
+The operations are defined in `kernels/reference/elementwise.py`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from . import vmath
+from .jit import contiguous, helper, jit, parallel_for
+from .loops import BLOCK, SERIAL, get, mapped, put
+from .vmath import clip, exp, expm1_negative, normal, real, sigmoid, softplus
+
+INVERSE_ROOT_2PI = 1 / math.sqrt(2 * math.pi)
+DOUBLE_ROOT_2_BY_PI = 2 * math.sqrt(2 / math.pi)
+CUBE = 0.044715
+WORD = 0xFFFFFFFF
+
+
+def gradient(formula):
+    """The backward of an operation with saved = (x or y, *options), from dx = formula(dy, x or y, *options)."""
+    kernel = mapped(formula)
+
+    def backward(dy, saved, needs):
+        return (kernel(dy, saved[0], options=saved[1:]) if needs[0] else None,)
+
+    return backward
+
+
+@helper
+def gated(x, gate):
+    """x * gate, and 0 where the gate is 0."""
+    product = x * gate
+    return gate if gate == 0 else product
+
+
+@mapped
+def _relu(x):
+    return real(x, 0) if x <= 0 else x
+
+
+def relu_forward(x):
+    y = _relu(x)
+    return y, (y,)
+
+
+@gradient
+def relu_backward(dy, y):
+    return real(y, 0) if y <= 0 else dy
+
+
+_sigmoid = mapped(sigmoid)
+
+
+def sigmoid_forward(x):
+    y = _sigmoid(x)
+    return y, (y,)
+
+
+@gradient
+def sigmoid_backward(dy, y):
+    return dy * (y * (real(y, 1) - y))
+
+
+_tanh = mapped(vmath.tanh)
+
+
+def tanh_forward(x):
+    y = _tanh(x)
+    return y, (y,)
+
+
+@gradient
+def tanh_backward(dy, y):
+    return dy * (real(y, 1) - y * y)
+
+
+@mapped
+def _leaky_relu(x, negative_slope):
+    below = negative_slope * x
+    return x if x > 0 else below
+
+
+def leaky_relu_forward(x, *, negative_slope):
+    return _leaky_relu(x, options=(negative_slope,)), (x, negative_slope)
+
+
+@gradient
+def leaky_relu_backward(dy, x, negative_slope):
+    below = negative_slope * dy
+    return dy if x > 0 else below
+
+
+@mapped
+def _elu(x, alpha):
+    below = alpha * expm1_negative(x)
+    return x if x > 0 else below
+
+
+def elu_forward(x, *, alpha):
+    return _elu(x, options=(alpha,)), (x, alpha)
+
+
+@gradient
+def elu_backward(dy, x, alpha):
+    below = dy * (alpha * exp(clip(x, real(x, -math.inf), real(x, 0))))
+    return dy if x > 0 else below
+
+
+@mapped
+def _gelu(x):
+    gate, _ = normal(x)
+    return gated(x, gate)
+
+
+@mapped
+def _gelu_gradient(dy, x):
+    gate, density = normal(x)
+    return dy * (gate + gated(x, density * real(x, INVERSE_ROOT_2PI)))
+
+
+@helper
+def _double_u(x):
+    """2 sqrt(2 / pi) (x + 0.044715 x^3), so that (1 + tanh u) / 2 = sigmoid(2 u)."""
+    return real(x, DOUBLE_ROOT_2_BY_PI) * (x + real(x, CUBE) * (x * x * x))
+
+
+@mapped
+def _gelu_tanh(x):
+    return gated(x, sigmoid(_double_u(x)))
+
+
+@mapped
+def _gelu_tanh_gradient(dy, x):
+    one, double_u = real(x, 1), _double_u(x)
+    slope = real(x, DOUBLE_ROOT_2_BY_PI) * (one + real(x, 3 * CUBE) * (x * x))
+    e = exp(-abs(double_u))
+    gate, product = (e if x < 0 else one) / (one + e), e / ((one + e) * (one + e))
+    return dy * (gate + gated(x, gated(slope, product)))
+
+
+def gelu_forward(x, *, approximate):
+    return (_gelu_tanh if approximate == "tanh" else _gelu)(x), (x, approximate)
+
+
+def gelu_backward(dy, saved, needs):
+    x, approximate = saved
+    return ((_gelu_tanh_gradient if approximate == "tanh" else _gelu_gradient)(dy, x) if needs[0] else None,)
+
+
+@mapped
+def _silu(x):
+    return gated(x, sigmoid(x))
+
+
+def silu_forward(x):
+    return _silu(x), (x,)
+
+
+@gradient
+def silu_backward(dy, x):
+    """dx = dy s (1 + x (1 - s)); s and 1 - s from one exponential."""
+    one = real(x, 1)
+    e = exp(-abs(x))
+    small, large = e / (one + e), one / (one + e)
+    s, rest = (small, large) if x < 0 else (large, small)
+    return dy * gated(one + gated(x, rest), s)
+
+
+@mapped
+def _softplus(x, beta, threshold):
+    z = beta * x
+    y = softplus(z) / beta
+    return x if z > threshold else y
+
+
+def softplus_forward(x, *, beta, threshold):
+    return _softplus(x, options=(beta, threshold)), (x, beta, threshold)
+
+
+@gradient
+def softplus_backward(dy, x, beta, threshold):
+    z = beta * x
+    below = dy * sigmoid(z)
+    return dy if z > threshold else below
+
+
+@mapped
+def _hardswish(x):
+    return gated(x, clip(x + real(x, 3), real(x, 0), real(x, 6)) / real(x, 6))
+
+
+def hardswish_forward(x):
+    return _hardswish(x), (x,)
+
+
+@gradient
+def hardswish_backward(dy, x):
+    inner = x / real(x, 3) + real(x, 0.5)
+    inner = real(x, 0) if x <= -3 else inner
+    return dy * (real(x, 1) if x >= 3 else inner)
+
+
+@helper
+def _mixed(x, shift, factor):
+    """A step of the hash, on 32 bits."""
+    return np.uint32((x ^ (x >> shift)) * factor)
+
+
+@helper
+def _triple32(x, key):
+    """The hash `_triple32` of the reference, with a key that goes in after the first step."""
+    x = _mixed(_mixed(_mixed(x, 17, 0xED5AD4BB) ^ key, 11, 0xAC4C1B51), 15, 0x31848BAB)
+    return x ^ (x >> 14)
+
+
+@helper(noalias=True)
+def _dropout_job(index, worker, x, y, seed_low, seed_high, threshold, scale):
+    start = index * BLOCK
+    none = np.uint32(0)
+    a = _triple32(np.uint32(seed_low), none)
+    key = _triple32(np.uint32((start >> 32) + _triple32(np.uint32(seed_high + a), none)), none)
+    key_b = _triple32(np.uint32(key + a), none)
+    zero, factor, least = x.dtype.type(0), x.dtype.type(scale), np.uint32(threshold)
+    for i in range(start, min(start + BLOCK, x.size)):
+        word = _triple32(np.uint32(i + key), key_b)
+        value = get(x, i) * factor
+        put(y, i, value if word >= least else zero)
+
+
+@jit
+def _dropout(x, y, seed_low, seed_high, threshold, scale):
+    arguments = (x, y, seed_low, seed_high, threshold, scale)
+    parallel_for(_dropout_job, -(-x.size // BLOCK), arguments, x.size < SERIAL)
+
+
+def _dropped(x, p, seed, scale):
+    """x * scale where hash(seed, i) >= p 2^32, else 0; a probability of 1 (nothing is kept) has no such threshold."""
+    y = np.empty(x.shape, x.dtype)
+    threshold = round(p * 2**32)
+    if threshold > WORD:
+        y[...] = 0
+    else:
+        _dropout(contiguous(x).ravel(), y.ravel(), seed & WORD, seed >> 32 & WORD, threshold, float(scale))
+    return y
+
+
+def dropout_forward(x, *, p, seed, scale):
+    return _dropped(x, p, seed, scale), (p, seed, scale)
+
+
+def dropout_backward(dy, saved, needs):
+    return (_dropped(dy, *saved) if needs[0] else None,)

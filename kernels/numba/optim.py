@@ -1,0 +1,111 @@
+"""Optimizer updates, in place, in one pass over the parameters, their gradient and the state (all 1-D, contiguous).
+
+The updates are defined in `kernels/reference/optim.py`.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .jit import contiguous, helper, jit, parallel_for
+from .loops import BLOCK, SERIAL, converted, get, put
+from .vmath import where
+
+
+@helper(noalias=True, fastmath={"contract"})
+def _sgd_job(index, worker, param, grad, options):
+    lr, weight_decay = options
+    start = index * BLOCK
+    for i in range(start, min(start + BLOCK, param.size)):
+        p = get(param, i)
+        put(param, i, p - lr * (get(grad, i) + weight_decay * p))
+
+
+@jit
+def _sgd(param, grad, options):
+    jobs = -(-param.size // BLOCK)
+    parallel_for(_sgd_job, jobs, (param, grad, converted(options, param)), param.size < SERIAL)
+
+
+@helper(noalias=True, fastmath={"contract"})
+def _sgd_momentum_job(index, worker, param, grad, buffer, first, nesterov, options):
+    lr, momentum, fresh, weight_decay = options
+    start = index * BLOCK
+    for i in range(start, min(start + BLOCK, param.size)):
+        p = get(param, i)
+        g = get(grad, i) + weight_decay * p
+        b = where(first, g, momentum * get(buffer, i) + fresh * g)
+        put(buffer, i, b)
+        put(param, i, p - lr * where(nesterov, g + momentum * b, b))
+
+
+@jit
+def _sgd_momentum(param, grad, buffer, first, nesterov, options):
+    arguments = (param, grad, buffer, first, nesterov, converted(options, param))
+    parallel_for(_sgd_momentum_job, -(-param.size // BLOCK), arguments, param.size < SERIAL)
+
+
+def sgd_step(param, grad, momentum_buffer, *, lr, momentum, dampening, nesterov, weight_decay, first):
+    grad = contiguous(grad)
+    if momentum_buffer is None:
+        _sgd(param, grad, (float(lr), float(weight_decay)))
+    else:
+        options = float(lr), float(momentum), 1.0 - dampening, float(weight_decay)
+        _sgd_momentum(param, grad, momentum_buffer, bool(first), bool(nesterov), options)
+
+
+@helper(noalias=True, fastmath={"contract"})
+def _rmsprop_job(index, worker, param, grad, square_avg, buffer, options):
+    """`buffer` is empty where there is no momentum."""
+    lr, alpha, fresh, eps_inside, eps_outside, weight_decay, momentum = options
+    start = index * BLOCK
+    stop = min(start + BLOCK, param.size)
+    for i in range(start, stop):
+        g = get(grad, i) + weight_decay * get(param, i)
+        s = alpha * get(square_avg, i) + fresh * (g * g)
+        put(square_avg, i, s)
+        update = g / (math.sqrt(s + eps_inside) + eps_outside)
+        if buffer.size:
+            update += momentum * get(buffer, i)
+            put(buffer, i, update)
+        put(param, i, get(param, i) - lr * update)
+
+
+@jit
+def _rmsprop(param, grad, square_avg, buffer, options):
+    arguments = (param, grad, square_avg, buffer, converted(options, param))
+    parallel_for(_rmsprop_job, -(-param.size // BLOCK), arguments, param.size < SERIAL)
+
+
+def rmsprop_step(param, grad, square_avg, momentum_buffer, *, lr, alpha, eps, eps_inside_sqrt, weight_decay, momentum):
+    inside, outside = (float(eps), 0.0) if eps_inside_sqrt else (0.0, float(eps))
+    options = float(lr), float(alpha), 1.0 - alpha, inside, outside, float(weight_decay), float(momentum)
+    buffer = param[:0] if momentum_buffer is None else momentum_buffer
+    _rmsprop(param, contiguous(grad), square_avg, buffer, options)
+
+
+@helper(noalias=True, fastmath={"contract"})
+def _adam_job(index, worker, param, grad, exp_avg, exp_avg_sq, options):
+    lr, beta1, fresh1, beta2, fresh2, eps, weight_decay, keep, root_correction = options
+    start = index * BLOCK
+    for i in range(start, min(start + BLOCK, param.size)):
+        p = get(param, i)
+        g = get(grad, i) + weight_decay * p
+        m = beta1 * get(exp_avg, i) + fresh1 * g
+        v = beta2 * get(exp_avg_sq, i) + fresh2 * (g * g)
+        put(exp_avg, i, m)
+        put(exp_avg_sq, i, v)
+        put(param, i, p * keep - lr * (m / (math.sqrt(v) * root_correction + eps)))
+
+
+@jit
+def _adam(param, grad, exp_avg, exp_avg_sq, options):
+    arguments = (param, grad, exp_avg, exp_avg_sq, converted(options, param))
+    parallel_for(_adam_job, -(-param.size // BLOCK), arguments, param.size < SERIAL)
+
+
+def adam_step(param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, weight_decay, decoupled, step):
+    decay, keep = (0.0, 1.0 - lr * weight_decay) if decoupled else (float(weight_decay), 1.0)
+    corrections = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
+    options = corrections[0], beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, keep, corrections[1]
+    _adam(param, contiguous(grad), exp_avg, exp_avg_sq, tuple(map(float, options)))

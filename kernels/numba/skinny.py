@@ -1,0 +1,74 @@
+"""Products with up to `FEW` rows, a batch of one above all: every matrix is read once, in place, without packing."""
+
+from __future__ import annotations
+
+from .jit import SERIAL_WORK, helper, jit, parallel_for
+
+FEW = 4
+
+
+@jit(fastmath={"reassoc", "contract"})
+def dot_rows(a, b, c, bias, relu):
+    """c[m, n] = relu(a[m] . b[n] + bias[n]): each row of B is read once."""
+    per_job = max(1, SERIAL_WORK // max(1, a.shape[0] * a.shape[1]))
+    parallel_for(_dot_job, -(-b.shape[0] // per_job), (a, b, c, bias, relu, per_job), False)
+
+
+@helper(fastmath={"reassoc", "contract"})
+def _dot_job(job, worker, a, b, c, bias, relu, per_job):
+    zero = c.dtype.type(0)
+    for n in range(job * per_job, min(b.shape[0], (job + 1) * per_job)):
+        for m in range(a.shape[0]):
+            value = zero
+            for k in range(a.shape[1]):
+                value += a[m, k] * b[n, k]
+            if bias.size:
+                value += bias[n]
+            if relu and value <= zero:
+                value = zero
+            c[m, n] = value
+
+
+@jit
+def combine_rows(a, b, c, bias, relu):
+    """c[m] = relu(sum over k of a[m, k] b[k] + bias): columns of B are the jobs."""
+    per_job = max(64, SERIAL_WORK // max(1, b.shape[0] * a.shape[0]))
+    parallel_for(_combine_job, -(-b.shape[1] // per_job), (a, b, c, bias, relu, per_job), False)
+
+
+@helper
+def _combine_job(job, worker, a, b, c, bias, relu, per_job):
+    zero = c.dtype.type(0)
+    start, stop = job * per_job, min(b.shape[1], (job + 1) * per_job)
+    for m in range(a.shape[0]):
+        out = c[m, start:stop]
+        for n in range(stop - start):
+            out[n] = zero
+        for k in range(b.shape[0]):
+            factor, row = a[m, k], b[k, start:stop]
+            for n in range(stop - start):
+                out[n] += factor * row[n]
+        if bias.size:
+            for n in range(stop - start):
+                out[n] += bias[start + n]
+        if relu:
+            for n in range(stop - start):
+                out[n] = zero if out[n] <= zero else out[n]
+
+
+@jit
+def outer_rows(a, b, c, bias, relu):
+    """c = relu(A^T B + bias) for few rows in A and B: C is written once, row by row."""
+    per_job = max(1, SERIAL_WORK // max(1, b.shape[0] * b.shape[1]))
+    parallel_for(_outer_job, -(-a.shape[1] // per_job), (a, b, c, bias, relu, per_job), False)
+
+
+@helper
+def _outer_job(job, worker, a, b, c, bias, relu, per_job):
+    zero = c.dtype.type(0)
+    for m in range(job * per_job, min(a.shape[1], (job + 1) * per_job)):
+        for n in range(c.shape[1]):
+            value = bias[n] if bias.size else zero
+            for k in range(a.shape[0]):
+                value += a[k, m] * b[k, n]
+            c[m, n] = zero if relu and value <= zero else value

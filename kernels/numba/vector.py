@@ -1,0 +1,82 @@
+"""One SIMD register as a Numba value with + - *, for loops that LLVM would not vectorise by itself.
+
+`vector_load` gives a `Tile` of one register; vectors are added, subtracted and multiplied with each other and with
+plain numbers, which are rounded to the vector's dtype. A product that is added may be fused (FMA).
+"""
+
+from __future__ import annotations
+
+import operator
+
+from llvmlite import ir
+from numba import types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin
+
+from .simd import TileType, _load, _pointer, _spread
+
+_FLAGS = ("contract",)
+
+
+@intrinsic
+def vector_load(typing, like, place):
+    """The register at an address, of the dtype of the array `like`."""
+    vector = TileType(like.dtype, 1, 1)
+
+    def codegen(context, builder, signature, values):
+        return _wrap(context, builder, vector, _load(builder, vector, values[1]))
+
+    return vector(like, types.intp), codegen
+
+
+@intrinsic
+def vector_store(typing, vector, place):
+    """Write a register to an address."""
+
+    def codegen(context, builder, signature, values):
+        value, place = values
+        store = builder.store(builder.extract_value(value, 0), _pointer(builder, vector.vector, place))
+        store.align = vector.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(vector, types.intp), codegen
+
+
+def _is_operand(kind) -> bool:
+    return isinstance(kind, (TileType, types.Integer, types.Float))
+
+
+class _Arithmetic(AbstractTemplate):
+    def generic(self, args, kws):
+        tiles = [kind for kind in args if isinstance(kind, TileType)]
+        if len(args) == 2 and tiles and all(map(_is_operand, args)):
+            return signature(tiles[0], *args)
+        return None
+
+
+def _define(symbol, instruction):
+    infer_global(symbol)(type(f"_{instruction}", (_Arithmetic,), {"key": symbol}))
+
+    def lower(context, builder, signature, values):
+        vector = signature.return_type
+        left, right = (_register(context, builder, vector, *each) for each in zip(signature.args, values, strict=True))
+        return _wrap(context, builder, vector, getattr(builder, instruction)(left, right, flags=_FLAGS))
+
+    for number in (types.Integer, types.Float):
+        lower_builtin(symbol, TileType, number)(lower)
+        lower_builtin(symbol, number, TileType)(lower)
+    lower_builtin(symbol, TileType, TileType)(lower)
+
+
+for _symbol, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+    _define(_symbol, _instruction)
+
+
+def _register(context, builder, vector, kind, value):
+    if isinstance(kind, TileType):
+        return builder.extract_value(value, 0)
+    return _spread(builder, vector, context.cast(builder, value, kind, vector.dtype))
+
+
+def _wrap(context, builder, vector, register):
+    return builder.insert_value(ir.Constant(context.get_value_type(vector), ir.Undefined), register, 0)

@@ -1,0 +1,513 @@
+"""The one table of cases: operation, name, arrays, options. Every comparison of kernels is generated from its rows.
+
+To test a new operation, add rows here (and to LARGE, where it is big enough to be cut into jobs for several threads);
+the tests need no change. `arrays.py` says what a row is and makes its arrays.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+from arrays import (
+    Case,
+    StepCase,
+    away_from,
+    between,
+    constant,
+    distinct,
+    exactly,
+    few_values,
+    holding,
+    indices,
+    labels,
+    normal,
+    whole,
+)
+
+NAN, INF = float("nan"), float("inf")
+RELATIVE, NO_GRADCHECK = ("relative",), ("no-gradcheck",)
+EXTREME = RELATIVE + NO_GRADCHECK
+
+SHAPES = ((), (1,), (7,), (3, 5), (2, 1, 33), (259,), (0,), (4, 0, 2))
+ACTIVATIONS = ("relu", "sigmoid", "tanh")
+REDUCTIONS = ("none", "mean", "sum")
+
+
+def shape_name(shape):
+    return "x".join(map(str, shape)) or "scalar"
+
+
+# linear: x (..., I), weight (O, I), bias (O,)
+
+
+def linear(name, lead, features, out, bias=True, act=None, x=normal, tags=()):
+    arrays = (x(*lead, features), normal(out, features), normal(out) if bias else None)
+    return Case("linear", name, arrays, {"activation": act}, tags)
+
+
+def matmul(name, a, b):
+    return Case("matmul", name, (normal(*a), normal(*b)))
+
+
+# (rows, columns, depth): whole tiles of 6 or 12 rows and 8, 16 or 32 columns, and what is left over beyond them.
+TILES = ((1, 1, 1), (2, 15, 3), (5, 16, 1), (6, 17, 2), (7, 31, 5), (11, 8, 17), (12, 32, 16), (25, 47, 33))
+
+LINEAR = [
+    *(linear(f"{m}x{n}x{k}", (m,), k, n) for m, n, k in TILES),
+    *(linear(a, (7,), 5, 9, act=a) for a in ACTIVATIONS),
+    *(linear(f"{a}-no-bias", (7,), 5, 9, False, a) for a in (None, *ACTIVATIONS)),
+    linear("1d", (), 6, 5, act="tanh"),
+    linear("3d", (2, 3), 6, 5, act="relu"),
+    linear("one-row", (1,), 70, 35, act="relu"),
+    linear("batch-0", (0,), 6, 5, act="relu"),
+    linear("features-0", (4,), 0, 5),
+    linear("out-0", (4,), 6, 0),
+    linear("wide", (3,), 20, 300, act="sigmoid"),
+    linear("many-rows", (101,), 12, 10, act="relu"),
+    linear("long-depth", (20,), 1200, 9),
+    linear("long-sums", (1200,), 9, 10),
+    linear("nan", (7,), 5, 9, act="relu", x=holding(NAN), tags=NO_GRADCHECK),
+    linear("inf", (9,), 1, 9, act="tanh", x=holding(INF, -INF), tags=NO_GRADCHECK),
+    *(matmul(f"{m}x{n}x{k}", (m, k), (k, n)) for m, n, k in TILES),
+    matmul("batched", (3, 4, 5), (3, 5, 6)),
+    matmul("broadcast", (2, 1, 3, 4), (5, 4, 2)),
+    matmul("stack-times-matrix", (2, 3, 4, 5), (5, 6)),
+    matmul("matrix-times-stack", (4, 5), (3, 5, 6)),
+    matmul("stretched", (1, 4, 5), (3, 5, 6)),
+    matmul("one-column", (3, 9), (9, 1)),
+    matmul("rows-0", (0, 4), (4, 3)),
+    matmul("depth-0", (3, 0), (0, 4)),
+    matmul("batch-0", (0, 3, 4), (4, 5)),
+    matmul("long-depth", (5, 1100), (1100, 7)),
+]
+
+# conv2d: x (N, H, W, C), weight (K, R, S, C/groups), bias (K,)
+
+
+def conv2d(name, x, weight, bias=True, stride=1, pad=0, dilation=1, groups=1, act=None, fill=normal, tags=()):
+    """One number for stride, dilation or pad serves all axes or sides; pad is (top, bottom, left, right)."""
+    options = {"stride": _each(stride), "padding": _each(pad, 4), "dilation": _each(dilation), "groups": groups}
+    arrays = (fill(*x), normal(*weight), normal(weight[0]) if bias else None)
+    return Case("conv2d", name, arrays, {**options, "activation": act}, tags)
+
+
+def _each(value, count=2):
+    return value if isinstance(value, tuple) else (value,) * count
+
+
+CONV = [
+    conv2d("3x3", (2, 5, 6, 3), (4, 3, 3, 3)),
+    conv2d("same", (2, 5, 6, 3), (4, 3, 3, 3), pad=1, act="relu"),
+    *(conv2d(a, (1, 4, 5, 2), (3, 2, 2, 2), act=a) for a in ACTIVATIONS),
+    *(conv2d(f"{a}-no-bias", (1, 4, 5, 2), (3, 2, 2, 2), False, act=a) for a in (None, *ACTIVATIONS)),
+    conv2d("1x1", (2, 3, 4, 5), (6, 1, 1, 5)),
+    conv2d("1x1-stride", (2, 5, 4, 5), (6, 1, 1, 5), stride=2),
+    conv2d("1x3", (1, 4, 6, 2), (3, 1, 3, 2), pad=(0, 0, 1, 1)),
+    conv2d("3x1", (1, 6, 4, 2), (3, 3, 1, 2), pad=(1, 1, 0, 0), act="relu"),
+    conv2d("5x4", (1, 7, 7, 2), (3, 5, 4, 2), stride=(1, 2)),
+    conv2d("stride", (2, 7, 8, 3), (4, 3, 3, 3), stride=(2, 3)),
+    conv2d("stride-over-kernel", (1, 9, 8, 2), (3, 2, 2, 2), stride=(3, 4)),
+    conv2d("unread-edge", (1, 6, 8, 2), (3, 3, 3, 2), stride=(2, 3), pad=(1, 0, 0, 1)),
+    conv2d("asymmetric-padding", (1, 4, 5, 2), (3, 3, 2, 2), pad=(0, 2, 3, 1)),
+    conv2d("padding-over-kernel", (1, 3, 2, 2), (3, 2, 2, 2), pad=(3, 4, 4, 2), act="relu"),
+    conv2d("dilation", (1, 8, 9, 2), (3, 3, 3, 2), dilation=(2, 3)),
+    conv2d("dilation-stride", (2, 9, 10, 2), (3, 3, 3, 2), stride=(2, 3), dilation=2, pad=(2, 1, 1, 2)),
+    conv2d("dilation-columns", (1, 5, 9, 2), (3, 2, 3, 2), dilation=(1, 2), pad=(1, 0, 2, 1)),
+    conv2d("groups", (2, 5, 5, 4), (6, 3, 3, 2), groups=2, pad=1, act="relu"),
+    conv2d("groups-stride", (1, 7, 6, 6), (3, 3, 2, 2), groups=3, stride=2, dilation=(1, 2), pad=(1, 0, 0, 1)),
+    conv2d("depthwise", (2, 5, 6, 7), (7, 3, 3, 1), False, groups=7, pad=1),
+    conv2d("depthwise-multiplier", (1, 5, 5, 3), (6, 3, 3, 1), groups=3, stride=2),
+    conv2d("kernel-is-image", (3, 4, 5, 2), (3, 4, 5, 2)),
+    conv2d("size-1", (1, 1, 1, 1), (1, 1, 1, 1), act="tanh"),
+    conv2d("only-padding", (1, 1, 1, 2), (2, 3, 3, 2), pad=2),
+    conv2d("batch-0", (0, 5, 6, 3), (4, 3, 3, 3), pad=1, act="relu"),
+    conv2d("one-channel", (2, 8, 7, 1), (17, 3, 3, 1), pad=1, act="relu"),
+    conv2d("to-one-channel", (1, 5, 6, 17), (1, 3, 3, 17), pad=1),
+    conv2d("wide", (1, 4, 5, 33), (35, 3, 3, 33), pad=1),
+    conv2d("tiles", (1, 6, 8, 16), (32, 2, 2, 16), pad=(0, 1, 0, 1), act="relu"),
+    conv2d("many-pixels", (2, 13, 17, 3), (7, 3, 3, 3), pad=1, act="relu"),
+    conv2d("deep", (1, 4, 4, 130), (6, 3, 3, 130), pad=1),
+    conv2d("nan", (1, 6, 7, 2), (5, 3, 3, 2), pad=1, act="relu", fill=holding(NAN), tags=NO_GRADCHECK),
+    conv2d("inf", (1, 6, 7, 1), (5, 1, 1, 1), act="sigmoid", fill=holding(INF, -INF), tags=NO_GRADCHECK),
+]
+
+# max_pool2d and avg_pool2d: x (N, H, W, C)
+
+
+def max_pool2d(name, x, kernel, stride=None, pad=0, dilation=1, ceil=False, fill=distinct, tags=()):
+    window = {"kernel_size": _each(kernel), "stride": _each(stride or kernel), "padding": _each(pad)}
+    return Case("max_pool2d", name, (fill(*x),), {**window, "dilation": _each(dilation), "ceil_mode": ceil}, tags)
+
+
+def avg_pool2d(name, x, kernel, stride=None, pad=0, ceil=False, count=True, fill=normal, tags=()):
+    window = {"kernel_size": _each(kernel), "stride": _each(stride or kernel), "padding": _each(pad)}
+    return Case("avg_pool2d", name, (fill(*x),), {**window, "ceil_mode": ceil, "count_include_pad": count}, tags)
+
+
+WINDOWS = [
+    ("2x2", (2, 6, 8, 3), 2),
+    ("2x2-odd", (2, 7, 5, 17), 2),
+    ("2x2-wide", (1, 4, 6, 67), 2),
+    ("3x3-stride-2", (1, 7, 9, 5), 3, 2, 1),
+    ("overlapping", (1, 5, 6, 33), 3, 1, 1),
+    ("3x2", (1, 7, 6, 4), (3, 2), (2, 1)),
+    ("stride-over-kernel", (1, 9, 8, 2), 2, (3, 4)),
+    ("1x1", (1, 4, 5, 3), 1),
+    ("1x1-stride", (1, 4, 5, 3), 1, (2, 3)),
+    ("kernel-is-image", (2, 5, 7, 3), (5, 7)),
+    ("size-1", (1, 1, 1, 1), 1),
+    ("batch-0", (0, 6, 8, 3), 2),
+]
+CEIL_WINDOWS = [
+    ("ceil", (2, 6, 8, 3), 3, 2),
+    ("ceil-padding", (1, 5, 6, 3), 3, (2, 3), 1),
+    ("ceil-dropped", (1, 4, 4, 2), 2, 3, 1),
+]
+
+POOL = [
+    *(max_pool2d(*row) for row in WINDOWS),
+    *(max_pool2d(*row, ceil=True) for row in CEIL_WINDOWS),
+    max_pool2d("dilation", (1, 8, 9, 3), (2, 3), (1, 2), dilation=(3, 2)),
+    max_pool2d("dilation-padding", (1, 7, 8, 2), 3, 2, 1, 2, ceil=True),
+    max_pool2d("dilation-ceil", (1, 7, 8, 2), 2, 2, 1, 3, ceil=True),
+    max_pool2d("large-kernel", (1, 18, 19, 2), 17, 1),
+    max_pool2d("ties", (2, 6, 8, 3), 3, 2, 1, fill=few_values, tags=NO_GRADCHECK),
+    max_pool2d("ties-2x2", (2, 6, 8, 9), 2, fill=few_values, tags=NO_GRADCHECK),
+    max_pool2d("nan", (2, 6, 8, 3), 2, fill=holding(NAN), tags=NO_GRADCHECK),
+    max_pool2d("nan-inf", (1, 6, 8, 9), 3, 2, 1, fill=holding(NAN, INF, -INF), tags=NO_GRADCHECK),
+    max_pool2d("minus-inf", (1, 4, 5, 3), 3, 1, 1, fill=lambda *s: constant(-INF, *s), tags=NO_GRADCHECK),
+    max_pool2d("lowest", (1, 4, 5, 9), 3, 2, 1, fill=lambda *s: normal(*s, offset=-1e38), tags=NO_GRADCHECK),
+    *(avg_pool2d(*row) for row in WINDOWS),
+    *(avg_pool2d(*row, ceil=True) for row in CEIL_WINDOWS),
+    *(avg_pool2d(f"{name}-not-counted", *row, ceil=True, count=False) for name, *row in CEIL_WINDOWS),
+    avg_pool2d("padding-not-counted", (1, 7, 9, 5), 3, 2, 1, count=False),
+    avg_pool2d("nan", (1, 6, 8, 3), 3, 2, 1, fill=holding(NAN), tags=NO_GRADCHECK),
+]
+
+# Elementwise: x of any shape
+
+# 1e-40 is denormal in float32; exp overflows from 88.8 on in float32, from 709.8 on in float64.
+SIZES = (0, 1e-40, 1e-20, 1e-5, 0.01, 0.5, 1, 2, 3, 5, 8, 12, 17, 20, 30, 50, 80, 88.5, 90, 100, 700, 1e4, 1e20, INF)
+EXTREMES = exactly(*SIZES, *(-size for size in SIZES), NAN)
+
+
+def elementwise(op, kinks=(), **options):
+    """An activation at ordinary values, at its kinks, near 0 and at extreme values."""
+    tag = "".join(f"{value}-" for value in options.values())
+    return [
+        *(Case(op, tag + shape_name(shape), (away_from(kinks, *shape),), options) for shape in SHAPES),
+        Case(op, f"{tag}kinks", (exactly(*kinks, 0.0, -0.0),), options, NO_GRADCHECK),
+        Case(op, f"{tag}near-0", (between(-1e-3, 1e-3, 37),), options, EXTREME),
+        Case(op, f"{tag}extreme", (EXTREMES,), options, EXTREME),
+    ]
+
+
+def dropout(name, *shape, p=0.5, seed=1, fill=normal, tags=()):
+    return Case("dropout", name, (fill(*shape),), {"p": p, "seed": seed, "scale": 1 / (1 - p) if p < 1 else 0.0}, tags)
+
+
+ELEMENTWISE = [
+    *elementwise("relu", (0,)),
+    *elementwise("leaky_relu", (0,), negative_slope=0.01),
+    *elementwise("leaky_relu", (0,), negative_slope=-2.0),
+    *elementwise("elu", (0,), alpha=1.0),
+    *elementwise("elu", (0,), alpha=0.7),
+    *elementwise("gelu", approximate="none"),
+    *elementwise("gelu", approximate="tanh"),
+    *elementwise("silu"),
+    *elementwise("sigmoid"),
+    *elementwise("tanh"),
+    *elementwise("softplus", beta=1.0, threshold=20.0),
+    *elementwise("softplus", (0.5,), beta=3.0, threshold=1.5),
+    *elementwise("hardswish", (-3, 3)),
+    *(dropout(shape_name(shape), *shape) for shape in SHAPES),
+    dropout("p-0", 20, p=0.0),
+    dropout("p-1", 20, p=1.0),
+    dropout("p-small", 500, p=1e-2, seed=7),
+    dropout("p-tiny", 20, p=1e-12, seed=7),
+    dropout("p-near-1", 500, p=0.99, seed=2**32 + 5),
+    dropout("seed-0", 40, p=0.3, seed=0),
+    dropout("seed-over-int64", 40, p=0.3, seed=2**63 + 11),
+    dropout("largest-seed", 40, p=0.3, seed=2**64 - 1),
+    dropout("nan", 300, p=0.3, fill=holding(NAN, INF, -INF), tags=EXTREME),
+]
+
+# softmax, log_softmax: x of any shape
+
+
+def softmaxes(name, x, axis, tags=()):
+    return [Case(op, name, (x,), {"axis": axis}, tags) for op in ("softmax", "log_softmax")]
+
+
+SOFTMAX = [
+    *softmaxes("last-axis", normal(4, 7), -1),
+    *softmaxes("first-axis", normal(5, 3), 0),
+    *softmaxes("middle-axis", normal(2, 5, 3), 1),
+    *softmaxes("1d", normal(9), 0),
+    *softmaxes("one-class", normal(4, 1), 1),
+    *softmaxes("batch-0", normal(0, 4), 1),
+    *softmaxes("33-classes", normal(17, 33, scale=3), 1),
+    *softmaxes("259-classes", normal(3, 259), 1),
+    *softmaxes("large-offset", normal(4, 7, offset=1e4), 1, NO_GRADCHECK),
+    *softmaxes("far-apart", normal(4, 7, scale=1e4), 1, NO_GRADCHECK),
+    *softmaxes("masked", holding(-INF)(5, 12), 1, NO_GRADCHECK),
+    *softmaxes("all-masked", exactly([-INF, -INF, -INF], [0, 1, -INF], [1, 2, 3]), 1, NO_GRADCHECK),
+    *softmaxes("nan-inf", exactly([NAN, 1, 2], [0, 1, INF], [1, 2, 3], [-INF, NAN, INF]), 1, NO_GRADCHECK),
+]
+
+# Losses: cross_entropy logits (M, C), target (M,), weight (C,); the others x, target (and weights) of one shape
+
+
+def cross_entropy(name, rows, classes, target=None, weight=None, smoothing=0.0, ignore=-100, logits=None, tags=()):
+    """The row once for each reduction."""
+    arrays = (logits or normal(rows, classes), target or labels(rows, classes), weight)
+    options = {"label_smoothing": smoothing, "ignore_index": ignore}
+    return [Case("cross_entropy", f"{name}-{r}", arrays, {**options, "reduction": r}, tags) for r in REDUCTIONS]
+
+
+CROSS_ENTROPY = [
+    *cross_entropy("plain", 5, 4),
+    *cross_entropy("weight", 5, 4, weight=between(0.5, 2, 4)),
+    *cross_entropy("smoothing", 5, 4, smoothing=0.1),
+    *cross_entropy("smoothing-1", 5, 4, smoothing=1.0),
+    *cross_entropy("ignored", 7, 4, labels(7, 4, -100)),
+    *cross_entropy("all-options", 7, 4, labels(7, 4, 2), between(0.5, 2, 4), 0.2, 2),
+    *cross_entropy("one-class", 3, 1),
+    *cross_entropy("one-row", 1, 10),
+    *cross_entropy("33-classes", 19, 33, smoothing=0.1),
+    *cross_entropy("zero-weight", 6, 3, weight=exactly(0, 1, 2)),
+    *cross_entropy("batch-0", 0, 4),
+    *cross_entropy("all-ignored", 3, 4, whole(-100, -100, -100), tags=NO_GRADCHECK),
+    *cross_entropy("large-offset", 5, 4, logits=normal(5, 4, offset=1e4, scale=10), tags=NO_GRADCHECK),
+    *cross_entropy("masked", 4, 3, whole(0, 1, 2, 0), tags=NO_GRADCHECK,
+                   logits=exactly([0, -INF, 1], [-INF, 1, 0], [5, 1, -INF], [1, 2, 3])),
+    *cross_entropy("nan-rows", 3, 3, whole(0, 1, -100), tags=NO_GRADCHECK,
+                   logits=exactly([0, NAN, 1], [2, 1, 0], [NAN, 1, INF])),
+]  # fmt: skip
+
+HALVES = tuple(n / 2 for n in range(-7, 8))  # the kinks of |x - target| and huber where targets are -1, 0 or 1
+LOSS_SHAPES = ((), (1,), (5, 7), (67,), (0, 3))
+
+
+def differences(op, **options):
+    """A loss of x - target, for each shape and reduction; then at its kinks, and at extreme differences."""
+    rows = [
+        Case(op, f"{shape_name(s)}-{r}", (away_from(HALVES, *s), few_values(*s)), {**options, "reduction": r})
+        for s, r in product(LOSS_SHAPES, REDUCTIONS)
+    ]
+    extremes = (exactly(0, 1e4, -1e4, 1e-5, INF, -INF, NAN, 2.5), exactly(0, 0, 1, 0, 0, 1, 2, NAN))
+    return [
+        *rows,
+        Case(op, "kinks", (few_values(4, 5), few_values(4, 5)), {**options, "reduction": "none"}, NO_GRADCHECK),
+        Case(op, "extreme", extremes, {**options, "reduction": "none"}, EXTREME),
+    ]
+
+
+def bce(name, shape, weight=False, pos_weight=False, x=None, target=None, tags=()):
+    arrays = (x or normal(*shape, scale=2), target or between(0, 1, *shape))
+    arrays += tuple(between(0.5, 2, *shape) if given else None for given in (weight, pos_weight))
+    return [Case("bce_with_logits", f"{name}-{r}", arrays, {"reduction": r}, tags) for r in REDUCTIONS]
+
+
+LOSS = [
+    *CROSS_ENTROPY,
+    *differences("mse"),
+    *differences("l1"),
+    *differences("huber", delta=1.5),
+    *(row for shape in LOSS_SHAPES for row in bce(shape_name(shape), shape)),
+    *bce("weight", (4, 5), weight=True),
+    *bce("pos-weight", (4, 5), pos_weight=True),
+    *bce("both", (4, 5), True, True),
+    *bce("extreme", (8,), x=exactly(-INF, -1e4, -100, -0.0, 0, 100, 1e4, INF), target=exactly(0, 0, 0, 0, 1, 1, 1, 1),
+         tags=EXTREME),
+    *bce("wrong", (6,), x=exactly(-INF, -1e4, -100, 100, 1e4, INF), target=exactly(1, 1, 1, 0, 0, 0), tags=EXTREME),
+]  # fmt: skip
+
+# batch_norm, layer_norm: x (M, C), weight and bias (C,); batch_norm mean and var (C,)
+
+
+def batch_norm(name, m, c, affine=True, statistics=False, x=normal, eps=1e-5, tags=()):
+    arrays = [normal(c) if affine else None] * 2
+    arrays += [normal(c), between(0.5, 2, c)] if statistics else [None, None]
+    return Case("batch_norm", name, (x(m, c), *arrays), {"eps": eps}, tags)
+
+
+def layer_norm(name, m, c, weight=True, bias=True, x=normal, eps=1e-5, tags=()):
+    arrays = (x(m, c), normal(c) if weight else None, normal(c) if bias else None)
+    return Case("layer_norm", name, arrays, {"eps": eps}, tags)
+
+
+def shifted(*shape):
+    """Values far from 0: a variance as mean of squares less the squared mean would be lost."""
+    return normal(*shape, offset=100)
+
+
+NORM = [
+    batch_norm("plain", 9, 5),
+    batch_norm("no-affine", 9, 5, affine=False),
+    batch_norm("given", 9, 5, statistics=True),
+    batch_norm("given-no-affine", 9, 5, affine=False, statistics=True),
+    batch_norm("one-row", 1, 4, eps=0.1),
+    batch_norm("one-column", 12, 1),
+    batch_norm("tiles", 37, 33),
+    batch_norm("many-rows", 700, 3),
+    batch_norm("batch-0", 0, 4),
+    batch_norm("batch-0-given", 0, 4, statistics=True),
+    batch_norm("shifted", 50, 3, x=shifted, tags=NO_GRADCHECK),
+    batch_norm("constant", 6, 3, x=lambda *s: constant(0.5, *s), tags=NO_GRADCHECK),
+    batch_norm("nan", 8, 20, x=holding(NAN), tags=NO_GRADCHECK),
+    layer_norm("plain", 9, 5),
+    layer_norm("no-affine", 9, 5, False, False),
+    layer_norm("no-bias", 9, 5, bias=False),
+    layer_norm("one-row", 1, 7),
+    layer_norm("one-column", 4, 1, eps=0.1),
+    layer_norm("tiles", 13, 33),
+    layer_norm("wide", 3, 700),
+    layer_norm("many-rows", 300, 4),
+    layer_norm("batch-0", 0, 4),
+    layer_norm("shifted", 5, 50, x=shifted, tags=NO_GRADCHECK),
+    layer_norm("constant", 5, 8, x=lambda *s: constant(0.5, *s), tags=NO_GRADCHECK),
+    layer_norm("nan", 20, 8, x=holding(NAN), tags=NO_GRADCHECK),
+]
+
+# embedding: indices (...), weight (V, D)
+
+
+def embedding(name, shape, rows, width, padding_idx=None, tags=()):
+    return Case("embedding", name, (indices(shape, rows), normal(rows, width)), {"padding_idx": padding_idx}, tags)
+
+
+EMBEDDING = [
+    embedding("1d", (7,), 5, 3),
+    embedding("2d", (3, 4), 9, 17),
+    embedding("scalar", (), 5, 3),
+    embedding("padding", (20,), 4, 3, padding_idx=1, tags=NO_GRADCHECK),
+    embedding("one-row", (6,), 1, 33),
+    embedding("repeated", (90,), 2, 5),
+    embedding("empty", (0, 3), 4, 3),
+]
+
+# Cells: x (B, I), h (and c) (B, Hd), weight_ih (G Hd, I), weight_hh (G Hd, Hd), biases (G Hd,)
+
+
+def cell(op, name, batch, features, hidden, biases=(True, True), x=normal, tags=(), **options):
+    gates = {"rnn_cell": 1, "lstm_cell": 4, "gru_cell": 3}[op] * hidden
+    states = [normal(batch, hidden)] * (2 if op == "lstm_cell" else 1)
+    weights = (normal(gates, features, scale=0.5), normal(gates, hidden, scale=0.5))
+    arrays = (x(batch, features), *states, *weights, *(normal(gates) if given else None for given in biases))
+    return Case(op, name, arrays, options, tags)
+
+
+def cells(op, prefix="", **options):
+    return [
+        cell(op, f"{prefix}plain", 3, 4, 5, **options),
+        cell(op, f"{prefix}no-bias", 3, 4, 5, (False, False), **options),
+        cell(op, f"{prefix}one-bias", 3, 4, 5, (True, False), **options),
+        cell(op, f"{prefix}batch-1", 1, 9, 7, **options),
+        cell(op, f"{prefix}batch-0", 0, 4, 3, **options),
+        cell(op, f"{prefix}sizes-1", 1, 1, 1, **options),
+        cell(op, f"{prefix}tiles", 13, 17, 9, **options),
+        cell(op, f"{prefix}wide", 2, 40, 33, **options),
+        cell(op, f"{prefix}saturated", 4, 3, 5, x=lambda *s: normal(*s, scale=100), tags=NO_GRADCHECK, **options),
+        cell(op, f"{prefix}nan", 6, 3, 5, x=holding(NAN), tags=NO_GRADCHECK, **options),
+    ]
+
+
+RECURRENT = [
+    *cells("rnn_cell", "tanh-", nonlinearity="tanh"),
+    *cells("rnn_cell", "relu-", nonlinearity="relu"),
+    *cells("lstm_cell"),
+    *cells("gru_cell"),
+]
+
+CASES = [*LINEAR, *CONV, *POOL, *ELEMENTWISE, *SOFTMAX, *LOSS, *NORM, *EMBEDDING, *RECURRENT]
+
+# Optimizer updates: several steps on `size` parameters
+
+
+def sgd(name, size=37, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0):
+    options = {"lr": 0.1, "momentum": momentum, "dampening": dampening, "nesterov": nesterov}
+    options["weight_decay"] = weight_decay
+    return StepCase("sgd_step", name, size, (momentum != 0,), options, lambda step: {"first": step == 1})
+
+
+def rmsprop(name, size=37, alpha=0.99, eps=1e-8, inside=True, weight_decay=0.0, momentum=0.0):
+    options = {"lr": 0.01, "alpha": alpha, "eps": eps, "eps_inside_sqrt": inside, "weight_decay": weight_decay}
+    return StepCase("rmsprop_step", name, size, (True, momentum != 0), {**options, "momentum": momentum})
+
+
+def adam(name, size=37, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled=False):
+    options = {"lr": 0.01, "beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay}
+    options["decoupled"] = decoupled
+    return StepCase("adam_step", name, size, (True, True), options, lambda step: {"step": step})
+
+
+STEPS = [
+    sgd("plain"),
+    sgd("decay", weight_decay=0.1),
+    sgd("momentum", momentum=0.9),
+    sgd("dampening", momentum=0.9, dampening=0.5, weight_decay=0.1),
+    sgd("nesterov", momentum=0.9, nesterov=True, weight_decay=0.1),
+    rmsprop("plain"),
+    rmsprop("eps-outside", inside=False, eps=1e-3),
+    rmsprop("all-options", alpha=0.9, eps=1e-4, weight_decay=0.1, momentum=0.9),
+    adam("plain"),
+    adam("decay", weight_decay=0.1),
+    adam("decoupled", weight_decay=0.1, decoupled=True),
+    adam("other-betas", beta1=0.5, beta2=0.9, eps=1e-3),
+    *(make(f"size-{size}", size) for make in (sgd, rmsprop, adam) for size in (0, 1, 16, 259)),
+]
+
+# Large enough to be cut into several jobs: compared between 1, 2 and 4 threads, and with the reference
+
+LARGE = [
+    linear("large", (600,), 300, 70, act="relu"),
+    linear("large-few-rows", (3,), 2000, 700),
+    linear("large-long-sums", (20000,), 20, 9, act="tanh"),
+    linear("large-long-depth", (8,), 30000, 9),
+    matmul("large", (3, 130, 210), (3, 210, 90)),
+    conv2d("large", (5, 21, 23, 16), (40, 3, 3, 16), pad=1, act="relu"),
+    conv2d("large-stride", (4, 31, 30, 12), (24, 3, 3, 12), stride=2, pad=1),
+    conv2d("large-one-channel", (16, 28, 28, 1), (32, 3, 3, 1), pad=1, act="relu"),
+    conv2d("large-1x1", (8, 20, 20, 64), (48, 1, 1, 64), False),
+    conv2d("large-deep", (2, 9, 9, 150), (130, 3, 3, 150), pad=1),
+    conv2d("large-groups", (6, 20, 20, 24), (48, 3, 3, 6), groups=4, pad=1),
+    conv2d("large-depthwise", (6, 24, 25, 40), (40, 3, 3, 1), groups=40, pad=1),
+    *(max_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
+    *(avg_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
+    *(
+        Case(op, "large", (normal(7, 20011),), options)
+        for op, options in (
+            ("relu", {}),
+            ("leaky_relu", {"negative_slope": 0.01}),
+            ("elu", {"alpha": 1.0}),
+            ("gelu", {"approximate": "none"}),
+            ("silu", {}),
+            ("sigmoid", {}),
+            ("tanh", {}),
+            ("softplus", {"beta": 1.0, "threshold": 20.0}),
+            ("hardswish", {}),
+        )
+    ),
+    Case("gelu", "large-tanh", (normal(7, 20011),), {"approximate": "tanh"}),
+    dropout("large", 7, 20011),
+    *softmaxes("large", normal(2001, 70), 1),
+    *softmaxes("large-first-axis", normal(301, 501), 0),
+    *cross_entropy("large", 5003, 30, labels(5003, 30, -100), between(0.5, 2, 30), 0.1),
+    *(Case(op, f"large-{r}", (normal(7, 20011),) * 2, {**options, "reduction": r})
+      for (op, options), r in product((("mse", {}), ("l1", {}), ("huber", {"delta": 1.0})), REDUCTIONS)),
+    *bce("large", (7, 20011), True, True),
+    batch_norm("large", 9001, 17),
+    batch_norm("large-given", 9001, 17, statistics=True),
+    layer_norm("large", 2503, 60),
+    embedding("large", (300, 70), 500, 40, padding_idx=3),
+    cell("rnn_cell", "large", 90, 100, 130, nonlinearity="tanh"),
+    cell("lstm_cell", "large", 90, 100, 130),
+    cell("gru_cell", "large", 90, 100, 130),
+]  # fmt: skip
+
+LARGE_STEPS = [
+    sgd("large", 140001, momentum=0.9, nesterov=True),
+    rmsprop("large", 140001, momentum=0.9),
+    adam("large", 140001, weight_decay=0.1, decoupled=True),
+]
