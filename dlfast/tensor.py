@@ -162,7 +162,7 @@ class Tensor(Methods):
         if self.grad is not None:
             self.grad = np.asarray(self.grad + gradient)
         else:
-            self.grad = gradient if fresh else np.array(gradient)
+            self.grad = gradient if fresh else np.array(gradient, order="C")
 
 
 _new = object.__new__
@@ -269,7 +269,7 @@ class Parameter(Tensor):
         if self._grad_view is not None:
             self._grad_view[...] = gradient
         else:
-            self._grad = gradient if fresh else np.array(gradient)
+            self._grad = gradient if fresh else np.array(gradient, order="C")
         self._has_grad = True
 
     def _bind(self, data: np.ndarray, grad_view: np.ndarray) -> None:
@@ -289,7 +289,7 @@ class Parameter(Tensor):
 
 def arrays_of(values: Sequence) -> list:
     """The array behind each Tensor, array or list of numbers; None stays None."""
-    arrays = []
+    arrays: list[Any] = []
     for value in values:
         if isinstance(value, Tensor):
             arrays.append(value.data)

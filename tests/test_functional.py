@@ -27,7 +27,7 @@ LABELS = np.array([0, 1])
 
 BAD = [
     # linear, matmul
-    (lambda: F.linear(z(2, 3), z(4, 5)), ValueError, r"weight must have shape \(O, 3\) to match x \(2, 3\), got \(4, 5\)"),
+    (lambda: F.linear(z(2, 3), z(4, 5)), ValueError, r"must have shape \(O, 3\) to match x \(2, 3\), got \(4, 5"),
     (lambda: F.linear(z(2, 3), z(3)), ValueError, r"weight must have 2 axes \(O, I\), got shape \(3,\)"),
     (lambda: F.linear(z(), z(4, 5)), ValueError, "linear: x must have shape"),
     (lambda: F.linear(z(2, 3), z(4, 3), z(3)), ValueError, r"linear: bias must have shape \(4,\).*got \(3,\)"),
@@ -130,7 +130,7 @@ BAD = [
     (lambda: F.lstm_cell(z(2, 3), (z(1, 2), z(1, 2)), *LSTM), ValueError, r"h must have shape \(2, Hd\)"),
     (lambda: F.gru_cell(z(1, 3), z(1, 2), z(6, 3), z(6, 3)), ValueError, r"weight_hh must have shape \(6, 2\)"),
     (lambda: F.gru_cell(z(1, 3), z(1, 2), z(6, 3), z(6, 2), z(5)), ValueError, r"bias_ih must have shape \(6,\)"),
-    (lambda: F.rnn_cell(z(1, 3), z(1, 2), z(2, 3), z(2, 2), nonlinearity="elu"), ValueError, "'tanh', 'relu', got 'elu'"),
+    (lambda: F.rnn_cell(z(1, 3), z(1, 2), z(2, 3), z(2, 2), nonlinearity="elu"), ValueError, "got 'elu'"),
     # shape
     (lambda: F.concatenate([]), ValueError, "list of at least one"),
     (lambda: F.stack(z(2, 3)), ValueError, "tensors must be a list"),
@@ -280,6 +280,14 @@ def test_running_statistics():
     np.testing.assert_allclose(y, (x - mean) / np.sqrt(var + 1e-3))
     F.batch_norm(x[:0], mean, var, training=True)
     np.testing.assert_array_equal(mean, before)
+
+
+def test_statistics_that_move_before_backward_leave_its_gradient_alone():
+    x, mean, var = Tensor(np.ones((2, 1)), requires_grad=True), np.zeros(1), np.full(1, 4.0)
+    y = F.batch_norm(x, mean, var, eps=1e-12).sum()
+    var[...] = 100
+    y.backward()
+    np.testing.assert_allclose(x.grad, 0.5)
 
 
 def test_losses_by_their_formulas():

@@ -49,16 +49,18 @@ def batch_norm(
     from_batch = (training or mean is None) and rows > 0
     if from_batch and rows == 1 and training:
         raise ValueError(f"batch_norm: training needs more than one value a channel, got x {a.shape}")
-    given = (None, None) if from_batch else (mean, var) if mean is not None else _neutral(a)
-    y, used = _normalise(x, a, (weight, bias), (w, b), given, eps)
+    y, used = _normalise(x, a, (weight, bias), (w, b), (None, None) if from_batch else _fixed(a, mean, var), eps)
     if from_batch and mean is not None:
         _move(mean, used[0], momentum)
         _move(var, used[1] * (rows / (rows - 1)), momentum)
     return y
 
 
-def _neutral(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return np.zeros(a.shape[-1], a.dtype), np.ones(a.shape[-1], a.dtype)
+def _fixed(a: np.ndarray, mean: np.ndarray | None, var: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Copies of the running statistics, for they may move before backward; 0 and 1 where there are none."""
+    if mean is None or var is None:
+        return np.zeros(a.shape[-1], a.dtype), np.ones(a.shape[-1], a.dtype)
+    return mean.copy(), var.copy()
 
 
 def _normalise(x, a, parameters, arrays, given, eps) -> tuple[Tensor, tuple[np.ndarray, np.ndarray]]:

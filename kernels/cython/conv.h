@@ -100,7 +100,7 @@ static dl_patches dl_forward_patches(const dl_conv *v, const void *x, dl_segment
 /* Packs the weights and runs the product, bias (groups cols) or NULL.  Returns 0, or -1 when there is no memory. */
 static int dl_run_product(dl_product *p, int dtype, const void *bias) {
     const size_t item = dl_item(dtype);
-    const long nr = dl_tile_cols(dtype), mr = dl_tile_rows();
+    const long nr = dl_tile_cols(dtype), mr = dl_tile_rows(dtype);
     p->o.kc = dl_gemm_kc(p->o.k);
     p->o.npad = dl_round_up(p->cols, nr);
     p->o.acs = p->o.finish = 1;

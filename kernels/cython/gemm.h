@@ -71,7 +71,7 @@ static int dl_gemm_serve(const dl_gemm *g) {
     if (!g->m || !g->n) return 0;
     const int serial = (double)g->m * g->n * g->k < DL_GEMM_SERIAL_WORK;
     if (g->m <= 4 && dl_gemm_skinny(g, serial)) return 0;
-    const long mr = dl_tile_rows(), nr = dl_tile_cols(g->dtype);
+    const long mr = dl_tile_rows(g->dtype), nr = dl_tile_cols(g->dtype);
     const size_t item = dl_item(g->dtype);
     dl_plan p = {.g = g};
     p.o = (dl_operands){.k = g->k, .kc = dl_gemm_kc(g->k), .ars = g->ars, .acs = g->acs, .npad = dl_round_up(g->n, nr),

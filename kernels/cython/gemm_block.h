@@ -28,8 +28,15 @@ typedef struct {
 #define DL_IMPL "gemm_block_impl.h"
 #include "simd.h"
 
-DL_UNUSED static long dl_tile_rows(void) { return dl_isa == DL_AVX512 ? 12 : dl_isa == DL_AVX2 ? 6 : 4; }
-DL_UNUSED static long dl_tile_cols(int dtype) { return !DL_VECTORS ? 2 : 2 * (16L << dl_isa) / (dtype ? 8 : 4); }
+/* The register tile of each dtype and instruction set: DL_MR rows, 2 registers of columns (see simd_each.h). */
+DL_UNUSED static long dl_tile_rows(int dtype) {
+    static const long rows[2][DL_ISAS] = {{4, 6, 12}, {4, 6, 6}};
+    return rows[dtype][dl_isa];
+}
+DL_UNUSED static long dl_tile_cols(int dtype) {
+    static const long cols[2][DL_ISAS] = {{8, 16, 32}, {4, 8, 8}};
+    return DL_VECTORS ? cols[dtype][dl_isa] : 2;
+}
 DL_UNUSED static size_t dl_item(int dtype) { return dtype ? 8 : 4; }
 
 /* Equal k blocks of at most DL_GEMM_KC. */

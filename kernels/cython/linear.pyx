@@ -2,6 +2,7 @@
 """Affine maps and matrix products by gemm.h. I in features, O out features; ... any leading shape."""
 include "common.pxi"
 include "products.pxi"
+include "affine.pxi"
 from cpython.buffer cimport PyBUF_STRIDES
 
 from math import prod as _prod

@@ -1,4 +1,4 @@
-# Affine maps and their gradients on matrices of rows, for linear, conv and the recurrent cells: see products.h.
+# The matrix product and the first step of a backward pass, from the module that holds them: see products.h.
 from . import products as _products
 
 cdef extern from "products.h" nogil:
@@ -25,52 +25,6 @@ cdef extern from "products.h" nogil:
     int dl_connect_products(object products_module) except -1 with gil
 
 dl_connect_products(_products)
-
-
-cdef int gemm(const dl_gemm* g) except -1 nogil:
-    """Runs the product. Raises MemoryError."""
-    if dl_gemm_run(g) != 0:
-        with gil:
-            raise MemoryError("no memory for the packed panels of a matrix product")
-    return 0
-
-
-cdef int affine(
-    object x, object weight, object bias, object y, long rows, long features, long out, int activation, bint accumulate
-) except -1:
-    """y (rows, out) = act(x W^T + b), or act(y + x W^T): x (rows, features), weight (out, features), all contiguous."""
-    cdef dl_gemm g
-    g.dtype, g.m, g.n, g.k = is_double(x), rows, out, features
-    g.a, g.ars, g.acs = pointer(x), features, 1
-    g.b, g.brs, g.bcs = pointer(weight), 1, features
-    g.bias, g.c, g.ldc, g.activation, g.accumulate = optional(bias), pointer(y), out, activation, accumulate
-    with nogil:
-        gemm(&g)
-    return 0
-
-
-cdef int times(object dz, object weight, object dx, long rows, long out, long features, bint accumulate) except -1:
-    """dx (rows, features) = dz W, or dx += dz W: dz (rows, out), weight (out, features)."""
-    cdef dl_gemm g
-    g.dtype, g.m, g.n, g.k = is_double(dz), rows, features, out
-    g.a, g.ars, g.acs = pointer(dz), out, 1
-    g.b, g.brs, g.bcs = pointer(weight), features, 1
-    g.bias, g.c, g.ldc, g.activation, g.accumulate = NULL, pointer(dx), features, 0, accumulate
-    with nogil:
-        gemm(&g)
-    return 0
-
-
-cdef int times_transposed(object dz, object x, object dweight, long rows, long out, long features) except -1:
-    """dweight (out, features) = dz^T x: dz (rows, out), x (rows, features)."""
-    cdef dl_gemm g
-    g.dtype, g.m, g.n, g.k = is_double(dz), out, features, rows
-    g.a, g.ars, g.acs = pointer(dz), 1, out
-    g.b, g.brs, g.bcs = pointer(x), features, 1
-    g.bias, g.c, g.ldc, g.activation, g.accumulate = NULL, pointer(dweight), features, 0, 0
-    with nogil:
-        gemm(&g)
-    return 0
 
 
 cdef tuple gradient_rows(object dy, object y, int activation, long rows, long cols, bint with_bias):

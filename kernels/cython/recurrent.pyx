@@ -2,6 +2,7 @@
 """One step of a recurrent cell: matrix products by gemm.h, gates by recurrent.h; B batch, I in features, Hd hidden size."""
 include "common.pxi"
 include "products.pxi"
+include "affine.pxi"
 
 cdef extern from "recurrent.h" nogil:
     ctypedef struct dl_cell:

@@ -40,7 +40,7 @@
 #define DL_X86 1
 #define DL_TABLE(name)                                                        \
     {{name##_f32_base, name##_f32_avx2, name##_f32_avx512},                    \
-     {name##_f64_base, name##_f64_avx2, name##_f64_avx512}}
+     {name##_f64_base, name##_f64_avx2, name##_f64_avx2}}
 #else
 #define DL_X86 0
 #define DL_TABLE(name)                                                      \

@@ -19,6 +19,7 @@
 #undef real
 #undef ireal
 
+#if DL_ISA_FLOAT64
 #define DL_SUFFIX DL_CAT(f64, DL_ISA_SUFFIX)
 #define DL_DOUBLE 1
 #if DL_VECTORS
@@ -34,6 +35,7 @@
 #undef LANES
 #undef real
 #undef ireal
+#endif
 
 #undef vec
 #undef ivec
@@ -41,3 +43,4 @@
 #undef DL_ISA_SUFFIX
 #undef DL_BYTES
 #undef DL_MR
+#undef DL_ISA_FLOAT64

@@ -3,6 +3,7 @@
 #define DL_ISA_SUFFIX base
 #define DL_BYTES 16
 #define DL_MR 4
+#define DL_ISA_FLOAT64 1
 #include "simd_dtypes.h"
 
 #if DL_X86
@@ -15,6 +16,7 @@
 #define DL_ISA_SUFFIX avx2
 #define DL_BYTES 32
 #define DL_MR 6
+#define DL_ISA_FLOAT64 1
 #include "simd_dtypes.h"
 #ifdef __clang__
 #pragma clang attribute pop
@@ -27,6 +29,7 @@
 #define DL_ISA_SUFFIX avx512
 #define DL_BYTES 64
 #define DL_MR 12
+#define DL_ISA_FLOAT64 0 /* float64 is for checks rather than training: its AVX2 copy serves here too */
 #include "simd_dtypes.h"
 #ifdef __clang__
 #pragma clang attribute pop

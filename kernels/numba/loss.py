@@ -16,35 +16,43 @@ from .softmax import log_softmax_row, rows_per_job
 from .vmath import clip, exp, inlined, log1p_exp, real, where
 
 
+def _ordered(values):
+    """(arrays, options) from arrays mixed with numbers: a number that stands before an array becomes one."""
+    count = max(k for k, value in enumerate(values) if np.ndim(value)) + 1 if any(map(np.ndim, values)) else 2
+    x = values[0]
+    return [value if np.ndim(value) else np.full(x.shape, value, x.dtype) for value in values[:count]], values[count:]
+
+
 class _Loss:
-    """loss = f(x, target, *weights, *options) with one of the three reductions."""
+    """loss = f(x, target, *weights or options) with one of the three reductions."""
 
     def __init__(self, formula):
         formula = inlined(formula)
         self.each, self.total = mapped(formula), summed(formula)
 
-    def __call__(self, *arrays, options=(), reduction):
+    def __call__(self, x, *values, reduction):
+        arrays, options = _ordered((x, *values))
         if reduction == "none":
             return self.each(*arrays, options=options)
-        size = arrays[0].size
         total = self.total(*arrays, options=options)
-        return np.array(total if reduction == "sum" else total / size if size else math.nan, arrays[0].dtype)
+        return np.array(total if reduction == "sum" else total / x.size if x.size else math.nan, x.dtype)
 
 
-def _gradient(formula, dy, arrays, reduction, options=()):
-    """formula(*arrays, dy, *options), or with a number for dy where the loss was reduced to one number."""
-    if reduction == "none":
-        return formula(*arrays, dy, options=options)
-    share = float(dy) / max(arrays[0].size, 1) if reduction == "mean" else float(dy)
-    return formula(*arrays, options=(share, *options))
+def _gradient(formula, x, target, dy, *values, reduction):
+    """formula(x, target, dy, *values), with the gradient of each element's loss for dy."""
+    if reduction != "none":
+        dy = float(dy) / max(x.size, 1) if reduction == "mean" else float(dy)
+    arrays, options = _ordered((x, target, dy, *values))
+    return formula(*arrays, options=options)
 
 
-def _difference_gradients(formula, dy, arrays, reduction, needs, options=()):
-    """dx and dtarget = -dx, for losses of x - target alone."""
+def _difference_gradients(formula, saved, dy, needs):
+    """dx and dtarget = -dx, for losses of x - target alone; saved = (x, target, *options, reduction)."""
     if not any(needs[:2]):
         return None, None
-    dx = _gradient(formula, dy, arrays, reduction, options)
-    return dx if needs[0] else None, np.negative(dx, out=None if needs[0] else dx) if needs[1] else None
+    x, target, *options, reduction = saved
+    dx = _gradient(formula, x, target, dy, *options, reduction=reduction)
+    return dx if needs[0] else None, -dx if needs[1] else None
 
 
 @_Loss
@@ -63,8 +71,7 @@ def mse_forward(x, target, *, reduction):
 
 
 def mse_backward(dy, saved, needs):
-    x, target, reduction = saved
-    return _difference_gradients(_mse_gradient, dy, (x, target), reduction, needs)
+    return _difference_gradients(_mse_gradient, saved, dy, needs)
 
 
 @_Loss
@@ -83,8 +90,7 @@ def l1_forward(x, target, *, reduction):
 
 
 def l1_backward(dy, saved, needs):
-    x, target, reduction = saved
-    return _difference_gradients(_l1_gradient, dy, (x, target), reduction, needs)
+    return _difference_gradients(_l1_gradient, saved, dy, needs)
 
 
 @_Loss
@@ -100,19 +106,24 @@ def _huber_gradient(x, target, dy, delta):
 
 
 def huber_forward(x, target, *, delta, reduction):
-    return _huber(x, target, options=(delta,), reduction=reduction), (x, target, delta, reduction)
+    return _huber(x, target, delta, reduction=reduction), (x, target, delta, reduction)
 
 
 def huber_backward(dy, saved, needs):
-    x, target, delta, reduction = saved
-    return _difference_gradients(_huber_gradient, dy, (x, target), reduction, needs, (delta,))
+    return _difference_gradients(_huber_gradient, saved, dy, needs)
+
+
+@inlined
+def _bce_terms(x):
+    """softplus(-x) and softplus(x), from one logarithm."""
+    zero, tail = real(x, 0), log1p_exp(x)
+    return where(x > 0, zero, -x) + tail, where(x < 0, zero, x) + tail
 
 
 @_Loss
 def _bce(x, target, weight, pos_weight):
-    zero, tail = real(x, 0), log1p_exp(x)
-    against, for_ = where(x < 0, zero, x) + tail, where(x > 0, zero, -x) + tail
-    return weight * (gated(for_, pos_weight * target) + gated(against, real(x, 1) - target))
+    positive, negative = _bce_terms(x)
+    return weight * (gated(positive, pos_weight * target) + gated(negative, real(x, 1) - target))
 
 
 @mapped
@@ -125,7 +136,128 @@ def _bce_gradient(x, target, dy, weight, pos_weight):
 
 
 @mapped
-def _bce_target_gradient(x, dy, weight, pos_weight):
-    zero, tail = real(x, 0), log1p_exp(x)
-    against, for_ = where(x < 0, zero, x) + tail, where(x > 0, zero, -x) + tail
-    return dy * weight * (pos_weight * for_ - against)
+def _bce_target_gradient(x, target, dy, weight, pos_weight):
+    positive, negative = _bce_terms(x)
+    return dy * weight * (pos_weight * positive - negative)
+
+
+def bce_with_logits_forward(x, target, weight, pos_weight, *, reduction):
+    weights = [1.0 if w is None else w for w in (weight, pos_weight)]
+    return _bce(x, target, *weights, reduction=reduction), (x, target, weight, pos_weight, reduction)
+
+
+def bce_with_logits_backward(dy, saved, needs):
+    x, target, weight, pos_weight, reduction = saved
+    weights = [1.0 if w is None else w for w in (weight, pos_weight)]
+    formulas = (_bce_gradient, _bce_target_gradient)
+    gradients = [
+        _gradient(formula, x, target, dy, *weights, reduction=reduction) if need else None
+        for formula, need in zip(formulas, needs, strict=False)
+    ]
+    return *gradients, None, None
+
+
+@helper
+def _cross_entropy_job(job, worker, logits, log_probs, target, weight, spread, keep, ignore_index, losses, per_job):
+    """losses[m] = -keep weight[t] log_probs[m, t] - sum of spread log_probs[m], t = target[m]; spread may be empty."""
+    size = logits.shape[1]
+    for row in range(job * per_job, min((job + 1) * per_job, logits.shape[0])):
+        at = row * size
+        log_softmax_row(pointer(logits, at), pointer(log_probs, at), size)
+        loss, label = 0.0, target[row]
+        if label != ignore_index:
+            row_weight = weight[label] if weight.size else logits.dtype.type(1)
+            if row_weight != 0:
+                loss = -keep * (row_weight * get(log_probs, at + label))
+            for c in range(spread.size):
+                loss -= get(spread, c) * get(log_probs, at + c)
+        losses[row] = loss
+
+
+@jit
+def _cross_entropy(logits, log_probs, target, weight, spread, keep, ignore_index, losses, per_job):
+    """Fills log_probs and losses; returns the sum of the losses, and that over the weights of the rows that count."""
+    arguments = (logits, log_probs, target, weight, spread, keep, ignore_index, losses, per_job)
+    parallel_for(_cross_entropy_job, -(-logits.shape[0] // per_job), arguments, logits.size < SERIAL)
+    total = 0.0
+    for row in range(logits.shape[0]):
+        total += losses[row]
+    return total, total / _total_weight(target, weight, ignore_index)
+
+
+@helper
+def _total_weight(target, weight, ignore_index):
+    total = 0.0
+    for row in range(target.size):
+        if target[row] != ignore_index:
+            total += weight[target[row]] if weight.size else 1
+    return total
+
+
+def _smoothing(label_smoothing, weight, classes, dtype):
+    """label_smoothing / C weight: what smoothing adds to the label's weight, class by class."""
+    share = label_smoothing / max(classes, 1)
+    return np.full(classes, share, dtype) if weight is None else contiguous(weight) * dtype.type(share)
+
+
+def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_index, reduction):
+    (rows, classes), dtype = logits.shape, logits.dtype
+    log_probs, losses = np.empty(logits.shape, dtype), np.empty(rows)
+    spread = _smoothing(label_smoothing, weight, classes, dtype) if label_smoothing > 0 else np.empty(0, dtype)
+    weights = np.empty(0, dtype) if weight is None else contiguous(weight)
+    total, mean = _cross_entropy(contiguous(logits), log_probs, contiguous(target), weights, spread,
+                                  1.0 - label_smoothing, ignore_index, losses, rows_per_job(classes))  # fmt: skip
+    saved = (log_probs, target, weight, label_smoothing, ignore_index, reduction)
+    if reduction == "none":
+        return losses.astype(dtype), saved
+    return np.array(total if reduction == "sum" else mean, dtype), saved
+
+
+@helper(noalias=True)
+def _cross_entropy_back_row(log_probs, spread, label, label_share, total_share, dy, dlogits, size):
+    """dlogits = dy (softmax(logits) sum of q - q), q = spread, and label_share more at the label."""
+    for c in range(size):
+        put(dlogits, c, dy * (exp(get(log_probs, c)) * total_share - get(spread, c)))
+    q = get(spread, label) + label_share
+    put(dlogits, label, dy * (exp(get(log_probs, label)) * total_share - q))
+
+
+@helper
+def _cross_entropy_back_job(job, worker, dy, log_probs, target, weight, spread, keep, ignore_index, scale, dlogits,
+                            per_job):  # fmt: skip
+    size = log_probs.shape[1]
+    smooth = 0.0
+    for c in range(size):
+        smooth += get(spread, c)
+    for row in range(job * per_job, min((job + 1) * per_job, log_probs.shape[0])):
+        at, label = row * size, target[row]
+        if label == ignore_index:
+            for c in range(size):
+                put(dlogits, at + c, 0)
+            continue
+        share = keep * (weight[label] if weight.size else 1.0)
+        gradient = get(dy, row if dy.size > 1 else 0) * scale
+        like = get(spread, 0)
+        _cross_entropy_back_row(pointer(log_probs, at), pointer(spread, 0), label, real(like, share),
+                                real(like, share + smooth), real(like, gradient), pointer(dlogits, at), size)  # fmt: skip
+
+
+@jit
+def _cross_entropy_back(dy, log_probs, target, weight, spread, keep, ignore_index, mean, dlogits, per_job):
+    scale = 1 / _total_weight(target, weight, ignore_index) if mean else 1.0
+    arguments = (dy, log_probs, target, weight, spread, keep, ignore_index, scale, dlogits, per_job)
+    parallel_for(_cross_entropy_back_job, -(-log_probs.shape[0] // per_job), arguments, log_probs.size < SERIAL)
+
+
+def cross_entropy_backward(dy, saved, needs):
+    log_probs, target, weight, label_smoothing, ignore_index, reduction = saved
+    if not needs[0]:
+        return None, None, None
+    (_, classes), dtype = log_probs.shape, log_probs.dtype
+    dlogits = np.empty(log_probs.shape, dtype)
+    weights = np.empty(0, dtype) if weight is None else contiguous(weight)
+    if dlogits.size:
+        _cross_entropy_back(contiguous(dy).ravel(), contiguous(log_probs), contiguous(target), weights,
+                            _smoothing(label_smoothing, weight, classes, dtype), 1.0 - label_smoothing, ignore_index,
+                            reduction == "mean", dlogits, rows_per_job(classes))  # fmt: skip
+    return dlogits, None, None
