@@ -1,13 +1,14 @@
 /* Convolution as a matrix product (im2col), images (N, H, W, C): forward, and both gradients.
 
    y[n, p, q, :] = act(patch(n, p, q) W^T + b), where a patch is the R S C/groups inputs under the kernel, as one row.
-   No matrix of all patches is made: each job gathers the patches of up to 96 output pixels into a buffer that stays in its
-   cache, and multiplies it with the weights, packed once (gemm_block.h).  A patch is a list of segments: taps that lie side
-   by side in memory (a kernel row, without dilation or groups) are copied in one piece.  1 x 1 kernels need no patches.
+   No matrix of all patches is made: each job gathers the patches of up to 96 output pixels into a buffer that stays in
+   its cache, and multiplies it with the weights, packed once (gemm_block.h).  A patch is a list of segments: taps that
+   lie side by side in memory (a kernel row, without dilation or groups) are copied in one piece.  1 x 1 kernels need no
+   patches.
 
    dx is the same product with dz as the image: dx[h, w] sums dz[p, q] W[r, s] over p sh + r dh - top = h, q sw + s dw -
-   left = w.  With strides, the pixels of each phase (h mod sh, w mod sw) meet a fixed subset of the taps, so each phase is a
-   convolution of stride 1: nothing is scattered or summed twice, and jobs write disjoint pixels.
+   left = w.  With strides, the pixels of each phase (h mod sh, w mod sw) meet a fixed subset of the taps, so each phase
+   is a convolution of stride 1: nothing is scattered or summed twice, and jobs write disjoint pixels.
 
    dweight = dz^T patches, over chunks of pixels with a partial sum each, added in the order of the chunks.
 
@@ -17,11 +18,11 @@
 #include "gemm_block.h"
 
 #define DL_CONV_JOBS 16
-#define DL_CONV_JOB_WORK 500000.0   /* multiplications: some 10 us */
+#define DL_CONV_JOB_WORK 500000.0 /* multiplications: some 10 us */
 #define DL_CONV_SERIAL_WORK 250000.0
-#define DL_CONV_RANGE 768           /* columns of patches that a job of the weight gradient holds */
-#define DL_CONV_PATCH_BYTES 262144  /* of patches in L2 */
-#define DL_CONV_CHUNK 512           /* pixels in a chunk, at least */
+#define DL_CONV_RANGE 768          /* columns of patches that a job of the weight gradient holds */
+#define DL_CONV_PATCH_BYTES 262144 /* of patches in L2 */
+#define DL_CONV_CHUNK 512          /* pixels in a chunk, at least */
 #define DL_CONV_SUM 16384
 
 typedef struct {
@@ -41,10 +42,10 @@ typedef struct {
     dl_operands o;
     const void *weight;
     long group_stride, col_stride;
-    const long *row;               /* offset of each row of B, NULL if row k is at k */
+    const long *row; /* offset of each row of B, NULL if row k is at k */
     char *packed;
     long groups, cols, points, block, ld;
-    int direct, spread;            /* patches are the image itself; grid points are every step-th pixel of out */
+    int direct, spread; /* patches are the image itself; grid points are every step-th pixel of out */
     void *out;
     long out_h, out_w, out_c, out_y, out_x, out_step_h, out_step_w;
 } dl_product;
@@ -54,7 +55,7 @@ typedef struct {
     const void *dz;
     void *dweight;
     char *partial;
-    long groups, kernels, width;   /* kernels of one group, and the size of one */
+    long groups, kernels, width; /* kernels of one group, and the size of one */
     long points, chunk, chunks, block, ranges;
     long *range;
 } dl_weight_gradient;
@@ -90,10 +91,19 @@ static void dl_add_tap(dl_patches *g, long dy, long dx, long longest) {
 
 /* The patches that the forward reads, taps in the order (r, s) of the weights. */
 static dl_patches dl_forward_patches(const dl_conv *v, const void *x, dl_segment *segment, long longest) {
-    dl_patches g = {.src = x, .h = v->h, .w = v->w, .c = v->c, .run = v->c / v->groups, .grid_h = v->p, .grid_w = v->q,
-                    .step_h = v->sh, .step_w = v->sw, .segment = segment};
+    dl_patches g = {.src = x,
+                    .h = v->h,
+                    .w = v->w,
+                    .c = v->c,
+                    .run = v->c / v->groups,
+                    .grid_h = v->p,
+                    .grid_w = v->q,
+                    .step_h = v->sh,
+                    .step_w = v->sw,
+                    .segment = segment};
     for (long r = 0; r < v->r; r++)
-        for (long s = 0; s < v->s; s++) dl_add_tap(&g, r * v->dh - v->top, s * v->dw - v->left, longest);
+        for (long s = 0; s < v->s; s++)
+            dl_add_tap(&g, r * v->dh - v->top, s * v->dw - v->left, longest);
     return g;
 }
 
@@ -130,9 +140,15 @@ DL_UNUSED static int dl_conv_forward(const dl_conv *v, const void *x, const void
     if (v->n * v->p * v->q * v->k == 0) return 0;
     dl_segment *segment = (dl_segment *)malloc(sizeof(dl_segment) * (taps + 1));
     if (!segment) return -1;
-    dl_product p = {.patches = dl_forward_patches(v, x, segment, LONG_MAX), .weight = weight, .groups = v->groups,
-                    .cols = cols, .group_stride = cols * taps * channels, .col_stride = taps * channels,
-                    .points = v->n * v->p * v->q, .out = y, .out_c = v->k};
+    dl_product p = {.patches = dl_forward_patches(v, x, segment, LONG_MAX),
+                    .weight = weight,
+                    .groups = v->groups,
+                    .cols = cols,
+                    .group_stride = cols * taps * channels,
+                    .col_stride = taps * channels,
+                    .points = v->n * v->p * v->q,
+                    .out = y,
+                    .out_c = v->k};
     p.o.k = taps * channels;
     p.o.activation = v->activation;
     p.direct = taps == 1 && v->sh == 1 && v->sw == 1 && !v->top && !v->left && v->p == v->h && v->q == v->w;
@@ -149,7 +165,8 @@ static void dl_phase_taps(const dl_conv *v, long a, long b, dl_patches *g, long 
             const long y = a + v->top - r * v->dh, x = b + v->left - s * v->dw;
             if (y % v->sh || x % v->sw) continue;
             dl_add_tap(g, y / v->sh, x / v->sw, LONG_MAX);
-            for (long k = 0; k < kernels; k++) *row++ = k * size + (r * v->s + s) * channels;
+            for (long k = 0; k < kernels; k++)
+                *row++ = k * size + (r * v->s + s) * channels;
         }
 }
 
@@ -162,18 +179,37 @@ DL_UNUSED static int dl_conv_input_gradient(const dl_conv *v, const void *dz, co
     int status = 0;
     for (long phase = 0; phase < v->sh * v->sw && !status; phase++) {
         const long a = phase / v->sw, b = phase % v->sw;
-        dl_product p = {.weight = weight, .row = row, .groups = v->groups, .cols = channels,
-                        .group_stride = kernels * taps * channels, .col_stride = 1, .spread = v->sh * v->sw > 1,
-                        .out = dx, .out_h = v->h, .out_w = v->w, .out_c = v->c, .out_y = a, .out_x = b,
-                        .out_step_h = v->sh, .out_step_w = v->sw};
-        p.patches = (dl_patches){.src = dz, .h = v->p, .w = v->q, .c = v->k, .run = kernels, .step_h = 1, .step_w = 1,
+        dl_product p = {.weight = weight,
+                        .row = row,
+                        .groups = v->groups,
+                        .cols = channels,
+                        .group_stride = kernels * taps * channels,
+                        .col_stride = 1,
+                        .spread = v->sh * v->sw > 1,
+                        .out = dx,
+                        .out_h = v->h,
+                        .out_w = v->w,
+                        .out_c = v->c,
+                        .out_y = a,
+                        .out_x = b,
+                        .out_step_h = v->sh,
+                        .out_step_w = v->sw};
+        p.patches = (dl_patches){.src = dz,
+                                 .h = v->p,
+                                 .w = v->q,
+                                 .c = v->k,
+                                 .run = kernels,
+                                 .step_h = 1,
+                                 .step_w = 1,
                                  .grid_h = dl_ceil_div(dl_max(v->h - a, 0), v->sh),
-                                 .grid_w = dl_ceil_div(dl_max(v->w - b, 0), v->sw), .segment = segment};
+                                 .grid_w = dl_ceil_div(dl_max(v->w - b, 0), v->sw),
+                                 .segment = segment};
         dl_phase_taps(v, a, b, &p.patches, row);
-        for (long s = 0; s < p.patches.segments; s++) p.o.k += segment[s].pixels * kernels;
+        for (long s = 0; s < p.patches.segments; s++)
+            p.o.k += segment[s].pixels * kernels;
         p.points = v->n * p.patches.grid_h * p.patches.grid_w;
-        p.direct = p.patches.segments == 1 && segment->pixels == 1 && !segment->dy && !segment->dx && v->p == p.patches.grid_h &&
-                   v->q == p.patches.grid_w;
+        p.direct = p.patches.segments == 1 && segment->pixels == 1 && !segment->dy && !segment->dx &&
+                   v->p == p.patches.grid_h && v->q == p.patches.grid_w;
         if (p.points) status = dl_run_product(&p, v->dtype, NULL);
     }
     free(segment);
@@ -201,18 +237,25 @@ DL_UNUSED static int dl_conv_weight_gradient(const dl_conv *v, const void *dz, c
     if (!size) return 0;
     dl_segment *segment = (dl_segment *)malloc((sizeof(dl_segment) + sizeof(long)) * (taps + 1));
     if (!segment) return -1;
-    dl_weight_gradient p = {.patches = dl_forward_patches(v, x, segment, DL_CONV_RANGE), .dz = dz, .dweight = dweight,
-                            .groups = v->groups, .kernels = v->k / v->groups, .width = taps * (v->c / v->groups),
-                            .points = v->n * v->p * v->q, .range = (long *)(segment + taps + 1)};
+    dl_weight_gradient p = {.patches = dl_forward_patches(v, x, segment, DL_CONV_RANGE),
+                            .dz = dz,
+                            .dweight = dweight,
+                            .groups = v->groups,
+                            .kernels = v->k / v->groups,
+                            .width = taps * (v->c / v->groups),
+                            .points = v->n * v->p * v->q,
+                            .range = (long *)(segment + taps + 1)};
     dl_cut_ranges(&p);
     const long jobs = p.ranges * p.groups, widest = dl_max(dl_min(p.width, DL_CONV_RANGE), p.patches.run);
-    p.block = dl_max(32, dl_min(DL_GEMM_KC, DL_CONV_PATCH_BYTES / (long)item / dl_patch_ld(widest, dl_tile_cols(v->dtype)) / 8 * 8));
+    p.block = dl_max(
+        32, dl_min(DL_GEMM_KC, DL_CONV_PATCH_BYTES / (long)item / dl_patch_ld(widest, dl_tile_cols(v->dtype)) / 8 * 8));
     p.chunks = dl_max(1, dl_min(dl_ceil_div(DL_CONV_JOBS, jobs), p.points / DL_CONV_CHUNK));
     p.chunk = dl_round_up(dl_max(1, dl_ceil_div(p.points, p.chunks)), p.block);
     p.chunks = dl_max(1, dl_ceil_div(p.points, p.chunk));
     p.partial = p.chunks > 1 ? (char *)dl_scratch(DL_SCRATCH_SHARED, item * p.chunks * size) : (char *)dweight;
     const int serial = (double)p.points * size / p.groups < DL_CONV_SERIAL_WORK;
-    if (!p.points) memset(dweight, 0, item * size);
+    if (!p.points)
+        memset(dweight, 0, item * size);
     else if (p.partial) {
         dl_launch(DL_PICK(dl_conv_weight_jobs, v->dtype), &p, p.chunks * jobs, serial);
         if (p.chunks > 1) dl_launch(DL_PICK(dl_conv_sum_jobs, v->dtype), &p, dl_ceil_div(size, DL_CONV_SUM), serial);

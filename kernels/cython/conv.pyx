@@ -1,5 +1,8 @@
 # cython: language_level=3, binding=False
-"""Convolution by im2col (conv.h), depthwise over channels (depthwise.h). N H W C images, R S kernel, P Q output, K out."""
+"""Convolution by im2col (conv.h), depthwise over channels (depthwise.h).
+
+N H W C images, R S kernel rows and columns, P Q output rows and columns, K out channels.
+"""
 include "common.pxi"
 include "products.pxi"
 

@@ -4,14 +4,17 @@
 DL_INLINE void DL_FN(copy_run)(real *DL_R to, const real *DL_R from, long n) {
     long i = 0;
     if (n >= LANES) {
-        for (; i + LANES <= n; i += LANES) DL_FN(vstore)(to + i, DL_FN(vload)(from + i));
+        for (; i + LANES <= n; i += LANES)
+            DL_FN(vstore)(to + i, DL_FN(vload)(from + i));
         if (i < n) DL_FN(vstore)(to + n - LANES, DL_FN(vload)(from + n - LANES)); /* overlaps what is there already */
         return;
     }
-    for (; i < n; i++) to[i] = from[i];
+    for (; i < n; i++)
+        to[i] = from[i];
 }
 DL_INLINE void DL_FN(zero_run)(real *to, long n) {
-    for (long i = 0; i < n; i++) to[i] = 0;
+    for (long i = 0; i < n; i++)
+        to[i] = 0;
 }
 
 /* The pixels of one segment around source row y, from column x on; 0 outside the image. */
@@ -28,14 +31,16 @@ DL_INLINE void DL_FN(gather_segment)(const dl_patches *g, const real *image, lon
 }
 
 /* Rows of patches for `count` grid points from `first` on: segments [s0, s1), channels from c0, rows ld apart. */
-DL_NOINLINE void DL_FN(gather)(const dl_patches *g, long first, long count, long s0, long s1, long c0, real *out, long ld) {
+DL_NOINLINE void DL_FN(gather)(const dl_patches *g, long first, long count, long s0, long s1, long c0, real *out,
+                               long ld) {
     long j = first % g->grid_w, i = first / g->grid_w % g->grid_h;
     const real *image = (const real *)g->src + first / (g->grid_w * g->grid_h) * g->h * g->w * g->c + c0;
     for (; count; count--, out += ld) {
         real *to = out;
         for (long s = s0; s < s1; s++) {
             const dl_segment *segment = g->segment + s;
-            DL_FN(gather_segment)(g, image, i * g->step_h + segment->dy, j * g->step_w + segment->dx, segment->pixels, to);
+            DL_FN(gather_segment)(g, image, i * g->step_h + segment->dy, j * g->step_w + segment->dx, segment->pixels,
+                                  to);
             to += segment->pixels * g->run;
         }
         DL_FN(zero_run)(to, out + ld - to);
@@ -47,7 +52,8 @@ DL_NOINLINE void DL_FN(gather)(const dl_patches *g, long first, long count, long
     }
 }
 
-/* Job: packs one k block of one group's weights into panels; row k of B is at weight[row[k]], its columns col_stride apart. */
+/* Job: packs one k block of one group's weights into panels; row k of B is at weight[row[k]], its columns col_stride
+   apart. */
 static void DL_FN(conv_pack_job)(void *ctx, long job, long worker) {
     const dl_product *p = (const dl_product *)ctx;
     const long blocks = dl_max(1, dl_ceil_div(p->o.k, p->o.kc)), group = job / blocks, k0 = job % blocks * p->o.kc;
@@ -61,7 +67,8 @@ static void DL_FN(conv_pack_job)(void *ctx, long job, long worker) {
             continue;
         }
         for (long k = 0; k < kc; k++)
-            for (long i = 0; i < NR; i++) to[k * NR + i] = i < cols ? weight[p->row[k0 + k] + (j + i) * p->col_stride] : 0;
+            for (long i = 0; i < NR; i++)
+                to[k * NR + i] = i < cols ? weight[p->row[k0 + k] + (j + i) * p->col_stride] : 0;
     }
     (void)worker;
 }
@@ -70,9 +77,11 @@ static void DL_FN(conv_pack_job)(void *ctx, long job, long worker) {
 static void DL_FN(scatter_rows)(const dl_product *p, const real *rows, long first, long count, long group) {
     const dl_patches *g = &p->patches;
     for (long x = first; x < first + count; x++, rows += p->cols) {
-        const long j = x % g->grid_w * p->out_step_w + p->out_x, i = x / g->grid_w % g->grid_h * p->out_step_h + p->out_y;
+        const long j = x % g->grid_w * p->out_step_w + p->out_x,
+                   i = x / g->grid_w % g->grid_h * p->out_step_h + p->out_y;
         const long image = x / (g->grid_w * g->grid_h);
-        DL_FN(copy_run)((real *)p->out + ((image * p->out_h + i) * p->out_w + j) * p->out_c + group * p->cols, rows, p->cols);
+        DL_FN(copy_run)((real *)p->out + ((image * p->out_h + i) * p->out_w + j) * p->out_c + group * p->cols, rows,
+                        p->cols);
     }
 }
 
@@ -106,7 +115,8 @@ static void DL_FN(conv_weight_job)(void *ctx, long job, long worker) {
     const long chunk = job / (p->groups * p->ranges), group = job / p->ranges % p->groups, range = job % p->ranges;
     const long s0 = p->range[range], s1 = p->range[range + 1], kernels = p->kernels, width = p->width;
     long col = 0, n = 0;
-    for (long s = 0; s < s1; s++) *(s < s0 ? &col : &n) += g->segment[s].pixels * g->run;
+    for (long s = 0; s < s1; s++)
+        *(s < s0 ? &col : &n) += g->segment[s].pixels * g->run;
     const long ld = dl_patch_ld(n, NR), end = dl_min((chunk + 1) * p->chunk, p->points);
     real *patches = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * p->block * ld);
     real *out = (real *)p->partial + (chunk * p->groups + group) * kernels * width + col;
@@ -125,14 +135,17 @@ static void DL_FN(conv_weight_job)(void *ctx, long job, long worker) {
 /* Job: a stretch of the gradient, partial sums added in the order of the chunks. */
 static void DL_FN(conv_sum_job)(void *ctx, long job, long worker) {
     const dl_weight_gradient *p = (const dl_weight_gradient *)ctx;
-    const long size = p->groups * p->kernels * p->width, begin = job * DL_CONV_SUM, end = dl_min(begin + DL_CONV_SUM, size);
+    const long size = p->groups * p->kernels * p->width, begin = job * DL_CONV_SUM,
+               end = dl_min(begin + DL_CONV_SUM, size);
     real *DL_R out = (real *)p->dweight;
     for (long chunk = 0; chunk < p->chunks; chunk++) {
         const real *DL_R partial = (const real *)p->partial + chunk * size;
         if (!chunk)
-            for (long i = begin; i < end; i++) out[i] = partial[i];
+            for (long i = begin; i < end; i++)
+                out[i] = partial[i];
         else
-            for (long i = begin; i < end; i++) out[i] += partial[i];
+            for (long i = begin; i < end; i++)
+                out[i] += partial[i];
     }
     (void)worker;
 }

@@ -2,14 +2,17 @@
 #define EACH_CHANNELS(c) for (long c = 0, n = dl_min(LANES, v->c); c < v->c; c += LANES, n = dl_min(LANES, v->c - c))
 #define LOAD(p) (n == LANES ? DL_FN(vload)(p) : DL_FN(vload_n)(p, n))
 DL_INLINE void DL_FN(put)(real *p, vec value, long n) {
-    if (n == LANES) DL_FN(vstore)(p, value);
-    else DL_FN(vstore_n)(p, value, n);
+    if (n == LANES)
+        DL_FN(vstore)(p, value);
+    else
+        DL_FN(vstore_n)(p, value, n);
 }
 
 /* weight (K, taps) to (taps, K), or back. */
 static void DL_FN(depthwise_transpose)(const void *from, void *to, long rows, long cols) {
     for (long i = 0; i < rows; i++)
-        for (long j = 0; j < cols; j++) ((real *)to)[j * rows + i] = ((const real *)from)[i * cols + j];
+        for (long j = 0; j < cols; j++)
+            ((real *)to)[j * rows + i] = ((const real *)from)[i * cols + j];
 }
 
 /* Job: one output row (image, p). */
@@ -68,7 +71,8 @@ static void DL_FN(depthwise_weight_job)(void *ctx, long job, long worker) {
     real *partial = (real *)d->taps + job * v->r * v->s * v->c;
     memset(partial, 0, sizeof(real) * v->r * v->s * v->c);
     for (long row = job * d->chunk; row < dl_min((job + 1) * d->chunk, v->n * v->p); row++) {
-        const real *image = (const real *)d->in + row / v->p * v->h * v->w * v->c, *dz = (const real *)d->dz + row * v->q * v->c;
+        const real *image = (const real *)d->in + row / v->p * v->h * v->w * v->c,
+                   *dz = (const real *)d->dz + row * v->q * v->c;
         for (long r = 0; r < v->r; r++) {
             const long y = row % v->p * v->sh + r * v->dh - v->top;
             if (y < 0 || y >= v->h) continue;
@@ -77,7 +81,8 @@ static void DL_FN(depthwise_weight_job)(void *ctx, long job, long worker) {
                     vec acc = DL_FN(vsplat)(0);
                     for (long q = 0; q < v->q; q++) {
                         const long x = q * v->sw + s * v->dw - v->left;
-                        if (x >= 0 && x < v->w) acc += LOAD(image + (y * v->w + x) * v->c + c) * LOAD(dz + q * v->c + c);
+                        if (x >= 0 && x < v->w)
+                            acc += LOAD(image + (y * v->w + x) * v->c + c) * LOAD(dz + q * v->c + c);
                     }
                     real *to = partial + (r * v->s + s) * v->c + c;
                     DL_FN(put)(to, LOAD(to) + acc, n);
@@ -91,7 +96,8 @@ static void DL_FN(depthwise_weight_job)(void *ctx, long job, long worker) {
 static void DL_FN(depthwise_total)(void *partial, long chunks, long size) {
     real *total = (real *)partial;
     for (long chunk = 1; chunk < chunks; chunk++)
-        for (long i = 0; i < size; i++) total[i] += total[chunk * size + i];
+        for (long i = 0; i < size; i++)
+            total[i] += total[chunk * size + i];
 }
 #undef EACH_CHANNELS
 #undef LOAD

@@ -14,7 +14,7 @@ typedef struct {
     long n;
     const void *a, *b; /* b = a where there is only one */
     void *out;
-    double p, q;       /* options: slope, alpha, beta and threshold, scale */
+    double p, q; /* options: slope, alpha, beta and threshold, scale */
     uint64_t seed;
     uint32_t threshold;
 } dl_map;
@@ -54,8 +54,17 @@ DL_UNUSED static uint32_t dl_hash(dl_keys keys, uint32_t low) {
 #include "simd.h"
 
 enum {
-    DL_MAP_RELU, DL_MAP_SIGMOID, DL_MAP_TANH, DL_MAP_LEAKY_RELU, DL_MAP_ELU, DL_MAP_GELU, DL_MAP_GELU_TANH, DL_MAP_SILU,
-    DL_MAP_SOFTPLUS, DL_MAP_HARDSWISH, DL_MAPS
+    DL_MAP_RELU,
+    DL_MAP_SIGMOID,
+    DL_MAP_TANH,
+    DL_MAP_LEAKY_RELU,
+    DL_MAP_ELU,
+    DL_MAP_GELU,
+    DL_MAP_GELU_TANH,
+    DL_MAP_SILU,
+    DL_MAP_SOFTPLUS,
+    DL_MAP_HARDSWISH,
+    DL_MAPS
 };
 #define DL_BOTH(name) {DL_TABLE(name##_forward), DL_TABLE(name##_backward)}
 static const dl_job dl_maps[DL_MAPS][2][2][DL_ISAS] = {
@@ -66,5 +75,7 @@ static const dl_job dl_dropouts[2][DL_ISAS] = DL_TABLE(dropout_job);
 static void dl_map_run(dl_map *m, int op, int backward, int dtype) {
     dl_parallel_for(DL_PICK(dl_maps[op][backward], dtype), m, dl_ceil_div(m->n, DL_MAP_JOB));
 }
-static void dl_dropout_run(dl_map *m, int dtype) { dl_parallel_for(DL_PICK(dl_dropouts, dtype), m, dl_ceil_div(m->n, DL_MAP_JOB)); }
+static void dl_dropout_run(dl_map *m, int dtype) {
+    dl_parallel_for(DL_PICK(dl_dropouts, dtype), m, dl_ceil_div(m->n, DL_MAP_JOB));
+}
 #endif

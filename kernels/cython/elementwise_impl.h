@@ -1,24 +1,27 @@
-/* The jobs of elementwise.h: DL_MAP(name, value) stores value, an expression of a, b (registers of the inputs), p and q. */
+/* The jobs of elementwise.h: DL_MAP(name, value) stores value, an expression of a, b (registers of the inputs), p and
+   q. */
 #define V(name) DL_FN(name)
 #define C(x) V(vsplat)((real)(x))
 #define SEL V(vsel)
 
-#define DL_MAP(name, VALUE)                                                                                     \
-    static void V(name)(void *ctx, long job, long worker) {                                                     \
-        const dl_map *m = (const dl_map *)ctx;                                                                  \
-        const real *from_a = (const real *)m->a, *from_b = (const real *)m->b;                                  \
-        real *to = (real *)m->out;                                                                              \
-        const long end = dl_min((job + 1) * DL_MAP_JOB, m->n);                                                  \
-        const vec p = C(m->p), q = C(m->q);                                                                     \
-        for (long i = job * DL_MAP_JOB; i < end; i += LANES) {                                                  \
-            const int whole = end - i >= LANES;                                                                 \
-            const vec a = whole ? V(vload)(from_a + i) : V(vload_n)(from_a + i, end - i);                       \
-            const vec b = whole ? V(vload)(from_b + i) : V(vload_n)(from_b + i, end - i);                       \
-            const vec value = ((void)b, VALUE);                                                                 \
-            if (whole) V(vstore)(to + i, value);                                                                \
-            else V(vstore_n)(to + i, value, end - i);                                                           \
-        }                                                                                                       \
-        (void)p, (void)q, (void)worker;                                                                           \
+#define DL_MAP(name, VALUE)                                                               \
+    static void V(name)(void *ctx, long job, long worker) {                               \
+        const dl_map *m = (const dl_map *)ctx;                                            \
+        const real *from_a = (const real *)m->a, *from_b = (const real *)m->b;            \
+        real *to = (real *)m->out;                                                        \
+        const long end = dl_min((job + 1) * DL_MAP_JOB, m->n);                            \
+        const vec p = C(m->p), q = C(m->q);                                               \
+        for (long i = job * DL_MAP_JOB; i < end; i += LANES) {                            \
+            const int whole = end - i >= LANES;                                           \
+            const vec a = whole ? V(vload)(from_a + i) : V(vload_n)(from_a + i, end - i); \
+            const vec b = whole ? V(vload)(from_b + i) : V(vload_n)(from_b + i, end - i); \
+            const vec value = ((void)b, VALUE);                                           \
+            if (whole)                                                                    \
+                V(vstore)(to + i, value);                                                 \
+            else                                                                          \
+                V(vstore_n)(to + i, value, end - i);                                      \
+        }                                                                                 \
+        (void)p, (void)q, (void)worker;                                                   \
     }
 
 DL_INLINE vec V(gated)(vec x, vec gate) { return SEL(gate == C(0), C(0), x * gate); }
@@ -46,21 +49,21 @@ DL_INLINE vec V(hardswish_slope)(vec x) { return SEL(x >= C(3), C(1), SEL(x <= C
 DL_MAP(relu_forward, V(vrelu)(a))
 DL_MAP(relu_backward, SEL(b <= C(0), C(0), a))
 DL_MAP(sigmoid_forward, V(vsigmoid)(a))
-DL_MAP(sigmoid_backward, a * (b * (C(1) - b)))
+DL_MAP(sigmoid_backward, a *(b *(C(1) - b)))
 DL_MAP(tanh_forward, V(vtanh)(a))
-DL_MAP(tanh_backward, a * (C(1) - b * b))
-DL_MAP(leaky_relu_forward, SEL(a > C(0), a, p * a))
-DL_MAP(leaky_relu_backward, SEL(b > C(0), a, p * a))
-DL_MAP(elu_forward, SEL(a > C(0), a, p * V(vexpm1)(V(negative_part)(a))))
-DL_MAP(elu_backward, SEL(b > C(0), a, a * (p * V(vexp)(V(negative_part)(b)))))
+DL_MAP(tanh_backward, a *(C(1) - b * b))
+DL_MAP(leaky_relu_forward, SEL(a > C(0), a, p *a))
+DL_MAP(leaky_relu_backward, SEL(b > C(0), a, p *a))
+DL_MAP(elu_forward, SEL(a > C(0), a, p *V(vexpm1)(V(negative_part)(a))))
+DL_MAP(elu_backward, SEL(b > C(0), a, a *(p *V(vexp)(V(negative_part)(b)))))
 DL_MAP(gelu_forward, V(gated)(a, V(gelu_gate)(a)))
 DL_MAP(gelu_backward, a *(V(gelu_gate)(b) + V(gated)(b, V(gelu_slope)(b))))
 DL_MAP(gelu_tanh_forward, V(gated)(a, V(vsigmoid)(V(gelu_2u)(a))))
 DL_MAP(gelu_tanh_backward, V(gelu_tanh_dx)(a, b))
 DL_MAP(silu_forward, V(gated)(a, V(vsigmoid)(a)))
 DL_MAP(silu_backward, a *V(gated)(C(1) + V(gated)(b, V(vsigmoid)(-b)), V(vsigmoid)(b)))
-DL_MAP(softplus_forward, SEL(p * a > q, a, V(vsoftplus)(p *a) / p))
-DL_MAP(softplus_backward, SEL(p * b > q, a, a *V(vsigmoid)(p *b)))
+DL_MAP(softplus_forward, SEL(p *a > q, a, V(vsoftplus)(p *a) / p))
+DL_MAP(softplus_backward, SEL(p *b > q, a, a *V(vsigmoid)(p *b)))
 DL_MAP(hardswish_forward, V(gated)(a, V(hardswish_gate)(a)))
 DL_MAP(hardswish_backward, a *V(hardswish_slope)(b))
 
@@ -69,7 +72,8 @@ DL_INLINE void V(hash_words)(dl_keys keys, uint32_t i, uint32_t word[DL_DROP]) {
 #if DL_VECTORS
     typedef uint32_t words __attribute__((vector_size(DL_BYTES)));
     words index = {0};
-    for (int k = 0; k < DL_BYTES / 4; k++) index[k] = (uint32_t)k + i;
+    for (int k = 0; k < DL_BYTES / 4; k++)
+        index[k] = (uint32_t)k + i;
     for (int k = 0; k < DL_DROP; k += DL_BYTES / 4, index += DL_BYTES / 4) {
         words x = index + keys.a;
         x = (x ^ (x >> 17)) * DL_HASH_1;
@@ -80,7 +84,8 @@ DL_INLINE void V(hash_words)(dl_keys keys, uint32_t i, uint32_t word[DL_DROP]) {
         memcpy(word + k, &x, sizeof x);
     }
 #else
-    for (int k = 0; k < DL_DROP; k++) word[k] = dl_hash(keys, i + (uint32_t)k);
+    for (int k = 0; k < DL_DROP; k++)
+        word[k] = dl_hash(keys, i + (uint32_t)k);
 #endif
 }
 
@@ -96,7 +101,8 @@ static void V(dropout_job)(void *ctx, long job, long worker) {
         uint32_t word[DL_DROP];
         const long n = dl_min(DL_DROP, end - i);
         V(hash_words)(keys, (uint32_t)i, word);
-        for (long k = 0; k < n; k++) { /* a mask instead of a choice: a branch would be unpredictable, and not vectorised */
+        for (long k = 0; k < n;
+             k++) { /* a mask instead of a choice: a branch would be unpredictable, and not vectorised */
             const real scaled = from[i + k] * scale;
             ireal bits;
             memcpy(&bits, &scaled, sizeof bits);

@@ -1,5 +1,5 @@
-/* Embedding: rows of a table, and the sum of dy over the uses of each row.  Backward jobs own ranges of the table, so no two
-   write the same row, and each row is summed in the order of the indices. */
+/* Embedding: rows of a table, and the sum of dy over the uses of each row.  Backward jobs own ranges of the table, so
+   no two write the same row, and each row is summed in the order of the indices. */
 #ifndef DLFAST_EMBEDDING_H
 #define DLFAST_EMBEDDING_H
 #include "threads.h"

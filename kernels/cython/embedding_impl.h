@@ -18,7 +18,8 @@ static void DL_FN(embedding_back_job)(void *ctx, long job, long worker) {
         if (index < begin || index >= end || index == m->padding) continue;
         const real *DL_R dy = (const real *)m->in + i * m->width;
         real *DL_R to = (real *)m->out + index * m->width;
-        for (long k = 0; k < m->width; k++) to[k] += dy[k];
+        for (long k = 0; k < m->width; k++)
+            to[k] += dy[k];
     }
     (void)worker;
 }

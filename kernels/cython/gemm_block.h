@@ -1,9 +1,9 @@
 /* A block of a matrix product on one thread, from packed panels: what gemm.h and conv.h are made of.
 
-   The block goes through k in blocks of kc <= 256, in each along the panels of B, and down the tiles of up to 96 rows of A:
-   one panel (16 kB) stays in L1 while those rows, 96 kB, stay in L2.  Rows of A that are contiguous in k are read where they
-   lie; other layouts, and the rows that do not fill a tile, are packed first.
-   Source: Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication", section 4. */
+   The block goes through k in blocks of kc <= 256, in each along the panels of B, and down the tiles of up to 96 rows
+   of A: one panel (16 kB) stays in L1 while those rows, 96 kB, stay in L2.  Rows of A that are contiguous in k are read
+   where they lie; other layouts, and the rows that do not fill a tile, are packed first. Source: Goto and van de Geijn
+   2008, "Anatomy of high-performance matrix multiplication", section 4. */
 #ifndef DLFAST_GEMM_BLOCK_H
 #define DLFAST_GEMM_BLOCK_H
 #include "threads.h"
@@ -13,12 +13,12 @@
 #define DL_GEMM_KC 256
 enum { DL_IDENTITY, DL_RELU, DL_SIGMOID, DL_TANH };
 
-/* A by its strides; B packed (ldb 0, npad columns in whole panels) or plain (rows ldb apart that may be read to the end of
-   the last panel); bias (npad entries) or NULL. */
+/* A by its strides; B packed (ldb 0, npad columns in whole panels) or plain (rows ldb apart that may be read to the end
+   of the last panel); bias (npad entries) or NULL. */
 typedef struct {
     long k, kc, ars, acs, ldb, npad;
     const void *b, *bias;
-    int activation, finish;             /* finish: the last k block ends the sum, so ReLU applies to it */
+    int activation, finish; /* finish: the last k block ends the sum, so ReLU applies to it */
 } dl_operands;
 
 #define DL_IMPL "vmath.h"
@@ -56,6 +56,7 @@ DL_UNUSED static void dl_launch(dl_job fn, void *ctx, long jobs, int serial) {
         dl_parallel_for(fn, ctx, jobs);
         return;
     }
-    for (long job = 0; job < jobs; job++) fn(ctx, job, 0);
+    for (long job = 0; job < jobs; job++)
+        fn(ctx, job, 0);
 }
 #endif

@@ -2,8 +2,8 @@
 #define NR (2 * LANES)
 
 /* One tile of C, whole or cut by an edge of the matrix; `direct`: a is DL_MR rows of the matrix itself. */
-DL_INLINE void DL_FN(place_tile)(long kc, int direct, const real *a, long lda, const real *b, long ldb, real *c, long ldc,
-                                 long rows, long cols, const real *bias, int first, int relu) {
+DL_INLINE void DL_FN(place_tile)(long kc, int direct, const real *a, long lda, const real *b, long ldb, real *c,
+                                 long ldc, long rows, long cols, const real *bias, int first, int relu) {
     real edge[DL_MR * NR];
     const int whole = rows == DL_MR && cols == NR;
     real *out = whole ? c : edge;
@@ -19,8 +19,8 @@ DL_INLINE void DL_FN(place_tile)(long kc, int direct, const real *a, long lda, c
 }
 
 /* c (m x n) = or += A[0..m, k_begin..k_end] B[k_begin..k_end, col..col+n].  m <= DL_GEMM_MC. */
-DL_NOINLINE void DL_FN(gemm_block)(const dl_operands *g, const real *a0, long m, long col, long n, long k_begin, long k_end,
-                              real *c, long ldc, int accumulate) {
+DL_NOINLINE void DL_FN(gemm_block)(const dl_operands *g, const real *a0, long m, long col, long n, long k_begin,
+                                   long k_end, real *c, long ldc, int accumulate) {
     const int by_rows = g->acs == 1;
     const real *bias = (const real *)g->bias;
     real *panels = (real *)dl_scratch(DL_SCRATCH_TILE, sizeof(real) * (DL_GEMM_MC + 2 * DL_MR) * DL_GEMM_KC);
@@ -37,8 +37,8 @@ DL_NOINLINE void DL_FN(gemm_block)(const dl_operands *g, const real *a0, long m,
             for (long i = 0; i < m; i += DL_MR) {
                 const long rows = dl_min(DL_MR, m - i);
                 const int direct = by_rows && rows == DL_MR;
-                DL_FN(place_tile)(kc, direct, direct ? a + i * g->ars : panels + i * kc, direct ? g->ars : DL_MR, b, ldb,
-                                  c + i * ldc + j, ldc, rows, cols, bias ? bias + col + j : NULL, first, relu);
+                DL_FN(place_tile)(kc, direct, direct ? a + i * g->ars : panels + i * kc, direct ? g->ars : DL_MR, b,
+                                  ldb, c + i * ldc + j, ldc, rows, cols, bias ? bias + col + j : NULL, first, relu);
             }
         }
         k += kc;
@@ -50,7 +50,8 @@ DL_NOINLINE void DL_FN(activate_block)(real *c, long ldc, long m, long n, int ac
     if (activation == DL_IDENTITY) return;
     for (long i = 0; i < m; i++, c += ldc) {
         long j = 0;
-        for (; j + LANES <= n; j += LANES) DL_FN(vstore)(c + j, DL_FN(vactivate)(DL_FN(vload)(c + j), activation));
+        for (; j + LANES <= n; j += LANES)
+            DL_FN(vstore)(c + j, DL_FN(vactivate)(DL_FN(vload)(c + j), activation));
         if (j < n) DL_FN(vstore_n)(c + j, DL_FN(vactivate)(DL_FN(vload_n)(c + j, n - j), activation), n - j);
     }
 }

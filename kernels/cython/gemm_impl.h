@@ -54,16 +54,19 @@ DL_INLINE void DL_FN(dots)(const int rows, const int cols, long k, const real *a
     vec acc[4][4];
     long x = 0;
     for (int i = 0; i < rows; i++)
-        for (int j = 0; j < cols; j++) acc[i][j] = DL_FN(vsplat)(0);
+        for (int j = 0; j < cols; j++)
+            acc[i][j] = DL_FN(vsplat)(0);
     for (; x + LANES <= k; x += LANES)
         for (int j = 0; j < cols; j++) {
             const vec w = DL_FN(vload)(b + j * ldb + x);
-            for (int i = 0; i < rows; i++) acc[i][j] += DL_FN(vload)(a + i * lda + x) * w;
+            for (int i = 0; i < rows; i++)
+                acc[i][j] += DL_FN(vload)(a + i * lda + x) * w;
         }
     if (x < k)
         for (int j = 0; j < cols; j++) {
             const vec w = DL_FN(vload_n)(b + j * ldb + x, k - x);
-            for (int i = 0; i < rows; i++) acc[i][j] += DL_FN(vload_n)(a + i * lda + x, k - x) * w;
+            for (int i = 0; i < rows; i++)
+                acc[i][j] += DL_FN(vload_n)(a + i * lda + x, k - x) * w;
         }
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < cols; j++) {
@@ -72,15 +75,16 @@ DL_INLINE void DL_FN(dots)(const int rows, const int cols, long k, const real *a
         }
 }
 
-/* Job: DL_SKINNY columns of C for m <= 4 rows, B transposed (its columns contiguous): the weights are read once, unpacked. */
+/* Job: DL_SKINNY columns of C for m <= 4 rows, B transposed (its columns contiguous): the weights are read once,
+   unpacked. */
 static void DL_FN(gemm_dots_job)(void *ctx, long job, long worker) {
     const dl_gemm *g = ((const dl_plan *)ctx)->g;
     const long first = job * DL_SKINNY, end = dl_min(first + DL_SKINNY, g->n);
     const real *a = (const real *)g->a, *bias = (const real *)g->bias;
     real *c = (real *)g->c;
-#define DOTS(rows, cols)                                                                                              \
-    for (; j + cols <= end; j += cols)                                                                                \
-    DL_FN(dots)(rows, cols, g->k, a, g->ars, (const real *)g->b + j * g->bcs, g->bcs, c + j, g->ldc,                  \
+#define DOTS(rows, cols)                                                                             \
+    for (; j + cols <= end; j += cols)                                                               \
+    DL_FN(dots)(rows, cols, g->k, a, g->ars, (const real *)g->b + j * g->bcs, g->bcs, c + j, g->ldc, \
                 bias ? bias + j : NULL, g->accumulate)
     long j = first;
     switch (g->m) {
@@ -98,13 +102,15 @@ static void DL_FN(gemm_dots_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
-/* c (rows x 2 registers, or as many as n reaches) += sum over one k block of a[:, k] b[k, :], B straight from its rows. */
+/* c (rows x 2 registers, or as many as n reaches) += sum over one k block of a[:, k] b[k, :], B straight from its rows.
+ */
 DL_INLINE void DL_FN(axpys)(const int rows, const dl_gemm *g, long k_begin, long k_end, long col, long n) {
     const real *a = (const real *)g->a, *b = (const real *)g->b + k_begin * g->brs + col;
     real *c = (real *)g->c + col;
     const long n0 = dl_min(n, LANES), n1 = n - n0;
     vec acc[4][2];
-    for (int i = 0; i < rows; i++) acc[i][0] = acc[i][1] = DL_FN(vsplat)(0);
+    for (int i = 0; i < rows; i++)
+        acc[i][0] = acc[i][1] = DL_FN(vsplat)(0);
     for (long k = k_begin; k < k_end; k++, b += g->brs) {
         const vec b0 = n1 == LANES ? DL_FN(vload)(b) : DL_FN(vload_n)(b, n0);
         const vec b1 = n1 == LANES ? DL_FN(vload)(b + LANES) : DL_FN(vload_n)(b + LANES, n1);
@@ -126,7 +132,8 @@ static void DL_FN(gemm_axpys_job)(void *ctx, long job, long worker) {
     const long first = job * DL_SKINNY, end = dl_min(first + DL_SKINNY, g->n);
     if (!g->accumulate)
         for (long i = 0; i < g->m; i++)
-            for (long j = first; j < end; j++) ((real *)g->c)[i * g->ldc + j] = g->bias ? ((const real *)g->bias)[j] : 0;
+            for (long j = first; j < end; j++)
+                ((real *)g->c)[i * g->ldc + j] = g->bias ? ((const real *)g->bias)[j] : 0;
     for (long k = 0; k < g->k; k += DL_GEMM_KC)
         for (long j = first; j < end; j += NR) {
             const long k_end = dl_min(k + DL_GEMM_KC, g->k), n = dl_min(NR, end - j);

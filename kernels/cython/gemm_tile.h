@@ -1,8 +1,9 @@
 /* The register tile and the packing of panels: the two inner parts of gemm.h.
 
-   The tile keeps DL_MR x 2 vectors of C in registers and adds a rank-1 update for each k: two loads of B, DL_MR broadcasts
-   of A, 2 DL_MR fused multiply-adds.  The accumulators are named vector variables: left to the auto-vectoriser the same loop
-   runs at a tenth of the speed.  Source: Goto and van de Geijn 2008, section 5; Van Zee and van de Geijn 2015 (BLIS). */
+   The tile keeps DL_MR x 2 vectors of C in registers and adds a rank-1 update for each k: two loads of B, DL_MR
+   broadcasts of A, 2 DL_MR fused multiply-adds.  The accumulators are explicit vectors: left to the
+   auto-vectoriser the same loop runs at a tenth of the speed.  Source: Goto and van de Geijn 2008, section 5; Van Zee
+   and van de Geijn 2015 (BLIS). */
 #define NR (2 * LANES)
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
@@ -10,54 +11,54 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* c (DL_MR x NR) = relu?(start + sum over k of a[:, k] b[k, :]).  `start` (C so far, the bias, or NULL) is added at the end:
-   the rounding errors of a k block then do not grow with what came before. */
+/* c (DL_MR x NR) = relu?(start + sum over k of a[:, k] b[k, :]).  `start` (C so far, the bias, or NULL) is added at the
+   end: the rounding errors of a k block then do not grow with what came before. */
 #if DL_VECTORS
-#define DL_TILE(name, A_AT)                                                                                       \
-    DL_NOINLINE void DL_FN(name)(long kc, const real *DL_R a, long lda, const real *DL_R b,  \
-                                                      long ldb, real *DL_R c, long ldc, const real *start,        \
-                                                      long start_ld, int relu) {                                  \
-        vec acc[DL_MR][2];                                                                                        \
-        UNROLL for (int i = 0; i < DL_MR; i++) UNROLL for (int j = 0; j < 2; j++) acc[i][j] =                     \
-            DL_FN(vsplat)(0);                                                                                     \
-        for (long k = 0; k < kc; k++) {                                                                           \
-            vec b0 = DL_FN(vload)(b), b1 = DL_FN(vload)(b + LANES);                                               \
-            UNROLL for (int i = 0; i < DL_MR; i++) {                                                              \
-                vec ai = DL_FN(vsplat)(A_AT);                                                                     \
-                acc[i][0] += ai * b0;                                                                             \
-                acc[i][1] += ai * b1;                                                                             \
-            }                                                                                                     \
-            b += ldb;                                                                                             \
-            DL_TILE_NEXT_##name                                                                                   \
-        }                                                                                                         \
-        UNROLL for (int i = 0; i < DL_MR; i++) UNROLL for (int j = 0; j < 2; j++) {                               \
-            if (start) acc[i][j] += DL_FN(vload)(start + i * start_ld + j * LANES);                               \
-            DL_FN(vstore)(c + i * ldc + j * LANES, relu ? DL_FN(vrelu)(acc[i][j]) : acc[i][j]);                   \
-        }                                                                                                         \
+#define DL_TILE(name, A_AT)                                                                                         \
+    DL_NOINLINE void DL_FN(name)(long kc, const real *DL_R a, long lda, const real *DL_R b, long ldb, real *DL_R c, \
+                                 long ldc, const real *start, long start_ld, int relu) {                            \
+        vec acc[DL_MR][2];                                                                                          \
+        UNROLL for (int i = 0; i < DL_MR; i++) UNROLL for (int j = 0; j < 2; j++) acc[i][j] = DL_FN(vsplat)(0);     \
+        for (long k = 0; k < kc; k++) {                                                                             \
+            vec b0 = DL_FN(vload)(b), b1 = DL_FN(vload)(b + LANES);                                                 \
+            UNROLL for (int i = 0; i < DL_MR; i++) {                                                                \
+                vec ai = DL_FN(vsplat)(A_AT);                                                                       \
+                acc[i][0] += ai * b0;                                                                               \
+                acc[i][1] += ai * b1;                                                                               \
+            }                                                                                                       \
+            b += ldb;                                                                                               \
+            DL_TILE_NEXT_##name                                                                                     \
+        }                                                                                                           \
+        UNROLL for (int i = 0; i < DL_MR; i++) UNROLL for (int j = 0; j < 2; j++) {                                 \
+            if (start) acc[i][j] += DL_FN(vload)(start + i * start_ld + j * LANES);                                 \
+            DL_FN(vstore)(c + i * ldc + j * LANES, relu ? DL_FN(vrelu)(acc[i][j]) : acc[i][j]);                     \
+        }                                                                                                           \
     }
 #else
-#define DL_TILE(name, A_AT)                                                                                       \
-    static void DL_FN(name)(long kc, const real *DL_R a, long lda, const real *DL_R b, long ldb, real *DL_R c,    \
-                            long ldc, const real *start, long start_ld, int relu) {                               \
-        real acc[DL_MR][NR];                                                                                      \
-        for (int i = 0; i < DL_MR; i++)                                                                           \
-            for (int j = 0; j < NR; j++) acc[i][j] = 0;                                                          \
-        for (long k = 0; k < kc; k++, b += ldb) {                                                                 \
-            for (int i = 0; i < DL_MR; i++)                                                                       \
-                for (int j = 0; j < NR; j++) acc[i][j] += A_AT * b[j];                                            \
-            DL_TILE_NEXT_##name                                                                                   \
-        }                                                                                                         \
-        for (int i = 0; i < DL_MR; i++)                                                                           \
-            for (int j = 0; j < NR; j++) {                                                                        \
-                if (start) acc[i][j] += start[i * start_ld + j];                                                  \
-                c[i * ldc + j] = relu && acc[i][j] <= 0 ? 0 : acc[i][j];                                          \
-            }                                                                                                     \
+#define DL_TILE(name, A_AT)                                                                                    \
+    static void DL_FN(name)(long kc, const real *DL_R a, long lda, const real *DL_R b, long ldb, real *DL_R c, \
+                            long ldc, const real *start, long start_ld, int relu) {                            \
+        real acc[DL_MR][NR];                                                                                   \
+        for (int i = 0; i < DL_MR; i++)                                                                        \
+            for (int j = 0; j < NR; j++)                                                                       \
+                acc[i][j] = 0;                                                                                 \
+        for (long k = 0; k < kc; k++, b += ldb) {                                                              \
+            for (int i = 0; i < DL_MR; i++)                                                                    \
+                for (int j = 0; j < NR; j++)                                                                   \
+                    acc[i][j] += A_AT * b[j];                                                                  \
+            DL_TILE_NEXT_##name                                                                                \
+        }                                                                                                      \
+        for (int i = 0; i < DL_MR; i++)                                                                        \
+            for (int j = 0; j < NR; j++) {                                                                     \
+                if (start) acc[i][j] += start[i * start_ld + j];                                               \
+                c[i * ldc + j] = relu && acc[i][j] <= 0 ? 0 : acc[i][j];                                       \
+            }                                                                                                  \
     }
 #endif
 #define DL_TILE_NEXT_tile_panel a += lda;
 #define DL_TILE_NEXT_tile_rows a++;
-DL_TILE(tile_panel, a[i])         /* packed panels, or the columns of a transposed matrix: lda is the step of k */
-DL_TILE(tile_rows, a[i * lda])    /* straight from the rows of a matrix: lda is the step of i */
+DL_TILE(tile_panel, a[i])      /* packed panels, or the columns of a transposed matrix: lda is the step of k */
+DL_TILE(tile_rows, a[i * lda]) /* straight from the rows of a matrix: lda is the step of i */
 #undef DL_TILE
 #undef DL_TILE_NEXT_tile_panel
 #undef DL_TILE_NEXT_tile_rows
@@ -84,22 +85,21 @@ DL_TILE(tile_rows, a[i * lda])    /* straight from the rows of a matrix: lda is 
 #else
 #define SHUFFLE(a, b, F, d) __builtin_shuffle(a, b, (ivec){LIST(F, d)})
 #endif
-#define EXCHANGE(d)                                                   \
-    UNROLL for (int i = 0; i < LANES; i++) if (!(i & (d))) {          \
-        vec upper = row[i], lower = row[i + (d)];                     \
-        row[i] = SHUFFLE(upper, lower, LOW, d);                       \
-        row[i + (d)] = SHUFFLE(upper, lower, HIGH, d);                \
+#define EXCHANGE(d)                                          \
+    UNROLL for (int i = 0; i < LANES; i++) if (!(i & (d))) { \
+        vec upper = row[i], lower = row[i + (d)];            \
+        row[i] = SHUFFLE(upper, lower, LOW, d);              \
+        row[i + (d)] = SHUFFLE(upper, lower, HIGH, d);       \
     }
-DL_INLINE void DL_FN(transpose)(vec row[LANES]) {
-    EXCHANGE(1)
+DL_INLINE void DL_FN(transpose)(vec row[LANES]){EXCHANGE(1)
 #if LANES > 2
-    EXCHANGE(2)
+                                                    EXCHANGE(2)
 #endif
 #if LANES > 4
-    EXCHANGE(4)
+                                                        EXCHANGE(4)
 #endif
 #if LANES > 8
-    EXCHANGE(8)
+                                                            EXCHANGE(8)
 #endif
 }
 #undef LOW
@@ -113,11 +113,13 @@ DL_INLINE void DL_FN(transpose)(vec row[LANES]) {
 #undef EXCHANGE
 
 /* LANES rows of the source, k contiguous, to LANES columns of the panel; returns the number of k done. */
-DL_NOINLINE long DL_FN(pack_transposed)(long kc, long width, long valid, const real *DL_R src, long stride_i, real *DL_R dst) {
+DL_NOINLINE long DL_FN(pack_transposed)(long kc, long width, long valid, const real *DL_R src, long stride_i,
+                                        real *DL_R dst) {
     long k = 0;
     for (; k + LANES <= kc; k += LANES) {
         vec row[LANES];
-        UNROLL for (int i = 0; i < LANES; i++) row[i] = i < valid ? DL_FN(vload)(src + i * stride_i + k) : DL_FN(vsplat)(0);
+        UNROLL for (int i = 0; i < LANES; i++) row[i] =
+            i < valid ? DL_FN(vload)(src + i * stride_i + k) : DL_FN(vsplat)(0);
         DL_FN(transpose)(row);
         UNROLL for (int i = 0; i < LANES; i++) DL_FN(vstore)(dst + (k + i) * width, row[i]);
     }
@@ -127,10 +129,11 @@ DL_NOINLINE long DL_FN(pack_transposed)(long kc, long width, long valid, const r
 
 /* dst[k][i] = src[i stride_i + k stride_k] for i < valid, 0 for valid <= i < width; k < kc. */
 DL_NOINLINE void DL_FN(pack_panel)(long kc, long width, long valid, const real *DL_R src, long stride_i, long stride_k,
-                              real *DL_R dst) {
+                                   real *DL_R dst) {
     if (stride_i == 1 && valid == width) {
         for (long k = 0; k < kc; k++, src += stride_k, dst += width)
-            for (long i = 0; i < width; i++) dst[i] = src[i];
+            for (long i = 0; i < width; i++)
+                dst[i] = src[i];
         return;
     }
     long done = 0;
@@ -140,13 +143,16 @@ DL_NOINLINE void DL_FN(pack_panel)(long kc, long width, long valid, const real *
             done = DL_FN(pack_transposed)(kc, width, valid - i, src + i * stride_i, stride_i, dst + i);
 #endif
     for (long k = done; k < kc; k++)
-        for (long i = 0; i < width; i++) dst[k * width + i] = i < valid ? src[i * stride_i + k * stride_k] : 0;
+        for (long i = 0; i < width; i++)
+            dst[k * width + i] = i < valid ? src[i * stride_i + k * stride_k] : 0;
 }
 
 /* to[i][j] = from[i][j] for a corner of a tile. */
-DL_NOINLINE void DL_FN(copy_tile)(const real *DL_R from, long from_ld, real *DL_R to, long to_ld, long rows, long cols) {
+DL_NOINLINE void DL_FN(copy_tile)(const real *DL_R from, long from_ld, real *DL_R to, long to_ld, long rows,
+                                  long cols) {
     for (long i = 0; i < rows; i++)
-        for (long j = 0; j < cols; j++) to[i * to_ld + j] = from[i * from_ld + j];
+        for (long j = 0; j < cols; j++)
+            to[i * to_ld + j] = from[i * from_ld + j];
 }
 #undef UNROLL
 #undef NR

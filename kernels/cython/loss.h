@@ -1,6 +1,6 @@
-/* Losses.  cross_entropy works on rows of logits, in one pass forward (log-softmax, loss and weight of each row) and one
-   backward.  mse, l1, huber and bce_with_logits compare two arrays element by element; sums are partial sums of fixed
-   stretches, added in order, in double.  Formulas as in the reference. */
+/* Losses.  cross_entropy works on rows of logits, in one pass forward (log-softmax, loss and weight of each row) and
+   one backward.  mse, l1, huber and bce_with_logits compare two arrays element by element; sums are partial sums of
+   fixed stretches, added in order, in double.  Formulas as in the reference. */
 #ifndef DLFAST_LOSS_H
 #define DLFAST_LOSS_H
 #include "softmax.h"
@@ -13,13 +13,13 @@ typedef struct {
     const void *logits, *weight, *dy;
     const int64_t *target;
     void *log_probs, *losses, *row_weights, *dlogits;
-    double smoothing, divisor;             /* divisor: the summed weight for the mean, else 1 */
-    int dy_rows;                           /* dy has one element a row */
+    double smoothing, divisor; /* divisor: the summed weight for the mean, else 1 */
+    int dy_rows;               /* dy has one element a row */
 } dl_cross_entropy;
 
 typedef struct {
     long n;
-    int kind, dy_each;                     /* dy has one element for each of x */
+    int kind, dy_each; /* dy has one element for each of x */
     const void *x, *target, *weight, *pos_weight, *dy;
     void *losses, *dx, *dtarget;
     double *partial, delta, divisor;
@@ -40,7 +40,8 @@ static void dl_cross_entropy_run(dl_cross_entropy *m, int backward, int dtype) {
 
 static double dl_sum(const void *values, long n, int dtype) {
     double sum = 0;
-    for (long i = 0; i < n; i++) sum += dtype ? ((const double *)values)[i] : (double)((const float *)values)[i];
+    for (long i = 0; i < n; i++)
+        sum += dtype ? ((const double *)values)[i] : (double)((const float *)values)[i];
     return sum;
 }
 

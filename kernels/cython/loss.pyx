@@ -1,5 +1,8 @@
 # cython: language_level=3, binding=False
-"""Losses by loss.h; reduction "none" keeps each loss, "sum" and "mean" give a 0-d array. Formulas as in the reference."""
+"""Losses by loss.h, formulas as in the reference.
+
+reduction "none" keeps each loss, "sum" and "mean" give a 0-d array.
+"""
 include "common.pxi"
 from libc.stdint cimport int64_t
 
@@ -56,8 +59,9 @@ def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_ind
     m.rows, m.classes = lc.shape
     log_probs = _empty(lc.shape, lc.dtype)
     losses, row_weights = _empty(m.rows, lc.dtype), _empty(m.rows, lc.dtype)
-    m.logits, m.target, m.weight, m.log_probs = pointer(lc), <const int64_t*>pointer(tc), optional(wc), pointer(log_probs)
-    m.losses, m.row_weights, m.ignore, m.smoothing = pointer(losses), pointer(row_weights), ignore_index, label_smoothing
+    m.logits, m.target, m.weight = pointer(lc), <const int64_t*>pointer(tc), optional(wc)
+    m.log_probs, m.losses, m.row_weights = pointer(log_probs), pointer(losses), pointer(row_weights)
+    m.ignore, m.smoothing = ignore_index, label_smoothing
     with nogil:
         dl_cross_entropy_run(&m, 0, dtype)
     saved = (log_probs, target, weight, label_smoothing, ignore_index, reduction)
@@ -81,7 +85,8 @@ def cross_entropy_backward(dy, saved, needs):
     dlogits = _empty(lc.shape, lc.dtype)
     m.rows, m.classes = lc.shape
     m.divisor = summed_weight(tc, wc, ignore_index) if reduction == "mean" else 1
-    m.log_probs, m.target, m.weight, m.dy, m.dlogits = pointer(lc), <const int64_t*>pointer(tc), optional(wc), pointer(dc), pointer(dlogits)
+    m.log_probs, m.target, m.weight = pointer(lc), <const int64_t*>pointer(tc), optional(wc)
+    m.dy, m.dlogits = pointer(dc), pointer(dlogits)
     m.dy_rows, m.ignore, m.smoothing = reduction == "none", ignore_index, label_smoothing
     with nogil:
         dl_cross_entropy_run(&m, 1, dtype)
@@ -94,7 +99,9 @@ cdef double summed_weight(object target, object weight, object ignore_index) exc
     return _np.count_nonzero(counted) if weight is None else weight[target[counted]].sum(dtype="float64")
 
 
-cdef object pairs_forward(int kind, object x, object target, object weight, object pos_weight, double delta, object reduction):
+cdef object pairs_forward(
+    int kind, object x, object target, object weight, object pos_weight, double delta, object reduction
+):
     """The losses of x against target, their sum or mean."""
     cdef dl_pairs m
     cdef double total
@@ -102,7 +109,8 @@ cdef object pairs_forward(int kind, object x, object target, object weight, obje
     xc, tc, wc, pc = contiguous(x), contiguous(target), contiguous(weight), contiguous(pos_weight)
     losses = _empty(x.shape, x.dtype) if reduction == "none" else None
     m.n, m.kind, m.delta = x.size, kind, delta
-    m.x, m.target, m.weight, m.pos_weight, m.losses = pointer(xc), pointer(tc), optional(wc), optional(pc), optional(losses)
+    m.x, m.target, m.weight, m.pos_weight = pointer(xc), pointer(tc), optional(wc), optional(pc)
+    m.losses = optional(losses)
     with nogil:
         status = dl_pairs_run(&m, &total, dtype)
     if status != 0:
@@ -112,7 +120,17 @@ cdef object pairs_forward(int kind, object x, object target, object weight, obje
     return scalar(total if reduction == "sum" else total / m.n if m.n else _nan, x.dtype)
 
 
-cdef tuple pairs_backward(int kind, object dy, object x, object target, object weight, object pos_weight, double delta, object reduction, object needs):
+cdef tuple pairs_backward(
+    int kind,
+    object dy,
+    object x,
+    object target,
+    object weight,
+    object pos_weight,
+    double delta,
+    object reduction,
+    object needs,
+):
     """(dx, dtarget), None where not wanted."""
     cdef dl_pairs m
     cdef int dtype = is_double(x)

@@ -14,7 +14,8 @@ static void V(cross_entropy_job)(void *ctx, long job, long worker) {
             loss = -row_weight * log_probs[m->target[row]];
             if (smoothing > 0) {
                 real spread = 0;
-                for (long c = 0; c < m->classes; c++) spread -= weight ? weight[c] * log_probs[c] : log_probs[c];
+                for (long c = 0; c < m->classes; c++)
+                    spread -= weight ? weight[c] * log_probs[c] : log_probs[c];
                 loss = (real)(1 - m->smoothing) * loss + smoothing * (spread / (real)m->classes);
             }
         }
@@ -28,16 +29,19 @@ static void V(cross_entropy_job)(void *ctx, long job, long worker) {
 static void V(cross_entropy_back_job)(void *ctx, long job, long worker) {
     const dl_cross_entropy *m = (const dl_cross_entropy *)ctx;
     const long classes = m->classes;
-    const real *weight = (const real *)m->weight, each = (real)(m->smoothing / (double)classes), peak = (real)(1 - m->smoothing);
+    const real *weight = (const real *)m->weight, each = (real)(m->smoothing / (double)classes),
+               peak = (real)(1 - m->smoothing);
     real all = (real)classes;
     if (weight)
-        for (long c = all = 0; c < classes; c++) all += weight[c];
+        for (long c = all = 0; c < classes; c++)
+            all += weight[c];
     for (long row = job * m->step; row < dl_min((job + 1) * m->step, m->rows); row++) {
         const real *log_probs = (const real *)m->log_probs + row * classes;
         real *out = (real *)m->dlogits + row * classes;
         const long label = m->target[row] == m->ignore ? -1 : m->target[row];
         const real at_label = label < 0 ? 0 : peak * (weight ? weight[label] : 1);
-        const real d = label < 0 ? 0 : (real)(m->dy_rows ? ((const real *)m->dy)[row] : *(const real *)m->dy) / (real)m->divisor;
+        const real d =
+            label < 0 ? 0 : (real)(m->dy_rows ? ((const real *)m->dy)[row] : *(const real *)m->dy) / (real)m->divisor;
         const real total = each * all + at_label;
         for (long c = 0; c < classes; c += LANES) {
             const vec q = weight ? C(each) * DL_LOAD(weight, c, classes, 0) : C(each);
@@ -51,7 +55,9 @@ static void V(cross_entropy_back_job)(void *ctx, long job, long worker) {
 }
 
 /* log(1 + exp(x)) times weight, 0 where the weight is 0. */
-DL_INLINE vec V(weighted_softplus)(vec x, vec weight) { return V(vsel)(weight == C(0), C(0), V(vsoftplus)(x) * weight); }
+DL_INLINE vec V(weighted_softplus)(vec x, vec weight) {
+    return V(vsel)(weight == C(0), C(0), V(vsoftplus)(x) * weight);
+}
 
 DL_INLINE vec V(clipped)(vec x, vec limit) {
     x = V(vsel)(x > limit, limit, x);
@@ -80,14 +86,14 @@ DL_INLINE vec V(pair_slope)(int kind, vec x, vec t, vec w, vec pw, vec delta) {
     }
 }
 
-#define EACH_PAIR                                                                                                             \
-    const dl_pairs *m = (const dl_pairs *)ctx;                                                                                \
-    const real *px = (const real *)m->x, *pt = (const real *)m->target, *pw = (const real *)m->weight;                        \
-    const real *pp = (const real *)m->pos_weight;                                                                             \
-    const long end = dl_min((job + 1) * DL_PAIRS_JOB, m->n);                                                                  \
-    const vec delta = C(m->delta);                                                                                            \
-    for (long i = job * DL_PAIRS_JOB; i < end; i += LANES) {                                                                  \
-        const vec x = DL_LOAD(px, i, end, 0), t = DL_LOAD(pt, i, end, 0);                                                           \
+#define EACH_PAIR                                                                                      \
+    const dl_pairs *m = (const dl_pairs *)ctx;                                                         \
+    const real *px = (const real *)m->x, *pt = (const real *)m->target, *pw = (const real *)m->weight; \
+    const real *pp = (const real *)m->pos_weight;                                                      \
+    const long end = dl_min((job + 1) * DL_PAIRS_JOB, m->n);                                           \
+    const vec delta = C(m->delta);                                                                     \
+    for (long i = job * DL_PAIRS_JOB; i < end; i += LANES) {                                           \
+        const vec x = DL_LOAD(px, i, end, 0), t = DL_LOAD(pt, i, end, 0);                              \
         const vec w = pw ? DL_LOAD(pw, i, end, 0) : C(1), p = pp ? DL_LOAD(pp, i, end, 0) : C(1);
 
 /* Job: losses, or their sum (in double, over blocks of 64 registers). */
@@ -95,30 +101,35 @@ static void V(pairs_job)(void *ctx, long job, long worker) {
     vec block = C(0);
     double total = 0;
     EACH_PAIR
-        const vec loss = V(pair_loss)(m->kind, x, t, w, p, delta);
-        if (m->losses) { DL_STORE((real *)m->losses, i, end, loss); continue; }
-        block += end - i >= LANES ? loss : V(vload_n)((const real *)&loss, end - i);
-        if (i / LANES % 64 == 63 || end - i <= LANES) {
-            total += (double)V(vsum)(block);
-            block = C(0);
-        }
+    const vec loss = V(pair_loss)(m->kind, x, t, w, p, delta);
+    if (m->losses) {
+        DL_STORE((real *)m->losses, i, end, loss);
+        continue;
     }
-    if (!m->losses) m->partial[job] = total;
-    (void)worker;
+    block += end - i >= LANES ? loss : V(vload_n)((const real *)&loss, end - i);
+    if (i / LANES % 64 == 63 || end - i <= LANES) {
+        total += (double)V(vsum)(block);
+        block = C(0);
+    }
+}
+if (!m->losses) m->partial[job] = total;
+(void)worker;
 }
 
 /* Job: dx = d slope; dtarget = -dx, or for bce d w (pw softplus(-x) - softplus(x)). */
 static void V(pairs_back_job)(void *ctx, long job, long worker) {
     EACH_PAIR
-        const vec d = m->dy_each ? DL_LOAD((const real *)m->dy, i, end, 0) : C(*(const real *)m->dy / (real)m->divisor);
-        const vec dx = d * V(pair_slope)(m->kind, x, t, w, p, delta);
-        if (m->dx) { DL_STORE((real *)m->dx, i, end, dx); }
-        if (m->dtarget) {
-            const vec dt = m->kind == DL_BCE ? d * w * (p * V(vsoftplus)(-x) - V(vsoftplus)(x)) : -dx;
-            DL_STORE((real *)m->dtarget, i, end, dt);
-        }
+    const vec d = m->dy_each ? DL_LOAD((const real *)m->dy, i, end, 0) : C(*(const real *)m->dy / (real)m->divisor);
+    const vec dx = d * V(pair_slope)(m->kind, x, t, w, p, delta);
+    if (m->dx) {
+        DL_STORE((real *)m->dx, i, end, dx);
     }
-    (void)worker;
+    if (m->dtarget) {
+        const vec dt = m->kind == DL_BCE ? d * w * (p * V(vsoftplus)(-x) - V(vsoftplus)(x)) : -dx;
+        DL_STORE((real *)m->dtarget, i, end, dt);
+    }
+}
+(void)worker;
 }
 #undef V
 #undef C

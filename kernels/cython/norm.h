@@ -1,7 +1,8 @@
 /* Batch and layer normalisation of rows x (M, C): formulas as in the reference.
 
-   Sums down the columns are double partial sums of fixed chunks of rows, added in order; the variance is that of x - mean, a
-   second pass, because the difference of squares would cancel.  layer_norm reads a row three times while it is in cache. */
+   Sums down the columns are double partial sums of fixed chunks of rows, added in order; the variance is that of x -
+   mean, a second pass, because the difference of squares would cancel.  layer_norm reads a row three times while it is
+   in cache. */
 #ifndef DLFAST_NORM_H
 #define DLFAST_NORM_H
 #include "threads.h"
@@ -13,7 +14,7 @@
 typedef struct {
     long rows, cols, chunk;
     const void *x, *dy, *scale, *shift, *a, *b;
-    void *mean, *rstd, *out;       /* of each column for batch_norm, of each row for layer_norm */
+    void *mean, *rstd, *out; /* of each column for batch_norm, of each row for layer_norm */
     const double *centre;
     double *partial, eps;
 } dl_norm;
@@ -37,7 +38,8 @@ static int dl_norm_run(dl_norm *m, int pass, double *sums, int dtype) {
     const long used = pass == DL_NORM_SUM ? m->cols : width;
     memset(sums, 0, sizeof(double) * width);
     for (long chunk = 0; chunk < chunks; chunk++)
-        for (long c = 0; c < used; c++) sums[c] += m->partial[chunk * width + c];
+        for (long c = 0; c < used; c++)
+            sums[c] += m->partial[chunk * width + c];
     return 0;
 }
 #endif

@@ -1,5 +1,8 @@
 # cython: language_level=3, binding=False
-"""Normalisation of rows x (M, C) by norm.h: over M for batch_norm, over C for layer_norm. weight and bias (C,) or None."""
+"""Normalisation of rows x (M, C) by norm.h: over M for batch_norm, over C for layer_norm.
+
+weight and bias are (C,) or None.
+"""
 include "common.pxi"
 
 cdef extern from "norm.h" nogil:
@@ -68,7 +71,7 @@ def batch_norm_forward(x, weight, bias, mean, var, *, eps):
 
 
 def batch_norm_backward(dy, saved, needs):
-    """dx = rstd (g - mean of g - u mean of g u) or rstd g,  dweight = sum of dy u,  dbias = sum of dy: see the reference."""
+    """dx = rstd (g - mean of g - u mean of g u), or rstd g,  dweight = sum of dy u,  dbias = sum of dy."""
     cdef dl_norm m
     x, weight, mean, var, eps, batch_statistics = saved
     cdef int dtype = is_double(dy)
@@ -94,8 +97,8 @@ def layer_norm_forward(x, weight, bias, *, eps):
     xc, wc, bc = contiguous(x), contiguous(weight), contiguous(bias)
     m.rows, m.cols = x.shape
     y, mean, rstd = _empty(x.shape, x.dtype), _empty(m.rows, x.dtype), _empty(m.rows, x.dtype)
-    m.x, m.scale, m.shift, m.out, m.mean, m.rstd = pointer(xc), optional(wc), optional(bc), pointer(y), pointer(mean), pointer(rstd)
-    m.eps = eps
+    m.x, m.scale, m.shift, m.eps = pointer(xc), optional(wc), optional(bc), eps
+    m.out, m.mean, m.rstd = pointer(y), pointer(mean), pointer(rstd)
     run(&m, DL_LAYER_NORM, None, is_double(xc))
     return y, (x, weight, mean, rstd)
 
@@ -107,6 +110,7 @@ def layer_norm_backward(dy, saved, needs):
     xc, dc, wc, mc, rc = map(contiguous, (x, dy, weight, mean, rstd))
     dx = _empty(x.shape, dy.dtype) if needs[0] else None
     m.rows, m.cols = x.shape
-    m.x, m.dy, m.scale, m.mean, m.rstd, m.out = pointer(xc), pointer(dc), optional(wc), pointer(mc), pointer(rc), optional(dx)
+    m.x, m.dy, m.scale = pointer(xc), pointer(dc), optional(wc)
+    m.mean, m.rstd, m.out = pointer(mc), pointer(rc), optional(dx)
     sums = run(&m, DL_LAYER_NORM_BACK, _empty((2, m.cols)), is_double(dy)).astype(dy.dtype)
     return dx, sums[1].copy() if needs[1] else None, sums[0].copy() if needs[2] else None

@@ -12,7 +12,8 @@ static void V(norm_sum_job)(void *ctx, long job, long worker) {
     EACH_ROW {
         const real *DL_R x = ROW(m->x);
         if (!m->centre)
-            for (long c = 0; c < m->cols; c++) sum[c] += (double)x[c];
+            for (long c = 0; c < m->cols; c++)
+                sum[c] += (double)x[c];
         else
             for (long c = 0; c < m->cols; c++) {
                 const double d = (double)x[c] - m->centre[c];
@@ -25,11 +26,13 @@ static void V(norm_sum_job)(void *ctx, long job, long worker) {
 /* Job: y = (x - mean) scale + shift, each (cols). */
 static void V(batch_norm_job)(void *ctx, long job, long worker) {
     const dl_norm *m = (const dl_norm *)ctx;
-    const real *DL_R mean = (const real *)m->mean, *DL_R scale = (const real *)m->scale, *DL_R shift = (const real *)m->shift;
+    const real *DL_R mean = (const real *)m->mean, *DL_R scale = (const real *)m->scale,
+                     *DL_R shift = (const real *)m->shift;
     EACH_ROW {
         const real *DL_R x = ROW(m->x);
         real *DL_R y = ROW(m->out);
-        for (long c = 0; c < m->cols; c++) y[c] = (x[c] - mean[c]) * scale[c] + shift[c];
+        for (long c = 0; c < m->cols; c++)
+            y[c] = (x[c] - mean[c]) * scale[c] + shift[c];
     }
     (void)worker;
 }
@@ -53,12 +56,14 @@ static void V(batch_norm_sums_job)(void *ctx, long job, long worker) {
 /* Job: dx = (dy - a - u b) scale, a and b (cols) the means of dy and dy u. */
 static void V(batch_norm_back_job)(void *ctx, long job, long worker) {
     const dl_norm *m = (const dl_norm *)ctx;
-    const real *DL_R mean = (const real *)m->mean, *DL_R rstd = (const real *)m->shift, *DL_R scale = (const real *)m->scale;
+    const real *DL_R mean = (const real *)m->mean, *DL_R rstd = (const real *)m->shift,
+                     *DL_R scale = (const real *)m->scale;
     const real *DL_R a = (const real *)m->a, *DL_R b = (const real *)m->b;
     EACH_ROW {
         const real *DL_R x = ROW(m->x), *DL_R dy = ROW(m->dy);
         real *DL_R dx = ROW(m->out);
-        for (long c = 0; c < m->cols; c++) dx[c] = (dy[c] - a[c] - (x[c] - mean[c]) * rstd[c] * b[c]) * scale[c];
+        for (long c = 0; c < m->cols; c++)
+            dx[c] = (dy[c] - a[c] - (x[c] - mean[c]) * rstd[c] * b[c]) * scale[c];
     }
     (void)worker;
 }
@@ -72,7 +77,8 @@ static void V(layer_norm_job)(void *ctx, long job, long worker) {
         const real *x = ROW(m->x);
         real *y = ROW(m->out);
         vec sum = C(0), square = C(0);
-        for (long c = 0; c < n; c += LANES) sum += DL_LOAD(x, c, n, 0);
+        for (long c = 0; c < n; c += LANES)
+            sum += DL_LOAD(x, c, n, 0);
         const real mean = V(vsum)(sum) / (real)n;
         for (long c = 0; c < n; c += LANES) {
             const vec d = DL_LOAD(x, c, n, mean) - C(mean);
@@ -99,7 +105,8 @@ static void V(layer_norm_back_job)(void *ctx, long job, long worker) {
     double *DL_R plain = m->partial + job * 2 * n, *DL_R product = plain + n;
     memset(plain, 0, sizeof(double) * 2 * n);
     EACH_ROW {
-        const real *x = ROW(m->x), *dy = ROW(m->dy), mean = ((const real *)m->mean)[row], rstd = ((const real *)m->rstd)[row];
+        const real *x = ROW(m->x), *dy = ROW(m->dy), mean = ((const real *)m->mean)[row],
+                   rstd = ((const real *)m->rstd)[row];
         real *dx = ROW(m->out);
         vec sum = C(0), dot = C(0);
         for (long c = 0; dx && c < n; c += LANES) {

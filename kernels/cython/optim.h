@@ -34,9 +34,13 @@ static const dl_job dl_sgd_jobs[2][DL_ISAS] = DL_TABLE(sgd_job);
 static const dl_job dl_rmsprop_jobs[2][DL_ISAS] = DL_TABLE(rmsprop_job);
 static const dl_job dl_adam_jobs[2][DL_ISAS] = DL_TABLE(adam_job);
 
-static void dl_sgd_run(dl_sgd *m, int dtype) { dl_parallel_for(DL_PICK(dl_sgd_jobs, dtype), m, dl_ceil_div(m->n, DL_STEP_JOB)); }
+static void dl_sgd_run(dl_sgd *m, int dtype) {
+    dl_parallel_for(DL_PICK(dl_sgd_jobs, dtype), m, dl_ceil_div(m->n, DL_STEP_JOB));
+}
 static void dl_rmsprop_run(dl_rmsprop *m, int dtype) {
     dl_parallel_for(DL_PICK(dl_rmsprop_jobs, dtype), m, dl_ceil_div(m->n, DL_STEP_JOB));
 }
-static void dl_adam_run(dl_adam *m, int dtype) { dl_parallel_for(DL_PICK(dl_adam_jobs, dtype), m, dl_ceil_div(m->n, DL_STEP_JOB)); }
+static void dl_adam_run(dl_adam *m, int dtype) {
+    dl_parallel_for(DL_PICK(dl_adam_jobs, dtype), m, dl_ceil_div(m->n, DL_STEP_JOB));
+}
 #endif

@@ -61,7 +61,8 @@ def adam_step(param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, weight
     cdef dl_adam m
     cdef int dtype = is_double(param)
     grad = contiguous(grad)
-    m.n, m.param, m.grad, m.mean, m.square = param.size, pointer(param), pointer(grad), pointer(exp_avg), pointer(exp_avg_sq)
+    m.n, m.param, m.grad = param.size, pointer(param), pointer(grad)
+    m.mean, m.square = pointer(exp_avg), pointer(exp_avg_sq)
     m.lr, m.beta1, m.beta2, m.eps, m.decay, m.decoupled = lr, beta1, beta2, eps, weight_decay, decoupled
     m.correction1, m.correction2 = 1 - beta1**step, 1 - beta2**step
     with nogil:

@@ -14,7 +14,8 @@ static void DL_FN(sgd_job)(void *ctx, long job, long worker) {
     const real *DL_R grad = AT(m->grad);
     const real lr = (real)m->lr, decay = (real)m->decay, momentum = (real)m->momentum, fresh = (real)(1 - m->dampening);
     if (!buffer)
-        for (long i = 0; i < n; i++) w[i] -= lr * (grad[i] + decay * w[i]);
+        for (long i = 0; i < n; i++)
+            w[i] -= lr * (grad[i] + decay * w[i]);
     else if (m->first)
         for (long i = 0; i < n; i++) {
             const real g = grad[i] + decay * w[i];
@@ -41,7 +42,8 @@ static void DL_FN(rmsprop_job)(void *ctx, long job, long worker) {
     real *DL_R w = AT(m->param), *DL_R square = AT(m->square), *DL_R buffer = m->buffer ? AT(m->buffer) : NULL;
     const real *DL_R grad = AT(m->grad);
     const real lr = (real)m->lr, alpha = (real)m->alpha, rest = (real)(1 - m->alpha), decay = (real)m->decay;
-    const real inner = m->eps_inside ? (real)m->eps : 0, outer = m->eps_inside ? 0 : (real)m->eps, momentum = (real)m->momentum;
+    const real inner = m->eps_inside ? (real)m->eps : 0, outer = m->eps_inside ? 0 : (real)m->eps,
+               momentum = (real)m->momentum;
     if (!buffer)
         for (long i = 0; i < n; i++) {
             const real g = grad[i] + decay * w[i];
@@ -63,7 +65,8 @@ static void DL_FN(adam_job)(void *ctx, long job, long worker) {
     STRETCH(m);
     real *DL_R w = AT(m->param), *DL_R mean = AT(m->mean), *DL_R square = AT(m->square);
     const real *DL_R grad = AT(m->grad);
-    const real beta1 = (real)m->beta1, rest1 = (real)(1 - m->beta1), beta2 = (real)m->beta2, rest2 = (real)(1 - m->beta2);
+    const real beta1 = (real)m->beta1, rest1 = (real)(1 - m->beta1), beta2 = (real)m->beta2,
+               rest2 = (real)(1 - m->beta2);
     const real keep = m->decoupled ? (real)(1 - m->lr * m->decay) : 1, decay = m->decoupled ? 0 : (real)m->decay;
     const real rate = (real)(m->lr / m->correction1), root = (real)sqrt(m->correction2), eps = (real)m->eps;
     for (long i = 0; i < n; i++) {

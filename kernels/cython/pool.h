@@ -2,8 +2,8 @@
 
    max: y = the largest cell of the window (NaN beats all, the first of equals wins), index = r S + s of the winner.
    avg: y = sum of the window / number of its cells.
-   Both backward passes gather: a pixel of dx looks up the windows that contain it, so that rows of dx are independent jobs
-   and the sum has one order, that of the windows.  Jobs are whole rows, as many as make JOB elements. */
+   Both backward passes gather: a pixel of dx looks up the windows that contain it, so that rows of dx are independent
+   jobs and the sum has one order, that of the windows.  Jobs are whole rows, as many as make JOB elements. */
 #ifndef DLFAST_POOL_H
 #define DLFAST_POOL_H
 #include "threads.h"
@@ -12,13 +12,13 @@
 #define DL_POOL_JOB 32768 /* cells read in a job, some 5 us */
 
 typedef struct {
-    int dtype, wide_index, count_pad;     /* wide_index: int32 instead of uint8 */
+    int dtype, wide_index, count_pad; /* wide_index: int32 instead of uint8 */
     long n, h, w, c, p, q, r, s, sh, sw, ph, pw, dh, dw, rows;
-    const void *in;                       /* x or dy */
-    void *out;                            /* y or dx */
+    const void *in; /* x or dy */
+    void *out;      /* y or dx */
     void *index;
-    struct dl_span *rows_of, *cols_of;    /* of each p, of each q */
-    long *row_windows, *col_windows;      /* [h R + r] and [w S + s]: the window whose cell that is, or -1 */
+    struct dl_span *rows_of, *cols_of; /* of each p, of each q */
+    long *row_windows, *col_windows;   /* [h R + r] and [w S + s]: the window whose cell that is, or -1 */
 } dl_pool;
 
 /* A window along one axis: it starts at pixel `start` (< 0 in the padding); its cells [begin, end) lie in the image. */
@@ -26,16 +26,17 @@ typedef struct dl_span {
     long start, begin, end, counted;
 } dl_span;
 
-/* Tables along one axis, so that no job divides.  Cells that count for a mean: those in the image, or with count_pad also
-   those in the padding, but never what ceil_mode lets hang beyond it. */
-static void dl_axis(dl_span *spans, long *windows, long out, long size, long kernel, long stride, long padding, long dilation,
-                    int count_pad) {
+/* Tables along one axis, so that no job divides.  Cells that count for a mean: those in the image, or with count_pad
+   also those in the padding, but never what ceil_mode lets hang beyond it. */
+static void dl_axis(dl_span *spans, long *windows, long out, long size, long kernel, long stride, long padding,
+                    long dilation, int count_pad) {
     for (long i = 0; i < out; i++) {
         dl_span *span = spans + i;
         span->start = i * stride - padding;
         span->begin = span->start < 0 ? dl_min(dl_ceil_div(-span->start, dilation), kernel) : 0;
         span->end = span->start < size ? dl_min(kernel, (size - 1 - span->start) / dilation + 1) : 0;
-        span->counted = count_pad ? dl_min(span->start + kernel, size + padding) - span->start : span->end - span->begin;
+        span->counted =
+            count_pad ? dl_min(span->start + kernel, size + padding) - span->start : span->end - span->begin;
     }
     for (long i = 0; i < size; i++)
         for (long r = 0; r < kernel; r++) {
@@ -46,7 +47,8 @@ static void dl_axis(dl_span *spans, long *windows, long out, long size, long ker
 
 /* Returns 0, or -1 when there is no memory. */
 static int dl_pool_tables(dl_pool *v) {
-    char *room = (char *)dl_scratch(DL_SCRATCH_SHARED, sizeof(dl_span) * (v->p + v->q) + sizeof(long) * (v->h * v->r + v->w * v->s));
+    char *room = (char *)dl_scratch(DL_SCRATCH_SHARED,
+                                    sizeof(dl_span) * (v->p + v->q) + sizeof(long) * (v->h * v->r + v->w * v->s));
     if (!room) return -1;
     v->rows_of = (dl_span *)room;
     v->cols_of = v->rows_of + v->p;
@@ -72,11 +74,11 @@ static int dl_pool_run(dl_pool *v, dl_job fn, long rows, long cells_a_row) {
     return 0;
 }
 static int dl_pool_forward(dl_pool *v, int max) {
-    return dl_pool_run(v, max ? DL_PICK(dl_max_forward_jobs, v->dtype) : DL_PICK(dl_avg_forward_jobs, v->dtype), v->n * v->p,
-                       v->q * v->c * v->r * v->s);
+    return dl_pool_run(v, max ? DL_PICK(dl_max_forward_jobs, v->dtype) : DL_PICK(dl_avg_forward_jobs, v->dtype),
+                       v->n * v->p, v->q * v->c * v->r * v->s);
 }
 static int dl_pool_backward(dl_pool *v, int max) {
-    return dl_pool_run(v, max ? DL_PICK(dl_max_backward_jobs, v->dtype) : DL_PICK(dl_avg_backward_jobs, v->dtype), v->n * v->h,
-                       v->w * v->c * 4);
+    return dl_pool_run(v, max ? DL_PICK(dl_max_backward_jobs, v->dtype) : DL_PICK(dl_avg_backward_jobs, v->dtype),
+                       v->n * v->h, v->w * v->c * 4);
 }
 #endif

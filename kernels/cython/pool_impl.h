@@ -31,7 +31,8 @@ DL_INLINE ivec DL_FN(get_index)(const void *from, int wide, long at) {
 }
 #undef CONVERT
 
-/* The winner among the window's cells [r0, r1) x [s0, s1) for LANES channels from `cell` on (the window's first pixel). */
+/* The winner among the window's cells [r0, r1) x [s0, s1) for LANES channels from `cell` on (the window's first pixel).
+ */
 DL_INLINE void DL_FN(max_window)(const dl_pool *v, const real *cell, const dl_span *r, const dl_span *s, long at) {
     vec best = DL_FN(vsplat)(-(real)INFINITY);
     ivec index = DL_FN(isplat)(0);
@@ -39,7 +40,8 @@ DL_INLINE void DL_FN(max_window)(const dl_pool *v, const real *cell, const dl_sp
     for (long i = r->begin; i < r->end; i++)
         for (long j = s->begin; j < s->end; j++) {
             const vec x = DL_FN(vload)(cell + (i * v->dh * v->w + j * v->dw) * v->c);
-            const ivec wins = started ? (ivec)(x > best) | ((ivec)(x != x) & (ivec)(best == best)) : (ivec)(x == x) | (ivec)(x != x);
+            const ivec wins =
+                started ? (ivec)(x > best) | ((ivec)(x != x) & (ivec)(best == best)) : (ivec)(x == x) | (ivec)(x != x);
             best = DL_FN(vsel)(wins, x, best);
             index = DL_FN(isel)(wins, DL_FN(isplat)((ireal)(i * v->s + j)), index);
             started = 1;
@@ -60,8 +62,10 @@ DL_INLINE void DL_FN(max_window_1)(const dl_pool *v, const real *cell, const dl_
             index = i * v->s + j;
         }
     ((real *)v->out)[at] = best;
-    if (v->wide_index) ((int32_t *)v->index)[at] = (int32_t)dl_max(index, 0);
-    else ((uint8_t *)v->index)[at] = (uint8_t)dl_max(index, 0);
+    if (v->wide_index)
+        ((int32_t *)v->index)[at] = (int32_t)dl_max(index, 0);
+    else
+        ((uint8_t *)v->index)[at] = (uint8_t)dl_max(index, 0);
 }
 
 /* Job: v->rows rows (image, p) of the output. */
@@ -75,15 +79,18 @@ static void DL_FN(max_forward_job)(void *ctx, long job, long worker) {
             const real *cell = image + (r->start * v->w + s->start) * v->c;
             const long at = (row * v->q + q) * v->c;
             long c = 0;
-            for (; c + LANES <= v->c; c += LANES) DL_FN(max_window)(v, cell + c, r, s, at + c);
-            for (; c < v->c; c++) DL_FN(max_window_1)(v, cell + c, r, s, at + c);
+            for (; c + LANES <= v->c; c += LANES)
+                DL_FN(max_window)(v, cell + c, r, s, at + c);
+            for (; c < v->c; c++)
+                DL_FN(max_window_1)(v, cell + c, r, s, at + c);
         }
     }
     (void)worker;
 }
 
 /* dx = or += dy where index is this cell of the window, for n channels. */
-DL_INLINE void DL_FN(max_gain)(real *DL_R dx, const real *DL_R dy, const void *index, const int wide, long n, long cell, int add) {
+DL_INLINE void DL_FN(max_gain)(real *DL_R dx, const real *DL_R dy, const void *index, const int wide, long n, long cell,
+                               int add) {
     const ivec wanted = DL_FN(isplat)((ireal)cell);
     const vec zero = DL_FN(vsplat)(0);
     long c = 0;
@@ -106,8 +113,10 @@ static void DL_FN(max_pixel)(const dl_pool *v, real *dx, const long *row_windows
             if (col_windows[s] < 0) continue;
             const long at = ((image * v->p + row_windows[r]) * v->q + col_windows[s]) * v->c, cell = r * v->s + s;
             const real *dy = (const real *)v->in + at;
-            if (v->wide_index) DL_FN(max_gain)(dx, dy, (const int32_t *)v->index + at, 1, v->c, cell, add);
-            else DL_FN(max_gain)(dx, dy, (const uint8_t *)v->index + at, 0, v->c, cell, add);
+            if (v->wide_index)
+                DL_FN(max_gain)(dx, dy, (const int32_t *)v->index + at, 1, v->c, cell, add);
+            else
+                DL_FN(max_gain)(dx, dy, (const uint8_t *)v->index + at, 0, v->c, cell, add);
             add = 1;
         }
     }
@@ -138,9 +147,11 @@ static void DL_FN(avg_forward_job)(void *ctx, long job, long worker) {
             for (long i = r->begin; i < r->end; i++)
                 for (long j = s->begin; j < s->end; j++) {
                     const real *DL_R cell = image + ((r->start + i) * v->w + s->start + j) * v->c;
-                    for (long c = 0; c < v->c; c++) out[c] += cell[c];
+                    for (long c = 0; c < v->c; c++)
+                        out[c] += cell[c];
                 }
-            for (long c = 0; c < v->c; c++) out[c] /= divisor;
+            for (long c = 0; c < v->c; c++)
+                out[c] /= divisor;
         }
     }
     (void)worker;
@@ -161,7 +172,8 @@ static void DL_FN(avg_backward_job)(void *ctx, long job, long worker) {
                     if (q < 0) continue;
                     const real divisor = (real)(v->rows_of[p].counted * v->cols_of[q].counted);
                     const real *DL_R dy = (const real *)v->in + ((row / v->h * v->p + p) * v->q + q) * v->c;
-                    for (long c = 0; c < v->c; c++) dx[c] += dy[c] / divisor;
+                    for (long c = 0; c < v->c; c++)
+                        dx[c] += dy[c] / divisor;
                 }
             }
         }

@@ -1,18 +1,18 @@
-/* The interface of the matrix product (gemm.h) and of the first step of a backward pass (rows.h).  They are compiled once, in
-   products.pyx; other modules call them through two pointers. */
+/* The interface of the matrix product (gemm.h) and of the first step of a backward pass (rows.h).  They are compiled
+   once, in products.pyx; other modules call them through two pointers. */
 #ifndef DLFAST_PRODUCTS_H
 #define DLFAST_PRODUCTS_H
 #include "threads.h"
 
 /* C = act(A B + bias), or act(C + A B) when accumulating: see gemm.h. */
 typedef struct {
-    int dtype;                          /* 0 float32, 1 float64 */
+    int dtype; /* 0 float32, 1 float64 */
     long m, n, k;
     const void *a;
-    long ars, acs;                      /* row and column stride of A, in elements */
+    long ars, acs; /* row and column stride of A, in elements */
     const void *b;
     long brs, bcs;
-    const void *bias;                   /* (n) or NULL; not used when accumulating */
+    const void *bias; /* (n) or NULL; not used when accumulating */
     void *c;
     long ldc;
     int activation, accumulate;
@@ -21,7 +21,7 @@ typedef struct {
 /* dz = dy act'(y), dbias = sum over rows of dz: see rows.h. */
 typedef struct {
     int dtype, activation;
-    long rows, cols, chunk;             /* chunk, partial: filled in by dl_rows_run */
+    long rows, cols, chunk; /* chunk, partial: filled in by dl_rows_run */
     const void *dy, *y;
     void *dz, *dbias; /* either may be NULL */
     char *partial;

@@ -28,7 +28,7 @@ dl_connect_products(_products)
 
 
 cdef tuple gradient_rows(object dy, object y, int activation, long rows, long cols, bint with_bias):
-    """(dz, dbias): dz = dy act'(y), which is dy itself without an activation; dbias (cols,) = sum of its rows, or None."""
+    """(dz, dbias): dz = dy act'(y), dy itself without an activation; dbias (cols,) = sum of its rows, or None."""
     cdef dl_rows r
     cdef int status
     dy = contiguous(dy)

@@ -1,5 +1,5 @@
-/* The gates of LSTM and GRU cells, forward and backward: one pass over the pre-activations that the matrix products left.
-   Formulas as in the reference; B batch, Hd hidden size; gates in the order i f g o, or r z n. */
+/* The gates of LSTM and GRU cells, forward and backward: one pass over the pre-activations that the matrix products
+   left. Formulas as in the reference; B batch, Hd hidden size; gates in the order i f g o, or r z n. */
 #ifndef DLFAST_RECURRENT_H
 #define DLFAST_RECURRENT_H
 #include "threads.h"
@@ -9,7 +9,7 @@
 
 typedef struct {
     long batch, hidden, rows;
-    const void *c, *dy, *dy2;         /* c: the LSTM's cell, or the GRU's h */
+    const void *c, *dy, *dy2; /* c: the LSTM's cell, or the GRU's h */
     void *gates, *extra, *dz, *dz2, *out, *out2;
 } dl_cell;
 

@@ -1,5 +1,8 @@
 # cython: language_level=3, binding=False
-"""One step of a recurrent cell: matrix products by gemm.h, gates by recurrent.h; B batch, I in features, Hd hidden size."""
+"""One step of a recurrent cell: matrix products by gemm.h, gates by recurrent.h.
+
+B batch, I in features, Hd hidden size, G gates.
+"""
 include "common.pxi"
 include "products.pxi"
 include "affine.pxi"
@@ -61,7 +64,9 @@ cdef object weight_side(object dz, object x):
     return dweight
 
 
-cdef tuple gradients(object dz_ih, object dz_hh, object dh, object x, object h, object weight_ih, object weight_hh, object needs):
+cdef tuple gradients(
+    object dz_ih, object dz_hh, object dh, object x, object h, object weight_ih, object weight_hh, object needs
+):
     """Gradients through z_ih = W_ih x + b_ih and z_hh = W_hh h + b_hh, in the order of `needs`:
     dx, dh (added to the dh given), dweight_ih, dweight_hh, dbias_ih, dbias_hh."""
     cdef long batch = dz_ih.shape[0], out = dz_ih.shape[1]

@@ -8,8 +8,10 @@
 #define EACH_ROW for (long row = job * m->rows; row < dl_min((job + 1) * m->rows, m->batch); row++)
 
 DL_INLINE void V(vput)(real *p, vec value, long n) {
-    if (n == LANES) V(vstore)(p, value);
-    else V(vstore_n)(p, value, n);
+    if (n == LANES)
+        V(vstore)(p, value);
+    else
+        V(vstore_n)(p, value, n);
 }
 
 /* gates holds the sums before activation and gets i, f, g, o; out = h', out2 = c', extra = tanh(c'). */
@@ -41,7 +43,8 @@ static void V(lstm_backward_job)(void *ctx, long job, long worker) {
         const real *gi = ROW(gates, 4 * hidden), *gf = gi + hidden, *gg = gf + hidden, *go = gg + hidden;
         real *zi = ROW(dz, 4 * hidden), *zf = zi + hidden, *zg = zf + hidden, *zo = zg + hidden;
         EACH_UNIT {
-            const vec i = AT(gi), f = AT(gf), g = AT(gg), o = AT(go), t = AT(ROW(extra, hidden)), dh = AT(ROW(dy, hidden));
+            const vec i = AT(gi), f = AT(gf), g = AT(gg), o = AT(go), t = AT(ROW(extra, hidden)),
+                      dh = AT(ROW(dy, hidden));
             const vec dc = AT(ROW(dy2, hidden)) + dh * o * (ONE - t * t);
             PUT(zi, dc * g * (i * (ONE - i)));
             PUT(zf, dc * AT(ROW(c, hidden)) * (f * (ONE - f)));
@@ -73,7 +76,8 @@ static void V(gru_forward_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
-/* dz = gradient of the input side, dz2 of the hidden side (3 hidden each); out = dh' z, the part of dh past the gates. */
+/* dz = gradient of the input side, dz2 of the hidden side (3 hidden each); out = dh' z, the part of dh past the gates.
+ */
 static void V(gru_backward_job)(void *ctx, long job, long worker) {
     const dl_cell *m = (const dl_cell *)ctx;
     const long hidden = m->hidden;

@@ -1,7 +1,7 @@
 /* The first step of the backward of linear and conv2d, in one pass: dz = dy act'(y) and dbias = sum over rows of dz.
 
-   Rows are summed in blocks of 64, blocks within a chunk, chunks in order: the error grows with the number of levels, not of
-   rows, and the chunks depend on the shape alone. */
+   Rows are summed in blocks of 64, blocks within a chunk, chunks in order: the error grows with the number of levels,
+   not of rows, and the chunks depend on the shape alone. */
 #ifndef DLFAST_ROWS_H
 #define DLFAST_ROWS_H
 #include "gemm_block.h"
@@ -20,7 +20,8 @@ static void (*const dl_rows_totals[2][DL_ISAS])(const dl_rows *, long) = DL_TABL
 static int dl_rows_serve(dl_rows *r) {
     r->chunk = dl_max(DL_ROWS_BLOCK, dl_ceil_div(r->rows, DL_ROWS_CHUNKS));
     const long chunks = dl_ceil_div(r->rows, r->chunk);
-    r->partial = r->dbias ? (char *)dl_scratch(DL_SCRATCH_SHARED, (chunks + 1) * 2 * r->cols * dl_item(r->dtype)) : NULL;
+    r->partial =
+        r->dbias ? (char *)dl_scratch(DL_SCRATCH_SHARED, (chunks + 1) * 2 * r->cols * dl_item(r->dtype)) : NULL;
     if (r->dbias && !r->partial) return -1;
     dl_launch(DL_PICK(dl_rows_jobs, r->dtype), r, chunks, r->rows * r->cols < DL_ROWS_SERIAL);
     if (r->dbias) DL_PICK(dl_rows_totals, r->dtype)(r, chunks);

@@ -3,13 +3,14 @@
        #define DL_IMPL "pool_impl.h"
        #include "simd.h"
 
-   includes pool_impl.h once for float32 and float64 on each instruction set of the processor family, under the compiler's
-   target pragma.  Inside, `real` is the element, `vec` a register of LANES elements, `ivec` one of integers of that width,
-   and DL_FN(name) the name with its suffix (name_f32_avx2).  DL_TABLE(name) lists the copies; DL_PICK takes the one for a
-   dtype (0 float32, 1 float64) on this processor.  DLFAST_ISA = base | avx2 | avx512 asks for less than the best.
+   includes pool_impl.h once for float32 and float64 on each instruction set of the processor family, under the
+   compiler's target pragma.  Inside, `real` is the element, `vec` a register of LANES elements, `ivec` one of integers
+   of that width, and DL_FN(name) the name with its suffix (name_f32_avx2).  DL_TABLE(name) lists the copies; DL_PICK
+   takes the one for a dtype (0 float32, 1 float64) on this processor.  DLFAST_ISA = base | avx2 | avx512 asks for less
+   than the best.
 
-   `base` is what the compiler targets anyway: SSE2 on x86-64, NEON on AArch64.  A compiler without GNU vector extensions
-   gets one-lane "vectors": plain scalar code from the same source. */
+   `base` is what the compiler targets anyway: SSE2 on x86-64, NEON on AArch64.  A compiler without GNU vector
+   extensions gets one-lane "vectors": plain scalar code from the same source. */
 #ifndef DLFAST_SIMD_H
 #define DLFAST_SIMD_H
 #include <limits.h>
@@ -27,7 +28,8 @@
 #define DL_R restrict
 #define DL_INLINE static inline __attribute__((always_inline, unused))
 #define DL_UNUSED __attribute__((unused))
-#define DL_NOINLINE static __attribute__((noinline, unused)) /* edges: called seldom, and code is large in many copies */
+#define DL_NOINLINE \
+    static __attribute__((noinline, unused)) /* edges: called seldom, and code is large in many copies */
 #else
 #define DL_VECTORS 0
 #define DL_R __restrict
@@ -38,14 +40,16 @@
 
 #if DL_VECTORS && defined(__x86_64__)
 #define DL_X86 1
-#define DL_TABLE(name)                                                        \
-    {{name##_f32_base, name##_f32_avx2, name##_f32_avx512},                    \
-     {name##_f64_base, name##_f64_avx2, name##_f64_avx2}}
+#define DL_TABLE(name)                                                                                               \
+    {                                                                                                                \
+        {name##_f32_base, name##_f32_avx2, name##_f32_avx512}, { name##_f64_base, name##_f64_avx2, name##_f64_avx2 } \
+    }
 #else
 #define DL_X86 0
-#define DL_TABLE(name)                                                      \
-    {{name##_f32_base, name##_f32_base, name##_f32_base},                    \
-     {name##_f64_base, name##_f64_base, name##_f64_base}}
+#define DL_TABLE(name)                                                                                             \
+    {                                                                                                              \
+        {name##_f32_base, name##_f32_base, name##_f32_base}, { name##_f64_base, name##_f64_base, name##_f64_base } \
+    }
 #endif
 #define DL_PICK(table, dtype) ((table)[dtype][dl_isa])
 #define DL_ISAS 3
@@ -77,11 +81,14 @@ DL_UNUSED static long dl_ceil_div(long a, long b) { return (a + b - 1) / b; }
 DL_UNUSED static long dl_round_up(long a, long b) { return dl_ceil_div(a, b) * b; }
 
 /* The register at i of a row of n; lanes beyond the row read as `pad` and are not stored. */
-#define DL_LOAD(p, i, n, pad) ((n) - (i) >= LANES ? DL_FN(vload)((p) + (i)) : DL_FN(vload_pad)((p) + (i), (n) - (i), pad))
-#define DL_STORE(p, i, n, value)                                         \
-    do {                                                                  \
-        if ((n) - (i) >= LANES) DL_FN(vstore)((p) + (i), value);          \
-        else DL_FN(vstore_n)((p) + (i), value, (n) - (i));                \
+#define DL_LOAD(p, i, n, pad) \
+    ((n) - (i) >= LANES ? DL_FN(vload)((p) + (i)) : DL_FN(vload_pad)((p) + (i), (n) - (i), pad))
+#define DL_STORE(p, i, n, value)                          \
+    do {                                                  \
+        if ((n) - (i) >= LANES)                           \
+            DL_FN(vstore)((p) + (i), value);              \
+        else                                              \
+            DL_FN(vstore_n)((p) + (i), value, (n) - (i)); \
     } while (0)
 
 /* The vector types come first, whatever the first DL_IMPL is. */

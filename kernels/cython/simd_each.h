@@ -1,5 +1,6 @@
-/* Includes DL_IMPL for each dtype and instruction set: see simd.h.  DL_BYTES is the width of a register, DL_MR the rows of
-   the register tile: DL_MR x 2 accumulators, two registers of B and one of A fit in 16 registers (32 with AVX-512). */
+/* Includes DL_IMPL for each dtype and instruction set: see simd.h.  DL_BYTES is the width of a register, DL_MR the rows
+   of the register tile: DL_MR x 2 accumulators, two registers of B and one of A fit in 16 registers (32 with AVX-512).
+ */
 #define DL_ISA_SUFFIX base
 #define DL_BYTES 16
 #define DL_MR 4
@@ -20,7 +21,8 @@
 #include "simd_dtypes.h"
 #ifdef __clang__
 #pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), \
+                             apply_to = function)
 #else
 #pragma GCC pop_options
 #pragma GCC push_options

@@ -25,25 +25,29 @@ DL_INLINE real DL_FN(vlane)(vec v, int lane) { return (void)lane, v; }
 /* The first n elements, 0 or `pad` beyond; and storing no more than n. */
 DL_NOINLINE vec DL_FN(vload_n)(const real *p, long n) {
     real part[LANES] = {0};
-    for (long i = 0; i < n; i++) part[i] = p[i];
+    for (long i = 0; i < n; i++)
+        part[i] = p[i];
     return DL_FN(vload)(part);
 }
 DL_NOINLINE vec DL_FN(vload_pad)(const real *p, long n, real pad) {
     real part[LANES];
-    for (long i = 0; i < LANES; i++) part[i] = i < n ? p[i] : pad;
+    for (long i = 0; i < LANES; i++)
+        part[i] = i < n ? p[i] : pad;
     return DL_FN(vload)(part);
 }
 DL_NOINLINE void DL_FN(vstore_n)(real *p, vec v, long n) {
     real part[LANES];
     DL_FN(vstore)(part, v);
-    for (long i = 0; i < n; i++) p[i] = part[i];
+    for (long i = 0; i < n; i++)
+        p[i] = part[i];
 }
 /* Lanes are added as a binary tree. */
 DL_NOINLINE real DL_FN(vsum)(vec v) {
     real part[LANES];
     DL_FN(vstore)(part, v);
     for (int width = LANES / 2; width; width /= 2)
-        for (int i = 0; i < width; i++) part[i] += part[i + width];
+        for (int i = 0; i < width; i++)
+            part[i] += part[i + width];
     return part[0];
 }
 DL_INLINE vec DL_FN(vrelu)(vec v) { return DL_FN(vsel)(v <= DL_FN(vsplat)(0), DL_FN(vsplat)(0), v); } /* NaN stays */

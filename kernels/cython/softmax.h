@@ -1,5 +1,5 @@
-/* Softmax and log-softmax of rows: the maximum, the sum of exp(x - max), the result; a row stays in cache between the passes.
-   A row that is -inf throughout, or holds +inf or NaN, gives NaN, as in the reference. */
+/* Softmax and log-softmax of rows: the maximum, the sum of exp(x - max), the result; a row stays in cache between the
+   passes. A row that is -inf throughout, or holds +inf or NaN, gives NaN, as in the reference. */
 #ifndef DLFAST_SOFTMAX_H
 #define DLFAST_SOFTMAX_H
 #include "threads.h"

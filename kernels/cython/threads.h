@@ -1,11 +1,11 @@
 /* The interface of the thread pool, for every extension that runs work in parallel.
 
-   dl_parallel_for(fn, ctx, jobs) calls fn(ctx, job, worker) once for each job in 0..jobs-1 and returns when all are done.
-   The caller is worker 0.  Which worker runs which job is left open, so a job must not depend on another job of the same
-   call, and sums must be formed in job order afterwards: then any number of threads gives the same bits.
+   dl_parallel_for(fn, ctx, jobs) calls fn(ctx, job, worker) once for each job in 0..jobs-1 and returns when all are
+   done. The caller is worker 0.  Which worker runs which job is left open, so a job must not depend on another job of
+   the same call, and sums must be formed in job order afterwards: then any number of threads gives the same bits.
 
-   dl_scratch(slot, bytes) is memory of the calling thread, 64-byte aligned, kept from call to call: contents are undefined.
-   A second call with the same slot on the same thread may hand out the same memory.
+   dl_scratch(slot, bytes) is memory of the calling thread, 64-byte aligned, kept from call to call: contents are
+   undefined. A second call with the same slot on the same thread may hand out the same memory.
 
    The pool itself lives in one extension (threads.pyx, threads_pool.h).  The others connect at import:
        from . import threads          then    dl_connect(threads)  */

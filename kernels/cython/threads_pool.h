@@ -5,22 +5,23 @@
      worker:  read ticket; if jobs are left, read fn, ctx, jobs; compare-and-swap ticket to one less; on success run
               job number jobs - left.  When none is left, subtract the jobs it ran from `unfinished`.
      finish:  the caller works like a worker, waits until unfinished == 0, unlocks `busy`.
-   Why it is correct.  All atomics are sequentially consistent.  A swap succeeds only if the job was still free, so each job
-   runs once.  The swap also vouches for fn, ctx, jobs: the next launch writes them after unfinished == 0, which needs the
-   job just taken, so these reads happen before those writes; and they happen after the writes of their own launch, which
-   precede the store of the ticket.  A worker that wakes late sees no job left, or fails the swap because the launch number
-   moved on, and touches nothing.  What a job wrote happens before the subtraction, hence before the caller returns.
-   Sleeping loses no wake-up: a worker first counts itself in `sleepers`, then looks at the ticket; the caller first stores
-   the ticket, then looks at `sleepers`; the signal is sent under the mutex that the worker holds until it waits.  The
-   caller's own sleep pairs `caller_asleep` with `unfinished` in the same way.
+   Why it is correct.  All atomics are sequentially consistent.  A swap succeeds only if the job was still free, so each
+   job runs once.  The swap also vouches for fn, ctx, jobs: the next launch writes them after unfinished == 0, which
+   needs the job just taken, so these reads happen before those writes; and they happen after the writes of their own
+   launch, which precede the store of the ticket.  A worker that wakes late sees no job left, or fails the swap because
+   the launch number moved on, and touches nothing.  What a job wrote happens before the subtraction, hence before the
+   caller returns. Sleeping loses no wake-up: a worker first counts itself in `sleepers`, then looks at the ticket; the
+   caller first stores the ticket, then looks at `sleepers`; the signal is sent under the mutex that the worker holds
+   until it waits.  The caller's own sleep pairs `caller_asleep` with `unfinished` in the same way.
 
-   A call finds `busy` taken when it is nested in a job or when another thread launches: it then runs its jobs itself. */
+   A call finds `busy` taken when it is nested in a job or when another thread launches: it then runs its jobs itself.
+ */
 #ifndef DLFAST_THREADS_POOL_H
 #define DLFAST_THREADS_POOL_H
 #include "threads_os.h"
 
 #define DL_MAX_THREADS 1024
-#define DL_PAUSES 32                        /* between looks at the clock */
+#define DL_PAUSES 32                       /* between looks at the clock */
 #define DL_SCRATCH_KEEP ((size_t)64 << 20) /* larger blocks are given back at the next smaller request */
 #define DL_LEFT(ticket) ((int64_t)((uint64_t)(ticket) & 0xffffffffu))
 
@@ -103,7 +104,8 @@ static void dl_resize(int64_t wanted) {
     dl_lock(&pool.mutex);
     dl_broadcast(&pool.work);
     dl_unlock(&pool.mutex);
-    while (pool.started) dl_thread_join(pool.threads[--pool.started]);
+    while (pool.started)
+        dl_thread_join(pool.threads[--pool.started]);
     dl_store(&pool.stop, 0);
     while (pool.started < wanted - 1) { /* a system that refuses a thread leaves us with fewer */
         if (dl_thread_start(&pool.threads[pool.started], dl_worker_main, (void *)(intptr_t)(pool.started + 1))) break;
@@ -116,9 +118,11 @@ static void dl_wake(int64_t jobs) {
     if (!dl_load(&pool.sleepers)) return;
     dl_lock(&pool.mutex);
     int64_t sleepers = dl_load(&pool.sleepers);
-    if (jobs > sleepers) dl_broadcast(&pool.work);
+    if (jobs > sleepers)
+        dl_broadcast(&pool.work);
     else
-        for (int64_t i = 1; i < jobs; i++) dl_signal(&pool.work); /* the caller takes one job itself */
+        for (int64_t i = 1; i < jobs; i++)
+            dl_signal(&pool.work); /* the caller takes one job itself */
     dl_unlock(&pool.mutex);
 }
 
@@ -126,7 +130,8 @@ static void dl_await_jobs(void) {
     if (dl_spin(&pool.unfinished, 1)) return;
     dl_lock(&pool.mutex);
     dl_store(&pool.caller_asleep, 1);
-    while (dl_load(&pool.unfinished)) dl_wait(&pool.done, &pool.mutex);
+    while (dl_load(&pool.unfinished))
+        dl_wait(&pool.done, &pool.mutex);
     dl_store(&pool.caller_asleep, 0);
     dl_unlock(&pool.mutex);
 }
@@ -134,7 +139,8 @@ static void dl_await_jobs(void) {
 static void dl_parallel_for(dl_job fn, void *ctx, long jobs) {
     int64_t wanted = dl_load(&pool.wanted);
     if (jobs <= 1 || wanted == 1 || (int64_t)jobs > 0x7fffffff || dl_swap(&pool.busy, 1)) {
-        for (long job = 0; job < jobs; job++) fn(ctx, job, 0);
+        for (long job = 0; job < jobs; job++)
+            fn(ctx, job, 0);
         return;
     }
     if (pool.sized_for != wanted) dl_resize(wanted);
@@ -157,7 +163,8 @@ typedef struct {
 DL_LOCAL_END(arg) {
     dl_scratch_blocks *mine = (dl_scratch_blocks *)arg;
     if (!mine) return;
-    for (int slot = 0; slot < DL_SCRATCH_SLOTS; slot++) dl_aligned_free(mine->block[slot]);
+    for (int slot = 0; slot < DL_SCRATCH_SLOTS; slot++)
+        dl_aligned_free(mine->block[slot]);
     free(mine);
 }
 

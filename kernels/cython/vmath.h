@@ -1,23 +1,25 @@
-/* Elementary functions on registers, for the activations.  float32: polynomials, errors (against float64, all of float32)
-   exp 1.5 ulp, tanh, sigmoid, expm1 (x <= 0), log1p (0 <= x <= 1) 3 ulp, erfc 5 ulp; results below the normal range keep
-   that error absolutely.  NaN gives NaN and infinities give their limits.  float64: the C library, lane by lane.
+/* Elementary functions on registers, for the activations.  float32: polynomials, errors (against float64, all of
+   float32) exp 1.5 ulp, tanh, sigmoid, expm1 (x <= 0), log1p (0 <= x <= 1) 3 ulp, erfc 5 ulp; results below the normal
+   range keep that error absolutely.  NaN gives NaN and infinities give their limits.  float64: the C library, lane by
+   lane.
 
-   exp: x = n ln 2 + r, |r| <= ln 2 / 2, e^x = 2^n (1 + r + r^2 p(r)); ln 2 in two parts (Cody and Waite 1980, chapter 6).
-   exp and log polynomials: S. Moshier, Cephes (expf, logf).
-   erfc(z) = exp(-z^2) q(t) / (1 + 2 z), t = (z - 3) / (z + 3), q interpolated at Chebyshev nodes on 0 <= z <= 11 (relative
-   error 4e-9); z^2 is split as in fdlibm's s_erf.c, because its rounding error would be multiplied by exp. */
+   exp: x = n ln 2 + r, |r| <= ln 2 / 2, e^x = 2^n (1 + r + r^2 p(r)); ln 2 in two parts (Cody and Waite 1980, chapter
+   6). exp and log polynomials: S. Moshier, Cephes (expf, logf). erfc(z) = exp(-z^2) q(t) / (1 + 2 z), t = (z - 3) / (z
+   + 3), q interpolated at Chebyshev nodes on 0 <= z <= 11 (relative error 4e-9); z^2 is split as in fdlibm's s_erf.c,
+   because its rounding error would be multiplied by exp. */
 #define V(name) DL_FN(name)
 #define C(x) V(vsplat)((real)(x))
 
 DL_INLINE vec V(vabs)(vec x) { return V(vsel)(x < C(0), -x, V(vsel)(x == C(0), C(0), x)); }
 
 #if DL_DOUBLE || !DL_VECTORS
-#define DL_LANEWISE(name, f)             \
-    DL_INLINE vec V(name)(vec x) {       \
-        real lane[LANES];                \
-        V(vstore)(lane, x);              \
-        for (int i = 0; i < LANES; i++) lane[i] = (real)f(lane[i]); \
-        return V(vload)(lane);           \
+#define DL_LANEWISE(name, f)            \
+    DL_INLINE vec V(name)(vec x) {      \
+        real lane[LANES];               \
+        V(vstore)(lane, x);             \
+        for (int i = 0; i < LANES; i++) \
+            lane[i] = (real)f(lane[i]); \
+        return V(vload)(lane);          \
     }
 DL_LANEWISE(vexp, exp)
 DL_LANEWISE(vexpm1, expm1)

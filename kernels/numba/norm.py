@@ -158,18 +158,27 @@ def batch_norm_backward(dy, saved, needs):
 
 
 @helper(noalias=True, fastmath={"reassoc", "contract"})
-def _row_sums(a, a_shift, b, b_shift, size):
-    """(sum of a - a_shift, sum of (a - a_shift) (b - b_shift)) along a row, float64."""
-    first = second = 0.0
+def _sum(x, size):
+    total = 0.0
     for start in range(0, size, CHUNK):
-        one = two = real(a_shift, 0)
+        part = real(get(x, 0), 0)
         for c in range(start, min(start + CHUNK, size)):
-            u = get(a, c) - a_shift
-            one += u
-            two += u * (get(b, c) - b_shift)
-        first += one
-        second += two
-    return first, second
+            part += get(x, c)
+        total += part
+    return total
+
+
+@helper(noalias=True, fastmath={"reassoc", "contract"})
+def _sum_squares(x, mean, size):
+    """Sum of (x - mean)^2."""
+    total = 0.0
+    for start in range(0, size, CHUNK):
+        part = real(mean, 0)
+        for c in range(start, min(start + CHUNK, size)):
+            centred = get(x, c) - mean
+            part += centred * centred
+        total += part
+    return total
 
 
 @helper(noalias=True)
@@ -180,13 +189,11 @@ def _layer_row(x, weight, bias, y, mean, rstd, size):
 
 @helper
 def _layer_job(job, worker, x, weight, bias, y, means, rstds, eps, per_job):
-    """The mean about the first number of the row, then the variance about the mean."""
     size = x.shape[1]
     for row in range(job * per_job, min((job + 1) * per_job, x.shape[0])):
         line = pointer(x, row * size)
-        mean = real(get(line, 0), _row_sums(line, real(get(line, 0), 0), line, real(get(line, 0), 0), size)[0] / size)
-        rest, square = _row_sums(line, mean, line, mean, size)
-        rstd = real(mean, 1 / math.sqrt(square / size + eps))
+        mean = real(get(line, 0), _sum(line, size) / size)
+        rstd = real(mean, 1 / math.sqrt(_sum_squares(line, mean, size) / size + eps))
         put(means, row, mean)
         put(rstds, row, rstd)
         _layer_row(line, pointer(weight, 0), pointer(bias, 0), pointer(y, row * size), mean, rstd, size)
@@ -196,3 +203,76 @@ def _layer_job(job, worker, x, weight, bias, y, means, rstds, eps, per_job):
 def _layer(x, weight, bias, y, means, rstds, eps, per_job):
     arguments = (x, weight, bias, y, means, rstds, eps, per_job)
     parallel_for(_layer_job, -(-x.shape[0] // per_job), arguments, x.size < SERIAL)
+
+
+def layer_norm_forward(x, weight, bias, *, eps):
+    (rows, columns), dtype = x.shape, x.dtype
+    y, mean, rstd = np.empty(x.shape, dtype), np.empty(rows, dtype), np.empty(rows, dtype)
+    if y.size:
+        _layer(contiguous(x), _or(weight, 1, columns, dtype), _or(bias, 0, columns, dtype), y, mean, rstd, float(eps),
+               _rows_per_job(rows, columns))  # fmt: skip
+    return y, (x, weight, mean, rstd)
+
+
+@helper(noalias=True, fastmath={"reassoc", "contract"})
+def _layer_back_sums(dy, x, weight, mean, rstd, size):
+    """(mean of g, mean of g u) with g = dy weight, u = (x - mean) rstd."""
+    first = second = 0.0
+    for start in range(0, size, CHUNK):
+        one = two = real(mean, 0)
+        for c in range(start, min(start + CHUNK, size)):
+            g = get(dy, c) * get(weight, c)
+            one += g
+            two += g * ((get(x, c) - mean) * rstd)
+        first += one
+        second += two
+    return real(mean, first / size), real(mean, second / size)
+
+
+@helper(noalias=True)
+def _layer_back_row(dy, x, weight, mean, rstd, first, second, dx, size):
+    """dx = rstd (g - mean of g - u mean of g u)."""
+    for c in range(size):
+        u = (get(x, c) - mean) * rstd
+        put(dx, c, (get(dy, c) * get(weight, c) - first - u * second) * rstd)
+
+
+@helper(noalias=True)
+def _add_row(dy, x, mean, rstd, sums, size):
+    """sums[0] += dy, sums[1] += dy u."""
+    for c in range(size):
+        put(sums, c, get(sums, c) + get(dy, c))
+        put(sums, size + c, get(sums, size + c) + get(dy, c) * ((get(x, c) - mean) * rstd))
+
+
+@helper
+def _layer_back_job(job, worker, dy, x, weight, means, rstds, dx, partial, per_job):
+    size = x.shape[1]
+    sums = pointer(partial, 2 * job * size)
+    for c in range(2 * size):
+        put(sums, c, 0)
+    for row in range(job * per_job, min((job + 1) * per_job, x.shape[0])):
+        lines = pointer(dy, row * size), pointer(x, row * size)
+        mean, rstd = get(means, row), get(rstds, row)
+        first, second = _layer_back_sums(lines[0], lines[1], pointer(weight, 0), mean, rstd, size)
+        _layer_back_row(lines[0], lines[1], pointer(weight, 0), mean, rstd, first, second, pointer(dx, row * size), size)
+        _add_row(lines[0], lines[1], mean, rstd, sums, size)
+
+
+@jit
+def _layer_back(dy, x, weight, means, rstds, dx, partial, per_job):
+    arguments = (dy, x, weight, means, rstds, dx, partial, per_job)
+    parallel_for(_layer_back_job, partial.shape[0], arguments, x.size < SERIAL)
+    _add_partials(partial)
+
+
+def layer_norm_backward(dy, saved, needs):
+    x, weight, mean, rstd = saved
+    (rows, columns), dtype = x.shape, dy.dtype
+    per_job = _rows_per_job(rows, columns)
+    dx, partial = np.empty(x.shape, dtype), np.zeros((max(1, -(-rows // per_job)), 2, columns))
+    if dx.size:
+        _layer_back(contiguous(dy), contiguous(x), _or(weight, 1, columns, dtype), contiguous(mean), contiguous(rstd),
+                    dx, partial, per_job)  # fmt: skip
+    dbias, dweight = partial[0].astype(dtype)
+    return dx if needs[0] else None, dweight if needs[1] else None, dbias if needs[2] else None
