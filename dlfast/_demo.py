@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 
@@ -12,21 +13,21 @@ from rich.table import Table
 from . import functional as F
 from . import kernels, models, optim, train
 from ._files import write_text
-from .data import load
+from .data import ArrayDataset, load
 from .kernels.threads import get_num_threads
 from .random import manual_seed
+
+_LR = 2e-3
 
 
 def train_demo(console: Console, epochs: int, batch_size: int, seed: int, backend: str) -> train.History:
     """Train the CNN on 8,000 of the images and validate it on the other 2,000."""
     manual_seed(seed)
-    training, validation = load("mnist10k").split(8000)
+    training, validation = _standardised(*load("mnist10k").split(8000))
     model = models.demo_cnn()
-    parameters = sum(p.size for p in model.parameters())
-    console.print(
-        f"A CNN of {parameters:,} parameters learns digits from {len(training):,} images on {get_num_threads()} threads.",
-        soft_wrap=True,
-    )
+    size, threads = sum(p.size for p in model.parameters()), get_num_threads()
+    text = f"A CNN of {size:,} parameters learns digits from {len(training):,} images on {threads} threads."
+    console.print(text, soft_wrap=True)
     with kernels.use_backend(backend, "reference"):
         announce_compilation(console)
         return train.fit(
@@ -36,9 +37,23 @@ def train_demo(console: Console, epochs: int, batch_size: int, seed: int, backen
             epochs=epochs,
             batch_size=batch_size,
             loss=F.cross_entropy,
-            optimizer=optim.Adam(model.parameters(), lr=1e-3),
-            callbacks=[train.ProgressBar(console)],
+            optimizer=optim.Adam(model.parameters(), lr=_LR),
+            callbacks=[train.ProgressBar(console), _Cosine()],
         )
+
+
+def _standardised(training: ArrayDataset, validation: ArrayDataset) -> list[ArrayDataset]:
+    """Both with the mean 0 and the deviation 1 of the training images."""
+    mean, deviation = training.arrays[0].mean(), training.arrays[0].std()
+    return [ArrayDataset((images - mean) / deviation, labels) for images, labels in (training[:], validation[:])]
+
+
+class _Cosine(train.Callback):
+    """Lower the learning rate after each update along half a cosine: lr (1 + cos(pi t / T)) / 2."""
+
+    def on_batch_end(self, run) -> None:
+        done = (run.epoch - 1 + run.batch / run.batches) / run.epochs
+        run.optimizer.param_groups[0]["lr"] = _LR * (1 + math.cos(math.pi * done)) / 2
 
 
 def compare_steps(console: Console) -> dict[str, float]:

@@ -130,9 +130,9 @@ def _mnist10k(archive) -> ArrayDataset:
 
 
 def _images(archive, white: int) -> ArrayDataset:
-    images = archive["images"].astype(np.float32)[..., None]
+    images = archive["images"].astype(np.float32)
     images /= white
-    return ArrayDataset(images, archive["labels"].astype(np.int64))
+    return ArrayDataset(images.reshape(*images.shape, 1), archive["labels"].astype(np.int64))
 
 
 def _gospels(archive) -> Text:

@@ -46,7 +46,9 @@ def _fetch_rows(x, n, top, left, image):
         row = address(image, (i, 0, 0))
         if 0 <= top + i < x.shape[1] and low < high:
             zero_bytes(row, low * channels * size)
-            copy_bytes(row + low * channels * size, address(x, (n, top + i, left + low, 0)), (high - low) * channels * size)
+            copy_bytes(
+                row + low * channels * size, address(x, (n, top + i, left + low, 0)), (high - low) * channels * size
+            )
             zero_bytes(row + high * channels * size, (columns - high) * channels * size)
         else:
             zero_bytes(row, columns * channels * size)

@@ -50,7 +50,9 @@ def gemm(a, b, *, trans_a: bool = False, trans_b: bool = False, bias=None, relu:
     n = b.shape[0] if trans_b else b.shape[1]
     c = np.empty((m, n), a.dtype)
     bias = padded_bias(bias, n, a)
-    if m <= FEW and not trans_a or k == 0:
+    if k == 0:  # an empty batch: no transposing of nothing
+        a, trans_a = a.reshape(m, 0), False
+    if (m <= FEW or k == 0) and not trans_a:
         (dot_rows if trans_b else combine_rows)(a, b, c, bias, relu)
     elif k <= FEW and trans_a and not trans_b:
         outer_rows(a, b, c, bias, relu)

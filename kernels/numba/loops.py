@@ -7,7 +7,8 @@
     y = _elu(x, options=(alpha,))        # an array of x's shape, in parallel, in vector instructions
 
 A formula sees numbers of the arrays' dtype; options are Python numbers, converted to that dtype. One kernel is compiled
-for each formula, dtype and number of arrays, when it is first called. Large arrays are cut into jobs of `BLOCK` elements.
+for each formula, dtype and number of arrays, when it is first called. Large arrays are cut into jobs of `BLOCK`
+elements.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ CHUNK = 256  # elements summed in the arrays' dtype before float64 takes over
 
 @intrinsic
 def pointer(typing, array, offset):
-    """Where array.flat[offset] of a contiguous array lies, for `get` and `put`.
+    """Where array.flat[offset] of a contiguous array (or pointer) lies, for `get` and `put`.
 
     Helpers that are called often take pointers instead of arrays: an array is counted in and out at every call.
     """
@@ -44,7 +45,7 @@ def pointer(typing, array, offset):
 
 @intrinsic
 def get(typing, array, i):
-    """array[i] of a contiguous 1-D array or pointer. There is no test for i < 0, so loops vectorise."""
+    """array.flat[i] of a contiguous array or pointer. There is no test for i < 0, so loops vectorise."""
 
     def codegen(context, builder, signature, values):
         return context.unpack_value(builder, array.dtype, _element(context, builder, array, *values))
@@ -54,7 +55,7 @@ def get(typing, array, i):
 
 @intrinsic
 def put(typing, array, i, value):
-    """array[i] = value, as `get`; the value is converted to the array's dtype."""
+    """array.flat[i] = value, as `get`; the value is converted to the array's dtype."""
 
     def codegen(context, builder, signature, values):
         number = context.cast(builder, values[2], value, array.dtype)
@@ -128,7 +129,7 @@ def _sum_kernel(partial, inputs, options):
 
 
 def _instance(template, owner, **names):
-    """The template with more globals: a function of its own to Numba, named after the formula in cache and machine code.
+    """The template with more globals: to Numba a function of its own, in cache and machine code named after its owner.
 
     (A closure would not do: its cells take part in the cache's key, and compiled functions have no lasting one.)
     """
@@ -139,7 +140,7 @@ def _instance(template, owner, **names):
 
 
 class mapped:
-    """A formula f(*numbers, *options), plain or a `helper`, as a function of arrays of one shape and dtype, see above."""
+    """A formula f(*numbers, *options), plain or a `helper`, as a function of arrays of one shape and dtype."""
 
     def __init__(self, formula):
         self.formula = formula if hasattr(formula, "py_func") else inlined(formula)

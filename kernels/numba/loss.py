@@ -214,8 +214,9 @@ def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_ind
 
 
 @helper(noalias=True)
-def _cross_entropy_back_row(log_probs, spread, label, label_share, total_share, dy, dlogits, size):
-    """dlogits = dy (softmax(logits) sum of q - q), q = spread, and label_share more at the label."""
+def _cross_entropy_back_row(log_probs, spread, label, shares, dy, dlogits, size):
+    """dlogits = dy (softmax(logits) sum of q - q), q = spread, and more at the label; shares = (how much more, sum)."""
+    label_share, total_share = shares
     for c in range(size):
         put(dlogits, c, dy * (exp(get(log_probs, c)) * total_share - get(spread, c)))
     q = get(spread, label) + label_share
@@ -238,8 +239,9 @@ def _cross_entropy_back_job(job, worker, dy, log_probs, target, weight, spread, 
         share = keep * (weight[label] if weight.size else 1.0)
         gradient = get(dy, row if dy.size > 1 else 0) * scale
         like = get(spread, 0)
-        _cross_entropy_back_row(pointer(log_probs, at), pointer(spread, 0), label, real(like, share),
-                                real(like, share + smooth), real(like, gradient), pointer(dlogits, at), size)  # fmt: skip
+        shares = real(like, share), real(like, share + smooth)
+        _cross_entropy_back_row(pointer(log_probs, at), pointer(spread, 0), label, shares, real(like, gradient),
+                                pointer(dlogits, at), size)  # fmt: skip
 
 
 @jit

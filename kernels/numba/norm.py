@@ -252,11 +252,11 @@ def _layer_back_job(job, worker, dy, x, weight, means, rstds, dx, partial, per_j
     for c in range(2 * size):
         put(sums, c, 0)
     for row in range(job * per_job, min((job + 1) * per_job, x.shape[0])):
-        lines = pointer(dy, row * size), pointer(x, row * size)
+        d, line, scale = pointer(dy, row * size), pointer(x, row * size), pointer(weight, 0)
         mean, rstd = get(means, row), get(rstds, row)
-        first, second = _layer_back_sums(lines[0], lines[1], pointer(weight, 0), mean, rstd, size)
-        _layer_back_row(lines[0], lines[1], pointer(weight, 0), mean, rstd, first, second, pointer(dx, row * size), size)
-        _add_row(lines[0], lines[1], mean, rstd, sums, size)
+        first, second = _layer_back_sums(d, line, scale, mean, rstd, size)
+        _layer_back_row(d, line, scale, mean, rstd, first, second, pointer(dx, row * size), size)
+        _add_row(d, line, mean, rstd, sums, size)
 
 
 @jit

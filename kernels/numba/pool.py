@@ -33,16 +33,16 @@ class _Axis(NamedTuple):
 @lru_cache(maxsize=1024)
 def _axis(size, kernel, stride, padding, dilation, ceil_mode) -> _Axis:
     out = pool_output_size(size, kernel, stride, padding, dilation, ceil_mode)
-    cells, holders = np.zeros((out, 3), np.int64), [[] for _ in range(size)]
-    for window in range(out):
-        start = window * stride - padding
-        inside = [cell for cell in range(kernel) if 0 <= start + cell * dilation < size]
-        if inside:
-            cells[window] = inside[0], inside[-1] + 1, start + inside[0] * dilation
-        for cell in inside:
-            holders[start + cell * dilation].append((window, cell))
-    windows = np.array(sum(holders, []), np.int64).reshape(-1, 2)
-    return _Axis(out, cells, windows, np.cumsum([0, *map(len, holders)], dtype=np.int64))
+    places = np.arange(out)[:, None] * stride - padding + np.arange(kernel) * dilation  # (out, kernel) positions
+    inside = (places >= 0) & (places < size)
+    first = np.argmax(inside, axis=1)
+    last = np.where(inside.any(axis=1), kernel - np.argmax(inside[:, ::-1], axis=1), first)
+    cells = np.stack([first, last, places[np.arange(out), first]], axis=1)
+    window, cell = np.nonzero(inside)
+    position = places[inside]
+    order = np.argsort(position, kind="stable")
+    starts = np.searchsorted(position[order], np.arange(size + 1))
+    return _Axis(out, cells, np.stack([window[order], cell[order]], axis=1), starts)
 
 
 @lru_cache(maxsize=1024)
@@ -132,7 +132,7 @@ def _max_job(job, worker, x, y, index, per_job, shape, down, across, kernel_colu
 
 @jit
 def _max_pool(x, y, index, per_job, down, across, kernel_columns, dilation, places, numbers):
-    arguments = (x.reshape(-1), y.reshape(-1), index.reshape(-1), per_job, x.shape, down, across, kernel_columns,
+    arguments = (x, y, index, per_job, x.shape, down, across, kernel_columns,
                  dilation, places, numbers)  # fmt: skip
     parallel_for(_max_job, -(-x.shape[0] * down.shape[0] // per_job), arguments, x.size < SERIAL)
 
@@ -196,7 +196,7 @@ def _back_job(job, worker, dy, index, dx, per_job, shape, out, kernel_columns, d
 
 @jit
 def _pool_back(dy, index, dx, per_job, kernel_columns, down, rows, across, columns, counts):
-    arguments = (dy.reshape(-1), index.reshape(-1), dx.reshape(-1), per_job, dx.shape, dy.shape[1:3], kernel_columns,
+    arguments = (dy, index, dx, per_job, dx.shape, dy.shape[1:3], kernel_columns,
                  down, rows, across, columns, counts)  # fmt: skip
     parallel_for(_back_job, -(-dx.shape[0] * dx.shape[1] // per_job), arguments, dx.size < SERIAL)
 
@@ -259,7 +259,7 @@ def _average_job(job, worker, x, y, per_job, shape, down, across, counts):
 
 @jit
 def _average_pool(x, y, per_job, down, across, counts):
-    arguments = (x.reshape(-1), y.reshape(-1), per_job, x.shape, down, across, counts)
+    arguments = (x, y, per_job, x.shape, down, across, counts)
     parallel_for(_average_job, -(-x.shape[0] * down.shape[0] // per_job), arguments, x.size < SERIAL)
 
 

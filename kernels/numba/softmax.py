@@ -13,6 +13,7 @@ from .jit import contiguous, helper, jit, parallel_for
 from .loops import BLOCK, CHUNK, SERIAL, get, pointer, put
 from .vmath import exp, inlined, maximum, real
 
+
 @inlined
 def _largest(x, size):
     """The largest of `size` numbers behind a pointer; NaN with any NaN."""

@@ -268,7 +268,10 @@ def convolve(source, weight, flip, origin, bias, y, relu, workers):
     u = np.empty((36, given // width, depth, width), y.dtype)
     v, m = np.empty((36, band, taken), y.dtype), np.empty((36, band, given), y.dtype)
     patches, middles = np.empty((workers, 36, taken), y.dtype), np.empty((workers, 36 * lanes(y)), y.dtype)
-    panels, edges = np.empty((workers, ROWS * panel_depth(y, depth)), y.dtype), np.empty((workers, ROWS, width), y.dtype)
+    panels, edges = (
+        np.empty((workers, ROWS * panel_depth(y, depth)), y.dtype),
+        np.empty((workers, ROWS, width), y.dtype),
+    )
     kernels = np.empty((workers, 27, width), y.dtype)
     parallel_for(_weight_job, u.shape[1] * -(-depth // DEPTH_PER_JOB), (weight, flip, u, kernels), False)
     for first in range(0, tiles, band):
