@@ -54,7 +54,10 @@ def helper(function=None, *, noalias: bool = False, **options):
 
 def contiguous(x: numpy.ndarray) -> numpy.ndarray:
     """`x` itself, or a copy where it is strided, read-only or unaligned: kernels are compiled for one layout."""
-    return x if x.flags.carray else numpy.array(x, order="C")
+    if not x.flags.carray:
+        return numpy.array(x, order="C")
+    # NumPy calls an array contiguous whatever the stride of an axis of size 1 (x[..., None] has stride 0 there).
+    return x.reshape(-1).reshape(x.shape) if 1 in x.shape else x
 
 
 class _HelperLibrary(JITCodeLibrary):
