@@ -68,11 +68,12 @@ def widened(x, wide):
 def assert_agrees(name: str, got, reference, truth, relative: bool = False) -> None:
     """`got` is as good a result as that of the reference in the same dtype.
 
-    NaN and infinities stand where the reference has them. Elsewhere the error against the truth is at most twice that of
-    the reference plus ULPS units in the last place of the result's scale: its largest magnitude, or with `relative` each
-    element's own (not below the smallest normal number). Errors of sums grow with their length, in the reference as in
-    the kernel; what the constant must cover is short sums and elementary functions, for which the reference may happen
-    to be exact: one rounding for each of a few operations, half an ulp each, in another order.
+    NaN and infinities stand where the reference has them. Elsewhere the error against the truth is at most twice that
+    of the reference plus ULPS units in the last place of the result's scale: its largest magnitude, or with `relative`
+    each element's own (but results below the smallest normal number may be rounded to 0). Errors of sums grow with
+    their length, in the reference as in the kernel; what the constant must cover is short sums and elementary
+    functions, for which the reference may happen to be exact: a few operations, half an ulp each, some of them
+    magnified by a difference.
     """
     assert got.dtype == reference.dtype
     assert got.shape == reference.shape, name
@@ -81,7 +82,8 @@ def assert_agrees(name: str, got, reference, truth, relative: bool = False) -> N
     if not finite.any():
         return
     truth = truth[finite]
-    scale = np.maximum(np.abs(truth), np.finfo(got.dtype).tiny / np.finfo(got.dtype).eps) if relative else np.abs(truth).max()
+    smallest = np.finfo(got.dtype).tiny / np.finfo(got.dtype).eps
+    scale = np.maximum(np.abs(truth), smallest) if relative else np.abs(truth).max()
     allowed = 2 * errors_in_ulps(reference[finite], truth, scale).max() + ULPS
     errors = errors_in_ulps(got[finite], truth, scale)
     worst = np.argmax(np.where(np.isnan(errors), np.inf, errors))

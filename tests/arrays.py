@@ -1,78 +1,12 @@
-"""What a row of `cases` is made of: makers of arrays, and the two kinds of row."""
+"""Makers of the arrays in `cases`: functions of a random generator, named for what they make."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 
 Maker = Callable[[np.random.Generator], np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """``<op>_forward(*arrays, **options)`` and its backward. The row's name seeds the values: they never change.
-
-    Tags: "relative", results are compared element by element, each on its own scale; "no-gradcheck", the derivative
-    jumps or the values are no numbers, so central differences say nothing.
-    """
-
-    op: str
-    name: str
-    arrays: tuple[Maker | None, ...]
-    options: dict = field(default_factory=dict)
-    tags: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.op}-{self.name}"
-
-    def inputs(self, dtype) -> list[np.ndarray | None]:
-        """The arrays, fresh, floats rounded to dtype."""
-        rng = _generator(self, 0)
-        return [make and cast(make(rng), dtype) for make in self.arrays]
-
-    def gradient(self, y, dtype):
-        """A random gradient of the outputs y, an array or a tuple of them."""
-        rng = _generator(self, 1)
-        if isinstance(y, tuple):
-            return tuple(cast(rng.standard_normal(each.shape), dtype) for each in y)
-        return cast(rng.standard_normal(y.shape), dtype)
-
-
-@dataclass(frozen=True, eq=False)
-class StepCase:
-    """An optimizer update of `size` parameters. `states` says which state arrays there are, `at_step` gives the options
-    that change with the step (1, 2, ...)."""
-
-    op: str
-    name: str
-    size: int
-    states: tuple[bool, ...]
-    options: dict
-    at_step: Callable[[int], dict] = lambda step: {}
-
-    def __str__(self) -> str:
-        return f"{self.op}-{self.name}"
-
-    def start(self, dtype) -> list[np.ndarray | None]:
-        """The parameters and the state, which is zero at first."""
-        param = cast(_generator(self, 0).standard_normal(self.size), dtype)
-        return [param, *(np.zeros(self.size, dtype) if given else None for given in self.states)]
-
-    def gradient(self, step: int, dtype) -> np.ndarray:
-        return cast(_generator(self, step).standard_normal(self.size), dtype)
-
-
-def cast(values, dtype) -> np.ndarray:
-    """Floats in dtype; whole numbers (labels, indices) as they are."""
-    values = np.asarray(values, order="C")
-    return values.astype(dtype) if values.dtype.kind == "f" else values
-
-
-def _generator(case, stream: int) -> np.random.Generator:
-    return np.random.default_rng([zlib.crc32(str(case).encode()), stream])
 
 
 def normal(*shape: int, scale: float = 1.0, offset: float = 0.0) -> Maker:

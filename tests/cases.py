@@ -1,59 +1,50 @@
 """The one table of cases: operation, name, arrays, options. Every comparison of kernels is generated from its rows.
 
-To test a new operation, add rows here (and to LARGE, where it is big enough to be cut into jobs for several threads);
-the tests need no change. `arrays.py` says what a row is and makes its arrays.
+To test a new operation, add rows here, ``Case(op, name, arrays, options)``, and to LARGE one that is big enough to be
+cut into jobs for several threads; the tests need no change. `arrays` makes arrays (``normal(3, 4)``, ``labels(5, 3)``);
+`rows` tells what a row is, and holds shorter ways to write those that are here.
 """
 
 from __future__ import annotations
 
 from itertools import product
-from math import prod
 
-from arrays import (
+from arrays import between, constant, exactly, few_values, holding, labels, normal, whole
+from rows import (
+    EXTREME,
+    INF,
+    LOSS_SHAPES,
+    NAN,
+    NO_GRADCHECK,
+    REDUCTIONS,
+    SHAPES,
     Case,
-    StepCase,
-    away_from,
-    between,
-    constant,
-    distinct,
-    exactly,
-    few_values,
-    holding,
-    indices,
-    labels,
-    normal,
-    whole,
+    adam,
+    avg_pool2d,
+    batch_norm,
+    bce,
+    cell,
+    cells,
+    conv2d,
+    cross_entropy,
+    differences,
+    dropout,
+    elementwise,
+    embedding,
+    layer_norm,
+    linear,
+    matmul,
+    max_pool2d,
+    rmsprop,
+    sgd,
+    shape_name,
+    shifted,
+    softmaxes,
 )
 
-NAN, INF = float("nan"), float("inf")
-RELATIVE, NO_GRADCHECK = ("relative",), ("no-gradcheck",)
-EXTREME = RELATIVE + NO_GRADCHECK
-
-SHAPES = ((), (1,), (7,), (3, 5), (2, 1, 33), (259,), (0,), (4, 0, 2))
 ACTIVATIONS = ("relu", "sigmoid", "tanh")
-REDUCTIONS = ("none", "mean", "sum")
-
-
-def shape_name(shape):
-    return "x".join(map(str, shape)) or "scalar"
-
-
-def weights(out, *inputs):
-    """Small enough for activations not to saturate, which would leave few digits in their derivatives."""
-    return normal(out, *inputs, scale=max(1, prod(inputs)) ** -0.5)
-
 
 # linear: x (..., I), weight (O, I), bias (O,)
-
-
-def linear(name, lead, features, out, bias=True, act=None, x=normal, tags=()):
-    arrays = (x(*lead, features), weights(out, features), normal(out) if bias else None)
-    return Case("linear", name, arrays, {"activation": act}, tags)
-
-
-def matmul(name, a, b):
-    return Case("matmul", name, (normal(*a), normal(*b)))
-
 
 # (rows, columns, depth): whole tiles of 6 or 12 rows and 8, 16 or 32 columns, and what is left over beyond them.
 TILES = ((1, 1, 1), (2, 15, 3), (5, 16, 1), (6, 17, 2), (7, 31, 5), (11, 8, 17), (12, 32, 16), (25, 47, 33))
@@ -88,17 +79,6 @@ LINEAR = [
 ]
 
 # conv2d: x (N, H, W, C), weight (K, R, S, C/groups), bias (K,)
-
-
-def conv2d(name, x, weight, bias=True, stride=1, pad=0, dilation=1, groups=1, act=None, fill=normal, tags=()):
-    """One number for stride, dilation or pad serves all axes or sides; pad is (top, bottom, left, right)."""
-    options = {"stride": _each(stride), "padding": _each(pad, 4), "dilation": _each(dilation), "groups": groups}
-    arrays = (fill(*x), weights(*weight), normal(weight[0]) if bias else None)
-    return Case("conv2d", name, arrays, {**options, "activation": act}, tags)
-
-
-def _each(value, count=2):
-    return value if isinstance(value, tuple) else (value,) * count
 
 
 CONV = [
@@ -138,16 +118,6 @@ CONV = [
 ]
 
 # max_pool2d and avg_pool2d: x (N, H, W, C)
-
-
-def max_pool2d(name, x, kernel, stride=None, pad=0, dilation=1, ceil=False, fill=distinct, tags=()):
-    window = {"kernel_size": _each(kernel), "stride": _each(stride or kernel), "padding": _each(pad)}
-    return Case("max_pool2d", name, (fill(*x),), {**window, "dilation": _each(dilation), "ceil_mode": ceil}, tags)
-
-
-def avg_pool2d(name, x, kernel, stride=None, pad=0, ceil=False, count=True, fill=normal, tags=()):
-    window = {"kernel_size": _each(kernel), "stride": _each(stride or kernel), "padding": _each(pad)}
-    return Case("avg_pool2d", name, (fill(*x),), {**window, "ceil_mode": ceil, "count_include_pad": count}, tags)
 
 
 WINDOWS = [
@@ -192,29 +162,6 @@ POOL = [
 
 # Elementwise: x of any shape
 
-# 1e-40 is denormal in float32; exp overflows from 88.8 on in float32, from 709.8 on in float64.
-SIZES = (0, 1e-40, 1e-20, 1e-5, 0.01, 0.5, 1, 2, 3, 5, 8, 12, 17, 20, 30, 50, 80, 88.5, 90, 100, 700, 1e4, 1e20, INF)
-EXTREMES = (*SIZES, *(-size for size in SIZES), NAN)
-
-
-def elementwise(op, kinks=(), tail=-INF, **options):
-    """An activation at ordinary values, at its kinks, near 0 and at extreme values.
-
-    Below `tail` the result is so sensitive to x that it is compared on the scale of the largest.
-    """
-    tag = "".join(f"{value}-" for value in options.values())
-    return [
-        *(Case(op, tag + shape_name(shape), (away_from(kinks, *shape),), options) for shape in SHAPES),
-        Case(op, f"{tag}kinks", (exactly(*kinks, 0.0, -0.0),), options, NO_GRADCHECK),
-        Case(op, f"{tag}near-0", (between(-1e-3, 1e-3, 37),), options, EXTREME),
-        Case(op, f"{tag}extreme", (exactly(*(x for x in EXTREMES if not x < tail)),), options, EXTREME),
-        Case(op, f"{tag}tail", (exactly(*(x for x in EXTREMES if x < tail), tail),), options, NO_GRADCHECK),
-    ]
-
-
-def dropout(name, *shape, p=0.5, seed=1, fill=normal, tags=()):
-    return Case("dropout", name, (fill(*shape),), {"p": p, "seed": seed, "scale": 1 / (1 - p) if p < 1 else 0.0}, tags)
-
 
 ELEMENTWISE = [
     *elementwise("relu", (0,)),
@@ -222,7 +169,7 @@ ELEMENTWISE = [
     *elementwise("leaky_relu", (0,), negative_slope=-2.0),
     *elementwise("elu", (0,), alpha=1.0),
     *elementwise("elu", (0,), alpha=0.7),
-    *elementwise("gelu", tail=-5, approximate="none"),
+    *elementwise("gelu", tail=-2, approximate="none"),
     *elementwise("gelu", approximate="tanh"),
     *elementwise("silu"),
     *elementwise("sigmoid"),
@@ -245,10 +192,6 @@ ELEMENTWISE = [
 # softmax, log_softmax: x of any shape
 
 
-def softmaxes(name, x, axis, tags=()):
-    return [Case(op, name, (x,), {"axis": axis}, tags) for op in ("softmax", "log_softmax")]
-
-
 SOFTMAX = [
     *softmaxes("last-axis", normal(4, 7), -1),
     *softmaxes("first-axis", normal(5, 3), 0),
@@ -266,13 +209,6 @@ SOFTMAX = [
 ]
 
 # Losses: cross_entropy logits (M, C), target (M,), weight (C,); the others x, target (and weights) of one shape
-
-
-def cross_entropy(name, rows, classes, target=None, weight=None, smoothing=0.0, ignore=-100, logits=None, tags=()):
-    """The row once for each reduction."""
-    arrays = (logits or normal(rows, classes), target or labels(rows, classes), weight)
-    options = {"label_smoothing": smoothing, "ignore_index": ignore}
-    return [Case("cross_entropy", f"{name}-{r}", arrays, {**options, "reduction": r}, tags) for r in REDUCTIONS]
 
 
 CROSS_ENTROPY = [
@@ -295,29 +231,6 @@ CROSS_ENTROPY = [
                    logits=exactly([0, NAN, 1], [2, 1, 0], [NAN, 1, INF])),
 ]  # fmt: skip
 
-HALVES = tuple(n / 2 for n in range(-7, 8))  # the kinks of |x - target| and huber where targets are -1, 0 or 1
-LOSS_SHAPES = ((), (1,), (5, 7), (67,), (0, 3))
-
-
-def differences(op, **options):
-    """A loss of x - target, for each shape and reduction; then at its kinks, and at extreme differences."""
-    rows = [
-        Case(op, f"{shape_name(s)}-{r}", (away_from(HALVES, *s), few_values(*s)), {**options, "reduction": r})
-        for s, r in product(LOSS_SHAPES, REDUCTIONS)
-    ]
-    extremes = (exactly(0, 1e4, -1e4, 1e-5, INF, -INF, NAN, 2.5), exactly(0, 0, 1, 0, 0, 1, 2, NAN))
-    return [
-        *rows,
-        Case(op, "kinks", (few_values(4, 5), few_values(4, 5)), {**options, "reduction": "none"}, NO_GRADCHECK),
-        Case(op, "extreme", extremes, {**options, "reduction": "none"}, EXTREME),
-    ]
-
-
-def bce(name, shape, weight=False, pos_weight=False, x=None, target=None, tags=()):
-    arrays = (x or normal(*shape, scale=2), target or between(0, 1, *shape))
-    arrays += tuple(between(0.5, 2, *shape) if given else None for given in (weight, pos_weight))
-    return [Case("bce_with_logits", f"{name}-{r}", arrays, {"reduction": r}, tags) for r in REDUCTIONS]
-
 
 LOSS = [
     *CROSS_ENTROPY,
@@ -334,22 +247,6 @@ LOSS = [
 ]  # fmt: skip
 
 # batch_norm, layer_norm: x (M, C), weight and bias (C,); batch_norm mean and var (C,)
-
-
-def batch_norm(name, m, c, affine=True, statistics=False, x=normal, eps=1e-5, tags=()):
-    arrays = [normal(c) if affine else None] * 2
-    arrays += [normal(c), between(0.5, 2, c)] if statistics else [None, None]
-    return Case("batch_norm", name, (x(m, c), *arrays), {"eps": eps}, tags)
-
-
-def layer_norm(name, m, c, weight=True, bias=True, x=normal, eps=1e-5, tags=()):
-    arrays = (x(m, c), normal(c) if weight else None, normal(c) if bias else None)
-    return Case("layer_norm", name, arrays, {"eps": eps}, tags)
-
-
-def shifted(*shape):
-    """Values far from 0: a variance as mean of squares less the squared mean would be lost."""
-    return normal(*shape, offset=100)
 
 
 NORM = [
@@ -383,10 +280,6 @@ NORM = [
 # embedding: indices (...), weight (V, D)
 
 
-def embedding(name, shape, rows, width, padding_idx=None, tags=()):
-    return Case("embedding", name, (indices(shape, rows), normal(rows, width)), {"padding_idx": padding_idx}, tags)
-
-
 EMBEDDING = [
     embedding("1d", (7,), 5, 3),
     embedding("2d", (3, 4), 9, 17),
@@ -400,29 +293,6 @@ EMBEDDING = [
 # Cells: x (B, I), h (and c) (B, Hd), weight_ih (G Hd, I), weight_hh (G Hd, Hd), biases (G Hd,)
 
 
-def cell(op, name, batch, features, hidden, biases=(True, True), x=normal, tags=(), **options):
-    gates = {"rnn_cell": 1, "lstm_cell": 4, "gru_cell": 3}[op] * hidden
-    states = [normal(batch, hidden)] * (2 if op == "lstm_cell" else 1)
-    weights = (normal(gates, features, scale=0.5), normal(gates, hidden, scale=0.5))
-    arrays = (x(batch, features), *states, *weights, *(normal(gates) if given else None for given in biases))
-    return Case(op, name, arrays, options, tags)
-
-
-def cells(op, prefix="", **options):
-    return [
-        cell(op, f"{prefix}plain", 3, 4, 5, **options),
-        cell(op, f"{prefix}no-bias", 3, 4, 5, (False, False), **options),
-        cell(op, f"{prefix}one-bias", 3, 4, 5, (True, False), **options),
-        cell(op, f"{prefix}batch-1", 1, 9, 7, **options),
-        cell(op, f"{prefix}batch-0", 0, 4, 3, **options),
-        cell(op, f"{prefix}sizes-1", 1, 1, 1, **options),
-        cell(op, f"{prefix}tiles", 13, 17, 9, **options),
-        cell(op, f"{prefix}wide", 2, 40, 33, **options),
-        cell(op, f"{prefix}saturated", 4, 3, 5, x=lambda *s: normal(*s, scale=100), tags=NO_GRADCHECK, **options),
-        cell(op, f"{prefix}nan", 6, 3, 5, x=holding(NAN), tags=NO_GRADCHECK, **options),
-    ]
-
-
 RECURRENT = [
     *cells("rnn_cell", "tanh-", nonlinearity="tanh"),
     *cells("rnn_cell", "relu-", nonlinearity="relu"),
@@ -433,23 +303,6 @@ RECURRENT = [
 CASES = [*LINEAR, *CONV, *POOL, *ELEMENTWISE, *SOFTMAX, *LOSS, *NORM, *EMBEDDING, *RECURRENT]
 
 # Optimizer updates: several steps on `size` parameters
-
-
-def sgd(name, size=37, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0):
-    options = {"lr": 0.1, "momentum": momentum, "dampening": dampening, "nesterov": nesterov}
-    options["weight_decay"] = weight_decay
-    return StepCase("sgd_step", name, size, (momentum != 0,), options, lambda step: {"first": step == 1})
-
-
-def rmsprop(name, size=37, alpha=0.99, eps=1e-8, inside=True, weight_decay=0.0, momentum=0.0):
-    options = {"lr": 0.01, "alpha": alpha, "eps": eps, "eps_inside_sqrt": inside, "weight_decay": weight_decay}
-    return StepCase("rmsprop_step", name, size, (True, momentum != 0), {**options, "momentum": momentum})
-
-
-def adam(name, size=37, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled=False):
-    options = {"lr": 0.01, "beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay}
-    options["decoupled"] = decoupled
-    return StepCase("adam_step", name, size, (True, True), options, lambda step: {"step": step})
 
 
 STEPS = [

@@ -1,9 +1,9 @@
 """Memory that shows what a kernel did to it: fresh NumPy arrays full of NaN, with guards before and behind.
 
-`poisoned()` installs a NumPy allocator (NEP 49), so it reaches every kernel, however it asks NumPy for memory. Bytes 0xFF
-are NaN in float32 and float64: an element of an output that is never written stays NaN, and so does a value read beyond
-an array's end. The guards are looked at when an array is freed, and once more on leaving: a kernel that writes outside
-an array fails the test. (Memory that compiled code takes from malloc is not reached.)
+`poisoned()` installs a NumPy allocator (NEP 49), so it reaches every kernel, however it asks NumPy for memory. Bytes
+0xFF are NaN in float32 and float64: an element of an output that is never written stays NaN, and so does a value read
+beyond an array's end. The guards are looked at when an array is freed and on leaving: a kernel that writes outside an
+array fails the test. (Memory that compiled code takes from malloc is not reached.)
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ def _check(address):
     guards = ctypes.string_at(address - GUARD, GUARD) + ctypes.string_at(address + _sizes[address], GUARD)
     if guards != bytes([FILL]) * 2 * GUARD:
         _damaged.append(_sizes[address])
+        for guard in (address - GUARD, address + _sizes[address]):  # so that it is told once
+            ctypes.memset(guard, FILL, GUARD)
 
 
 _pointer, _size = ctypes.c_void_p, ctypes.c_size_t

@@ -16,10 +16,10 @@ from agreement import (
     float_type,
     outputs,
 )
-from cases import CASES, LARGE
 from layouts import LAYOUTS, read_only, repeated
 from poison import poisoned
 
+from cases import CASES, LARGE
 from dlfast import kernels
 
 DTYPES = ("float32", "float64")
@@ -58,7 +58,8 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 def test_table_covers_every_operation():
     assert {case.op for case in CASES} == {op for op in kernels.operations() if not op.endswith("_step")}
-    assert len({str(case) for case in CASES + LARGE}) == len(CASES + LARGE), "rows of one operation need different names"
+    names = [str(case) for case in CASES + LARGE]
+    assert len(set(names)) == len(names), "rows of one operation need different names"
 
 
 @pytest.mark.parametrize("backend", FAST)
@@ -172,7 +173,7 @@ def test_signature(case, backend):
 
 @each_case_and_reference
 def test_any_layout_and_nothing_modified(case, backend):
-    """Read-only, misplaced, strided, transposed and reversed arrays give the bits of contiguous ones, and stay as they are.
+    """Arrays in other places, of other strides or read-only give the bits of contiguous ones, and none changes.
 
     NumPy, and a matmul that reads transposed operands where they lie, may add in another order.
     """
@@ -193,11 +194,9 @@ def assert_nearly_the_same(got, wanted, what):
         np.testing.assert_allclose(x, wanted[name], rtol=1e-4, atol=1e-4 * scale, err_msg=f"{what}: {name}")
 
 
-@pytest.mark.parametrize(("case", "backend"), having(CASES))
+@pytest.mark.parametrize(("case", "backend"), having([case for case in CASES if case.op != "matmul"]))
 def test_strides_of_0(case, backend):
-    """Arrays that repeat one row without storing it again, as broadcasting makes them."""
-    if case.op == "matmul":  # see above
-        return
+    """Arrays that repeat one row without storing it again, as broadcasting makes them. (matmul: see above.)"""
     inputs = [x if x is None else repeated(x) for x in case.inputs("float32")]
     copies = [x if x is None else x.copy() for x in inputs]
     wanted = run_and_compare_bytes(case, backend, copies, lambda x: repeated(x).copy())

@@ -140,8 +140,7 @@ def ours(folder):
 
 
 def covered():
-    folders = sorted(path.parent for kind in ("converted", "operator") for path in DATA.glob(f"pytorch-{kind}/*/model.onnx"))
-    return [folder for folder in folders if ours(folder)]
+    return [path.parent for path in sorted(DATA.glob("pytorch-*/*/model.onnx")) if ours(path.parent)]
 
 
 def evaluate(graph, inputs, backend):

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from agreement import FAST, assert_same_bits, call
-from cases import LARGE
 
 import dlfast
+from cases import LARGE
 from dlfast import kernels
 from dlfast.kernels.threads import MAX_THREADS, default_num_threads, get_num_threads, set_num_threads
 
@@ -118,9 +118,9 @@ def test_concurrent_callers(backend):
     work = [(case, case.inputs("float32")) for case in rows]
     alone = [call(case.op, backend, inputs, case) for case, inputs in work]
     with ThreadPoolExecutor(4) as pool:
-        tasks = [(i, pool.submit(call, case.op, backend, inputs, case)) for _ in range(6) for i, (case, inputs) in enumerate(work)]
-        for i, task in tasks:
-            assert_same_bits(task.result(timeout=120), alone[i], str(rows[i]))
+        tasks = [pool.submit(call, case.op, backend, inputs, case) for case, inputs in work * 6]
+        for task, wanted, case in zip(tasks, alone * 6, rows * 6, strict=True):
+            assert_same_bits(task.result(timeout=120), wanted, str(case))
 
 
 def test_number_changes_while_kernels_run():

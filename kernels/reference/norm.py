@@ -14,10 +14,10 @@ def _scale_shift(normalised, weight, bias):
 def _statistics(x):
     """Mean and biased variance of each column, (C,), 0 for no rows.
 
-    Sums down a column run over very many rows (N H W for images), so they are kept in float64.
+    Sums down a column run over very many rows (N H W for images), so they are kept in float64 at least.
     """
     rows = max(len(x), 1)
-    mean = x.sum(axis=0, dtype=np.float64) / rows
+    mean = x.sum(axis=0, dtype=np.result_type(x, np.float64)) / rows
     var = np.square(x - mean).sum(axis=0) / rows
     return like(mean, x), like(var, x)
 
