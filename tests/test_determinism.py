@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from agreement import FAST, assert_same_bits, call
-from cases import CASES, LARGE, LARGE_STEPS, STEPS
 from test_steps import take_steps
 
+from cases import CASES, LARGE, LARGE_STEPS, STEPS
 from dlfast import kernels
 from dlfast.kernels.threads import set_num_threads
 

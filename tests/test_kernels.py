@@ -16,10 +16,10 @@ from agreement import (
     float_type,
     outputs,
 )
-from cases import CASES, LARGE
 from layouts import LAYOUTS, read_only, repeated
 from poison import poisoned
 
+from cases import CASES, LARGE
 from dlfast import kernels
 
 DTYPES = ("float32", "float64")

@@ -5,8 +5,8 @@ import zlib
 import numpy as np
 import pytest
 from agreement import argument_names, arrays_in, errors_in_ulps, expected, outputs
-from cases import CASES, LARGE
 
+from cases import CASES, LARGE
 from dlfast import kernels
 
 STEP = 1e-5  # of central differences: their error is about STEP^2 + 1e-16 / STEP

@@ -5,9 +5,9 @@ import inspect
 import numpy as np
 import pytest
 from agreement import FAST, assert_agrees, assert_same_bits
-from cases import LARGE_STEPS, STEPS
 from poison import poisoned
 
+from cases import LARGE_STEPS, STEPS
 from dlfast import kernels
 
 STEP_COUNT = 4

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from agreement import FAST, assert_same_bits, call
-from cases import LARGE
 
 import dlfast
+from cases import LARGE
 from dlfast import kernels
 from dlfast.kernels.threads import MAX_THREADS, default_num_threads, get_num_threads, set_num_threads
 

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .gemm import add_partials, pack_panel
+from ..conv_methods import Geometry, output_shape
+from ..cython.threads import get_num_threads
+from .gemm import add_partials, pack_panel, padded_bias
 from .jit import helper, jit, parallel_for
 from .simd import (
     ROWS,
@@ -34,6 +36,25 @@ from .simd import (
 
 BUFFER_BYTES = 48 * 1024  # of padded image rows: they share L1 and L2 with the packed weights
 PARTIALS = 16  # of the weight gradient, at most
+
+
+def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
+    """y = act(x * w + b)."""
+    y = np.empty(output_shape(x.shape, weight.shape, geometry), x.dtype)
+    rows = weight.reshape(*weight.shape[:2], -1)
+    bias = padded_bias(bias, weight.shape[0], x)
+    stride, padding, dilation, _ = geometry
+    _convolve(x, rows, bias, y, stride, (padding[0], padding[2]), dilation[0], relu, get_num_threads())
+    return y
+
+
+def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
+    """dweight, summed over the output rows of all images."""
+    dweight = np.empty(shape, dz.dtype)
+    stride, padding, dilation, _ = geometry
+    _correlate(x, dz, dweight.reshape(shape[0], -1), shape[1], stride, (padding[0], padding[2]), dilation[0],
+               get_num_threads())  # fmt: skip
+    return dweight
 
 
 @helper
@@ -96,14 +117,8 @@ def _row_job(job, worker, x, packed, bias, relu, y, stride, origin, dilation, ta
                         copy_bytes(to + i * y.strides[2], address(edge, (i, 0)), columns * size)
 
 
-@helper
-def _buffers(x, columns, rows, workers):
-    """Padded image rows for each worker; the last tile of a row may read past the last row."""
-    return np.zeros((workers, rows, columns, x.shape[3]), x.dtype)
-
-
 @jit
-def convolve(x, weight, bias, y, stride, padding, dilation, relu, workers):
+def _convolve(x, weight, bias, y, stride, padding, dilation, relu, workers):
     """y = act(x * weight + bias); weight (K, R, S * C) with taps side by side along a row (no dilation there)."""
     width, taps = lanes(y) * VECTORS, weight.shape[1]
     matrix = weight.reshape(weight.shape[0], -1)
@@ -158,7 +173,7 @@ def _transpose_job(k, worker, total, dweight):
 
 
 @jit
-def weight_gradient(x, dy, dweight, taps, stride, padding, dilation, workers):
+def _correlate(x, dy, dweight, taps, stride, padding, dilation, workers):
     """dweight (K, R S C) from x and dy."""
     width, reach = lanes(dy) * VECTORS, (taps - 1) * dilation + 1
     lines_total = dy.shape[0] * dy.shape[1]

@@ -23,9 +23,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .gemm import multiply_block, panel_depth
+from ..conv_methods import Geometry, output_shape
+from ..cython.threads import get_num_threads
+from .gemm import multiply_block, padded_bias, panel_depth
 from .jit import helper, jit, parallel_for
-from .simd import ROWS, VECTORS, address, copy_bytes, lanes, read, tile_relu, zero_bytes
+from .simd import ROWS, VECTORS, address, copy_bytes, lanes, tile_relu, zero_bytes
 from .vector import vector_load, vector_store
 
 BAND_BYTES = 4 << 20  # of V and M together
@@ -33,6 +35,30 @@ MIN_BAND = 48  # tiles: below this streaming U through the cache would dominate
 TILES_PER_JOB = 8
 COLUMNS = 256  # of M in a job
 DEPTH_PER_JOB = 16  # rows of U transformed by a job
+
+
+def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
+    """y = act(x * w + b)."""
+    y = np.empty(output_shape(x.shape, weight.shape, geometry), x.dtype)
+    top, _, left, _ = geometry.padding
+    _convolve(x, weight, False, (-top, -left), padded_bias(bias, weight.shape[0], x), y, relu, get_num_threads())
+    return y
+
+
+def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
+    """dx: dz convolved with the flipped kernels, padded by what the kernel reaches beyond the padding."""
+    dx = np.empty(shape, dz.dtype)
+    top, _, left, _ = geometry.padding
+    _convolve(dz, weight, True, (top - 2, left - 2), padded_bias(None, 0, dz), dx, False, get_num_threads())
+    return dx
+
+
+def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
+    """dweight."""
+    dweight = np.empty(shape, dz.dtype)
+    top, _, left, _ = geometry.padding
+    _correlate(x, dz, (-top, -left), dweight, get_num_threads())
+    return dweight
 
 
 @helper
@@ -257,7 +283,7 @@ def _band(tiles, channels, like):
 
 
 @jit
-def convolve(source, weight, flip, origin, bias, y, relu, workers):
+def _convolve(source, weight, flip, origin, bias, y, relu, workers):
     """y = act(source * weight + bias), 3 x 3, stride 1; `origin` is the place of the first tile, minus the padding."""
     width = lanes(y) * VECTORS
     depth, outputs = source.shape[3], y.shape[3]
@@ -316,7 +342,7 @@ def _kernel_job(job, worker, du, dweight, middles):
 
 
 @jit
-def weight_gradient(x, dy, origin, dweight, workers):
+def _correlate(x, dy, origin, dweight, workers):
     """dweight (K, 3, 3, C) of a 3 x 3 convolution with stride 1."""
     width = lanes(x) * VECTORS
     taken, given = _rounded(x.shape[3], width), _rounded(dy.shape[3], width)
