@@ -16,26 +16,26 @@ Chellapilla, Puri and Simard 2006, "High Performance Convolutional Neural Networ
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
 
 from ..conv_methods import Geometry, output_shape
-from ..cython.threads import get_num_threads
 from .gemm import (
     BLOCK_COLUMNS,
+    MIN_JOBS,
     add_partials,
-    even_step,
     multiply_block,
     pack_panel,
     padded_bias,
     panel_depth,
+    panel_width,
 )
-from .jit import SERIAL_WORK, helper, jit, parallel_for
+from .jit import JOB, PRODUCT, SERIAL_WORK, helper, jit, parallel_for, scratch
 from .simd import ROWS, VECTORS, address, copy_bytes, lanes, zero_bytes
 
 PIXELS = 96  # of a gathered block: a multiple of every ROWS
-MIN_JOBS = 8
 PARTIALS = 16  # of a weight gradient, at most
 
 
@@ -43,33 +43,65 @@ def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
     """y = act(x * w + b): one GEMM over blocks of gathered patches, with bias and ReLU in its epilogue."""
     y = np.empty(output_shape(x.shape, weight.shape, geometry), x.dtype)
     runs, run = _runs(*weight.shape[1:3], geometry)
+    matrix = weight.reshape(weight.shape[0], -1)
+    packed, per_group = _panels(weight.shape[0], matrix.shape[1], geometry.groups, y)
+    block = _block(y.size // max(1, y.shape[3]), weight.shape[0] // geometry.groups, geometry.groups, y.itemsize)
     bias = padded_bias(bias, weight.shape[0], x)
-    _forward(x, weight, bias, y, runs, run, geometry.stride, geometry.groups, relu, get_num_threads())
+    _forward(x, matrix, bias, y, packed, per_group, block, runs, run, geometry.stride, relu)
     return y
 
 
 def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
     """dx gathers dz through the flipped taps, one class of pixels after the other."""
     dx = np.empty(shape, dz.dtype)
-    stride = geometry.stride
+    stride, groups = geometry.stride, geometry.groups
     for row in range(min(stride[0], shape[1])):
         for column in range(min(stride[1], shape[2])):
             taps, runs, run = _flipped(row, column, weight.shape[1:3], geometry)
-            if len(taps):
-                _gradient_class(dz, weight, dx, taps, runs, run, (row, column), stride, geometry.groups,
-                                get_num_threads())  # fmt: skip
-            else:  # a stride longer than the kernel leaves pixels that no tap reads
+            if not len(taps):  # a stride longer than the kernel leaves pixels that no tap reads
                 dx[:, row :: stride[0], column :: stride[1]] = 0
+                continue
+            grid = -(-(shape[1] - row) // stride[0]), -(-(shape[2] - column) // stride[1])
+            packed, per_group = _panels(shape[3], len(taps) * (weight.shape[0] // groups), groups, dz)
+            block = _block(shape[0] * grid[0] * grid[1], shape[3] // groups, groups, dz.itemsize)
+            _gradient_class(dz, weight, dx, taps, packed, per_group, block, runs, run, (row, column), stride, grid)
     return dx
 
 
 def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
     """dweight = dz^T patches(x)."""
-    dweight = np.empty(shape, dz.dtype)
+    dweight = np.empty((shape[0], math.prod(shape[1:])), dz.dtype)
     runs, run = _runs(*shape[1:3], geometry)
-    _weight_gradient(dz, x, dweight.reshape(shape[0], -1), runs, run, geometry.stride, geometry.groups,
-                     get_num_threads())  # fmt: skip
-    return dweight
+    pixels, depth, width = math.prod(dz.shape[:3]), dweight.shape[1], panel_width(dz.itemsize)
+    columns = -(-depth // -(-depth // BLOCK_COLUMNS))
+    columns = min(depth, -(-columns // width) * width)
+    jobs = geometry.groups * -(-depth // columns)
+    pieces = max(1, min(PARTIALS, 2 * MIN_JOBS // jobs, pixels // (2 * PIXELS)))
+    per_chunk = max(PIXELS, -(-pixels // pieces // PIXELS) * PIXELS)
+    partial = np.empty((max(1, -(-pixels // per_chunk)), *dweight.shape), dz.dtype)
+    if pixels == 0:
+        partial[:] = 0
+    _weight_gradient(dz, x, dweight, partial, runs, run, geometry.stride, geometry.groups, per_chunk, columns)
+    return dweight.reshape(shape)
+
+
+def _panels(outputs, depth, groups, like):
+    """Memory for the packed weights of all groups, and the number of panels a group."""
+    width = panel_width(like.itemsize)
+    per_group = -(-(outputs // groups) // width)
+    return np.empty((groups * per_group, depth, width), like.dtype), per_group
+
+
+@lru_cache(maxsize=1024)
+def _block(pixels, outputs, groups, itemsize):
+    """Pixels and output channels of a job: enough jobs to share, from the shapes alone."""
+    width = panel_width(itemsize)
+    rows, columns = PIXELS, min(BLOCK_COLUMNS, -(-outputs // width) * width)
+    while groups * -(-pixels // rows) * -(-outputs // columns) < MIN_JOBS and rows > 24:
+        rows //= 2
+    while groups * -(-pixels // rows) * -(-outputs // columns) < MIN_JOBS and columns > 2 * width:
+        columns = -(-columns // width // 2) * width
+    return rows, columns
 
 
 @lru_cache(maxsize=256)
@@ -152,8 +184,8 @@ def _pack_backward(panel, worker, weight, taps, per_group, packed):
 
 
 @helper
-def _patches_job(job, worker, source, packed, per_group, bias, out, origin, spread, grid, step, runs, run, relu, block,
-                 patches, products, panels, edges):  # fmt: skip
+def _patches_job(job, worker, source, packed, per_group, bias, out, origin, spread, grid, step, runs, run, relu,
+                 block):  # fmt: skip
     """Multiply one block of pixels of one group by a block of its columns.
 
     Pixels that lie one behind the other are written in place, those of a strided class go through a buffer.
@@ -166,16 +198,16 @@ def _patches_job(job, worker, source, packed, per_group, bias, out, origin, spre
     first, column = place // across * block[0], place % across * block[1]
     rows, columns = min(block[0], pixels - first), min(block[1], each - column)
     dense = spread[0] == 1 and spread[1] == 1
-    c, row, offset = products[worker], 0, 0
+    deep = panel_depth(out, depth)
+    patch, c, row, offset = scratch(out, JOB, (rows, deep)), scratch(out, PRODUCT, block), 0, 0
     if dense:
         c, row, offset = out.reshape(-1, out.shape[3]), first, group * each + column
-    patch, panel, edge = patches[worker], panels[worker], edges[worker]
-    for k0 in range(0, depth, patch.shape[1]):
-        k1 = min(depth, k0 + patch.shape[1])
+    for k0 in range(0, depth, deep):
+        k1 = min(depth, k0 + deep)
         _gather(source, first, rows, grid, step, runs, run, group * taken, taken, k0, k1, patch)
         multiply_block(address(patch, (0, 0)), patch.strides[0], size, ROWS * patch.strides[0], rows,
                        address(packed, (group * per_group + column // width, k0, 0)), width * size, packed.strides[0],
-                       k1 - k0, c, row, offset, columns, k0 == 0, k1 == depth, bias, relu, panel, edge)  # fmt: skip
+                       k1 - k0, c, row, offset, columns, k0 == 0, k1 == depth, bias, relu)  # fmt: skip
     if not dense:
         for i in range(rows):
             n, place = divmod(first + i, grid[0] * grid[1])
@@ -184,83 +216,52 @@ def _patches_job(job, worker, source, packed, per_group, bias, out, origin, spre
 
 
 @helper
-def _multiply_patches(source, packed, per_group, bias, out, origin, spread, grid, step, runs, run, relu, workers):
+def _multiply_patches(source, packed, per_group, bias, out, origin, spread, grid, step, runs, run, relu, block):
     """out[n, origin + spread * (i, j)] = act(patch(n, i, j) of the source times the packed weights + bias)."""
-    pixels, groups, depth, width = source.shape[0] * grid[0] * grid[1], packed.shape[0] // per_group, *packed.shape[1:]
-    each = out.shape[3] // groups
-    rows, columns = PIXELS, min(BLOCK_COLUMNS, -(-each // width) * width)
-    while groups * -(-pixels // rows) * -(-each // columns) < MIN_JOBS and rows > 24:
-        rows //= 2
-    while groups * -(-pixels // rows) * -(-each // columns) < MIN_JOBS and columns > 2 * width:
-        columns = -(-columns // width // 2) * width
-    deep = panel_depth(out, depth)
-    patches = np.zeros((workers, rows, deep), out.dtype)
-    products = np.empty((workers, rows, columns), out.dtype)
-    panels = np.empty((workers, ROWS * deep), out.dtype)
-    edges = np.empty((workers, ROWS, width), out.dtype)
-    serial = pixels * depth * out.shape[3] < SERIAL_WORK
-    parallel_for(_patches_job, groups * -(-pixels // rows) * -(-each // columns),
-                 (source, packed, per_group, bias, out, origin, spread, grid, step, runs, run, relu, (rows, columns),
-                  patches, products, panels, edges), serial)  # fmt: skip
+    pixels, groups = source.shape[0] * grid[0] * grid[1], packed.shape[0] // per_group
+    jobs = groups * -(-pixels // block[0]) * -(-(out.shape[3] // groups) // block[1])
+    arguments = (source, packed, per_group, bias, out, origin, spread, grid, step, runs, run, relu, block)
+    parallel_for(_patches_job, jobs, arguments, pixels * packed.shape[1] * out.shape[3] < SERIAL_WORK)
 
 
 @jit
-def _forward(x, weight, bias, y, runs, run, stride, groups, relu, workers):
-    width = lanes(x) * VECTORS
-    per_group = -(-(y.shape[3] // groups) // width)
-    packed = np.empty((groups * per_group, weight.size // max(1, weight.shape[0]), width), x.dtype)
-    matrix = weight.reshape(weight.shape[0], packed.shape[1])
-    parallel_for(_pack_forward, groups * per_group, (matrix, per_group, packed), False)
+def _forward(x, weight, bias, y, packed, per_group, block, runs, run, stride, relu):
+    parallel_for(_pack_forward, packed.shape[0], (weight, per_group, packed), weight.size < SERIAL_WORK >> 2)
     _multiply_patches(x, packed, per_group, bias, y, (0, 0), (1, 1), (y.shape[1], y.shape[2]), stride, runs, run, relu,
-                      workers)  # fmt: skip
+                      block)  # fmt: skip
 
 
 @jit
-def _gradient_class(dz, weight, dx, taps, runs, run, origin, stride, groups, workers):
-    width = lanes(dz) * VECTORS
-    per_group = -(-weight.shape[3] // width)
-    packed = np.empty((groups * per_group, taps.shape[0] * (weight.shape[0] // groups), width), dz.dtype)
-    parallel_for(_pack_backward, groups * per_group, (weight, taps, per_group, packed), False)
-    grid = (-(-(dx.shape[1] - origin[0]) // stride[0]), -(-(dx.shape[2] - origin[1]) // stride[1]))
-    _multiply_patches(dz, packed, per_group, np.empty(0, dz.dtype), dx, origin, stride, grid, (1, 1), runs, run, False,
-                      workers)  # fmt: skip
+def _gradient_class(dz, weight, dx, taps, packed, per_group, block, runs, run, origin, stride, grid):
+    parallel_for(_pack_backward, packed.shape[0], (weight, taps, per_group, packed), weight.size < SERIAL_WORK >> 2)
+    _multiply_patches(dz, packed, per_group, dz[0, 0, 0, :0], dx, origin, stride, grid, (1, 1), runs, run, False,
+                      block)  # fmt: skip
 
 
 @helper
-def _weight_job(job, worker, dz, x, partial, runs, run, stride, groups, per_chunk, columns, patches, panels, edges):
+def _weight_job(job, worker, dz, x, partial, runs, run, stride, groups, per_chunk, columns):
     """A chunk of pixels, a block of columns of one group: partial += dz^T patches(x)."""
     grid = (dz.shape[1], dz.shape[2])
     pixels, depth, size = dz.shape[0] * grid[0] * grid[1], partial.shape[2], dz.itemsize
-    each, channels, width = dz.shape[3] // groups, x.shape[3] // groups, edges.shape[2]
+    each, channels, width = dz.shape[3] // groups, x.shape[3] // groups, lanes(dz) * VECTORS
     across = -(-depth // columns)
     chunk, place = divmod(job, groups * across)
     group, k0 = place // across, place % across * columns
     k1, row_bytes = min(depth, k0 + columns), dz.shape[3] * size
     start, stop = chunk * per_chunk, min(pixels, (chunk + 1) * per_chunk)
-    c = partial[chunk]
+    c, patches = partial[chunk], scratch(dz, JOB, (PIXELS + 1, columns))  # the last panel reads past the last row
     for first in range(start, stop, PIXELS):
         rows = min(PIXELS, stop - first)
-        _gather(x, first, rows, grid, stride, runs, run, group * channels, channels, k0, k1, patches[worker])
+        _gather(x, first, rows, grid, stride, runs, run, group * channels, channels, k0, k1, patches)
         multiply_block(address(dz, (0, 0, 0, group * each)) + first * row_bytes, size, row_bytes, ROWS * size, each,
-                       address(patches, (worker, 0, 0)), patches.strides[1], width * size, rows, c, group * each, k0,
-                       k1 - k0, first == start, False, edges[0, 0, :0], False, panels[worker],
-                       edges[worker])  # fmt: skip
+                       address(patches, (0, 0)), patches.strides[0], width * size, rows, c, group * each, k0,
+                       k1 - k0, first == start, False, c[0, :0], False)  # fmt: skip
 
 
 @jit
-def _weight_gradient(dz, x, dweight, runs, run, stride, groups, workers):
-    pixels, depth, width = dz.shape[0] * dz.shape[1] * dz.shape[2], dweight.shape[1], lanes(dz) * VECTORS
-    columns = min(depth, -(-even_step(depth, BLOCK_COLUMNS) // width) * width)
-    jobs = groups * -(-depth // max(1, columns))
-    pieces = max(1, min(PARTIALS, MIN_JOBS * 2 // max(1, jobs), pixels // (2 * PIXELS)))
-    per_chunk = max(PIXELS, -(-pixels // pieces // PIXELS) * PIXELS)
-    pieces = max(1, -(-pixels // per_chunk))
-    partial = np.empty((pieces, dweight.shape[0], depth), dz.dtype)
-    if pixels == 0:
-        partial[:] = 0
-    patches = np.zeros((workers, PIXELS + 1, columns), dz.dtype)  # the last panel may read past the last row
-    panels = np.empty((workers, ROWS * PIXELS), dz.dtype)
-    edges = np.empty((workers, ROWS, width), dz.dtype)
-    arguments = (dz, x, partial, runs, run, stride, groups, per_chunk, columns, patches, panels, edges)
-    parallel_for(_weight_job, jobs * pieces if pixels else 0, arguments, pixels * dweight.size < SERIAL_WORK)
-    parallel_for(add_partials, dweight.shape[0], (partial, dweight, edges[0, 0, :0], False), pieces == 1)
+def _weight_gradient(dz, x, dweight, partial, runs, run, stride, groups, per_chunk, columns):
+    pixels = dz.shape[0] * dz.shape[1] * dz.shape[2]
+    jobs = partial.shape[0] * groups * -(-dweight.shape[1] // columns) if pixels else 0
+    arguments = (dz, x, partial, runs, run, stride, groups, per_chunk, columns)
+    parallel_for(_weight_job, jobs, arguments, pixels * dweight.size < SERIAL_WORK)
+    parallel_for(add_partials, dweight.shape[0], (partial, dweight, dweight[0, :0], False), partial.shape[0] == 1)
