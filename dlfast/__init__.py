@@ -8,6 +8,7 @@ if not _os.path.isdir(_os.path.join(_here, "kernels")):  # in a source tree kern
 
 from . import data, functional, init, nn, optim, train
 from ._gradcheck import gradcheck
+from ._precision import get_precision, set_precision
 from ._version import __version__
 from .kernels import use_backend
 from .kernels.threads import get_num_threads, set_num_threads
@@ -21,6 +22,7 @@ __all__ = [
     "data",
     "functional",
     "get_num_threads",
+    "get_precision",
     "gradcheck",
     "init",
     "load",
@@ -30,6 +32,7 @@ __all__ = [
     "optim",
     "save",
     "set_num_threads",
+    "set_precision",
     "train",
     "use_backend",
 ]

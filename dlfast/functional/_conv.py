@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from .. import _check as check
+from .._precision import automatic
+from ..kernels import active
+from ..kernels.conv_methods import METHODS, Geometry, unfit
 from ..kernels.geometry import conv_output_size
 from ..tensor import ArrayLike, Tensor, arrays_of, run
 from ._linear import FUSED_ACTIVATIONS
@@ -22,6 +26,7 @@ def conv2d(
     groups: int = 1,
     *,
     activation: str | None = None,
+    method: str = "auto",
 ) -> Tensor:
     """Convolution (cross-correlation) over images, channels last:
 
@@ -30,7 +35,8 @@ def conv2d(
     where c runs over the channels of k's group. x (N, H, W, C), weight (K, R, S, C/groups), bias (K,) or None,
     y (N, P, Q, K). stride and dilation: one integer or (rows, columns). padding, in pixels: an integer,
     (rows, columns), ((top, bottom), (left, right)), "valid" (none) or "same" (P = H, Q = W; needs stride 1).
-    activation: None, "relu", "sigmoid" or "tanh", computed in the same pass.
+    activation: None, "relu", "sigmoid" or "tanh", computed in the same pass. method: "auto" chooses by shape, see
+    `dlfast.explain`; "im2col", "direct", "winograd", "pointwise" or "depthwise" insist on one.
     Raises TypeError for dtypes other than float32 and float64 or mixed ones and for geometry that is not integer;
     ValueError for shapes that do not fit, channels that groups does not divide, a kernel larger than the padded image.
     """
@@ -45,7 +51,26 @@ def conv2d(
     options = conv_geometry("conv2d", a.shape, w.shape, stride, padding, dilation)
     if activation is not None:
         check.choice("conv2d", "activation", activation, FUSED_ACTIVATIONS)
-    return run("conv2d", inputs, arrays, {**options, "groups": groups, "activation": activation})
+    options |= {
+        "groups": groups,
+        "activation": activation,
+        "method": conv_method("conv2d", method, w.shape, groups, options),
+    }
+    return run("conv2d", inputs, arrays, options)
+
+
+def conv_method(op: str, method: str, kernel: tuple, groups: int, options: dict[str, Any]) -> str:
+    """The method for the kernels: "auto" and the precision in force, or the one asked for if it fits."""
+    if method == "auto":
+        return automatic()
+    check.choice(op, "method", method, ("auto", *METHODS))
+    geometry = Geometry(options["stride"], options["padding"], options["dilation"], groups)
+    if why := unfit(method, "forward", kernel, geometry):
+        raise ValueError(f"{op}: method {method!r} {why}; got weight {kernel}, {geometry}")
+    known = sys.modules[active("conv2d")[0].__module__].CONV_METHODS
+    if method not in known:
+        raise ValueError(f"{op}: the backend in force has the methods {', '.join(known)}, not {method!r}")
+    return method
 
 
 def _wrong_shapes(a, w, groups: int) -> None:

@@ -8,6 +8,8 @@ include "products.pxi"
 
 from ..geometry import conv_output_size as _conv_output_size
 
+CONV_METHODS = ("im2col", "pointwise", "depthwise")  # taken wherever they fit
+
 cdef extern from "conv.h" nogil:
     ctypedef struct dl_conv:
         int dtype, activation
@@ -46,7 +48,7 @@ cdef int check(int status) except -1:
     return 0
 
 
-def conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation):
+def conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation, method):
     """y = act(x * w + b): x (N, H, W, C), weight (K, R, S, C/groups), bias (K,) or None, y (N, P, Q, K)."""
     cdef int status
     cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
@@ -59,12 +61,12 @@ def conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activa
     with nogil:
         status = dl_depthwise_forward(&v, px, pw, pb, py) if depthwise(&v) else dl_conv_forward(&v, px, pw, pb, py)
     check(status)
-    return y, (x, weight, y if activation else None, stride, padding, dilation, groups, activation)
+    return y, (x, weight, y if activation else None, stride, padding, dilation, groups, activation, method)
 
 
 def conv2d_backward(dy, saved, needs):
     """With dz = dy act'(y):  dx, dweight, dbias = sum of dz over N, P, Q (see the reference)."""
-    x, weight, y, stride, padding, dilation, groups, activation = saved
+    x, weight, y, stride, padding, dilation, groups, activation, _ = saved
     cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
     dz, dbias = gradient_rows(dy, y, v.activation, v.n * v.p * v.q, v.k, needs[2])
     dx = input_gradient(&v, dz, contiguous(weight), x.shape) if needs[0] else None

@@ -46,3 +46,8 @@ def get_num_threads():
 def parallel_for_address():
     """Address of `void dl_parallel_for(void (*fn)(void *, long, long), void *ctx, long jobs)`, for Numba."""
     return <size_t>dl_parallel_for
+
+
+def scratch_address():
+    """Address of `void *dl_scratch(int slot, size_t bytes)`, for Numba."""
+    return <size_t>dl_scratch

@@ -1,277 +1,36 @@
-"""Convolution by im2col, block by block: patches are gathered into a buffer that stays in cache, then multiplied.
-
-Letters: images N H W C, output rows and columns P Q, kernel rows and columns R S, output channels K.
-
-A *tap* is one (r, s) of the kernel. For the taps of a *stencil*, pixel (i, j) of a grid reads the source image at
-(i * step + row offset, j * step + column offset), or zero outside; taps that lie side by side are one *run*, because
-channels last makes them contiguous. With that one idea,
-
-- y reads x with step = stride and the offsets r * dilation - padding;
-- dx reads dy: pixel h of dx meets tap r at p = (h + top - r dh) / sh where that is an integer, so dx falls into sh x sw
-  classes of pixels, (h mod sh, w mod sw), each with its own few taps, step 1, and no multiplication by zero;
-- dweight is the sum over pixels of dy^T times the same patches that y read.
-
-Chellapilla, Puri and Simard 2006, "High Performance Convolutional Neural Networks for Document Processing".
-"""
+"""Convolution: `conv_methods.choose` names the algorithm of each pass, the file of that name runs it."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import numpy as np
-
-from ..cython.threads import get_num_threads
-from ..geometry import conv_output_size
-from .gemm import (
-    BLOCK_COLUMNS,
-    add_partials,
-    even_step,
-    multiply_block,
-    pack_panel,
-    padded_bias,
-    panel_depth,
-    sum_rows,
-)
-from .jit import SERIAL_WORK, contiguous, helper, jit, parallel_for
+from ..conv_methods import METHODS, Geometry, choose
+from . import depthwise, direct, im2col, pointwise, winograd
+from .gemm import sum_rows
+from .jit import contiguous
 from .linear import activate, activation_gradient
-from .simd import ROWS, VECTORS, address, copy_bytes, lanes, zero_bytes
 
-PIXELS = 96  # of a gathered block: a multiple of every ROWS
-MIN_JOBS = 8
-PARTIALS = 16  # of a weight gradient, at most
+CONV_METHODS = METHODS
+_MODULES = {"im2col": im2col, "direct": direct, "winograd": winograd, "pointwise": pointwise, "depthwise": depthwise}
 
 
-def conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation):
-    """y = act(x * w + b): one GEMM over blocks of gathered patches, with bias and ReLU in its epilogue."""
-    x, weight = contiguous(x), contiguous(weight)
-    n, h, w, _ = x.shape
-    k, r, s, _ = weight.shape
-    p = conv_output_size(h, r, stride[0], padding[0], padding[1], dilation[0])
-    q = conv_output_size(w, s, stride[1], padding[2], padding[3], dilation[1])
-    y = np.empty((n, p, q, k), x.dtype)
-    runs, run = _runs(r, s, stride, padding, dilation, groups)
-    relu = activation == "relu"
-    _forward(x, weight, padded_bias(bias, k, x), y, runs, run, stride, groups, relu, get_num_threads())
-    if not relu:
-        y = activate(y, activation)
-    return y, (x, weight, y if activation else None, stride, padding, dilation, groups, activation)
+def conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation, method):
+    """y = act(x * w + b), with bias and ReLU applied before y is first written."""
+    geometry = Geometry(stride, padding, dilation, groups)
+    kernel = _MODULES[choose("forward", x.shape, weight.shape, geometry, method).method]
+    y = kernel.forward(contiguous(x), contiguous(weight), bias, activation == "relu", geometry)
+    y = activate(y, activation)
+    return y, (x, weight, y if activation else None, stride, padding, dilation, groups, activation, method)
 
 
 def conv2d_backward(dy, saved, needs):
-    """dx gathers dy through the flipped taps, dweight = dz^T patches(x), dbias = sum of dz, where dz = dy act'(y)."""
-    x, weight, y, stride, padding, dilation, groups, activation = saved
-    x, weight = contiguous(x), contiguous(weight)
+    """dx, dweight and dbias = sum of dz, where dz = dy act'(y)."""
+    x, weight, y, stride, padding, dilation, groups, activation, method = saved
+    geometry = Geometry(stride, padding, dilation, groups)
     dz = contiguous(activation_gradient(dy, y, activation))
-    dx = _input_gradient(dz, weight, x.shape, stride, padding, dilation, groups) if needs[0] else None
-    dweight = dbias = None
+    dx = dweight = None
+    if needs[0]:
+        kernel = _MODULES[choose("dx", x.shape, weight.shape, geometry, method).method]
+        dx = kernel.input_gradient(dz, contiguous(weight), x.shape, geometry)
     if needs[1]:
-        runs, run = _runs(*weight.shape[1:3], stride, padding, dilation, groups)
-        dweight = np.empty(weight.shape, weight.dtype)
-        _weight_gradient(dz, x, dweight.reshape(len(weight), -1), runs, run, stride, groups, get_num_threads())
-    if needs[2]:
-        dbias = sum_rows(dz.reshape(-1, dz.shape[3]))
-    return dx, dweight, dbias
-
-
-def _input_gradient(dz, weight, shape, stride, padding, dilation, groups):
-    dx = np.empty(shape, dz.dtype)
-    for row in range(min(stride[0], shape[1])):
-        for column in range(min(stride[1], shape[2])):
-            taps, runs, run = _flipped(row, column, weight.shape[1:3], stride, padding, dilation, groups)
-            if len(taps):
-                _gradient_class(dz, weight, dx, taps, runs, run, (row, column), stride, groups, get_num_threads())
-            else:  # a stride longer than the kernel leaves pixels that no tap reads
-                dx[:, row :: stride[0], column :: stride[1]] = 0
-    return dx
-
-
-@lru_cache(maxsize=256)
-def _runs(r, s, stride, padding, dilation, groups):
-    """Row and column offset of each run of taps, and the number of taps in a run."""
-    run = s if dilation[1] == 1 and groups == 1 else 1
-    offsets = [(i * dilation[0] - padding[0], j * dilation[1] - padding[2]) for i in range(r) for j in range(0, s, run)]
-    return np.array(offsets, np.int64).reshape(-1, 2), run
-
-
-@lru_cache(maxsize=256)
-def _flipped(row, column, kernel_size, stride, padding, dilation, groups):
-    """Taps (r, s) that reach pixels of class (row, column) of dx, in the order of their offsets into dy; their runs."""
-    rows = _offsets(row + padding[0], kernel_size[0], stride[0], dilation[0])
-    columns = _offsets(column + padding[2], kernel_size[1], stride[1], dilation[1])
-    side_by_side = all(b - a == 1 for (a, _), (b, _) in zip(columns, columns[1:], strict=False))
-    run = len(columns) if side_by_side and groups == 1 and columns else 1
-    taps = np.array([(r, s) for _, r in rows for _, s in columns], np.int64).reshape(-1, 2)
-    runs = np.array([(i, j) for i, _ in rows for j, _ in columns[::run]], np.int64).reshape(-1, 2)
-    return taps, runs, run
-
-
-def _offsets(place, size, stride, dilation):
-    """(offset, tap) for the taps that divide evenly, by increasing offset."""
-    return sorted(((place - t * dilation) // stride, t) for t in range(size) if (place - t * dilation) % stride == 0)
-
-
-@helper
-def _gather(source, first, rows, grid, step, runs, run, channel, channels, k0, k1, patches):
-    """patches[i, :] = elements k0..k1 of the patch of grid pixel first + i: run by run, zero outside the image."""
-    height, width, size = source.shape[1], source.shape[2], source.itemsize
-    length = run * channels
-    first_run, first_begin = divmod(k0, length)
-    n, place = divmod(first, grid[0] * grid[1])
-    i, j = divmod(place, grid[1])
-    for row in range(rows):
-        to = address(patches, (row, 0))
-        this, begin, left_over = first_run, first_begin, k1 - k0
-        while left_over > 0:
-            end = min(length, begin + left_over)
-            h, w = i * step[0] + runs[this, 0], j * step[1] + runs[this, 1]
-            inside = 0 <= h < height
-            low = min(end, max(begin, -w * channels)) if inside else end
-            high = max(low, min(end, (width - w) * channels)) if inside else end
-            zero_bytes(to, (low - begin) * size)
-            copy_bytes(to + (low - begin) * size, address(source, (n, h, w, channel + low)), (high - low) * size)
-            zero_bytes(to + (high - begin) * size, (end - high) * size)
-            to += (end - begin) * size
-            left_over -= end - begin
-            this, begin = this + 1, 0
-        j += 1
-        if j == grid[1]:
-            i, j = i + 1, 0
-            if i == grid[0]:
-                n, i = n + 1, 0
-
-
-@helper
-def _pack_forward(panel, worker, weight, per_group, packed):
-    """Panels of W^T, one group after the other: packed[., k, j] = weight[first output channel + j, k]."""
-    each = weight.shape[0] // (packed.shape[0] // per_group)
-    group, place = divmod(panel, per_group)
-    pack_panel(place, worker, weight[group * each : (group + 1) * each], True, packed[group * per_group :])
-
-
-@helper
-def _pack_backward(panel, worker, weight, taps, per_group, packed):
-    """Panels of the flipped taps: packed[., (tap, output channel), j] = weight[output channel, tap, channel j]."""
-    group, place = divmod(panel, per_group)
-    each, width, size = weight.shape[0] // (packed.shape[0] // per_group), packed.shape[2], packed.itemsize
-    start = place * width
-    count = min(width, weight.shape[3] - start)
-    for t in range(taps.shape[0]):
-        for k in range(each):
-            to = address(packed, (panel, t * each + k, 0))
-            copy_bytes(to, address(weight, (group * each + k, taps[t, 0], taps[t, 1], start)), count * size)
-            zero_bytes(to + count * size, (width - count) * size)
-
-
-@helper
-def _patches_job(job, worker, source, packed, per_group, bias, out, origin, spread, grid, step, runs, run, relu, block,
-                 patches, products, panels, edges):  # fmt: skip
-    """Multiply one block of pixels of one group by a block of its columns.
-
-    Pixels that lie one behind the other are written in place, those of a strided class go through a buffer.
-    """
-    pixels, depth, width, size = source.shape[0] * grid[0] * grid[1], packed.shape[1], packed.shape[2], packed.itemsize
-    groups = packed.shape[0] // per_group
-    taken, each = source.shape[3] // groups, out.shape[3] // groups
-    across = -(-each // block[1])
-    group, place = divmod(job, across * -(-pixels // block[0]))
-    first, column = place // across * block[0], place % across * block[1]
-    rows, columns = min(block[0], pixels - first), min(block[1], each - column)
-    dense = spread[0] == 1 and spread[1] == 1
-    c, row, offset = products[worker], 0, 0
-    if dense:
-        c, row, offset = out.reshape(-1, out.shape[3]), first, group * each + column
-    patch, panel, edge = patches[worker], panels[worker], edges[worker]
-    for k0 in range(0, depth, patch.shape[1]):
-        k1 = min(depth, k0 + patch.shape[1])
-        _gather(source, first, rows, grid, step, runs, run, group * taken, taken, k0, k1, patch)
-        multiply_block(address(patch, (0, 0)), patch.strides[0], size, ROWS * patch.strides[0], rows,
-                       address(packed, (group * per_group + column // width, k0, 0)), width * size, packed.strides[0],
-                       k1 - k0, c, row, offset, columns, k0 == 0, k1 == depth, bias, relu, panel, edge)  # fmt: skip
-    if not dense:
-        for i in range(rows):
-            n, place = divmod(first + i, grid[0] * grid[1])
-            h, w = origin[0] + place // grid[1] * spread[0], origin[1] + place % grid[1] * spread[1]
-            copy_bytes(address(out, (n, h, w, group * each + column)), address(c, (i, 0)), columns * size)
-
-
-@helper
-def _multiply_patches(source, packed, per_group, bias, out, origin, spread, grid, step, runs, run, relu, workers):
-    """out[n, origin + spread * (i, j)] = act(patch(n, i, j) of the source times the packed weights + bias)."""
-    pixels, groups, depth, width = source.shape[0] * grid[0] * grid[1], packed.shape[0] // per_group, *packed.shape[1:]
-    each = out.shape[3] // groups
-    rows, columns = PIXELS, min(BLOCK_COLUMNS, -(-each // width) * width)
-    while groups * -(-pixels // rows) * -(-each // columns) < MIN_JOBS and rows > 24:
-        rows //= 2
-    while groups * -(-pixels // rows) * -(-each // columns) < MIN_JOBS and columns > 2 * width:
-        columns = -(-columns // width // 2) * width
-    deep = panel_depth(out, depth)
-    patches = np.zeros((workers, rows, deep), out.dtype)
-    products = np.empty((workers, rows, columns), out.dtype)
-    panels = np.empty((workers, ROWS * deep), out.dtype)
-    edges = np.empty((workers, ROWS, width), out.dtype)
-    serial = pixels * depth * out.shape[3] < SERIAL_WORK
-    parallel_for(_patches_job, groups * -(-pixels // rows) * -(-each // columns),
-                 (source, packed, per_group, bias, out, origin, spread, grid, step, runs, run, relu, (rows, columns),
-                  patches, products, panels, edges), serial)  # fmt: skip
-
-
-@jit
-def _forward(x, weight, bias, y, runs, run, stride, groups, relu, workers):
-    width = lanes(x) * VECTORS
-    per_group = -(-(y.shape[3] // groups) // width)
-    packed = np.empty((groups * per_group, weight.size // max(1, weight.shape[0]), width), x.dtype)
-    matrix = weight.reshape(weight.shape[0], packed.shape[1])
-    parallel_for(_pack_forward, groups * per_group, (matrix, per_group, packed), False)
-    _multiply_patches(x, packed, per_group, bias, y, (0, 0), (1, 1), (y.shape[1], y.shape[2]), stride, runs, run, relu,
-                      workers)  # fmt: skip
-
-
-@jit
-def _gradient_class(dz, weight, dx, taps, runs, run, origin, stride, groups, workers):
-    width = lanes(dz) * VECTORS
-    per_group = -(-weight.shape[3] // width)
-    packed = np.empty((groups * per_group, taps.shape[0] * (weight.shape[0] // groups), width), dz.dtype)
-    parallel_for(_pack_backward, groups * per_group, (weight, taps, per_group, packed), False)
-    grid = (-(-(dx.shape[1] - origin[0]) // stride[0]), -(-(dx.shape[2] - origin[1]) // stride[1]))
-    _multiply_patches(dz, packed, per_group, np.empty(0, dz.dtype), dx, origin, stride, grid, (1, 1), runs, run, False,
-                      workers)  # fmt: skip
-
-
-@helper
-def _weight_job(job, worker, dz, x, partial, runs, run, stride, groups, per_chunk, columns, patches, panels, edges):
-    """A chunk of pixels, a block of columns of one group: partial += dz^T patches(x)."""
-    grid = (dz.shape[1], dz.shape[2])
-    pixels, depth, size = dz.shape[0] * grid[0] * grid[1], partial.shape[2], dz.itemsize
-    each, channels, width = dz.shape[3] // groups, x.shape[3] // groups, edges.shape[2]
-    across = -(-depth // columns)
-    chunk, place = divmod(job, groups * across)
-    group, k0 = place // across, place % across * columns
-    k1, row_bytes = min(depth, k0 + columns), dz.shape[3] * size
-    start, stop = chunk * per_chunk, min(pixels, (chunk + 1) * per_chunk)
-    c = partial[chunk]
-    for first in range(start, stop, PIXELS):
-        rows = min(PIXELS, stop - first)
-        _gather(x, first, rows, grid, stride, runs, run, group * channels, channels, k0, k1, patches[worker])
-        multiply_block(address(dz, (0, 0, 0, group * each)) + first * row_bytes, size, row_bytes, ROWS * size, each,
-                       address(patches, (worker, 0, 0)), patches.strides[1], width * size, rows, c, group * each, k0,
-                       k1 - k0, first == start, False, edges[0, 0, :0], False, panels[worker],
-                       edges[worker])  # fmt: skip
-
-
-@jit
-def _weight_gradient(dz, x, dweight, runs, run, stride, groups, workers):
-    pixels, depth, width = dz.shape[0] * dz.shape[1] * dz.shape[2], dweight.shape[1], lanes(dz) * VECTORS
-    columns = min(depth, -(-even_step(depth, BLOCK_COLUMNS) // width) * width)
-    jobs = groups * -(-depth // max(1, columns))
-    pieces = max(1, min(PARTIALS, MIN_JOBS * 2 // max(1, jobs), pixels // (2 * PIXELS)))
-    per_chunk = max(PIXELS, -(-pixels // pieces // PIXELS) * PIXELS)
-    pieces = max(1, -(-pixels // per_chunk))
-    partial = np.empty((pieces, dweight.shape[0], depth), dz.dtype)
-    if pixels == 0:
-        partial[:] = 0
-    patches = np.zeros((workers, PIXELS + 1, columns), dz.dtype)  # the last panel may read past the last row
-    panels = np.empty((workers, ROWS * PIXELS), dz.dtype)
-    edges = np.empty((workers, ROWS, width), dz.dtype)
-    arguments = (dz, x, partial, runs, run, stride, groups, per_chunk, columns, patches, panels, edges)
-    parallel_for(_weight_job, jobs * pieces if pixels else 0, arguments, pixels * dweight.size < SERIAL_WORK)
-    parallel_for(add_partials, dweight.shape[0], (partial, dweight, edges[0, 0, :0], False), pieces == 1)
+        kernel = _MODULES[choose("dweight", x.shape, weight.shape, geometry, method).method]
+        dweight = kernel.weight_gradient(dz, contiguous(x), weight.shape, geometry)
+    return dx, dweight, sum_rows(dz.reshape(-1, dz.shape[3])) if needs[2] else None

@@ -3,9 +3,10 @@
     y[n, i, j, c] = act(b[c] + sum over r, s of x[n, rows[i, r], columns[j, s], c] w[r, s, c])
 
 `rows[i, r]` is the image row that output row i meets through kernel row r, -1 where that lies outside. The gradient
-of x is the same sum over dy with tables the other way round, the gradient of w a sum over pixels for each tap. Sifre 2014,
-"Rigid-Motion Scattering for Image Classification", section 6.2. The last register of a row of channels overlaps the one
-before, which is why `MIN_CHANNELS` are needed.
+of x is the same sum over dy with tables the other way round, the gradient of w a sum over pixels for each tap. The last
+register of a row of channels overlaps the one before, so there must be at least one register of channels.
+
+Sifre 2014, "Rigid-Motion Scattering for Image Classification", section 6.2.
 """
 
 from __future__ import annotations
@@ -14,26 +15,63 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..conv_methods import Geometry, output_shape
 from .gemm import add_partials
-from .jit import helper, jit, parallel_for
-from .simd import REGISTER_BYTES, address, lanes, tile_relu, tile_zero
+from .jit import contiguous, helper, jit, parallel_for
+from .simd import address, lanes, tile_relu, tile_zero
 from .vector import vector_load, vector_store
 
-MIN_CHANNELS = REGISTER_BYTES // 4
 ROWS_PER_JOB = 4
 PARTIALS = 16  # of the weight gradient, at most
 
 
+def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
+    """y = act(x * w + b)."""
+    y = np.empty(output_shape(x.shape, weight.shape, geometry), x.dtype)
+    bias = np.zeros(weight.shape[0], x.dtype) if bias is None else contiguous(bias)
+    rows, columns = _tables(_forward_table, x.shape, y.shape, weight.shape, geometry)
+    _convolve(x, _taps(weight), bias, relu, rows, columns, y)
+    return y
+
+
+def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
+    """dx."""
+    dx = np.empty(shape, dz.dtype)
+    rows, columns = _tables(_backward_table, shape, dz.shape, weight.shape, geometry)
+    _convolve(dz, _taps(weight), np.zeros(shape[3], dz.dtype), False, rows, columns, dx)
+    return dx
+
+
+def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
+    """dweight."""
+    dweight = np.empty((shape[1] * shape[2], shape[0]), dz.dtype)
+    _correlate(x, dz, *_tables(_forward_table, x.shape, dz.shape, shape, geometry), dweight)
+    return np.ascontiguousarray(dweight.T).reshape(shape)
+
+
+def _taps(weight) -> np.ndarray:
+    """weight (C, R, S, 1) as (R, S, C)."""
+    return np.ascontiguousarray(weight[..., 0].transpose(1, 2, 0))
+
+
+def _tables(table, image, output, kernel, geometry):
+    stride, padding, dilation, _ = geometry
+    return (
+        table(output[1], image[1], kernel[1], stride[0], padding[0], dilation[0]),
+        table(output[2], image[2], kernel[2], stride[1], padding[2], dilation[1]),
+    )
+
+
 @lru_cache(maxsize=256)
-def forward_table(outputs, size, kernel, stride, padding, dilation):
-    """table[p, r] = image row that output row p reads through kernel row r."""
+def _forward_table(outputs, size, kernel, stride, padding, dilation):
+    """table[p, r] = image row that output row p reads through kernel row r, -1 for none."""
     table = np.arange(outputs)[:, None] * stride + np.arange(kernel) * dilation - padding
     return np.where((table >= 0) & (table < size), table, -1).astype(np.int64)
 
 
 @lru_cache(maxsize=256)
-def backward_table(outputs, size, kernel, stride, padding, dilation):
-    """table[h, r] = output row that read image row h through kernel row r."""
+def _backward_table(outputs, size, kernel, stride, padding, dilation):
+    """table[h, r] = output row that read image row h through kernel row r, -1 for none."""
     reach = np.arange(size)[:, None] + padding - np.arange(kernel) * dilation
     valid = (reach >= 0) & (reach % stride == 0) & (reach // stride < outputs)
     return np.where(valid, reach // stride, -1).astype(np.int64)
@@ -63,7 +101,7 @@ def _row_job(job, worker, source, weight, bias, relu, rows, columns, out):
 
 
 @jit
-def convolve(source, weight, bias, relu, rows, columns, out):
+def _convolve(source, weight, bias, relu, rows, columns, out):
     """out = act(the sum above); source (N, H, W, C), weight (R, S, C), bias (C,), out (N, I, J, C)."""
     parallel_for(_row_job, out.shape[0] * -(-out.shape[1] // ROWS_PER_JOB),
                  (source, weight, bias, relu, rows, columns, out), out.size < 1 << 13)  # fmt: skip
@@ -91,7 +129,7 @@ def _gradient_job(job, worker, x, dy, rows, columns, per_job, partial):
 
 
 @jit
-def weight_gradient(x, dy, rows, columns, dweight):
+def _correlate(x, dy, rows, columns, dweight):
     """dweight (R S, C)."""
     lines = dy.shape[0] * dy.shape[1]
     per_job = max(ROWS_PER_JOB, -(-lines // PARTIALS))

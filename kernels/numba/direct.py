@@ -13,10 +13,13 @@ With dilation along the row, or many channels, gathering (`conv`) or Winograd is
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from .gemm import add_partials, pack_panel
-from .jit import helper, jit, parallel_for
+from ..conv_methods import Geometry, output_shape
+from .gemm import add_partials, pack_panel, padded_bias, panel_width
+from .jit import JOB, PRODUCT, SERIAL_WORK, TILE, helper, jit, parallel_for, scratch
 from .simd import (
     ROWS,
     VECTORS,
@@ -34,6 +37,38 @@ from .simd import (
 
 BUFFER_BYTES = 48 * 1024  # of padded image rows: they share L1 and L2 with the packed weights
 PARTIALS = 16  # of the weight gradient, at most
+
+
+def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
+    """y = act(x * w + b)."""
+    y = np.empty(output_shape(x.shape, weight.shape, geometry), x.dtype)
+    taps, matrix, width = weight.shape[1], weight.reshape(weight.shape[0], -1), panel_width(x.itemsize)
+    packed = np.empty((-(-weight.shape[0] // width), matrix.shape[1], width), y.dtype)
+    stride, padding, dilation, _ = geometry
+    reach = (taps - 1) * dilation[0] + 1
+    columns = (y.shape[2] + ROWS) * stride[1] + weight.shape[2]
+    fit = (BUFFER_BYTES // (columns * x.shape[3] * x.itemsize) - reach) // stride[0] + 1
+    per_job = max(1, min(y.shape[1], fit))
+    window = ((per_job - 1) * stride[0] + reach, columns, x.shape[3])
+    bias = padded_bias(bias, weight.shape[0], x)
+    origin = (-padding[0], -padding[2])
+    _convolve(x, matrix, packed, bias, y, stride, origin, dilation[0], relu, taps, per_job, window)
+    return y
+
+
+def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
+    """dweight, summed over the output rows of all images."""
+    dweight = np.empty((shape[0], math.prod(shape[1:])), dz.dtype)
+    stride, padding, dilation, _ = geometry
+    lines = dz.shape[0] * dz.shape[1]
+    per_job = max(1, -(-lines // PARTIALS))
+    partial = np.empty((max(1, -(-lines // per_job)), dweight.shape[1], shape[0]), dz.dtype)
+    total = np.empty(dweight.shape[::-1], dz.dtype)
+    columns = dz.shape[2] * stride[1] + shape[2] + -(-ROWS // x.shape[3])
+    window = ((shape[1] - 1) * dilation[0] + 1, columns, x.shape[3])
+    origin = (-padding[0], -padding[2])
+    _correlate(x, dz, partial, total, stride, origin, dilation[0], shape[1], per_job, window)
+    return np.ascontiguousarray(total.T).reshape(shape)
 
 
 @helper
@@ -55,19 +90,13 @@ def _fetch_rows(x, n, top, left, image):
 
 
 @helper
-def _rows_per_job(outputs, reach, stride, row_bytes):
-    """Output rows whose input rows fill the buffer, at least one."""
-    return max(1, min(outputs, (BUFFER_BYTES // row_bytes - reach) // stride + 1))
-
-
-@helper
-def _row_job(job, worker, x, packed, bias, relu, y, stride, origin, dilation, taps, per_job, images, edges):
+def _row_job(job, worker, x, packed, bias, relu, y, stride, origin, dilation, taps, per_job, window):
     """Some output rows of one image."""
     size, width, run = y.itemsize, packed.shape[2], packed.shape[1] // taps
     blocks = -(-y.shape[1] // per_job)
     n, block = divmod(job, blocks)
     first, last = block * per_job, min(y.shape[1], (block + 1) * per_job)
-    image, edge = images[worker], edges[worker]
+    image, edge = scratch(x, JOB, window), scratch(y, TILE, (ROWS, width))
     _fetch_rows(x, n, first * stride[0] + origin[0], origin[1], image)
     a_row, down = stride[1] * x.shape[3] * size, image.strides[0] * dilation
     for panel in range(packed.shape[0]):
@@ -96,34 +125,20 @@ def _row_job(job, worker, x, packed, bias, relu, y, stride, origin, dilation, ta
                         copy_bytes(to + i * y.strides[2], address(edge, (i, 0)), columns * size)
 
 
-@helper
-def _buffers(x, columns, rows, workers):
-    """Padded image rows for each worker; the last tile of a row may read past the last row."""
-    return np.zeros((workers, rows, columns, x.shape[3]), x.dtype)
-
-
 @jit
-def convolve(x, weight, bias, y, stride, padding, dilation, relu, workers):
-    """y = act(x * weight + bias); weight (K, R, S * C) with taps side by side along a row (no dilation there)."""
-    width, taps = lanes(y) * VECTORS, weight.shape[1]
-    matrix = weight.reshape(weight.shape[0], -1)
-    packed = np.empty((-(-weight.shape[0] // width), matrix.shape[1], width), y.dtype)
-    parallel_for(pack_panel, packed.shape[0], (matrix, True, packed), False)
-    reach = (taps - 1) * dilation + 1
-    columns = (y.shape[2] + ROWS) * stride[1] + weight.shape[2] // x.shape[3]
-    per_job = _rows_per_job(y.shape[1], reach, stride[0], columns * x.shape[3] * x.itemsize)
-    images = np.zeros((workers, (per_job - 1) * stride[0] + reach, columns, x.shape[3]), x.dtype)
-    edges = np.empty((workers, ROWS, width), y.dtype)
-    origin = (-padding[0], -padding[1])
-    parallel_for(_row_job, y.shape[0] * -(-y.shape[1] // per_job),
-                 (x, packed, bias, relu, y, stride, origin, dilation, taps, per_job, images, edges), False)  # fmt: skip
+def _convolve(x, weight, packed, bias, y, stride, origin, dilation, relu, taps, per_job, window):
+    parallel_for(pack_panel, packed.shape[0], (weight, True, packed), weight.size < SERIAL_WORK)
+    jobs = y.shape[0] * -(-y.shape[1] // per_job)
+    arguments = (x, packed, bias, relu, y, stride, origin, dilation, taps, per_job, window)
+    parallel_for(_row_job, jobs, arguments, y.size * weight.shape[1] < SERIAL_WORK)
 
 
 @helper
-def _gradient_job(job, worker, x, dy, partial, stride, origin, dilation, taps, per_job, images, lines, edges):
+def _gradient_job(job, worker, x, dy, partial, stride, origin, dilation, taps, per_job, window):
     """A chunk of the output rows of all images: partial[job] (R S C, K)."""
-    size, width, run = dy.itemsize, edges.shape[2], partial.shape[1] // taps
-    image, line, edge, c = images[worker], lines[worker], edges[worker], partial[job]
+    size, width, run = dy.itemsize, lanes(dy) * VECTORS, partial.shape[1] // taps
+    image, edge, c = scratch(x, JOB, window), scratch(dy, TILE, (ROWS, width)), partial[job]
+    line = scratch(dy, PRODUCT, (dy.shape[2], -(-dy.shape[3] // width) * width))
     zero_bytes(address(c, (0, 0)), c.size * size)
     a_step, whole = stride[1] * x.shape[3] * size, dy.shape[3] % width == 0
     for place in range(job * per_job, min(dy.shape[0] * dy.shape[1], (job + 1) * per_job)):
@@ -151,27 +166,9 @@ def _gradient_job(job, worker, x, dy, partial, stride, origin, dilation, taps, p
                                 c[r * run + i + row, column + j] += edge[row, j]
 
 
-@helper
-def _transpose_job(k, worker, total, dweight):
-    for i in range(total.shape[0]):
-        dweight[k, i] = total[i, k]
-
-
 @jit
-def weight_gradient(x, dy, dweight, taps, stride, padding, dilation, workers):
-    """dweight (K, R S C) from x and dy."""
-    width, reach = lanes(dy) * VECTORS, (taps - 1) * dilation + 1
-    lines_total = dy.shape[0] * dy.shape[1]
-    columns = dy.shape[2] * stride[1] + dweight.shape[1] // (taps * x.shape[3]) + -(-ROWS // x.shape[3])
-    per_job = max(1, -(-lines_total // PARTIALS))
-    jobs = max(1, -(-lines_total // per_job))
-    partial = np.empty((jobs, dweight.shape[1], dweight.shape[0]), dy.dtype)
-    total = np.empty((dweight.shape[1], dweight.shape[0]), dy.dtype)
-    images = np.zeros((workers, reach, columns, x.shape[3]), x.dtype)
-    lines = np.zeros((workers, dy.shape[2], -(-dy.shape[3] // width) * width), dy.dtype)
-    edges = np.empty((workers, ROWS, width), dy.dtype)
-    origin = (-padding[0], -padding[1])
-    arguments = (x, dy, partial, stride, origin, dilation, taps, per_job, images, lines, edges)
-    parallel_for(_gradient_job, jobs, arguments, False)
-    parallel_for(add_partials, total.shape[0], (partial, total, edges[0, 0, :0], False), False)
-    parallel_for(_transpose_job, dweight.shape[0], (total, dweight), dweight.size < 1 << 14)
+def _correlate(x, dy, partial, total, stride, origin, dilation, taps, per_job, window):
+    lines = dy.shape[0] * dy.shape[1]
+    arguments = (x, dy, partial, stride, origin, dilation, taps, per_job, window)
+    parallel_for(_gradient_job, partial.shape[0], arguments, lines * dy.shape[2] * total.size < SERIAL_WORK)
+    parallel_for(add_partials, total.shape[0], (partial, total, total[0, :0], False), partial.size < SERIAL_WORK)

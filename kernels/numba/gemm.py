@@ -15,10 +15,11 @@ For up to `FEW` rows (a batch of one, say) see `skinny`.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
-from ..cython.threads import get_num_threads
-from .jit import SERIAL_WORK, helper, jit, parallel_for
+from .jit import JOB, SERIAL_WORK, TAIL, TILE, helper, jit, parallel_for, scratch
 from .simd import (
     REGISTER_BYTES,
     ROWS,
@@ -41,6 +42,7 @@ BLOCK_ROWS = 96  # of C in a job: a multiple of every ROWS
 BLOCK_COLUMNS = 256
 PANEL_BYTES = 20 * 1024  # of B: with a stripe of A it fits in 32 KiB of L1
 CHUNK = 512  # of K, when C alone gives too few jobs
+MIN_JOBS = 8
 SUMS = 16  # partial sums of a column, at most
 
 
@@ -57,8 +59,30 @@ def gemm(a, b, *, trans_a: bool = False, trans_b: bool = False, bias=None, relu:
     elif k <= FEW and trans_a and not trans_b:
         outer_rows(a, b, c, bias, relu)
     else:
-        _gemm(a, b, c, bias, trans_a, trans_b, relu, get_num_threads())
+        block, chunk, pieces, width = _plan(m, n, k, a.itemsize)
+        packed = np.empty((-(-n // width), k, width), a.dtype)
+        partial = np.empty((pieces, m, n), a.dtype) if pieces > 1 else c.reshape(1, m, n)
+        _gemm(a, b, c, packed, partial, bias, trans_a, trans_b, relu, block, chunk)
     return c
+
+
+@lru_cache(maxsize=4096)
+def _plan(m, n, k, itemsize):
+    """Rows and columns of a block, length and number of the chunks of K, width of a panel: from the shapes alone."""
+    width = panel_width(itemsize)
+    rows, columns, chunk = BLOCK_ROWS, BLOCK_COLUMNS, k
+    while -(-m // rows) * -(-n // columns) < MIN_JOBS and columns > 2 * width:
+        columns //= 2
+    while -(-m // rows) * -(-n // columns) < MIN_JOBS and rows > 24:
+        rows //= 2
+    if -(-m // rows) * -(-n // columns) < MIN_JOBS and k >= 2 * CHUNK:
+        chunk = -(-k // -(-k // CHUNK))
+    return (rows, columns), chunk, -(-k // chunk), width
+
+
+def panel_width(itemsize: int) -> int:
+    """Columns of a packed panel."""
+    return REGISTER_BYTES // itemsize * VECTORS
 
 
 def padded_bias(bias, size, like) -> np.ndarray:
@@ -133,17 +157,18 @@ def _copy_edge(edge, rows, columns, c, row, column, out):
 
 @helper
 def multiply_block(a, a_row, a_step, a_panel, rows, b, b_step, b_panel, depth, c, row, column, columns, first, last,
-                   bias, relu, panel, edge):  # fmt: skip
+                   bias, relu):  # fmt: skip
     """c[row : row + rows, column : column + columns] (+)= A B, within cache.
 
     `a` is the address of A[0, 0], its rows `a_row` and its columns `a_step` bytes apart; the next ROWS rows lie
     `a_panel` further. `b` is the address of a panel of B, whose rows are `b_step` bytes apart; the next panel lies
     `b_panel` further. `first` overwrites C, else the product is added; `last` adds the bias (padded to whole panels,
-    or empty) and applies ReLU. `panel` (depth * ROWS) and `edge` (ROWS, width) are scratch.
+    or empty) and applies ReLU.
     """
     width = lanes(c) * VECTORS
     whole = rows // ROWS * ROWS
     in_place = a_panel == ROWS * a_row
+    edge, panel = scratch(c, TILE, (ROWS, width)), scratch(c, TAIL, (depth * ROWS,))
     if whole < rows and in_place:
         _pack_rows(a + whole * a_row, a_row, a_step, rows - whole, depth, panel)
     for j in range(0, columns, width):
@@ -178,7 +203,7 @@ def _pack_stripe(a, a_row, a_step, rows, depth, stripe):
 
 
 @helper
-def _block_job(job, worker, a, packed, partial, bias, trans_a, relu, block, chunk, stripes, panels, edges):
+def _block_job(job, worker, a, packed, partial, bias, trans_a, relu, block, chunk):
     """One block of C over one chunk of K."""
     m, n, k = partial.shape[1], partial.shape[2], packed.shape[1]
     size, width = packed.itemsize, packed.shape[2]
@@ -188,17 +213,16 @@ def _block_job(job, worker, a, packed, partial, bias, trans_a, relu, block, chun
     rows, columns = min(block[0], m - row), min(block[1], n - column)
     start, stop = piece * chunk, min(k, (piece + 1) * chunk)
     step = panel_depth(packed, stop - start)
-    c, stripe, panel, edge = partial[piece], stripes[worker], panels[worker], edges[worker]
+    c, stripe = partial[piece], scratch(packed, JOB, ((BLOCK_ROWS + ROWS) * step,))
     for k0 in range(start, stop, step):
         depth = min(step, stop - k0)
+        from_a, a_row, a_step, a_panel = address(a, (row, k0)), a.strides[0], size, a.strides[0] * ROWS
         if trans_a:
             _pack_stripe(address(a, (k0, row)), size, a.strides[0], rows, depth, stripe)
             from_a, a_row, a_step, a_panel = address(stripe, (0,)), size, ROWS * size, depth * ROWS * size
-        else:
-            from_a, a_row, a_step, a_panel = address(a, (row, k0)), a.strides[0], size, a.strides[0] * ROWS
         multiply_block(from_a, a_row, a_step, a_panel, rows, address(packed, (column // width, k0, 0)), width * size,
                        packed.strides[0], depth, c, row, column, columns, k0 == start,
-                       k0 + depth == stop and partial.shape[0] == 1, bias, relu, panel, edge)  # fmt: skip
+                       k0 + depth == stop and partial.shape[0] == 1, bias, relu)  # fmt: skip
 
 
 @helper
@@ -216,46 +240,24 @@ def add_partials(row, worker, partial, c, bias, relu):
         c[row, j] = value
 
 
-@helper
-def _plan(m, n, k, width):
-    """(rows, columns) of a block and length of a chunk of K: about a dozen jobs, from the shapes alone."""
-    rows, columns, chunk = BLOCK_ROWS, BLOCK_COLUMNS, k
-    while -(-m // rows) * -(-n // columns) < 8 and columns > 2 * width:
-        columns //= 2
-    while -(-m // rows) * -(-n // columns) < 8 and rows > 24:
-        rows //= 2
-    if -(-m // rows) * -(-n // columns) < 8 and k >= 2 * CHUNK:
-        chunk = even_step(k, CHUNK)
-    return (rows, columns), chunk
-
-
 @jit
-def _gemm(a, b, c, bias, trans_a, trans_b, relu, workers):
+def _gemm(a, b, c, packed, partial, bias, trans_a, trans_b, relu, block, chunk):
     m, n = c.shape
-    k = a.shape[0] if trans_a else a.shape[1]
-    width = lanes(c) * VECTORS
-    block, chunk = _plan(m, n, k, width)
-    pieces = -(-k // chunk)
-    depth = panel_depth(c, chunk)
-    packed = np.empty((-(-n // width), k, width), c.dtype)
-    partial = np.empty((pieces, m, n), c.dtype) if pieces > 1 else c.reshape(1, m, n)
-    stripes = np.empty((workers, (BLOCK_ROWS + ROWS) * depth if trans_a else 0), c.dtype)
-    panels = np.empty((workers, ROWS * depth), c.dtype)
-    edges = np.empty((workers, ROWS, width), c.dtype)
-    arguments = (a, packed, partial, bias, trans_a, relu, block, chunk, stripes, panels, edges)
-    jobs = pieces * -(-m // block[0]) * -(-n // block[1])
-    serial = m * n * k < SERIAL_WORK
+    serial = m * n * packed.shape[1] < SERIAL_WORK
+    jobs = partial.shape[0] * -(-m // block[0]) * -(-n // block[1])
     parallel_for(pack_panel, packed.shape[0], (b, trans_b, packed), serial)
-    parallel_for(_block_job, jobs, arguments, serial)
-    if pieces > 1:
-        parallel_for(add_partials, m, (partial, c, bias, relu), False)
+    parallel_for(_block_job, jobs, (a, packed, partial, bias, trans_a, relu, block, chunk), serial)
+    if partial.shape[0] > 1:
+        parallel_for(add_partials, m, (partial, c, bias, relu), serial)
 
 
 def sum_rows(rows) -> np.ndarray:
     """The sum of the rows of a contiguous matrix: fixed blocks of rows, added in order."""
-    total = np.empty(rows.shape[1], rows.dtype)
-    _sum_rows(rows, total)
-    return total
+    total = np.empty((1, rows.shape[1]), rows.dtype)
+    per_job = max(64, -(-rows.shape[0] // SUMS))
+    partial = np.empty((max(1, -(-rows.shape[0] // per_job)), 1, rows.shape[1]), rows.dtype)
+    _sum_rows(rows, per_job, partial, total)
+    return total[0]
 
 
 @helper
@@ -268,9 +270,6 @@ def _sum_job(job, worker, rows, per_job, partial):
 
 
 @jit
-def _sum_rows(rows, total):
-    per_job = max(64, -(-rows.shape[0] // SUMS))
-    jobs = max(1, -(-rows.shape[0] // per_job))
-    partial = np.empty((jobs, 1, rows.shape[1]), rows.dtype)
-    parallel_for(_sum_job, jobs, (rows, per_job, partial), rows.size < SERIAL_WORK)
-    add_partials(0, 0, partial, total.reshape(1, -1), rows[0, :0] if rows.shape[0] else total[:0], False)
+def _sum_rows(rows, per_job, partial, total):
+    parallel_for(_sum_job, partial.shape[0], (rows, per_job, partial), rows.size < SERIAL_WORK)
+    add_partials(0, 0, partial, total, total[0, :0], False)

@@ -22,6 +22,7 @@ from numba.core.caching import FunctionCache, _CacheLocator
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 from platformdirs import user_cache_dir
 
 from ..cython import threads
@@ -141,6 +142,7 @@ class _KernelCache(FunctionCache):
 
 # The symbol is resolved anew in each process, so that cached machine code holds no address.
 llvmlite.binding.add_symbol("dlfast_parallel_for", threads.parallel_for_address())
+llvmlite.binding.add_symbol("dlfast_scratch", threads.scratch_address())
 
 
 @intrinsic
@@ -184,3 +186,32 @@ def _job_callback(context, builder, fndesc, signature, packed_type):
     context.call_internal_no_propagate(body, fndesc, signature, [*callback.args[1:], *unpacked])
     body.ret_void()
     return callback
+
+
+# Slots of `scratch`: a caller and the helpers it calls use different ones.
+PRODUCT, JOB, TILE, TAIL = range(4)
+
+
+@intrinsic
+def scratch(typing, like, slot, shape):
+    """An array (dtype of `like`, undefined contents) in memory that the calling thread keeps from call to call.
+
+    Asking for the same slot again may hand out the same memory: small buffers of one job, nothing that outlives it.
+    """
+    array = types.Array(like.dtype, len(shape), "C")
+
+    def codegen(context, builder, signature, values):
+        sizes = cgutils.unpack_tuple(builder, values[2])
+        word, item = sizes[0].type, context.get_abi_sizeof(context.get_data_type(like.dtype))
+        strides = [ir.Constant(word, item)]
+        for size in reversed(sizes):
+            strides.insert(0, builder.mul(strides[0], size))
+        kind = ir.FunctionType(ir.IntType(8).as_pointer(), [ir.IntType(32), word])
+        take = cgutils.get_or_insert_function(builder.module, kind, "dlfast_scratch")
+        memory = builder.call(take, [builder.trunc(values[1], ir.IntType(32)), strides[0]])
+        result = context.make_array(array)(context, builder)
+        data = builder.bitcast(memory, context.get_data_type(like.dtype).as_pointer())
+        populate_array(result, data, sizes, strides[1:], strides[-1], None)
+        return result._getvalue()
+
+    return array(like, types.intp, shape), codegen

@@ -4,8 +4,8 @@ With the interpolation points 0, 1, -1, 2, -2 and infinity a tile of output is
 
     Y = A^T [ (G g G^T) * (B^T d B) ] A
 
-where d is a 6 x 6 tile of the image (tiles overlap by two), g the 3 x 3 kernel and * the elementwise product. Summed over
-channels, each of the 36 elements, here called *points*, is a matrix product of its own:
+where d is a 6 x 6 tile of the image (tiles overlap by two), g the 3 x 3 kernel and * the elementwise product. Summed
+over channels, each of the 36 elements, here called *points*, is a matrix product of its own:
 
     M[point] (tiles, K) = V[point] (tiles, C) U[point] (C, K)
 
@@ -23,9 +23,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .gemm import multiply_block, panel_depth
-from .jit import helper, jit, parallel_for
-from .simd import ROWS, VECTORS, address, copy_bytes, lanes, read, tile_relu, zero_bytes
+from ..conv_methods import Geometry, output_shape
+from .gemm import multiply_block, padded_bias, panel_depth, panel_width
+from .jit import JOB, PRODUCT, SERIAL_WORK, helper, jit, parallel_for, scratch
+from .simd import ROWS, VECTORS, address, copy_bytes, lanes, tile_relu, zero_bytes
 from .vector import vector_load, vector_store
 
 BAND_BYTES = 4 << 20  # of V and M together
@@ -33,6 +34,60 @@ MIN_BAND = 48  # tiles: below this streaming U through the cache would dominate
 TILES_PER_JOB = 8
 COLUMNS = 256  # of M in a job
 DEPTH_PER_JOB = 16  # rows of U transformed by a job
+
+
+def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
+    """y = act(x * w + b)."""
+    y = np.empty(output_shape(x.shape, weight.shape, geometry), x.dtype)
+    top, _, left, _ = geometry.padding
+    _run(x, weight, False, (-top, -left), padded_bias(bias, weight.shape[0], x), y, relu)
+    return y
+
+
+def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
+    """dx: dz convolved with the flipped kernels, padded by what the kernel reaches beyond the padding."""
+    dx = np.empty(shape, dz.dtype)
+    top, _, left, _ = geometry.padding
+    _run(dz, weight, True, (top - 2, left - 2), padded_bias(None, 0, dz), dx, False)
+    return dx
+
+
+def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
+    """dweight."""
+    dweight = np.empty(shape, dz.dtype)
+    width = panel_width(dz.itemsize)
+    taken, given = _rounded(shape[3], width), _rounded(shape[0], width)
+    tiles, band = _band(dz.shape, taken + given, dz.itemsize)
+    v, z = np.empty((36, band, taken), dz.dtype), np.empty((36, band, given), dz.dtype)
+    du = np.empty((36, given, taken), dz.dtype)
+    if tiles == 0:
+        du[:] = 0
+    top, _, left, _ = geometry.padding
+    _correlate(x, dz, (-top, -left), v, z, du, dweight, tiles, band)
+    return dweight
+
+
+def _run(source, weight, flip, origin, bias, y, relu):
+    """y = act(source * weight + bias); `origin` is the place of the first tile of the source."""
+    width = panel_width(y.itemsize)
+    depth, given = source.shape[3], _rounded(y.shape[3], width)
+    taken = _rounded(depth, width)
+    tiles, band = _band(y.shape, taken + given, y.itemsize)
+    u = np.empty((36, given // width, depth, width), y.dtype)
+    v, m = np.empty((36, band, taken), y.dtype), np.empty((36, band, given), y.dtype)
+    _convolve(source, weight, flip, origin, bias, y, relu, u, v, m, tiles, band)
+
+
+def _rounded(size, step):
+    return -(-size // step) * step
+
+
+def _band(image, channels, itemsize):
+    """Number of tiles in all and in a band: V and M within cache, whole register tiles, bands of even length."""
+    tiles = image[0] * -(-image[1] // 4) * -(-image[2] // 4)
+    most = max(MIN_BAND, BAND_BYTES // (36 * channels * itemsize))
+    bands = max(1, -(-tiles // most))
+    return tiles, _rounded(max(1, -(-tiles // bands)), 12)
 
 
 @helper
@@ -73,14 +128,14 @@ def _output_transposed(a, b, c, d):
 
 
 @helper
-def _weight_job(job, worker, weight, flip, u, kernels):
+def _weight_job(job, worker, weight, flip, u):
     """U = G g G^T for some rows of one panel; flipped kernels swap the channels and turn by 180 degrees."""
     chunks = -(-u.shape[2] // DEPTH_PER_JOB)
     panel, chunk = divmod(job, chunks)
     size, width, step = u.itemsize, u.shape[3], lanes(u)
     start, outputs = panel * width, weight.shape[3] if flip else weight.shape[0]
     count = min(width, outputs - start)
-    kernel = kernels[worker]  # (3, 3, width), then (6, 3, width)
+    kernel = scratch(u, JOB, (27, width))  # (3, 3, width), then (6, 3, width)
     for depth in range(chunk * DEPTH_PER_JOB, min(u.shape[2], (chunk + 1) * DEPTH_PER_JOB)):
         for r in range(3):
             for s in range(3):
@@ -149,14 +204,15 @@ def _store(points, place, step):
 
 
 @helper
-def _data_job(job, worker, source, origin, grid, first, count, v, patches, middles):
+def _data_job(job, worker, source, origin, grid, first, count, v):
     """V = B^T d B for some tiles of the band."""
     size, step, plane = v.itemsize, lanes(v), v.strides[0]
-    middle, lane_bytes = address(middles, (worker, 0)), lanes(v) * v.itemsize
+    patch, lane_bytes = scratch(v, JOB, (36, v.shape[2])), step * size
+    middle = address(scratch(v, PRODUCT, (36, step)), (0, 0))
     for t in range(job * TILES_PER_JOB, min(count, (job + 1) * TILES_PER_JOB)):
         n, place = divmod(first + t, grid[0] * grid[1])
         h, w = place // grid[1] * 4 + origin[0], place % grid[1] * 4 + origin[1]
-        start, row, column = _fetch(source, n, h, w, 6, 6, patches[worker])
+        start, row, column = _fetch(source, n, h, w, 6, 6, patch)
         for c in range(0, v.shape[2], step):
             for j in range(6):
                 values = _load(v, start + j * column + c * size, row)
@@ -167,13 +223,14 @@ def _data_job(job, worker, source, origin, grid, first, count, v, patches, middl
 
 
 @helper
-def _gradient_job(job, worker, dy, grid, first, count, z, patches, middles):
+def _gradient_job(job, worker, dy, grid, first, count, z):
     """Z = A dY A^T for some tiles of the band."""
     size, step, plane = z.itemsize, lanes(z), z.strides[0]
-    middle, lane_bytes = address(middles, (worker, 0)), lanes(z) * z.itemsize
+    patch, lane_bytes = scratch(z, JOB, (16, z.shape[2])), step * size
+    middle = address(scratch(z, PRODUCT, (24, step)), (0, 0))
     for t in range(job * TILES_PER_JOB, min(count, (job + 1) * TILES_PER_JOB)):
         n, place = divmod(first + t, grid[0] * grid[1])
-        start, row, column = _fetch(dy, n, place // grid[1] * 4, place % grid[1] * 4, 4, 4, patches[worker])
+        start, row, column = _fetch(dy, n, place // grid[1] * 4, place % grid[1] * 4, 4, 4, patch)
         for k in range(0, z.shape[2], step):
             for j in range(4):
                 at = start + j * column + k * size
@@ -196,26 +253,26 @@ def _gradient_job(job, worker, dy, grid, first, count, z, patches, middles):
 
 
 @helper
-def _product_job(job, worker, v, u, m, count, panels, edges):
+def _product_job(job, worker, v, u, m, count):
     """M[point] = V[point] U[point] for a block of columns."""
     size, width, depth = v.itemsize, u.shape[3], u.shape[2]
     across = -(-m.shape[2] // COLUMNS)
     point, place = divmod(job, across)
     column = place * COLUMNS
-    columns, step = min(COLUMNS, m.shape[2] - column), panels.shape[1] // ROWS
-    panel, edge, c = panels[worker], edges[worker], m[point]
+    columns, step, c = min(COLUMNS, m.shape[2] - column), panel_depth(v, depth), m[point]
     for k0 in range(0, depth, step):
         here = min(step, depth - k0)
         multiply_block(address(v, (point, 0, k0)), v.strides[1], size, ROWS * v.strides[1], count,
                        address(u, (point, column // width, k0, 0)), width * size, u.strides[1], here, c, 0, column,
-                       columns, k0 == 0, False, edge[0, :0], False, panel, edge)  # fmt: skip
+                       columns, k0 == 0, False, c[0, :0], False)  # fmt: skip
 
 
 @helper
-def _output_job(job, worker, m, y, bias, relu, grid, first, count, middles):
+def _output_job(job, worker, m, y, bias, relu, grid, first, count):
     """Y = act(A^T M A + bias) for some tiles of the band, cut at the edges of the image."""
     size, step, plane = m.itemsize, lanes(m), m.strides[0]
-    middle, lane_bytes = address(middles, (worker, 0)), lanes(m) * m.itemsize
+    lane_bytes = step * size
+    middle = address(scratch(m, PRODUCT, (25, step)), (0, 0))
     spare = middle + 24 * lane_bytes
     for t in range(job * TILES_PER_JOB, min(count, (job + 1) * TILES_PER_JOB)):
         n, place = divmod(first + t, grid[0] * grid[1])
@@ -243,63 +300,37 @@ def _output_job(job, worker, m, y, bias, relu, grid, first, count, middles):
                         copy_bytes(to, spare, (y.shape[3] - k) * size)
 
 
-@helper
-def _rounded(size, step):
-    return -(-size // step) * step
-
-
-@helper
-def _band(tiles, channels, like):
-    """Tiles of a band: V and M within cache, in whole register tiles, and in bands of even length."""
-    most = max(MIN_BAND, BAND_BYTES // (36 * channels * like.itemsize))
-    bands = max(1, -(-tiles // most))
-    return _rounded(max(1, -(-tiles // bands)), 12)
-
-
 @jit
-def convolve(source, weight, flip, origin, bias, y, relu, workers):
-    """y = act(source * weight + bias), 3 x 3, stride 1; `origin` is the place of the first tile, minus the padding."""
-    width = lanes(y) * VECTORS
-    depth, outputs = source.shape[3], y.shape[3]
-    taken, given = _rounded(depth, width), _rounded(outputs, width)
+def _convolve(source, weight, flip, origin, bias, y, relu, u, v, m, tiles, band):
     grid = (-(-y.shape[1] // 4), -(-y.shape[2] // 4))
-    tiles = y.shape[0] * grid[0] * grid[1]
-    band = _band(tiles, taken + given, y)
-    u = np.empty((36, given // width, depth, width), y.dtype)
-    v, m = np.empty((36, band, taken), y.dtype), np.empty((36, band, given), y.dtype)
-    patches, middles = np.empty((workers, 36, taken), y.dtype), np.empty((workers, 36 * lanes(y)), y.dtype)
-    panels, edges = (
-        np.empty((workers, ROWS * panel_depth(y, depth)), y.dtype),
-        np.empty((workers, ROWS, width), y.dtype),
-    )
-    kernels = np.empty((workers, 27, width), y.dtype)
-    parallel_for(_weight_job, u.shape[1] * -(-depth // DEPTH_PER_JOB), (weight, flip, u, kernels), False)
+    parallel_for(_weight_job, u.shape[1] * -(-u.shape[2] // DEPTH_PER_JOB), (weight, flip, u), u.size < SERIAL_WORK)
+    serial = u.size * min(tiles, band) < SERIAL_WORK
     for first in range(0, tiles, band):
         count = min(band, tiles - first)
         jobs = -(-count // TILES_PER_JOB)
-        parallel_for(_data_job, jobs, (source, origin, grid, first, count, v, patches, middles), False)
-        parallel_for(_product_job, 36 * -(-given // COLUMNS), (v, u, m, count, panels, edges), False)
-        parallel_for(_output_job, jobs, (m, y, bias, relu, grid, first, count, middles), False)
+        parallel_for(_data_job, jobs, (source, origin, grid, first, count, v), serial)
+        parallel_for(_product_job, 36 * -(-m.shape[2] // COLUMNS), (v, u, m, count), serial)
+        parallel_for(_output_job, jobs, (m, y, bias, relu, grid, first, count), serial)
 
 
 @helper
-def _correlate_job(job, worker, z, v, du, first, count, blocks, panels, edges):
+def _correlate_job(job, worker, z, v, du, first, count, blocks):
     """dU[point] += Z[point]^T V[point] for a block of output channels."""
     point, block = divmod(job, blocks)
-    size, width, step = v.itemsize, edges.shape[2], panels.shape[1] // ROWS
+    size, width, step = v.itemsize, lanes(v) * VECTORS, panel_depth(v, count)
     start = block * COLUMNS
     rows = min(COLUMNS, du.shape[1] - start)
     for t in range(0, count, step):
         multiply_block(address(z, (point, t, start)), size, z.strides[1], ROWS * size, rows,
                        address(v, (point, t, 0)), v.strides[1], width * size, min(step, count - t), du[point], start, 0,
-                       du.shape[2], first and t == 0, False, edges[0, 0, :0], False, panels[worker],
-                       edges[worker])  # fmt: skip
+                       du.shape[2], first and t == 0, False, du[0, 0, :0], False)  # fmt: skip
 
 
 @helper
-def _kernel_job(job, worker, du, dweight, middles):
+def _kernel_job(job, worker, du, dweight):
     """dg = G^T dU G for one output channel."""
-    middle, lane_bytes, plane = address(middles, (worker, 0)), lanes(du) * du.itemsize, du.strides[0]
+    lane_bytes, plane = lanes(du) * du.itemsize, du.strides[0]
+    middle = address(scratch(du, PRODUCT, (19, lanes(du))), (0, 0))
     spare, channels = middle + 18 * lane_bytes, dweight.shape[3]
     for c in range(0, channels, lanes(du)):
         for j in range(6):
@@ -316,23 +347,14 @@ def _kernel_job(job, worker, du, dweight, middles):
 
 
 @jit
-def weight_gradient(x, dy, origin, dweight, workers):
-    """dweight (K, 3, 3, C) of a 3 x 3 convolution with stride 1."""
-    width = lanes(x) * VECTORS
-    taken, given = _rounded(x.shape[3], width), _rounded(dy.shape[3], width)
+def _correlate(x, dy, origin, v, z, du, dweight, tiles, band):
     grid = (-(-dy.shape[1] // 4), -(-dy.shape[2] // 4))
-    tiles = dy.shape[0] * grid[0] * grid[1]
-    band = _band(tiles, taken + given, x)
-    v, z = np.empty((36, band, taken), x.dtype), np.empty((36, band, given), x.dtype)
-    du = np.zeros((36, given, taken), x.dtype)
-    patches, wide = np.empty((workers, 36, taken), x.dtype), np.empty((workers, 16, given), x.dtype)
-    middles = np.empty((workers, 36 * lanes(x)), x.dtype)
-    panels, edges = np.empty((workers, ROWS * panel_depth(x, band)), x.dtype), np.empty((workers, ROWS, width), x.dtype)
-    blocks = -(-given // COLUMNS)
+    blocks = -(-du.shape[1] // COLUMNS)
+    serial = du.size * min(tiles, band) < SERIAL_WORK
     for first in range(0, tiles, band):
         count = min(band, tiles - first)
         jobs = -(-count // TILES_PER_JOB)
-        parallel_for(_data_job, jobs, (x, origin, grid, first, count, v, patches, middles), False)
-        parallel_for(_gradient_job, jobs, (dy, grid, first, count, z, wide, middles), False)
-        parallel_for(_correlate_job, 36 * blocks, (z, v, du, first == 0, count, blocks, panels, edges), False)
-    parallel_for(_kernel_job, dweight.shape[0], (du, dweight, middles), False)
+        parallel_for(_data_job, jobs, (x, origin, grid, first, count, v), serial)
+        parallel_for(_gradient_job, jobs, (dy, grid, first, count, z), serial)
+        parallel_for(_correlate_job, 36 * blocks, (z, v, du, first == 0, count, blocks), serial)
+    parallel_for(_kernel_job, dweight.shape[0], (du, dweight), serial)

@@ -9,6 +9,8 @@ from numpy.lib.stride_tricks import as_strided
 from ..geometry import conv_output_size
 from .elementwise import activate, activation_gradient, like
 
+CONV_METHODS = ("im2col",)
+
 
 def pad_image(x, padding, value=0):
     """x (N, H, W, C) with (top, bottom, left, right) rows and columns of `value` around it."""
@@ -45,12 +47,13 @@ def _group_columns(x, weight_shape, output_size, stride, padding, dilation, grou
     return windows(padded, (r, s), output_size, stride, dilation).reshape(-1, r * s * c)
 
 
-def conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation):
+def conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation, method):
     """Cross-correlation, y = act(x * w + b), the image padded with zeros.
 
     y[n, p, q, k] = act(b[k] + sum over r, s, c of x[n, p sh + r dh - top, q sw + s dw - left, c] w[k, r, s, c])
     where c runs over the channels of k's group. x (N, H, W, C), weight (K, R, S, C/groups), bias (K,) or None,
-    stride (sh, sw), padding (top, bottom, left, right), dilation (dh, dw), y (N, P, Q, K).
+    stride (sh, sw), padding (top, bottom, left, right), dilation (dh, dw), y (N, P, Q, K). `method` is for the
+    backends that know several (`conv_methods`): here it is always im2col.
     """
     n, h, w, _ = x.shape
     k, r, s, _ = weight.shape
@@ -64,12 +67,12 @@ def conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activa
     if bias is not None:
         y += bias
     y = like(activate(y, activation), x)
-    return y, (x, weight, y if activation else None, stride, padding, dilation, groups, activation)
+    return y, (x, weight, y if activation else None, stride, padding, dilation, groups, activation, method)
 
 
 def conv2d_backward(dy, saved, needs):
     """With dz = dy act'(y):  dx = col2im(dz W),  dweight = dz^T im2col(x),  dbias = sum of dz over N, P, Q."""
-    x, weight, y, stride, padding, dilation, groups, activation = saved
+    x, weight, y, stride, padding, dilation, groups, activation, _ = saved
     dz = activation_gradient(dy, y, activation)
     dx = _input_gradient(dz, weight, x.shape, stride, padding, dilation, groups) if needs[0] else None
     dweight = _weight_gradient(dz, x, weight.shape, stride, padding, dilation, groups) if needs[1] else None

@@ -1,0 +1,27 @@
+"""Whether kernels may trade accuracy for speed."""
+
+from __future__ import annotations
+
+_precision = "fast"
+
+
+def set_precision(precision: str) -> None:
+    """ "fast", the default, lets 3 x 3 convolutions use Winograd's algorithm; "exact" does not.
+
+    Winograd's rounding error is about ten times that of the direct methods: for float32 at most 1e-5 times the largest
+    sum of absolute products, sum |x w|, of an output. Raises ValueError for any other word.
+    """
+    global _precision
+    if precision not in ("fast", "exact"):
+        raise ValueError(f"set_precision: precision must be 'fast' or 'exact', got {precision!r}")
+    _precision = precision
+
+
+def get_precision() -> str:
+    """The word given to `set_precision` last."""
+    return _precision
+
+
+def automatic() -> str:
+    """How convolutions choose their method, in the words of `kernels.conv_methods`."""
+    return "auto" if _precision == "fast" else "exact"

@@ -1,0 +1,87 @@
+"""The algorithms of convolution: what each can do, and the measured rules by which `auto` chooses.
+
+A convolution has three passes, "forward", "dx" and "dweight", each with an algorithm of its own.
+
+| method | what it does | what it can do |
+|---|---|---|
+| im2col | gathers patches into a buffer in cache and multiplies | everything |
+| direct | multiplies an overlapping view of the image, gathers nothing | forward, dweight; no groups |
+| winograd | F(4x4, 3x3): a quarter of the multiplications | 3 x 3, stride 1, no dilation, no groups |
+| pointwise | one matrix product | 1 x 1, stride 1, no padding, no groups |
+| depthwise | lets the channels be the lanes of the registers | one channel a group |
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from .geometry import conv_output_size
+
+METHODS = ("im2col", "direct", "winograd", "pointwise", "depthwise")
+AUTOMATIC = ("auto", "exact")  # "exact" leaves out Winograd, the one method that gives up accuracy
+PASSES = ("forward", "dx", "dweight")
+
+FEW_CHANNELS = 8  # of the image: below this gathering costs more than multiplying
+WINOGRAD_CHANNELS = 32  # of image and output together: below this the transforms cost more than they save
+DEPTHWISE_CHANNELS = 16  # a register of float32 on any CPU
+
+
+class Geometry(NamedTuple):
+    """Everything about a convolution but its arrays: padding is (top, bottom, left, right)."""
+
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+
+class Choice(NamedTuple):
+    """A method and, in words, why."""
+
+    method: str
+    why: str
+
+
+def output_shape(image, kernel, geometry: Geometry) -> tuple[int, int, int, int]:
+    """(N, P, Q, K) for an image (N, H, W, C) and a weight (K, R, S, C/groups)."""
+    top, bottom, left, right = geometry.padding
+    p = conv_output_size(image[1], kernel[1], geometry.stride[0], top, bottom, geometry.dilation[0])
+    q = conv_output_size(image[2], kernel[2], geometry.stride[1], left, right, geometry.dilation[1])
+    return image[0], p, q, kernel[0]
+
+
+def unfit(method: str, passing: str, kernel, geometry: Geometry) -> str | None:
+    """Why `method` cannot do this pass (kernel: the shape of the weight), None where it can."""
+    k, r, s, c = kernel
+    stride, padding, dilation, groups = geometry
+    if method == "direct" and passing == "dx":
+        return "has no gradient of the image"
+    if method == "direct" and (groups > 1 or (dilation[1] > 1 and s > 1)):
+        return "takes no groups and no dilation along a row"
+    if method == "winograd" and not ((r, s) == (3, 3) and stride == (1, 1) and dilation == (1, 1) and groups == 1):
+        return "needs a 3 x 3 kernel with stride 1, dilation 1 and groups 1"
+    if method == "pointwise" and not ((r, s) == (1, 1) and stride == (1, 1) and not any(padding) and groups == 1):
+        return "needs a 1 x 1 kernel with stride 1, no padding and groups 1"
+    if method == "depthwise" and not (c == 1 and k == groups and k >= DEPTHWISE_CHANNELS):
+        return f"needs one channel a group, as many outputs, and at least {DEPTHWISE_CHANNELS} of them"
+    return None
+
+
+@lru_cache(maxsize=1024)
+def choose(passing: str, image, kernel, geometry: Geometry, method: str = "auto") -> Choice:
+    """The method for one pass over an image of this shape."""
+    if method not in AUTOMATIC:
+        why = unfit(method, passing, kernel, geometry)
+        return Choice(method, "asked for") if why is None else Choice("im2col", f"{method} {why}")
+    for name in ("pointwise", "depthwise"):
+        if unfit(name, passing, kernel, geometry) is None:
+            return Choice(name, "a 1 x 1 kernel" if name == "pointwise" else "one channel a group")
+    channels, outputs = kernel[3], kernel[0]
+    if channels < FEW_CHANNELS and unfit("direct", passing, kernel, geometry) is None:
+        return Choice("direct", f"{channels} channels: gathering would cost more than multiplying")
+    if unfit("winograd", passing, kernel, geometry) is None and method == "auto":
+        if min(channels, outputs) >= FEW_CHANNELS and channels + outputs >= WINOGRAD_CHANNELS:
+            return Choice("winograd", "3 x 3 with stride 1 and enough channels")
+        return Choice("im2col", f"{channels} and {outputs} channels are few for Winograd's transforms")
+    return Choice("im2col", "the general case" if method == "auto" else "the general case, exact")
