@@ -29,7 +29,7 @@ from .jit import JOB, PRODUCT, SERIAL_WORK, helper, jit, parallel_for, scratch
 from .simd import ROWS, VECTORS, address, copy_bytes, lanes, tile_relu, zero_bytes
 from .vector import vector_load, vector_store
 
-BAND_BYTES = 4 << 20  # of V and M together
+BAND_BYTES = 2 << 20  # of V and M together
 MIN_BAND = 48  # tiles: below this streaming U through the cache would dominate
 TILES_PER_JOB = 8
 COLUMNS = 256  # of M in a job
@@ -58,7 +58,7 @@ def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
     width = panel_width(dz.itemsize)
     taken, given = _rounded(shape[3], width), _rounded(shape[0], width)
     tiles, band = _band(dz.shape, taken + given, dz.itemsize)
-    v, z = np.empty((36, band, taken), dz.dtype), np.empty((36, band, given), dz.dtype)
+    v, z = _planes(band, taken, dz), _planes(band, given, dz)
     du = np.empty((36, given, taken), dz.dtype)
     if tiles == 0:
         du[:] = 0
@@ -74,7 +74,7 @@ def _run(source, weight, flip, origin, bias, y, relu):
     taken = _rounded(depth, width)
     tiles, band = _band(y.shape, taken + given, y.itemsize)
     u = np.empty((36, given // width, depth, width), y.dtype)
-    v, m = np.empty((36, band, taken), y.dtype), np.empty((36, band, given), y.dtype)
+    v, m = _planes(band, taken, y), _planes(band, given, y)
     _convolve(source, weight, flip, origin, bias, y, relu, u, v, m, tiles, band)
 
 
@@ -88,6 +88,11 @@ def _band(image, channels, itemsize):
     most = max(MIN_BAND, BAND_BYTES // (36 * channels * itemsize))
     bands = max(1, -(-tiles // most))
     return tiles, _rounded(max(1, -(-tiles // bands)), 12)
+
+
+def _planes(band, channels, like):
+    """36 matrices of `band` rows; one row more, an odd number, spreads them over the sets of the cache."""
+    return np.empty((36, band + 1, channels), like.dtype)
 
 
 @helper
