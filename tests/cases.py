@@ -18,6 +18,7 @@ from rows import (
     NO_GRADCHECK,
     REDUCTIONS,
     SHAPES,
+    WINOGRAD,
     Case,
     adam,
     avg_pool2d,
@@ -113,6 +114,35 @@ CONV = [
     conv2d("tiles", (1, 6, 8, 16), (32, 2, 2, 16), pad=(0, 1, 0, 1), act="relu"),
     conv2d("many-pixels", (2, 13, 17, 3), (7, 3, 3, 3), pad=1, act="relu"),
     conv2d("deep", (1, 4, 4, 130), (6, 3, 3, 130), pad=1),
+    *(
+        conv2d(
+            f"winograd-{h}x{w}x{c}-{k}", (n, h, w, c), (k, 3, 3, c), pad=pad, act=act, method="winograd", tags=WINOGRAD
+        )
+        for n, h, w, c, k, pad, act in (
+            (2, 8, 8, 16, 32, 1, "relu"),
+            (1, 7, 9, 5, 7, 1, None),
+            (1, 5, 6, 33, 20, 0, "tanh"),
+            (3, 1, 1, 4, 3, 1, None),
+            (1, 3, 3, 8, 8, (0, 2, 3, 1), "relu"),
+            (0, 6, 6, 8, 8, 1, None),
+            (1, 18, 21, 17, 15, 2, "relu"),
+        )
+    ),
+    *(
+        conv2d(f"direct-{h}x{w}x{c}-{k}", (n, h, w, c), (k, r, r, c), stride=stride, pad=pad, act=act, method="direct")
+        for n, h, w, c, k, r, stride, pad, act in (
+            (2, 8, 13, 3, 16, 3, 1, 1, "relu"),
+            (1, 7, 9, 1, 7, 3, 2, 1, None),
+            (2, 15, 18, 3, 33, 5, (3, 2), (2, 0, 0, 1), "tanh"),
+            (1, 24, 25, 3, 8, 11, 4, 2, "relu"),
+            (0, 6, 6, 1, 4, 3, 1, 1, None),
+            (1, 6, 30, 9, 20, 2, 1, 0, None),
+        )
+    ),
+    conv2d("direct-dilation", (1, 9, 9, 2), (5, 3, 3, 2), dilation=(2, 1), pad=1, method="direct"),
+    conv2d("depthwise-lanes", (2, 6, 7, 19), (19, 3, 3, 1), groups=19, pad=1, act="relu"),
+    conv2d("depthwise-stride", (1, 9, 8, 32), (32, 3, 2, 1), groups=32, stride=(2, 3), dilation=2, pad=(1, 2, 0, 1)),
+    conv2d("pointwise-wide", (1, 5, 7, 20), (35, 1, 1, 20), act="relu"),
     conv2d("nan", (1, 6, 7, 2), (5, 3, 3, 2), pad=1, act="relu", fill=holding(NAN), tags=NO_GRADCHECK),
     conv2d("inf", (1, 6, 7, 1), (5, 1, 1, 1), act="sigmoid", fill=holding(INF, -INF), tags=NO_GRADCHECK),
 ]

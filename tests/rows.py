@@ -12,7 +12,7 @@ import numpy as np
 from arrays import Maker, away_from, between, distinct, exactly, few_values, holding, indices, labels, normal
 
 NAN, INF = float("nan"), float("inf")
-RELATIVE, NO_GRADCHECK = ("relative",), ("no-gradcheck",)
+RELATIVE, NO_GRADCHECK, WINOGRAD = ("relative",), ("no-gradcheck",), ("winograd",)
 EXTREME = RELATIVE + NO_GRADCHECK
 REDUCTIONS = ("none", "mean", "sum")
 SHAPES = ((), (1,), (7,), (3, 5), (2, 1, 33), (259,), (0,), (4, 0, 2))
@@ -29,7 +29,7 @@ class Case:
     """``<op>_forward(*arrays, **options)`` and its backward. The row's name seeds the values: they never change.
 
     Tags: "relative", results are compared element by element, each on its own scale; "no-gradcheck", the derivative
-    jumps or the values are no numbers, so central differences say nothing.
+    jumps or the values are no numbers, so central differences say nothing; "winograd", the method may lose a digit.
     """
 
     op: str
@@ -106,11 +106,13 @@ def matmul(name, a, b):
     return Case("matmul", name, (normal(*a), normal(*b)))
 
 
-def conv2d(name, x, weight, bias=True, stride=1, pad=0, dilation=1, groups=1, act=None, fill=normal, tags=()):
+def conv2d(
+    name, x, weight, bias=True, stride=1, pad=0, dilation=1, groups=1, act=None, method="exact", fill=normal, tags=()
+):
     """One number for stride, dilation or pad serves all axes or sides; pad is (top, bottom, left, right)."""
     options = {"stride": _each(stride), "padding": _each(pad, 4), "dilation": _each(dilation), "groups": groups}
     arrays = (fill(*x), weights(*weight), normal(weight[0]) if bias else None)
-    return Case("conv2d", name, arrays, {**options, "activation": act}, tags)
+    return Case("conv2d", name, arrays, {**options, "activation": act, "method": method}, tags)
 
 
 def _each(value, count=2):

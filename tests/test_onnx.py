@@ -41,7 +41,8 @@ def sides(attributes):
 
 def conv(run, attributes, x, weight, bias=None):
     options = {"stride": axes(attributes, "strides", 1), "dilation": axes(attributes, "dilations", 1)}
-    options |= {"padding": sides(attributes), "groups": attributes.get("group", 1), "activation": None}
+    options |= {"padding": sides(attributes), "groups": attributes.get("group", 1)}
+    options |= {"activation": None, "method": "exact"}
     flat = x.ndim == 3
     x, weight = (channels_last(a[:, :, None] if flat else a) for a in (x, weight))
     y = channels_first(run("conv2d", x, weight, bias, **options))

@@ -43,11 +43,14 @@ static void V(cross_entropy_back_job)(void *ctx, long job, long worker) {
         const real d =
             label < 0 ? 0 : (real)(m->dy_rows ? ((const real *)m->dy)[row] : *(const real *)m->dy) / (real)m->divisor;
         const real total = each * all + at_label;
+        if (label < 0) { /* an ignored row may hold NaN */
+            memset(out, 0, sizeof(real) * (size_t)classes);
+            continue;
+        }
         for (long c = 0; c < classes; c += LANES) {
             const vec q = weight ? C(each) * DL_LOAD(weight, c, classes, 0) : C(each);
             DL_STORE(out, c, classes, C(d) * (V(vexp)(DL_LOAD(log_probs, c, classes, 0)) * C(total) - q));
         }
-        if (label < 0) continue;
         const real q = (weight ? each * weight[label] : each) + at_label;
         out[label] = d * ((real)exp((double)log_probs[label]) * total - q);
     }

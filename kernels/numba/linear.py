@@ -1,5 +1,7 @@
 """Linear layers and matrix products on `gemm`; the backward passes are products with one operand transposed."""
 
+import math
+
 import numpy as np
 
 from ..reference.linear import sum_to
@@ -20,8 +22,7 @@ def activation_gradient(dy, y, activation):
 
 def linear_forward(x, weight, bias, *, activation):
     """y = act(x W^T + b), bias and ReLU in the epilogue of the product. x (..., I), weight (O, I), y (..., O)."""
-    rows = contiguous(x).reshape(-1, weight.shape[1])
-    y = gemm(rows, contiguous(weight), trans_b=True, bias=bias, relu=activation == "relu")
+    y = gemm(_matrix(x), contiguous(weight), trans_b=True, bias=bias, relu=activation == "relu")
     y = activate(y.reshape(*x.shape[:-1], weight.shape[0]), activation)
     return y, (x, weight, y if activation else None, activation)
 
@@ -29,9 +30,9 @@ def linear_forward(x, weight, bias, *, activation):
 def linear_backward(dy, saved, needs):
     """With dz = dy act'(y):  dx = dz W,  dweight = dz^T x,  dbias = sum of dz."""
     x, weight, y, activation = saved
-    dz = contiguous(activation_gradient(dy, y, activation)).reshape(-1, weight.shape[0])
+    dz = _matrix(activation_gradient(dy, y, activation))
     dx = gemm(dz, contiguous(weight)).reshape(x.shape) if needs[0] else None
-    dweight = gemm(dz, contiguous(x).reshape(-1, weight.shape[1]), trans_a=True) if needs[1] else None
+    dweight = gemm(dz, _matrix(x), trans_a=True) if needs[1] else None
     return dx, dweight, sum_rows(dz) if needs[2] else None
 
 
@@ -47,8 +48,7 @@ def matmul_backward(dy, saved, needs):
     if not needs[1]:
         return da, None
     if b.ndim == 2:  # all matrices of a meet the same b: one product over all their rows
-        rows = contiguous(a).reshape(-1, a.shape[-1]), contiguous(dy).reshape(-1, dy.shape[-1])
-        return da, gemm(*rows, trans_a=True)
+        return da, gemm(_matrix(a), _matrix(dy), trans_a=True)
     return da, sum_to(_multiply(a, dy, trans_a=True), b.shape)
 
 
@@ -57,10 +57,15 @@ def _multiply(a, b, *, trans_a=False, trans_b=False):
     m = a.shape[-1] if trans_a else a.shape[-2]
     n = b.shape[-2] if trans_b else b.shape[-1]
     if b.ndim == 2 and not trans_a:
-        return gemm(contiguous(a).reshape(-1, a.shape[-1]), contiguous(b), trans_b=trans_b).reshape(*a.shape[:-1], n)
+        return gemm(_matrix(a), contiguous(b), trans_b=trans_b).reshape(*a.shape[:-1], n)
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     y = np.empty((*batch, m, n), a.dtype)
     a, b = np.broadcast_to(a, (*batch, *a.shape[-2:])), np.broadcast_to(b, (*batch, *b.shape[-2:]))
     for place in np.ndindex(batch):
         y[place] = gemm(contiguous(a[place]), contiguous(b[place]), trans_a=trans_a, trans_b=trans_b)
     return y
+
+
+def _matrix(x) -> np.ndarray:
+    """x (..., n) as (rows, n), contiguous; -1 would be ambiguous for n = 0."""
+    return contiguous(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
