@@ -487,3 +487,37 @@ def test_seeds_make_layers_equal():
     first = nn.Linear(3, 4).weight.data
     dl.manual_seed(5)
     np.testing.assert_array_equal(nn.Linear(3, 4).weight.data, first)
+
+
+@pytest.mark.parametrize(
+    ("parts", "shape"),
+    [
+        ((nn.Conv2d(2, 5, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)), (2, 7, 8, 2)),
+        ((nn.Conv2d(2, 5, 3), nn.ReLU(), nn.MaxPool2d(2, dilation=2)), (2, 7, 8, 2)),
+        ((nn.Conv2d(2, 5, 3), nn.Sigmoid(), nn.MaxPool2d(3, stride=2, padding=1)), (2, 7, 8, 2)),
+        ((nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2, 5, 3), nn.Tanh()), (2, 8, 8, 2)),
+        ((nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3), nn.ReLU(), nn.ReLU()), (4, 6)),
+    ],
+)
+def test_sequential_fuses_without_a_trace(parts, shape):
+    """The same bits forward, gradients equal up to rounding, the same keys as the parts one by one."""
+    model = nn.Sequential(*parts)
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    dy = None
+    found = []
+    for run in (model, lambda value: _one_by_one(parts, value)):
+        inputs = Tensor(x, requires_grad=True)
+        y = run(inputs)
+        dy = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32) if dy is None else dy
+        model.zero_grad()
+        y.backward(dy)
+        found.append([y.numpy(), inputs.grad.copy(), *(p.grad.copy() for p in model.parameters())])
+    for fused, plain in zip(*found, strict=True):
+        np.testing.assert_allclose(fused, plain, rtol=1e-5, atol=1e-6)
+    assert list(model.state_dict()) == [f"{i}.{key}" for i, part in enumerate(parts) for key in part.state_dict()]
+
+
+def _one_by_one(parts, x):
+    for part in parts:
+        x = part(x)
+    return x

@@ -8,7 +8,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..tensor import ArrayLike, Tensor, as_tensor
+from .conv import Conv2d
+from .elementwise import ReLU, Sigmoid, Tanh
+from .linear import Linear
 from .module import Module
+from .pool import MaxPool2d
+
+_FUSED: dict[type, str] = {ReLU: "relu", Sigmoid: "sigmoid", Tanh: "tanh"}
 
 
 def _checked(owner: str, value: Any) -> Module:
@@ -48,7 +54,8 @@ class _Row(Module):
 class Sequential(_Row):
     """Modules one after the other: y = f_n(... f_1(x)). Takes modules, or one OrderedDict of them by name.
 
-    Indices give modules, slices give a Sequential of the same modules.
+    Indices give modules, slices give a Sequential of the same modules. Neighbours are run in one pass where that gives
+    the same bits: an activation by the Linear or Conv2d before it, and ReLU after the MaxPool2d that follows it.
     """
 
     def __init__(self, *modules: Any) -> None:
@@ -62,15 +69,38 @@ class Sequential(_Row):
                 setattr(self, str(i), _checked("Sequential", module))
 
     def forward(self, x: Any) -> Any:
-        for value in vars(self).values():
-            if isinstance(value, Module):
-                x = value(x)
+        parts = [value for value in vars(self).values() if isinstance(value, Module)]
+        i = 0
+        while i < len(parts):
+            x, taken = _run_fused(x, parts, i)
+            i += taken
         return x
 
     def _of(self, pairs: list[tuple[str, Module]]) -> Sequential:
         if all(name.isdigit() for name, _ in pairs):
             return Sequential(*(module for _, module in pairs))
         return Sequential(OrderedDict(pairs))
+
+
+def _run_fused(x: Any, parts: list[Module], i: int) -> tuple[Any, int]:
+    """Run the module at i, with its successor where kernels can fuse them; how many were run."""
+    part = parts[i]
+    if type(part) is ReLU and _pools(parts, i + 1):
+        return part(parts[i + 1](x)), 2
+    follower = type(parts[i + 1]) if i + 1 < len(parts) else Identity
+    swaps = follower is ReLU and _pools(parts, i + 2)
+    if type(part) in (Linear, Conv2d) and part.activation is None and follower in _FUSED and not swaps:
+        return part.forward_with(x, _FUSED[follower]), 2
+    return part(x), 1
+
+
+def _pools(parts: list[Module], i: int) -> bool:
+    """Whether a max-pooling at i may go before the ReLU in front of it.
+
+    relu(max(x)) = max(relu(x)), gradients included, on a smaller image. But a dilated window may miss the image
+    altogether; its -inf is for pooling to show.
+    """
+    return i < len(parts) and type(parts[i]) is MaxPool2d and parts[i].dilation in (1, (1, 1))
 
 
 class ModuleList(_Row):

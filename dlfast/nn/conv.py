@@ -59,6 +59,10 @@ class Conv2d(Module):
         init_uniform(self.weight, self.bias)
 
     def forward(self, x: ArrayLike) -> Tensor:
+        return self.forward_with(x, self.activation)
+
+    def forward_with(self, x: ArrayLike, activation: str | None) -> Tensor:
+        """As `forward` with this activation: `Sequential` hands over the one that follows."""
         return F.conv2d(
             x,
             self.weight,
@@ -67,7 +71,7 @@ class Conv2d(Module):
             self._padding,
             self.dilation,
             self.groups,
-            activation=self.activation,
+            activation=activation,
         )
 
     def extra_repr(self) -> str:

@@ -36,7 +36,11 @@ class Linear(Module):
         init_uniform(self.weight, self.bias)
 
     def forward(self, x: ArrayLike) -> Tensor:
-        return F.linear(x, self.weight, self.bias, activation=self.activation)
+        return self.forward_with(x, self.activation)
+
+    def forward_with(self, x: ArrayLike, activation: str | None) -> Tensor:
+        """As `forward` with this activation: `Sequential` hands over the one that follows."""
+        return F.linear(x, self.weight, self.bias, activation=activation)
 
     def extra_repr(self) -> str:
         extra = f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

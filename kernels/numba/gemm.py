@@ -37,6 +37,7 @@ from .simd import (
     zero_bytes,
 )
 from .skinny import FEW, combine_rows, dot_rows, outer_rows
+from .vector import transpose_block
 
 BLOCK_ROWS = 96  # of C in a job: a multiple of every ROWS
 BLOCK_COLUMNS = 256
@@ -115,9 +116,15 @@ def pack_panel(panel, worker, b, trans_b, packed):
     count = min(width, (b.shape[0] if trans_b else b.shape[1]) - start)
     target = packed[panel]
     if trans_b:
+        step = lanes(packed)
+        squares, whole = count // step * step, depth // step * step
+        for j in range(0, squares, step):
+            row = address(b, (start + j, 0))
+            for k in range(0, whole, step):
+                transpose_block(packed, row + k * size, b.strides[0], address(target, (k, j)), width * size)
         for j in range(count):
             row = address(b, (start + j, 0))
-            for k in range(depth):
+            for k in range(whole if j < squares else 0, depth):
                 target[k, j] = read(packed, row + k * size)
     else:
         for k in range(depth):

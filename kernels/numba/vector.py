@@ -13,7 +13,7 @@ from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
 
-from .simd import TileType, _load, _pointer, _spread
+from .simd import TileType, _load, _pointer, _spread, _word
 
 _FLAGS = ("contract",)
 
@@ -40,6 +40,32 @@ def vector_store(typing, vector, place):
         return context.get_dummy_value()
 
     return types.void(vector, types.intp), codegen
+
+
+@intrinsic
+def transpose_block(typing, like, place, row, to, to_row):
+    """Transpose a square of as many rows and columns as a register has lanes; strides in bytes.
+
+    Each round interleaves the rows of one half with those of the other (a perfect shuffle of the row and column bits);
+    after log2(lanes) rounds the rows have become columns.
+    """
+    vector = TileType(like.dtype, 1, 1)
+    lanes = vector.lanes
+
+    def codegen(context, builder, signature, values):
+        _, place, row, to, to_row = values
+        rows = [_load(builder, vector, builder.add(place, builder.mul(row, _word(i)))) for i in range(lanes)]
+        half = lanes // 2
+        order = [[start + i // 2 + (i % 2) * lanes for i in range(lanes)] for start in (0, half)]
+        masks = [ir.Constant(ir.VectorType(ir.IntType(32), lanes), each) for each in order]
+        for _ in range(lanes.bit_length() - 1):
+            rows = [builder.shuffle_vector(rows[i // 2], rows[i // 2 + half], masks[i % 2]) for i in range(lanes)]
+        for i, each in enumerate(rows):
+            place = _pointer(builder, vector.vector, builder.add(to, builder.mul(to_row, _word(i))))
+            builder.store(each, place).align = vector.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(like, types.intp, types.intp, types.intp, types.intp), codegen
 
 
 def _is_operand(kind) -> bool:

@@ -177,10 +177,22 @@ def _fetch(source, n, h, w, rows, columns, patch):
     padded = patch.shape[1]
     if 0 <= h <= height - rows and 0 <= w <= width - columns and channels == padded:
         return address(source, (n, h, w, 0)), width * channels * size, channels * size
-    zero_bytes(address(patch, (0, 0)), rows * columns * padded * size)
-    for i in range(max(0, -h), min(rows, height - h)):
-        for j in range(max(0, -w), min(columns, width - w)):
-            copy_bytes(address(patch, (i * columns + j, 0)), address(source, (n, h + i, w + j, 0)), channels * size)
+    left, right = min(columns, max(0, -w)), max(0, min(columns, width - w))
+    row = address(patch, (0, 0))
+    for i in range(rows):
+        if not 0 <= h + i < height or left >= right:
+            zero_bytes(row, columns * padded * size)
+        elif channels == padded:  # the pixels of a row lie side by side in both
+            zero_bytes(row, left * padded * size)
+            start = address(source, (n, h + i, w + left, 0))
+            copy_bytes(row + left * padded * size, start, (right - left) * padded * size)
+            zero_bytes(row + right * padded * size, (columns - right) * padded * size)
+        else:
+            zero_bytes(row, columns * padded * size)
+            for j in range(left, right):
+                start = address(source, (n, h + i, w + j, 0))
+                copy_bytes(row + j * padded * size, start, channels * size)
+        row += columns * padded * size
     return address(patch, (0, 0)), columns * padded * size, padded * size
 
 
