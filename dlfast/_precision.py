@@ -8,8 +8,9 @@ _precision = "fast"
 def set_precision(precision: str) -> None:
     """ "fast", the default, lets 3 x 3 convolutions use Winograd's algorithm; "exact" does not.
 
-    Winograd's rounding error is about ten times that of the direct methods: for float32 at most 1e-5 times the largest
-    sum of absolute products, sum |x w|, of an output. Raises ValueError for any other word.
+    Winograd's rounding error is about ten times that of the direct methods. A NaN or an infinity in the input spreads to
+    the whole 4 x 4 tile of outputs, as NaN, where a direct method keeps it to the outputs that read it. Raises ValueError
+    for any other word.
     """
     global _precision
     if precision not in ("fast", "exact"):

@@ -19,7 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .jit import JOB, SERIAL_WORK, TAIL, TILE, helper, jit, parallel_for, scratch
+from .jit import JOB, SERIAL_WORK, TAIL, TILE, contiguous, helper, jit, parallel_for, scratch
 from .simd import (
     REGISTER_BYTES,
     ROWS,
@@ -52,18 +52,18 @@ def gemm(a, b, *, trans_a: bool = False, trans_b: bool = False, bias=None, relu:
     m, k = a.shape[::-1] if trans_a else a.shape
     n = b.shape[0] if trans_b else b.shape[1]
     c = np.empty((m, n), a.dtype)
-    bias = padded_bias(bias, n, a)
     if k == 0:  # an empty batch: no transposing of nothing
         a, trans_a = a.reshape(m, 0), False
     if (m <= FEW or k == 0) and not trans_a:
+        bias = _NO_BIAS[a.dtype] if bias is None else contiguous(bias)
         (dot_rows if trans_b else combine_rows)(a, b, c, bias, relu)
-    elif k <= FEW and trans_a and not trans_b:
-        outer_rows(a, b, c, bias, relu)
+    elif k <= FEW and trans_a and not trans_b and bias is None and not relu:
+        outer_rows(a, b, c)
     else:
         block, chunk, pieces, width = _plan(m, n, k, a.itemsize)
         packed = np.empty((-(-n // width), k, width), a.dtype)
         partial = np.empty((pieces, m, n), a.dtype) if pieces > 1 else c.reshape(1, m, n)
-        _gemm(a, b, c, packed, partial, bias, trans_a, trans_b, relu, block, chunk)
+        _gemm(a, b, c, packed, partial, padded_bias(bias, n, a), trans_a, trans_b, relu, block, chunk)
     return c
 
 
@@ -86,10 +86,13 @@ def panel_width(itemsize: int) -> int:
     return REGISTER_BYTES // itemsize * VECTORS
 
 
+_NO_BIAS = {np.dtype(kind): np.empty(0, kind) for kind in (np.float32, np.float64)}
+
+
 def padded_bias(bias, size, like) -> np.ndarray:
     """A bias that whole panels can be read from, empty for None."""
     if bias is None:
-        return np.empty(0, like.dtype)
+        return _NO_BIAS[like.dtype]
     padded = np.zeros(size + 2 * REGISTER_BYTES, like.dtype)
     padded[:size] = bias
     return padded
@@ -260,6 +263,8 @@ def _gemm(a, b, c, packed, partial, bias, trans_a, trans_b, relu, block, chunk):
 
 def sum_rows(rows) -> np.ndarray:
     """The sum of the rows of a contiguous matrix: fixed blocks of rows, added in order."""
+    if rows.shape[0] == 1:
+        return rows[0].copy()
     total = np.empty((1, rows.shape[1]), rows.dtype)
     per_job = max(64, -(-rows.shape[0] // SUMS))
     partial = np.empty((max(1, -(-rows.shape[0] // per_job)), 1, rows.shape[1]), rows.dtype)

@@ -57,18 +57,19 @@ def _combine_job(job, worker, a, b, c, bias, relu, per_job):
 
 
 @jit
-def outer_rows(a, b, c, bias, relu):
-    """c = relu(A^T B + bias) for few rows in A and B: C is written once, row by row."""
+def outer_rows(a, b, c):
+    """c = A^T B for few rows in A and B: C is written row by row."""
     per_job = max(1, SERIAL_WORK // max(1, b.shape[0] * b.shape[1]))
-    parallel_for(_outer_job, -(-a.shape[1] // per_job), (a, b, c, bias, relu, per_job), False)
+    parallel_for(_outer_job, -(-a.shape[1] // per_job), (a, b, c, per_job), False)
 
 
 @helper
-def _outer_job(job, worker, a, b, c, bias, relu, per_job):
-    zero = c.dtype.type(0)
+def _outer_job(job, worker, a, b, c, per_job):
     for m in range(job * per_job, min(a.shape[1], (job + 1) * per_job)):
+        out, factor, row = c[m], a[0, m], b[0]
         for n in range(c.shape[1]):
-            value = bias[n] if bias.size else zero
-            for k in range(a.shape[0]):
-                value += a[k, m] * b[k, n]
-            c[m, n] = zero if relu and value <= zero else value
+            out[n] = factor * row[n]
+        for k in range(1, a.shape[0]):
+            factor, row = a[k, m], b[k]
+            for n in range(c.shape[1]):
+                out[n] += factor * row[n]
