@@ -6,11 +6,11 @@ _precision = "fast"
 
 
 def set_precision(precision: str) -> None:
-    """ "fast", the default, lets 3 x 3 convolutions use Winograd's algorithm; "exact" does not.
+    """Let 3 x 3 convolutions use Winograd's algorithm ("fast", the default), or not ("exact").
 
-    Winograd's rounding error is about ten times that of the direct methods. A NaN or an infinity in the input spreads to
-    the whole 4 x 4 tile of outputs, as NaN, where a direct method keeps it to the outputs that read it. Raises ValueError
-    for any other word.
+    Winograd's rounding error is about ten times that of the direct methods. A NaN or an infinity in the input spreads
+    to the whole 4 x 4 tile of outputs, as NaN, where a direct method keeps it to the outputs that read it. Raises
+    ValueError for any other word.
     """
     global _precision
     if precision not in ("fast", "exact"):

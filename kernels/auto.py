@@ -1,7 +1,7 @@
 """What ``auto`` takes: operation -> backend, where that is not Numba. `dlfast info` prints the whole table.
 
-Microseconds for forward + backward (a step for the optimizers), float32, Numba / Cython, medians of interleaved calls in
-one process on 2 cores with AVX2; `pytest benchmarks` repeats the comparison for the larger kernels.
+Microseconds for forward + backward (a step for the optimizers), float32, Numba / Cython, medians of interleaved calls
+in one process on 2 cores with AVX2; `pytest benchmarks` repeats the comparison for the larger kernels.
 
 | operation | small | large |
 |---|---|---|

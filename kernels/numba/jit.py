@@ -57,8 +57,8 @@ def contiguous(x: numpy.ndarray) -> numpy.ndarray:
     """`x` itself, or a copy where it is strided, read-only or unaligned: kernels are compiled for one layout."""
     if not x.flags.carray:
         return numpy.array(x, order="C")
-    # NumPy calls an array contiguous whatever the stride of an axis of size 1 (x[..., None] has stride 0 there). Kernels
-    # step along the inner axes of images, but never from row to row of a matrix that has one row.
+    # NumPy calls an array contiguous whatever the stride of an axis of size 1 (x[..., None] has stride 0 there).
+    # Kernels step along the inner axes of images, but never from row to row of a matrix that has one row.
     if 1 in (x.shape if x.ndim > 2 else x.shape[1:]):
         return x.reshape(-1).reshape(x.shape)
     return x

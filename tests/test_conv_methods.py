@@ -1,0 +1,149 @@
+"""The algorithms of convolution: each on random geometries against float64, the chooser, precision."""
+
+import numpy as np
+import pytest
+
+import dlfast as dl
+from dlfast import functional as F
+from dlfast import kernels
+from dlfast.kernels.conv_methods import METHODS, Geometry, choose, unfit
+
+SWEEP = 60  # random convolutions for each method and dtype
+TOLERANCE = {np.float32: 2e-6, np.float64: 4e-15}
+WINOGRAD_FACTOR = 10
+
+
+def random_convolution(rng, method):
+    """Shapes of image and weight and a geometry that the method can do, borders and remainders of every kind."""
+    groups, kernel = (int(rng.choice(values)) for values in ((1, 1, 1, 2), (1, 2, 3, 3, 5)))
+    channels = int(rng.choice([1, 2, 3, 5, 8, 17, 33]))
+    outputs = groups * int(rng.choice([1, 2, 7, 16, 17, 40]))
+    stride, dilation = (tuple(int(n) for n in rng.integers(1, high, 2)) for high in (4, 3))
+    padding = tuple(int(n) for n in rng.integers(0, 3, 4))
+    if method in ("winograd", "pointwise"):
+        stride = dilation = (1, 1)
+        kernel = 3 if method == "winograd" else 1
+    if method == "pointwise":
+        padding = (0, 0, 0, 0)
+    if method in ("winograd", "pointwise", "direct"):
+        outputs, groups, dilation = outputs // groups, 1, (dilation[0], 1)
+    if method == "depthwise":
+        channels, groups = 1, int(rng.integers(16, 40))
+        outputs = groups
+    spans = [(kernel - 1) * d + 1 - before - after for d, before, after in zip(dilation, padding[::2], padding[1::2])]
+    size = [max(1, span) + int(rng.integers(0, 12)) for span in spans]
+    image = (int(rng.choice([0, 1, 2, 3])), *size, channels * groups)
+    return image, (outputs, kernel, kernel, channels), Geometry(stride, padding, dilation, groups)
+
+
+def run(backend, arrays, dy, options):
+    """y, dx, dweight and dbias; dy is made by a function of y."""
+    forward, backward = kernels.pair("conv2d", backend)
+    y, saved = forward(*arrays, **options)
+    dy = dy(y)
+    return y, *backward(dy.astype(y.dtype), saved, (True, True, True))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("method", ["auto", "exact", *METHODS])
+def test_random_geometries(method, dtype):
+    rng = np.random.default_rng(METHODS.index(method) if method in METHODS else 99)
+    allowed = TOLERANCE[dtype] * (WINOGRAD_FACTOR if method in ("auto", "winograd") else 1)
+    for _ in range(SWEEP):
+        image, weight, geometry = random_convolution(rng, method)
+        assert method not in METHODS or unfit(method, "forward", weight, geometry) is None
+        scale = 1 / np.sqrt(np.prod(weight[1:]))
+        arrays = [rng.standard_normal(shape) * s for shape, s in ((image, 1), (weight, scale), (weight[:1], 1))]
+        arrays = [array.astype(dtype) for array in arrays]
+        options = {**geometry._asdict(), "activation": None, "method": method}
+        seed = int(rng.integers(2**32))
+        gradient = lambda y, seed=seed: np.random.default_rng(seed).standard_normal(y.shape).astype(dtype)  # noqa: E731
+        wanted = run("reference", [array.astype(np.float64) for array in arrays], gradient, options)
+        for name, got, truth in zip(
+            ("y", "dx", "dw", "db"), run("numba", arrays, gradient, options), wanted, strict=True
+        ):
+            assert got.shape == truth.shape
+            error = np.abs(got - truth).max(initial=0) / max(1, np.abs(truth).max(initial=0))
+            assert error <= allowed, f"{name} of {image} * {weight}, {geometry}: off by {error:.2g}"
+
+
+@pytest.mark.parametrize("offset", [0, 100])
+@pytest.mark.parametrize("scale", [1e-20, 1, 1e15])
+def test_winograd_error_is_bounded(scale, offset):
+    """|error| <= 64 eps max |x| max over k of sum |w|, whatever the range of the values."""
+    rng = np.random.default_rng(0)
+    x = ((rng.standard_normal((2, 12, 13, 32)) + offset) * scale).astype(np.float32)
+    w = rng.standard_normal((24, 3, 3, 32)).astype(np.float32)
+    y = F.conv2d(x, w, padding=1, method="winograd").numpy()
+    truth = F.conv2d(x.astype(np.float64), w.astype(np.float64), padding=1, method="im2col").numpy()
+    bound = 64 * np.finfo(np.float32).eps * np.abs(x).max() * np.abs(w).sum(axis=(1, 2, 3)).max()
+    assert np.abs(y - truth).max() <= bound
+
+
+def test_nan_spreads_to_its_tiles_only():
+    """Tiles of 4 x 4 outputs read 6 x 6 pixels: those that read the NaN become NaN, the others stay as they are."""
+    x = np.random.default_rng(0).standard_normal((1, 16, 16, 8)).astype(np.float32)
+    w = np.random.default_rng(1).standard_normal((8, 3, 3, 8)).astype(np.float32)
+    clean = F.conv2d(x, w, padding=1, method="winograd").numpy()
+    x[0, 5, 5, 3] = np.nan
+    y = F.conv2d(x, w, padding=1, method="winograd").numpy()
+    assert np.isnan(y[0, 4:8, 4:8]).all()
+    assert np.isnan(F.conv2d(x, w, padding=1, method="im2col").numpy()[0, 4:7, 4:7]).all()
+    y[0, 4:8, 4:8] = clean[0, 4:8, 4:8]
+    np.testing.assert_array_equal(y, clean)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_same_bits_for_any_number_of_threads(method):
+    rng = np.random.default_rng(3)
+    shape = {"pointwise": (64, 1, 1, 48), "depthwise": (48, 3, 3, 1)}.get(method, (64, 3, 3, 48))
+    groups, pad = (48 if method == "depthwise" else 1), (0 if method == "pointwise" else 1)
+    x, w = (rng.standard_normal(s).astype(np.float32) for s in ((6, 33, 29, 48), shape))
+    options = {**Geometry((1, 1), (pad,) * 4, (1, 1), groups)._asdict(), "activation": "relu", "method": method}
+    before, found = dl.get_num_threads(), []
+    try:
+        for count in (1, 2, 4):
+            dl.set_num_threads(count)
+            found.append([array.tobytes() for array in run("numba", (x, w, None), np.ones_like, options)[:3]])
+    finally:
+        dl.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
+
+
+def test_choice_follows_the_shape():
+    plain = Geometry((1, 1), (1, 1, 1, 1), (1, 1), 1)
+    assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain).method == "winograd"
+    assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain, "exact").method == "im2col"
+    assert choose("forward", (8, 28, 28, 3), (64, 3, 3, 3), plain).method == "direct"
+    assert choose("dx", (8, 28, 28, 3), (64, 3, 3, 3), plain).method == "im2col"
+    assert (
+        choose("dweight", (8, 28, 28, 64), (64, 1, 1, 64), Geometry((1, 1), (0,) * 4, (1, 1), 1)).method == "pointwise"
+    )
+    assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 1), plain._replace(groups=64)).method == "depthwise"
+    assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain._replace(stride=(2, 2))).method == "im2col"
+
+
+def test_precision_switches_winograd_off():
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 9, 9, 32)).astype(np.float32), rng.standard_normal((32, 3, 3, 32)).astype(np.float32)
+    by_method = {method: F.conv2d(x, w, method=method).numpy().tobytes() for method in ("winograd", "im2col")}
+    assert dl.get_precision() == "fast"
+    assert F.conv2d(x, w).numpy().tobytes() == by_method["winograd"]
+    dl.set_precision("exact")
+    try:
+        assert F.conv2d(x, w).numpy().tobytes() == by_method["im2col"]
+        with pytest.raises(ValueError, match="'fast' or 'exact', got 'half'"):
+            dl.set_precision("half")
+        assert dl.get_precision() == "exact"
+    finally:
+        dl.set_precision("fast")
+
+
+def test_a_method_that_does_not_fit_raises():
+    x, w = np.zeros((1, 8, 8, 4), np.float32), np.zeros((4, 3, 3, 4), np.float32)
+    with pytest.raises(ValueError, match="'winograd' needs a 3 x 3 kernel with stride 1"):
+        F.conv2d(x, w, stride=2, method="winograd")
+    with pytest.raises(ValueError, match="method must be one of 'auto', 'im2col'"):
+        F.conv2d(x, w, method="fft")
+    with dl.use_backend("cython"), pytest.raises(ValueError, match="has the methods im2col, pointwise, depthwise"):
+        F.conv2d(x, w, method="winograd")
