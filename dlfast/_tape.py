@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from .kernels import Into
+
 _next_order = itertools.count().__next__
 _by_order = operator.attrgetter("order")
 
@@ -98,7 +100,8 @@ def run_backward(root: Node, gradient: np.ndarray) -> None:
                 continue
             if isinstance(dy, np.generic):  # NumPy turns 0-d results into scalars; kernels take arrays
                 dy = np.asarray(dy)
-            for edge, grad in zip(edges, backward(dy, saved, node.needs)):
+            needs = _with_destinations(node.needs, edges) if fresh else node.needs
+            for edge, grad in zip(edges, backward(dy, saved, needs)):
                 if grad is None or edge is None:
                     continue
                 if type(edge) is not Node:
@@ -111,6 +114,20 @@ def run_backward(root: Node, gradient: np.ndarray) -> None:
         for node in nodes:
             node.grad = node.backward = node.saved = None
         raise
+
+
+def _with_destinations(needs: tuple, edges: Sequence) -> Sequence:
+    """`needs`, with the place in the optimizer's arena where a parameter's first gradient may be written at once."""
+    places: list | None = None
+    for i, edge in enumerate(edges):
+        if edge is None or type(edge) is Node:
+            continue
+        view = getattr(edge, "_grad_view", None)
+        if view is None or edge._has_grad or any(edge is other for other in edges[:i]):
+            continue
+        places = list(needs) if places is None else places
+        places[i] = Into(view)
+    return needs if places is None else places
 
 
 def _reachable(root: Node) -> list[Node]:

@@ -267,7 +267,8 @@ class Parameter(Tensor):
             grad += gradient
             return
         if self._grad_view is not None:
-            self._grad_view[...] = gradient
+            if gradient is not self._grad_view:  # the kernel has not written it there itself
+                self._grad_view[...] = gradient
         else:
             self._grad = gradient if fresh else np.array(gradient, order="C")
         self._has_grad = True

@@ -13,6 +13,7 @@ The contract of a kernel::
 - pure: inputs are not modified, outputs are fresh, C-contiguous and of the inputs' dtype (float32 or float64);
 - ``saved`` has one meaning for all backends, so any forward pairs with any backward;
 - ``needs`` has one flag for each positional argument, and the gradients come in the same order, None where not wanted;
+  a flag may be an `Into`, which is true and names an array that a kernel may write the gradient into and return;
 - an optimizer's ``<name>_step(param, grad, *state, **options)`` is the exception: it updates in place;
 - the bits do not depend on the number of threads.
 """
@@ -29,12 +30,31 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
+import numpy
+
 from . import auto, reference
 
 BACKENDS = ("reference", "numba", "cython", "cuda")
 _PREFERENCE = ("numba", "cython", "reference")
 
 Pair = tuple[Callable, Callable]
+
+
+class Into:
+    """A place for a gradient, instead of True in ``needs``: a C-contiguous array of its shape and dtype.
+
+    Kernels whose gradient is large take it (`destination`), which saves the optimizer's arena a copy; others need not.
+    """
+
+    __slots__ = ("array",)
+
+    def __init__(self, array):
+        self.array = array
+
+
+def destination(need, shape, dtype):
+    """The array that a gradient is to be written into: the caller's, where there is one, else a fresh one."""
+    return need.array if type(need) is Into else numpy.empty(shape, dtype)
 
 
 @cache

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from dlfast import kernels, optim
+from dlfast import kernels, nn, optim
 from dlfast.nn import Linear, Parameter
 
 try:
@@ -443,3 +443,29 @@ class TestClipping:
         assert p.grad[1] == 1.0
         assert math.isnan(optim.clip_grad_norm_(p, 1.0))
         assert optim.clip_grad_norm_([], 1.0) == 0
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba", "cython", "auto"])
+def test_gradients_in_the_arena_equal_those_without_optimizer(backend):
+    """Kernels may write a first gradient straight into the arena; what is used in several places adds up."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 6, 5, 2)).astype(np.float32)
+    square = nn.Parameter(rng.standard_normal((4, 4)).astype(np.float32))
+    conv, twice, last = nn.Conv2d(2, 4, 3, padding=1), nn.Linear(4, 4), nn.Linear(4, 2)
+    parameters = [square, *conv.parameters(), *twice.parameters(), *last.parameters()]
+
+    def gradients():
+        for p in parameters:
+            p.grad = None
+        hidden = twice(twice(conv(x))) @ (square @ square)
+        (last(hidden).sum() + twice.weight.sum()).backward()
+        return [p.grad.copy() for p in parameters]
+
+    with kernels.use_backend(backend, "reference"):
+        without = gradients()
+        optim.Adam(parameters)
+        views = [p._grad_view for p in parameters]
+        within = gradients()
+    for p, view, a, b in zip(parameters, views, without, within, strict=True):
+        assert p.grad is view
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)

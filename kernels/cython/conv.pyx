@@ -6,6 +6,7 @@ N H W C images, R S kernel rows and columns, P Q output rows and columns, K out 
 include "common.pxi"
 include "products.pxi"
 
+from .. import destination as _destination
 from ..geometry import conv_output_size as _conv_output_size
 
 CONV_METHODS = ("im2col", "pointwise", "depthwise")  # taken wherever they fit
@@ -70,7 +71,7 @@ def conv2d_backward(dy, saved, needs):
     cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
     dz, dbias = gradient_rows(dy, y, v.activation, v.n * v.p * v.q, v.k, needs[2])
     dx = input_gradient(&v, dz, contiguous(weight), x.shape) if needs[0] else None
-    dweight = weight_gradient(&v, dz, contiguous(x), weight.shape) if needs[1] else None
+    dweight = weight_gradient(&v, dz, contiguous(x), weight.shape, needs[1]) if needs[1] else None
     return dx, dweight, dbias
 
 
@@ -86,8 +87,8 @@ cdef object input_gradient(const dl_conv* v, object dz, object weight, object sh
     return dx
 
 
-cdef object weight_gradient(const dl_conv* v, object dz, object x, object shape):
-    dweight = _empty(shape, dz.dtype)
+cdef object weight_gradient(const dl_conv* v, object dz, object x, object shape, object need):
+    dweight = _destination(need, shape, dz.dtype)
     cdef int status
     cdef const void* pz = pointer(dz)
     cdef const void* px = pointer(x)

@@ -7,6 +7,8 @@ from cpython.buffer cimport PyBUF_STRIDES
 
 from math import prod as _prod
 
+from .. import destination as _destination
+
 
 def linear_forward(x, weight, bias, *, activation):
     """y = act(x W^T + b): x (..., I), weight (O, I), bias (O,) or None, y (..., O)."""
@@ -28,7 +30,7 @@ def linear_backward(dy, saved, needs):
         dx = _empty(x.shape, dy.dtype)
         times(dz, wc, dx, dx.size // features if features else 0, out, features, False)
     if needs[1]:
-        dweight = _empty(weight.shape, dy.dtype)
+        dweight = _destination(needs[1], weight.shape, dy.dtype)
         times_transposed(dz, xc, dweight, rows, out, features)
     return dx, dweight, dbias
 
