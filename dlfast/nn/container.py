@@ -88,9 +88,9 @@ def _run_fused(x: Any, parts: list[Module], i: int) -> tuple[Any, int]:
     if type(part) is ReLU and _pools(parts, i + 1):
         return part(parts[i + 1](x)), 2
     follower = type(parts[i + 1]) if i + 1 < len(parts) else Identity
-    swaps = follower is ReLU and _pools(parts, i + 2)
-    if type(part) in (Linear, Conv2d) and part.activation is None and follower in _FUSED and not swaps:
-        return part.forward_with(x, _FUSED[follower]), 2
+    fused = None if follower is ReLU and _pools(parts, i + 2) else _FUSED.get(follower)
+    if fused and (type(part) is Linear or type(part) is Conv2d) and part.activation is None:
+        return part.forward_with(x, fused), 2
     return part(x), 1
 
 
@@ -100,7 +100,8 @@ def _pools(parts: list[Module], i: int) -> bool:
     relu(max(x)) = max(relu(x)), gradients included, on a smaller image. But a dilated window may miss the image
     altogether; its -inf is for pooling to show.
     """
-    return i < len(parts) and type(parts[i]) is MaxPool2d and parts[i].dilation in (1, (1, 1))
+    part = parts[i] if i < len(parts) else None
+    return type(part) is MaxPool2d and part.dilation in (1, (1, 1))
 
 
 class ModuleList(_Row):
