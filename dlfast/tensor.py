@@ -182,10 +182,6 @@ def _restore(kind: type[Tensor], array: np.ndarray, requires_grad: bool) -> Tens
     return kind(array, requires_grad)
 
 
-def plain(value: Any) -> Any:
-    return value.data if isinstance(value, Tensor) else value
-
-
 def _to_array(data: ArrayLike) -> np.ndarray:
     """An array of numbers; lists and bare Python floats become float32, typed data keep their dtype."""
     if isinstance(data, Tensor):

@@ -121,9 +121,6 @@ class use_backend:
         global _table
         _table = self._before
 
-    def __repr__(self) -> str:
-        return f"use_backend{self._before.names!r} before"
-
 
 def get_backend() -> tuple[str, ...]:
     """The names given to ``use_backend`` last, ``("auto",)`` at first."""

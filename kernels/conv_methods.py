@@ -20,7 +20,6 @@ from .geometry import conv_output_size
 
 METHODS = ("im2col", "direct", "winograd", "pointwise", "depthwise")
 AUTOMATIC = ("auto", "exact")  # "exact" leaves out Winograd, the one method that gives up accuracy
-PASSES = ("forward", "dx", "dweight")
 
 FEW_CHANNELS = 8  # of the image: below this gathering costs more than multiplying
 WINOGRAD_CHANNELS = 32  # of image and output together: below this the transforms cost more than they save

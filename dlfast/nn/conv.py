@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .. import _check as check
 from .. import functional as F
 from ..functional._conv import Padding, pad4
 from ..functional._linear import FUSED_ACTIVATIONS
-from ..tensor import ArrayLike, Parameter, Tensor
-from .linear import init_uniform
-from .module import Module
+from ..tensor import ArrayLike, Tensor
+from .linear import Affine
 
 
-class Conv2d(Module):
+class Conv2d(Affine):
     """Convolution over images, channels last: x (N, H, W, in_channels), y (N, P, Q, out_channels).
 
     weight (out_channels, R, S, in_channels/groups), bias (out_channels,). stride, dilation: one integer or (rows,
@@ -50,19 +47,9 @@ class Conv2d(Module):
                 f"Conv2d: groups={self.groups} must divide in_channels={in_channels} and out_channels={out_channels}"
             )
         shape = (self.out_channels, *self.kernel_size, self.in_channels // self.groups)
-        self.weight = Parameter(np.empty(shape, np.float32))
-        self.bias = Parameter(np.empty(self.out_channels, np.float32)) if bias else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw weight and bias anew."""
-        init_uniform(self.weight, self.bias)
-
-    def forward(self, x: ArrayLike) -> Tensor:
-        return self.forward_with(x, self.activation)
+        self._make_parameters(shape, bias)
 
     def forward_with(self, x: ArrayLike, activation: str | None) -> Tensor:
-        """As `forward` with this activation: `Sequential` hands over the one that follows."""
         return F.conv2d(
             x,
             self.weight,

@@ -58,12 +58,12 @@ def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
 
 def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
     """dweight, summed over the output rows of all images."""
-    dweight = np.empty((shape[0], math.prod(shape[1:])), dz.dtype)
+    depth = math.prod(shape[1:])
     stride, padding, dilation, _ = geometry
     lines = dz.shape[0] * dz.shape[1]
     per_job = max(1, -(-lines // PARTIALS))
-    partial = np.empty((max(1, -(-lines // per_job)), dweight.shape[1], shape[0]), dz.dtype)
-    total = np.empty(dweight.shape[::-1], dz.dtype)
+    partial = np.empty((max(1, -(-lines // per_job)), depth, shape[0]), dz.dtype)
+    total = np.empty((depth, shape[0]), dz.dtype)
     columns = dz.shape[2] * stride[1] + shape[2] + -(-ROWS // x.shape[3])
     window = ((shape[1] - 1) * dilation[0] + 1, columns, x.shape[3])
     origin = (-padding[0], -padding[2])

@@ -78,9 +78,10 @@ def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
     jobs = geometry.groups * -(-depth // columns)
     pieces = max(1, min(PARTIALS, 2 * MIN_JOBS // jobs, pixels // (2 * PIXELS)))
     per_chunk = max(PIXELS, -(-pixels // pieces // PIXELS) * PIXELS)
-    partial = np.empty((max(1, -(-pixels // per_chunk)), *dweight.shape), dz.dtype)
+    chunks = -(-pixels // per_chunk)
+    partial = np.empty((chunks, *dweight.shape), dz.dtype) if chunks > 1 else dweight[None]
     if pixels == 0:
-        partial[:] = 0
+        dweight[:] = 0
     _weight_gradient(dz, x, dweight, partial, runs, run, geometry.stride, geometry.groups, per_chunk, columns)
     return dweight.reshape(shape)
 
@@ -264,4 +265,5 @@ def _weight_gradient(dz, x, dweight, partial, runs, run, stride, groups, per_chu
     jobs = partial.shape[0] * groups * -(-dweight.shape[1] // columns) if pixels else 0
     arguments = (dz, x, partial, runs, run, stride, groups, per_chunk, columns)
     parallel_for(_weight_job, jobs, arguments, pixels * dweight.size < SERIAL_WORK)
-    parallel_for(add_partials, dweight.shape[0], (partial, dweight, dweight[0, :0], False), partial.shape[0] == 1)
+    if partial.shape[0] > 1:
+        parallel_for(add_partials, dweight.shape[0], (partial, dweight, dweight[0, :0], False), False)
