@@ -6,6 +6,7 @@ import sys
 from glob import glob
 from pathlib import Path
 
+import numpy
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.modified import newer_group
@@ -42,7 +43,7 @@ def extension(source):
     return Extension(
         f"dlfast.kernels.cython.{Path(source).stem}",
         [source],
-        include_dirs=[SOURCES],
+        include_dirs=[SOURCES, numpy.get_include()],
         depends=HEADERS,
         extra_compile_args=["/O2"] if WINDOWS else ["-O3", "-g0", "-fno-math-errno", "-ffp-contract=fast", "-pthread"],
         extra_link_args=[] if WINDOWS else ["-pthread"],

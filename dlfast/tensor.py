@@ -12,6 +12,7 @@ from ._check import FLOATS
 from ._methods import Methods
 from ._tape import Node, no_grad, run_backward, silent_threads, split_outputs
 from .kernels import active
+from .kernels.memory import pooled
 
 __all__ = ["ArrayLike", "Parameter", "Tensor", "apply", "arrays_of", "as_tensor", "no_grad", "record", "run", "unwrap"]
 
@@ -142,7 +143,8 @@ class Tensor(Methods):
         if self._node is None:
             self._accumulate(seed, False)
         else:
-            run_backward(self._node, seed)
+            with pooled():
+                run_backward(self._node, seed)
 
     def _seed(self, gradient: ArrayLike | None) -> np.ndarray:
         if gradient is None:

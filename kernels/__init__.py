@@ -30,9 +30,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-import numpy
-
 from . import auto, reference
+from .memory import empty
 
 BACKENDS = ("reference", "numba", "cython", "cuda")
 _PREFERENCE = ("numba", "cython", "reference")
@@ -54,7 +53,7 @@ class Into:
 
 def destination(need, shape, dtype):
     """The array that a gradient is to be written into: the caller's, where there is one, else a fresh one."""
-    return need.array if type(need) is Into else numpy.empty(shape, dtype)
+    return need.array if type(need) is Into else empty(shape, dtype)
 
 
 @cache

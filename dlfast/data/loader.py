@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
 from .. import _check as check
 from .. import random
+from ..kernels.memory import pooled
 
 
 class DataLoader:
@@ -40,15 +41,19 @@ class DataLoader:
         order = random.permutation(count) if self.shuffle else np.arange(count)
         batches = [order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
         if self.prefetch:
-            return _prefetched(self.dataset, batches)
-        return map(self.dataset.__getitem__, batches)
+            return _prefetched(self._gather, batches)
+        return map(self._gather, batches)
+
+    def _gather(self, indices: np.ndarray) -> tuple:
+        with pooled():  # each batch takes the memory of one before
+            return self.dataset[indices]
 
 
-def _prefetched(dataset, batches: list[np.ndarray]) -> Iterator[tuple]:
+def _prefetched(gather: Callable, batches: list[np.ndarray]) -> Iterator[tuple]:
     with ThreadPoolExecutor(1, thread_name_prefix="dlfast-loader") as pool:
         following: Future[tuple] | None = None
         for indices in batches:
-            current, following = following, pool.submit(dataset.__getitem__, indices)
+            current, following = following, pool.submit(gather, indices)
             if current is not None:
                 yield current.result()
         if following is not None:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..kernels.memory import pooled
+
 ALIGNMENT = 64  # bytes: a cache line, and the widest SIMD register
 
 
@@ -22,7 +24,8 @@ class Arena(np.ndarray):
 
     @classmethod
     def zeros(cls, nbytes: int) -> Arena:
-        arena = cls((nbytes + ALIGNMENT,), np.uint8)  # owns its memory, else views would name another base
+        with pooled():  # in huge pages, where the system has them
+            arena = cls((nbytes + ALIGNMENT,), np.uint8)  # owns its memory, else views would name another base
         arena.fill(0)
         return arena
 

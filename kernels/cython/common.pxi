@@ -5,6 +5,7 @@ from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBuffer_Release, PyObject_GetBu
 
 import numpy as _np
 
+from . import memory as _memory
 from . import threads as _threads
 
 cdef extern from "threads.h" nogil:
@@ -17,8 +18,7 @@ cdef extern from "simd.h" nogil:
 dl_connect(_threads)
 dl_choose_isa()
 
-cdef object _empty = _np.empty
-cdef object _empty_like = _np.empty_like
+cdef object _empty = _memory.empty
 cdef object _contiguous = _np.ascontiguousarray
 cdef dict _ACTIVATIONS = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3}
 

@@ -33,7 +33,7 @@ cdef tuple gradient_rows(object dy, object y, int activation, long rows, long co
     cdef int status
     dy = contiguous(dy)
     y = contiguous(y) if activation else None
-    dz = _empty_like(dy) if activation else dy
+    dz = _empty(dy.shape, dy.dtype) if activation else dy
     dbias = _empty(cols, dy.dtype) if with_bias else None
     if not activation and not with_bias:
         return dz, dbias

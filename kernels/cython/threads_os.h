@@ -1,5 +1,6 @@
-/* The few primitives that the pool needs from the system: 64-bit atomics (all sequentially consistent), a mutex, two
-   condition variables, threads, a clock, and thread-local blocks.  POSIX with GNU atomics, or Win32. */
+/* The few primitives that the pools of threads and of memory need from the system: 64-bit atomics (all sequentially
+   consistent), a mutex, two condition variables, threads, a clock, thread-local blocks, and memory.  POSIX with GNU
+   atomics, or Win32. */
 #ifndef DLFAST_THREADS_OS_H
 #define DLFAST_THREADS_OS_H
 #include <stdint.h>
@@ -12,16 +13,16 @@
 #include <process.h>
 #include <windows.h>
 typedef volatile LONG64 dl_atomic;
-static int64_t dl_load(dl_atomic *p) { return InterlockedCompareExchange64(p, 0, 0); }
-static void dl_store(dl_atomic *p, int64_t value) { InterlockedExchange64(p, value); }
-static int64_t dl_swap(dl_atomic *p, int64_t value) { return InterlockedExchange64(p, value); }
-static int64_t dl_add(dl_atomic *p, int64_t value) { return InterlockedExchangeAdd64(p, value) + value; }
-static int dl_cas(dl_atomic *p, int64_t expected, int64_t value) {
+static inline int64_t dl_load(dl_atomic *p) { return InterlockedCompareExchange64(p, 0, 0); }
+static inline void dl_store(dl_atomic *p, int64_t value) { InterlockedExchange64(p, value); }
+static inline int64_t dl_swap(dl_atomic *p, int64_t value) { return InterlockedExchange64(p, value); }
+static inline int64_t dl_add(dl_atomic *p, int64_t value) { return InterlockedExchangeAdd64(p, value) + value; }
+static inline int dl_cas(dl_atomic *p, int64_t expected, int64_t value) {
     return InterlockedCompareExchange64(p, value, expected) == expected;
 }
 #define dl_pause() YieldProcessor()
 #define dl_yield() SwitchToThread()
-static int64_t dl_now_ns(void) {
+static inline int64_t dl_now_ns(void) {
     LARGE_INTEGER count, rate;
     QueryPerformanceCounter(&count);
     QueryPerformanceFrequency(&rate);
@@ -38,23 +39,23 @@ typedef CONDITION_VARIABLE dl_cond;
 #define dl_broadcast(c) WakeAllConditionVariable(c)
 typedef HANDLE dl_thread;
 #define DL_THREAD_MAIN(name, arg) static unsigned __stdcall name(void *arg)
-static int dl_thread_start(dl_thread *thread, unsigned(__stdcall *entry)(void *), void *arg) {
+static inline int dl_thread_start(dl_thread *thread, unsigned(__stdcall *entry)(void *), void *arg) {
     *thread = (HANDLE)_beginthreadex(NULL, 1 << 20, entry, arg, 0, NULL);
     return *thread ? 0 : -1;
 }
-static void dl_thread_join(dl_thread thread) {
+static inline void dl_thread_join(dl_thread thread) {
     WaitForSingleObject(thread, INFINITE);
     CloseHandle(thread);
 }
 typedef DWORD dl_local;
-static void NTAPI dl_local_end(void *block);
-static int dl_local_init(dl_local *key) { return (*key = FlsAlloc(dl_local_end)) == FLS_OUT_OF_INDEXES ? -1 : 0; }
+#define dl_local_init(key, end) ((*(key) = FlsAlloc(end)) == FLS_OUT_OF_INDEXES ? -1 : 0)
 #define dl_local_get(key) FlsGetValue(key)
 #define dl_local_set(key, value) FlsSetValue(key, value)
 #define dl_aligned_alloc(bytes) _aligned_malloc(bytes, 64)
 #define dl_aligned_free(p) _aligned_free(p)
-#define DL_LOCAL_END(arg) static void NTAPI dl_local_end(void *arg)
+#define DL_LOCAL_END(name, arg) static void NTAPI name(void *arg)
 #define dl_at_fork(child) 0
+#define dl_around_fork(before, after) 0
 
 #else
 #include <pthread.h>
@@ -62,11 +63,11 @@ static int dl_local_init(dl_local *key) { return (*key = FlsAlloc(dl_local_end))
 #include <signal.h>
 #include <time.h>
 typedef int64_t dl_atomic;
-static int64_t dl_load(dl_atomic *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
-static void dl_store(dl_atomic *p, int64_t value) { __atomic_store_n(p, value, __ATOMIC_SEQ_CST); }
-static int64_t dl_swap(dl_atomic *p, int64_t value) { return __atomic_exchange_n(p, value, __ATOMIC_SEQ_CST); }
-static int64_t dl_add(dl_atomic *p, int64_t value) { return __atomic_add_fetch(p, value, __ATOMIC_SEQ_CST); }
-static int dl_cas(dl_atomic *p, int64_t expected, int64_t value) {
+static inline int64_t dl_load(dl_atomic *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
+static inline void dl_store(dl_atomic *p, int64_t value) { __atomic_store_n(p, value, __ATOMIC_SEQ_CST); }
+static inline int64_t dl_swap(dl_atomic *p, int64_t value) { return __atomic_exchange_n(p, value, __ATOMIC_SEQ_CST); }
+static inline int64_t dl_add(dl_atomic *p, int64_t value) { return __atomic_add_fetch(p, value, __ATOMIC_SEQ_CST); }
+static inline int dl_cas(dl_atomic *p, int64_t expected, int64_t value) {
     return __atomic_compare_exchange_n(p, &expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 #if defined(__x86_64__) || defined(__i386__)
@@ -77,7 +78,7 @@ static int dl_cas(dl_atomic *p, int64_t expected, int64_t value) {
 #define dl_pause() ((void)0)
 #endif
 #define dl_yield() sched_yield()
-static int64_t dl_now_ns(void) {
+static inline int64_t dl_now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
@@ -93,7 +94,7 @@ typedef pthread_cond_t dl_cond;
 #define dl_broadcast(c) pthread_cond_broadcast(c)
 typedef pthread_t dl_thread;
 #define DL_THREAD_MAIN(name, arg) static void *name(void *arg)
-static int dl_thread_start(dl_thread *thread, void *(*entry)(void *), void *arg) {
+static inline int dl_thread_start(dl_thread *thread, void *(*entry)(void *), void *arg) {
     sigset_t all, before; /* signals belong to the interpreter's main thread: a worker takes none */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -101,18 +102,18 @@ static int dl_thread_start(dl_thread *thread, void *(*entry)(void *), void *arg)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return status;
 }
-static void dl_thread_join(dl_thread thread) { pthread_join(thread, NULL); }
+static inline void dl_thread_join(dl_thread thread) { pthread_join(thread, NULL); }
 typedef pthread_key_t dl_local;
-static void dl_local_end(void *block);
-static int dl_local_init(dl_local *key) { return pthread_key_create(key, dl_local_end); }
+#define dl_local_init(key, end) pthread_key_create(key, end)
 #define dl_local_get(key) pthread_getspecific(key)
 #define dl_local_set(key, value) pthread_setspecific(key, value)
-static void *dl_aligned_alloc(size_t bytes) {
+static inline void *dl_aligned_alloc(size_t bytes) {
     void *p = NULL;
     return posix_memalign(&p, 64, bytes) ? NULL : p;
 }
 #define dl_aligned_free(p) free(p)
-#define DL_LOCAL_END(arg) static void dl_local_end(void *arg)
+#define DL_LOCAL_END(name, arg) static void name(void *arg)
 #define dl_at_fork(child) pthread_atfork(NULL, NULL, child)
+#define dl_around_fork(before, after) pthread_atfork(before, after, after)
 #endif
 #endif

@@ -161,7 +161,7 @@ typedef struct {
     size_t bytes[DL_SCRATCH_SLOTS];
 } dl_scratch_blocks;
 
-DL_LOCAL_END(arg) {
+DL_LOCAL_END(dl_scratch_end, arg) {
     dl_scratch_blocks *mine = (dl_scratch_blocks *)arg;
     if (!mine) return;
     for (int slot = 0; slot < DL_SCRATCH_SLOTS; slot++)
@@ -202,6 +202,6 @@ static int dl_pool_init(void) {
     pool.spin_ns = (spin ? strtol(spin, NULL, 10) : DL_SPIN_US) * 1000;
     pool.wanted = 1;
     dl_pool_reset();
-    return dl_local_init(&pool.scratch_key) || dl_at_fork(dl_pool_reset) ? -1 : 0;
+    return dl_local_init(&pool.scratch_key, dl_scratch_end) || dl_at_fork(dl_pool_reset) ? -1 : 0;
 }
 #endif

@@ -16,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..conv_methods import Geometry, output_shape
+from ..memory import empty, zeros
 from .gemm import add_partials
 from .jit import contiguous, helper, jit, parallel_for
 from .simd import address, lanes, tile_relu, tile_zero
@@ -27,8 +28,8 @@ PARTIALS = 16  # of the weight gradient, at most
 
 def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
     """y = act(x * w + b)."""
-    y = np.empty(output_shape(x.shape, weight.shape, geometry), x.dtype)
-    bias = np.zeros(weight.shape[0], x.dtype) if bias is None else contiguous(bias)
+    y = empty(output_shape(x.shape, weight.shape, geometry), x.dtype)
+    bias = zeros(weight.shape[0], x.dtype) if bias is None else contiguous(bias)
     rows, columns = _tables(_forward_table, x.shape, y.shape, weight.shape, geometry)
     _convolve(x, _taps(weight), bias, relu, rows, columns, y)
     return y
@@ -36,16 +37,19 @@ def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
 
 def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
     """dx."""
-    dx = np.empty(shape, dz.dtype)
+    dx = empty(shape, dz.dtype)
     rows, columns = _tables(_backward_table, shape, dz.shape, weight.shape, geometry)
-    _convolve(dz, _taps(weight), np.zeros(shape[3], dz.dtype), False, rows, columns, dx)
+    _convolve(dz, _taps(weight), zeros(shape[3], dz.dtype), False, rows, columns, dx)
     return dx
 
 
 def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
     """dweight."""
-    dweight = np.empty((shape[1] * shape[2], shape[0]), dz.dtype)
-    _correlate(x, dz, *_tables(_forward_table, x.shape, dz.shape, shape, geometry), dweight)
+    dweight = empty((shape[1] * shape[2], shape[0]), dz.dtype)
+    lines = dz.shape[0] * dz.shape[1]
+    per_job = max(ROWS_PER_JOB, -(-lines // PARTIALS))
+    partial = zeros((max(1, -(-lines // per_job)), *dweight.shape), dz.dtype)
+    _correlate(x, dz, *_tables(_forward_table, x.shape, dz.shape, shape, geometry), per_job, partial, dweight)
     return np.ascontiguousarray(dweight.T).reshape(shape)
 
 
@@ -129,11 +133,8 @@ def _gradient_job(job, worker, x, dy, rows, columns, per_job, partial):
 
 
 @jit
-def _correlate(x, dy, rows, columns, dweight):
-    """dweight (R S, C)."""
-    lines = dy.shape[0] * dy.shape[1]
-    per_job = max(ROWS_PER_JOB, -(-lines // PARTIALS))
-    jobs = max(1, -(-lines // per_job))
-    partial = np.zeros((jobs, dweight.shape[0], dweight.shape[1]), dy.dtype)
-    parallel_for(_gradient_job, jobs if dy.size else 0, (x, dy, rows, columns, per_job, partial), dy.size < 1 << 13)
+def _correlate(x, dy, rows, columns, per_job, partial, dweight):
+    """dweight (R S, C); partial (jobs, R S, C) is zero."""
+    jobs = partial.shape[0] if dy.size else 0
+    parallel_for(_gradient_job, jobs, (x, dy, rows, columns, per_job, partial), dy.size < 1 << 13)
     parallel_for(add_partials, dweight.shape[0], (partial, dweight, partial[0, 0, :0], False), True)

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from ..memory import empty
 from . import vmath
 from .jit import contiguous, helper, jit, parallel_for
 from .loops import BLOCK, SERIAL, get, mapped, put
@@ -239,7 +240,7 @@ def _dropout(x, y, seed_low, seed_high, threshold, scale):
 
 def _dropped(x, p, seed, scale):
     """x * scale where hash(seed, i) >= p 2^32, else 0; a probability of 1 (nothing is kept) has no such threshold."""
-    y = np.empty(x.shape, x.dtype)
+    y = empty(x.shape, x.dtype)
     threshold = round(p * 2**32)
     if threshold > WORD:
         y[...] = 0

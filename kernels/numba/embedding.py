@@ -5,8 +5,7 @@ The operations are defined in `kernels/reference/embedding.py`.
 
 from __future__ import annotations
 
-import numpy as np
-
+from ..memory import empty
 from .jit import contiguous, helper, jit, parallel_for
 from .loops import BLOCK, SERIAL, get, pointer, put
 
@@ -39,7 +38,7 @@ def _gather(indices, weight, y, per_job):
 
 def embedding_forward(indices, weight, *, padding_idx):
     features = weight.shape[1]
-    y = np.empty((*indices.shape, features), weight.dtype)
+    y = empty((*indices.shape, features), weight.dtype)
     if y.size:
         _gather(contiguous(indices).ravel(), contiguous(weight), y.ravel(), max(1, BLOCK // features))
     return y, (indices, weight.shape, padding_idx)
@@ -68,7 +67,7 @@ def embedding_backward(dy, saved, needs):
     indices, weight_shape, padding_idx = saved
     if not needs[1]:
         return None, None
-    dweight = np.empty(weight_shape, dy.dtype)
+    dweight = empty(weight_shape, dy.dtype)
     if dweight.size:
         padding = -1 if padding_idx is None else padding_idx % weight_shape[0]
         rows = -(-weight_shape[0] // PARTS)

@@ -16,11 +16,11 @@ from __future__ import annotations
 from functools import cached_property
 from types import FunctionType
 
-import numpy as np
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ..memory import empty
 from .jit import contiguous, helper, jit, parallel_for
 from .vmath import inlined
 
@@ -147,7 +147,7 @@ class mapped:
         self.owner = self.formula.py_func
 
     def __call__(self, *arrays, options=()):
-        y = np.empty(arrays[0].shape, arrays[0].dtype)
+        y = empty(arrays[0].shape, arrays[0].dtype)
         self._kernel(y.ravel(), tuple([contiguous(x).ravel() for x in arrays]), tuple(map(float, options)))
         return y
 
@@ -161,7 +161,7 @@ class summed(mapped):
     """The sum over all elements of a formula, a Python float; the terms are added in one order on any thread count."""
 
     def __call__(self, *arrays, options=()):
-        partial = np.empty(-(-arrays[0].size // BLOCK))
+        partial = empty(-(-arrays[0].size // BLOCK))
         return self._kernel(partial, tuple([contiguous(x).ravel() for x in arrays]), tuple(map(float, options)))
 
     @cached_property

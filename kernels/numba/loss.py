@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from ..memory import empty
 from .elementwise import gated
 from .jit import contiguous, helper, jit, parallel_for
 from .loops import SERIAL, get, mapped, pointer, put, summed
@@ -202,9 +203,9 @@ def _smoothing(label_smoothing, weight, classes, dtype):
 
 def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_index, reduction):
     (rows, classes), dtype = logits.shape, logits.dtype
-    log_probs, losses = np.empty(logits.shape, dtype), np.empty(rows)
-    spread = _smoothing(label_smoothing, weight, classes, dtype) if label_smoothing > 0 else np.empty(0, dtype)
-    weights = np.empty(0, dtype) if weight is None else contiguous(weight)
+    log_probs, losses = empty(logits.shape, dtype), empty(rows)
+    spread = _smoothing(label_smoothing, weight, classes, dtype) if label_smoothing > 0 else empty(0, dtype)
+    weights = empty(0, dtype) if weight is None else contiguous(weight)
     total, mean = _cross_entropy(contiguous(logits), log_probs, contiguous(target), weights, spread,
                                   1.0 - label_smoothing, ignore_index, losses, rows_per_job(classes))  # fmt: skip
     saved = (log_probs, target, weight, label_smoothing, ignore_index, reduction)
@@ -256,8 +257,8 @@ def cross_entropy_backward(dy, saved, needs):
     if not needs[0]:
         return None, None, None
     (_, classes), dtype = log_probs.shape, log_probs.dtype
-    dlogits = np.empty(log_probs.shape, dtype)
-    weights = np.empty(0, dtype) if weight is None else contiguous(weight)
+    dlogits = empty(log_probs.shape, dtype)
+    weights = empty(0, dtype) if weight is None else contiguous(weight)
     if dlogits.size:
         _cross_entropy_back(contiguous(dy).ravel(), contiguous(log_probs), contiguous(target), weights,
                             _smoothing(label_smoothing, weight, classes, dtype), 1.0 - label_smoothing, ignore_index,

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from ..memory import empty, zeros
 from .jit import contiguous, helper, jit, parallel_for
 from .loops import BLOCK, CHUNK, SERIAL, get, pointer, put
 from .vmath import real
@@ -64,7 +65,7 @@ def _column_sums(a, a_shift, b, b_shift):
     """(sum of a - a_shift, sum of (a - a_shift) (b - b_shift)) down the columns, float64; shifts are float64."""
     rows, columns = a.shape
     per_job = _rows_per_job(rows, columns)
-    partial = np.empty((max(1, -(-rows // per_job)), 2, columns))
+    partial = empty((max(1, -(-rows // per_job)), 2, columns))
     _moments(a, a_shift, b, b_shift, partial, per_job)
     return partial[0]
 
@@ -75,7 +76,7 @@ def _statistics(x):
     Both are taken about the first row, which is within sqrt(M) standard deviations of the mean: no digits are lost.
     """
     rows = max(len(x), 1)
-    shift = x[0].astype(np.float64) if len(x) else np.zeros(x.shape[1])
+    shift = x[0].astype(np.float64) if len(x) else zeros(x.shape[1])
     shift[~np.isfinite(shift)] = 0
     first, second = _column_sums(x, shift, x, shift) / rows
     return shift + first, second - first * first
@@ -111,7 +112,7 @@ def batch_norm_forward(x, weight, bias, mean, var, *, eps):
     xc, batch_statistics = contiguous(x), mean is None
     if batch_statistics:
         mean, var = (statistic.astype(x.dtype) for statistic in _statistics(xc))
-    y = np.empty(x.shape, x.dtype)
+    y = empty(x.shape, x.dtype)
     scale = _scale(weight, var, eps).astype(x.dtype, copy=False)
     shift = _or(bias, 0, x.shape[1], x.dtype)
     _apply(xc, contiguous(mean), scale, shift, y, _rows_per_job(*x.shape))
@@ -146,12 +147,12 @@ def batch_norm_backward(dy, saved, needs):
     dyc, xc, dtype = contiguous(dy), contiguous(x), dy.dtype
     rows, columns = x.shape
     mean64, rstd = mean.astype(np.float64), 1 / np.sqrt(var.astype(np.float64) + eps)
-    dbias, product = _column_sums(dyc, np.zeros(columns), xc, mean64)
+    dbias, product = _column_sums(dyc, zeros(columns), xc, mean64)
     dx = None
     if needs[0]:
         share = 1 / max(rows, 1) if batch_statistics else 0.0
         coefficients = (mean64, _scale(weight, var, eps), dbias * share, product * rstd * rstd * share)
-        dx = np.empty(x.shape, dtype)
+        dx = empty(x.shape, dtype)
         _batch_back(dyc, xc, *[c.astype(dtype) for c in coefficients], dx, _rows_per_job(rows, columns))
     dweight = (product * rstd).astype(dtype) if needs[1] else None
     return dx, dweight, dbias.astype(dtype) if needs[2] else None, None, None
@@ -207,7 +208,7 @@ def _layer(x, weight, bias, y, means, rstds, eps, per_job):
 
 def layer_norm_forward(x, weight, bias, *, eps):
     (rows, columns), dtype = x.shape, x.dtype
-    y, mean, rstd = np.empty(x.shape, dtype), np.empty(rows, dtype), np.empty(rows, dtype)
+    y, mean, rstd = empty(x.shape, dtype), empty(rows, dtype), empty(rows, dtype)
     if y.size:
         _layer(contiguous(x), _or(weight, 1, columns, dtype), _or(bias, 0, columns, dtype), y, mean, rstd, float(eps),
                _rows_per_job(rows, columns))  # fmt: skip
@@ -270,7 +271,7 @@ def layer_norm_backward(dy, saved, needs):
     x, weight, mean, rstd = saved
     (rows, columns), dtype = x.shape, dy.dtype
     per_job = _rows_per_job(rows, columns)
-    dx, partial = np.empty(x.shape, dtype), np.zeros((max(1, -(-rows // per_job)), 2, columns))
+    dx, partial = empty(x.shape, dtype), zeros((max(1, -(-rows // per_job)), 2, columns))
     if dx.size:
         _layer_back(contiguous(dy), contiguous(x), _or(weight, 1, columns, dtype), contiguous(mean), contiguous(rstd),
                     dx, partial, per_job)  # fmt: skip

@@ -5,8 +5,7 @@ B batch, I in features, Hd hidden size. The operations are defined in `kernels/r
 
 from __future__ import annotations
 
-import numpy as np
-
+from ..memory import empty
 from . import elementwise
 from .gemm import gemm, sum_rows
 from .jit import contiguous, helper, jit, parallel_for
@@ -93,8 +92,8 @@ def _lstm(z_ih, z_hh, c, gates, h_next, c_next, tanh_c, units, per_job):
 def lstm_cell_forward(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
     batch, units = c.shape
     z_ih, z_hh = _affine(x, weight_ih, bias_ih), _affine(h, weight_hh, bias_hh)
-    gates = np.empty((batch, 4 * units), x.dtype)
-    h_next, c_next, tanh_c = (np.empty((batch, units), x.dtype) for _ in range(3))
+    gates = empty((batch, 4 * units), x.dtype)
+    h_next, c_next, tanh_c = (empty((batch, units), x.dtype) for _ in range(3))
     if c.size:
         arrays = [array.ravel() for array in (z_ih, z_hh, contiguous(c), gates, h_next, c_next, tanh_c)]
         _lstm(*arrays, units, _rows_per_job(units))
@@ -127,7 +126,7 @@ def _lstm_back(dh_next, dc_next, c, gates, tanh_c, dz, dc, units, per_job):
 def lstm_cell_backward(dy, saved, needs):
     x, h, c, weight_ih, weight_hh, gates, tanh_c = saved
     units = c.shape[1]
-    dz, dc = np.empty(gates.shape, gates.dtype), np.empty(c.shape, gates.dtype)
+    dz, dc = empty(gates.shape, gates.dtype), empty(c.shape, gates.dtype)
     if dc.size:
         arrays = [contiguous(array).ravel() for array in (*dy, c, gates, tanh_c, dz, dc)]
         _lstm_back(*arrays, units, _rows_per_job(units))
@@ -162,8 +161,8 @@ def _gru(z_ih, z_hh, h, gates, hn, h_next, units, per_job):
 def gru_cell_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh):
     batch, units = h.shape
     z_ih, z_hh = _affine(x, weight_ih, bias_ih), _affine(h, weight_hh, bias_hh)
-    gates = np.empty((batch, 3 * units), x.dtype)
-    hn, h_next = np.empty((batch, units), x.dtype), np.empty((batch, units), x.dtype)
+    gates = empty((batch, 3 * units), x.dtype)
+    hn, h_next = empty((batch, units), x.dtype), empty((batch, units), x.dtype)
     if h.size:
         arrays = [array.ravel() for array in (z_ih, z_hh, contiguous(h), gates, hn, h_next)]
         _gru(*arrays, units, _rows_per_job(units))
@@ -200,8 +199,8 @@ def _gru_back(dy, h, gates, hn, dz_ih, dz_hh, dh, units, per_job):
 def gru_cell_backward(dy, saved, needs):
     x, h, weight_ih, weight_hh, gates, hn = saved
     units = h.shape[1]
-    dz_ih, dz_hh = np.empty(gates.shape, gates.dtype), np.empty(gates.shape, gates.dtype)
-    passed = np.empty(h.shape, gates.dtype)
+    dz_ih, dz_hh = empty(gates.shape, gates.dtype), empty(gates.shape, gates.dtype)
+    passed = empty(h.shape, gates.dtype)
     if h.size:
         arrays = [contiguous(array).ravel() for array in (dy, h, gates, hn, dz_ih, dz_hh, passed)]
         _gru_back(*arrays, units, _rows_per_job(units))

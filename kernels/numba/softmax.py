@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from ..memory import empty
 from .jit import contiguous, helper, jit, parallel_for
 from .loops import BLOCK, CHUNK, SERIAL, get, pointer, put
 from .vmath import exp, inlined, maximum, real
@@ -124,7 +125,7 @@ def _rows(kernel, arrays, axis, log):
     if axis not in (-1, arrays[0].ndim - 1):
         moved = [np.moveaxis(array, axis, -1) for array in arrays]
         return np.ascontiguousarray(np.moveaxis(_rows(kernel, moved, -1, log), -1, axis))
-    y, size = np.empty(arrays[0].shape, arrays[0].dtype), arrays[0].shape[-1]
+    y, size = empty(arrays[0].shape, arrays[0].dtype), arrays[0].shape[-1]
     if y.size:
         kernel(*[contiguous(array).reshape(-1, size) for array in (*arrays, y)], rows_per_job(size), log)
     return y
