@@ -34,6 +34,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(measure, "measure_roofs", lambda threads: dict.fromkeys(threads, ROOFS))
     monkeypatch.setattr("dlfast.bench.run.measure_roofs", measure.measure_roofs)
     monkeypatch.setattr(timing, "REST", 0)
+    monkeypatch.setattr(timing, "BLAS_REST", 0)
     monkeypatch.setattr(measure, "quick", lambda options: measure.replace(options, rounds=1, seconds=0.001))
 
 

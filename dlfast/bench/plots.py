@@ -50,9 +50,9 @@ def draw_roofline(axes: Axes, results: Sequence[Result], roofs: dict[int, Roofs]
         axes.plot(reach, np.minimum(roof.peak, roof.copy * reach), color=_colour(i))
         axes.plot(intensity, [result.gflops for result in mine], "o", color=_colour(i), label=_label(count))
     axes.set(xscale="log", yscale="log", xlabel="flops a byte (each array once for each pass)", ylabel="GF/s")
-    axes.set_title("Roofline: measured multiply-adds and copy rate; Winograd may pass it")
+    axes.set_title("Roofline, as measured; Winograd may pass it")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="lower right")
 
 
 def _label(threads: int) -> str:
