@@ -24,7 +24,9 @@ def print_info(console: Console) -> None:
     for column in ("operation", "auto", "others"):
         table.add_column(column)
     for op, chosen in sorted(kernels.auto_table().items()):
-        table.add_row(op, chosen, ", ".join(name for name in kernels.backends_of(op) if name != chosen))
+        others = [name for name in kernels.backends_of(op) if name != chosen]
+        small = kernels.small_size(op)
+        table.add_row(op, f"{chosen}; cython below {small} elements" if small else chosen, ", ".join(others))
     console.print(table)
 
 

@@ -99,6 +99,13 @@ def auto_table() -> dict[str, str]:
     return {op: _resolve(op, ("auto",))[0] for op in operations()}
 
 
+def small_size(op: str) -> int:
+    """Elements of the first array below which ``auto`` takes Cython instead of its choice; 0 where it never does."""
+    if op.endswith("_step") or "cython" not in backends_of(op) or _resolve(op, ("auto",))[0] == "cython":
+        return 0
+    return auto.small_size(op)
+
+
 class use_backend:
     """Let these backends serve the operations, in order of preference; until changed, or for the length of a ``with``.
 
@@ -127,9 +134,12 @@ def get_backend() -> tuple[str, ...]:
     return _table.names
 
 
-def active(op: str) -> Pair:
-    """(forward, backward) of the backend in force. Raises RuntimeError where the chosen backend lacks the operation."""
-    return _table[op]
+def active(op: str, x: numpy.ndarray | None = None) -> Pair:
+    """(forward, backward) of the backend in force, for an operation whose first array is x (None: a large one).
+
+    Raises RuntimeError where the chosen backend lacks the operation.
+    """
+    return _table[op] if x is None or x.size >= auto.small_size(op) else _table.small[op]
 
 
 def active_step(name: str) -> Callable:
@@ -138,11 +148,15 @@ def active_step(name: str) -> Callable:
 
 
 class _Table(dict):
-    """op -> functions, filled at the first use of each operation, so that nothing is imported before it is needed."""
+    """op -> functions, filled at the first use of each operation, so that nothing is imported before it is needed.
+
+    `small` is the table for small arrays, where ``auto`` prefers Cython.
+    """
 
     def __init__(self, names: tuple[str, ...]):
         super().__init__()
         self.names = names
+        self.small = _Table(("cython", *names)) if names[:1] == ("auto",) and built("cython") else self
 
     def __missing__(self, op: str):
         self[op] = functions = _resolve(op, self.names)[1]

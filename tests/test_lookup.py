@@ -147,6 +147,22 @@ def test_auto_takes_the_measured_choice(monkeypatch):
         assert kernels.auto_table()["linear"] == backend
 
 
+def test_auto_takes_cython_for_small_arrays(monkeypatch):
+    monkeypatch.setitem(auto.SMALL_FOR, "tanh", 5)
+    small, large = np.ones(4), np.ones(5)
+    assert kernels.small_size("tanh") == 5
+    assert kernels.active("tanh", small) == kernels.pair("tanh", "cython")
+    assert kernels.active("tanh", large) == kernels.pair("tanh", "numba") == kernels.active("tanh")
+    with use_backend("numba"):
+        assert kernels.active("tanh", small) == kernels.pair("tanh", "numba")
+
+
+def test_small_arrays_where_cython_lacks_the_operation(add_file):
+    add_file("reference", "novelty", KERNEL.format(op="brand_new"))
+    assert kernels.small_size("brand_new") == 0
+    assert kernels.active("brand_new", np.ones(1)) == kernels.pair("brand_new", "reference")
+
+
 @pytest.mark.parametrize("names", [("auto",), ("numba", "reference")])
 @pytest.mark.parametrize(
     ("source", "error"),
