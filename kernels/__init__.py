@@ -132,6 +132,13 @@ def active(op: str) -> Pair:
     return _table[op]
 
 
+def active_module(op: str) -> ModuleType:
+    """The file of the backend in force that has ``op``, for what a family says of itself (``CONV_METHODS``)."""
+    module = _module(_resolve(op, _table.names)[0], operations()[op])
+    assert module is not None
+    return module
+
+
 def active_step(name: str) -> Callable:
     """The optimizer update ``<name>_step`` of the backend in force."""
     return _table[f"{name}_step"]

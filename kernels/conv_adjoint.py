@@ -1,0 +1,49 @@
+"""Transposed convolution by a backend's conv2d, whose image and gradient change places. Shared by the fast backends.
+
+The forward of conv_transpose2d is conv2d's gradient of the image, its gradient of x is conv2d's forward, and its
+gradient of the weight is conv2d's, all with the same weight array and so by the same algorithms (`conv_methods`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .geometry import conv_transpose_output_size
+
+
+def spread(conv2d_backward, x, weight, stride, padding, output_padding, dilation, groups, method):
+    """y (N, P, Q, O) without bias: the gradient of an image, where conv2d's output has the gradient x."""
+    sizes = (
+        conv_transpose_output_size(
+            x.shape[1 + axis], weight.shape[1 + axis], stride[axis], cut, dilation[axis], output_padding[axis]
+        )
+        for axis, cut in ((0, padding[0] + padding[1]), (1, padding[2] + padding[3]))
+    )
+    # Of the image that conv2d read its gradient needs no more than the shape: one zero, repeated without memory.
+    image = np.broadcast_to(np.zeros((), x.dtype), (x.shape[0], *sizes, weight.shape[3] * groups))
+    padding = image_padding(padding, output_padding)
+    saved = image, weight, None, stride, padding, dilation, groups, None, method
+    return conv2d_backward(x, saved, (True, False, False))[0]
+
+
+def collect(conv2d_forward, conv2d_backward, dz, saved, needs):
+    """(dx, dweight) for the gradient dz (N, P, Q, O) of y before its activation."""
+    x, weight, _, stride, padding, output_padding, dilation, groups, _, method = saved
+    padding = image_padding(padding, output_padding)
+    dx = dweight = None
+    if needs[0]:
+        dx, _ = conv2d_forward(dz, weight, None, stride=stride, padding=padding, dilation=dilation, groups=groups,
+                               activation=None, method=method)  # fmt: skip
+    if needs[1]:
+        image = dz, weight, None, stride, padding, dilation, groups, None, method
+        dweight = conv2d_backward(x, image, (False, needs[1], False))[1]
+    return dx, dweight
+
+
+def image_padding(padding, output_padding):
+    """The padding with which conv2d has exactly as many windows as x has pixels.
+
+    The rows and columns that output_padding adds are beyond the last window, so the padding there may be negative.
+    """
+    top, bottom, left, right = padding
+    return top, bottom - output_padding[0], left, right - output_padding[1]
