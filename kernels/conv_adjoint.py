@@ -13,14 +13,9 @@ from .geometry import conv_transpose_output_size
 
 def spread(conv2d_backward, x, weight, stride, padding, output_padding, dilation, groups, method):
     """y (N, P, Q, O) without bias: the gradient of an image, where conv2d's output has the gradient x."""
-    sizes = (
-        conv_transpose_output_size(
-            x.shape[1 + axis], weight.shape[1 + axis], stride[axis], cut, dilation[axis], output_padding[axis]
-        )
-        for axis, cut in ((0, padding[0] + padding[1]), (1, padding[2] + padding[3]))
-    )
+    shape = image_shape(x.shape, weight.shape, stride, padding, output_padding, dilation, groups)
     # Of the image that conv2d read its gradient needs no more than the shape: one zero, repeated without memory.
-    image = np.broadcast_to(np.zeros((), x.dtype), (x.shape[0], *sizes, weight.shape[3] * groups))
+    image = np.broadcast_to(np.zeros((), x.dtype), shape)
     padding = image_padding(padding, output_padding)
     saved = image, weight, None, stride, padding, dilation, groups, None, method
     return conv2d_backward(x, saved, (True, False, False))[0]
@@ -38,6 +33,13 @@ def collect(conv2d_forward, conv2d_backward, dz, saved, needs):
         image = dz, weight, None, stride, padding, dilation, groups, None, method
         dweight = conv2d_backward(x, image, (False, needs[1], False))[1]
     return dx, dweight
+
+
+def image_shape(x, weight, stride, padding, output_padding, dilation, groups):
+    """(N, P, Q, O) for x (N, H, W, I) and a weight (I, R, S, O/groups)."""
+    p = conv_transpose_output_size(x[1], weight[1], stride[0], sum(padding[:2]), dilation[0], output_padding[0])
+    q = conv_transpose_output_size(x[2], weight[2], stride[1], sum(padding[2:]), dilation[1], output_padding[1])
+    return x[0], p, q, weight[3] * groups
 
 
 def image_padding(padding, output_padding):
