@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from .kernels import Call, active_module
-from .kernels.conv_adjoint import image_padding, image_shape
+from .kernels.conv_adjoint import image_padding, image_shape, scatters
 from .kernels.conv_methods import Choice, Geometry, choose, output_shape
 
 PASSES = ("forward", "dx", "dweight")
@@ -22,7 +22,10 @@ def choices(call: Call) -> dict[str, Choice]:
     if call.op == "conv_transpose2d":
         image, kernel, geometry = _adjoint(call)
         roles = {"forward": "dx", "dx": "forward", "dweight": "dweight"}
-        return {name: _convolution(call, role, image, kernel, geometry) for name, role in roles.items()}
+        found = {name: _convolution(call, role, image, kernel, geometry) for name, role in roles.items()}
+        if call.backend == "numba" and scatters(kernel, geometry.groups):
+            found["forward"] = Choice("scatter", f"{kernel[3]} output channels would leave registers empty")
+        return found
     if call.op in ("linear", "matmul", *_GATES):
         return {name: _product(call, name) for name in PASSES}
     return {}

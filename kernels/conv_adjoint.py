@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .conv_methods import FEW_CHANNELS
 from .geometry import conv_transpose_output_size
 
 
@@ -33,6 +34,11 @@ def collect(conv2d_forward, conv2d_backward, dz, saved, needs):
         image = dz, weight, None, stride, padding, dilation, groups, None, method
         dweight = conv2d_backward(x, image, (False, needs[1], False))[1]
     return dx, dweight
+
+
+def scatters(weight, groups) -> bool:
+    """Whether so few output channels are better scattered than gathered; so far Numba has a kernel for it."""
+    return groups == 1 and weight[3] < FEW_CHANNELS
 
 
 def image_shape(x, weight, stride, padding, output_padding, dilation, groups):
