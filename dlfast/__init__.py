@@ -7,6 +7,7 @@ if not _os.path.isdir(_os.path.join(_here, "kernels")):  # in a source tree kern
     __path__.append(_os.path.dirname(_here))
 
 from . import data, functional, init, nn, optim, train
+from ._explain import explain
 from ._gradcheck import gradcheck
 from ._precision import get_precision, set_precision
 from ._version import __version__
@@ -20,6 +21,7 @@ __all__ = [
     "Tensor",
     "__version__",
     "data",
+    "explain",
     "functional",
     "get_num_threads",
     "get_precision",

@@ -24,11 +24,13 @@ if __name__ == "kernels":
     raise ImportError("the folder kernels/ is the subpackage dlfast.kernels: write `from dlfast import kernels`")
 
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy
 
@@ -142,9 +144,37 @@ def active(op: str, x: numpy.ndarray | None = None) -> Pair:
     return _table[op] if x is None or x.size >= auto.small_size(op) else _table.small[op]
 
 
+def active_module(op: str) -> ModuleType:
+    """The file of the backend in force that has ``op``, for what a family says of itself (``CONV_METHODS``)."""
+    module = _module(_resolve(op, _table.names)[0], operations()[op])
+    assert module is not None
+    return module
+
+
 def active_step(name: str) -> Callable:
     """The optimizer update ``<name>_step`` of the backend in force."""
     return _table[f"{name}_step"]
+
+
+class Call(NamedTuple):
+    """An operation that ran: its backend, the shapes of its arrays (None for one not given) and its options."""
+
+    op: str
+    backend: str
+    shapes: tuple[tuple[int, ...] | None, ...]
+    options: dict[str, Any]
+
+
+@contextmanager
+def watch() -> Iterator[list[Call]]:
+    """Note every operation that runs inside, in the whole process and in order: ``with watch() as calls``."""
+    global _table
+    before, calls = _table, []
+    _table = _Watched(before.names, calls)
+    try:
+        yield calls
+    finally:
+        _table = before
 
 
 class _Table(dict):
@@ -161,6 +191,29 @@ class _Table(dict):
     def __missing__(self, op: str):
         self[op] = functions = _resolve(op, self.names)[1]
         return functions
+
+
+class _Watched(_Table):
+    """A table whose forwards append to `calls`."""
+
+    def __init__(self, names: tuple[str, ...], calls: list[Call]):
+        super().__init__(names)
+        self.calls = calls
+
+    def __missing__(self, op: str):
+        backend, functions = _resolve(op, self.names)
+        if not op.endswith("_step"):
+            functions = self._noting(op, backend, functions[0]), functions[1]
+        self[op] = functions
+        return functions
+
+    def _noting(self, op: str, backend: str, forward: Callable) -> Callable:
+        def noting(*arrays, **options):
+            shapes = tuple(None if array is None else array.shape for array in arrays)
+            self.calls.append(Call(op, backend, shapes, options))
+            return forward(*arrays, **options)
+
+        return noting
 
 
 def _resolve(op: str, names: tuple[str, ...]) -> tuple[str, Pair | Callable]:

@@ -184,3 +184,17 @@ def test_kernels_are_looked_up_again_after_a_change():
         first = kernels.active("linear")
     with use_backend("cython"):
         assert kernels.active("linear") != first
+
+
+def test_watch_notes_what_runs():
+    x, w = np.ones((3, 4), np.float32), np.ones((2, 4), np.float32)
+    with kernels.use_backend("numba", "reference"):
+        with kernels.watch() as calls:
+            kernels.active("linear")[0](x, w, None, activation="relu")
+            kernels.active_step("sgd")
+        kernels.active("linear")[0](x, w, None, activation=None)
+    assert calls == [("linear", "numba", ((3, 4), (2, 4), None), {"activation": "relu"})]
+    assert kernels.get_backend() == ("auto",)
+    with pytest.raises(ZeroDivisionError), kernels.watch():
+        1 / 0  # noqa: B018
+    assert type(kernels._table) is kernels._Table

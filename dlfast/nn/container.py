@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..tensor import ArrayLike, Tensor, as_tensor
-from .conv import Conv2d
+from .conv import Conv1d, Conv2d, ConvTranspose2d
 from .elementwise import ReLU, Sigmoid, Tanh
-from .linear import Linear
+from .linear import Affine, Linear
 from .module import Module
 from .pool import MaxPool2d
 
 _FUSED: dict[type, str] = {ReLU: "relu", Sigmoid: "sigmoid", Tanh: "tanh"}
+_FUSING = (Linear, Conv1d, Conv2d, ConvTranspose2d)  # not what is derived from them: it may compute something else
 
 
 def _checked(owner: str, value: Any) -> Module:
@@ -55,7 +56,7 @@ class Sequential(_Row):
     """Modules one after the other: y = f_n(... f_1(x)). Takes modules, or one OrderedDict of them by name.
 
     Indices give modules, slices give a Sequential of the same modules. Neighbours are run in one pass where that gives
-    the same bits: an activation by the Linear or Conv2d before it, and ReLU after the MaxPool2d that follows it.
+    the same bits: an activation by the Linear or convolution before it, and ReLU after the MaxPool2d that follows it.
     """
 
     def __init__(self, *modules: Any) -> None:
@@ -89,8 +90,8 @@ def _run_fused(x: Any, parts: list[Module], i: int) -> tuple[Any, int]:
         return part(parts[i + 1](x)), 2
     follower = type(parts[i + 1]) if i + 1 < len(parts) else Identity
     fused = None if follower is ReLU and _pools(parts, i + 2) else _FUSED.get(follower)
-    if fused and (type(part) is Linear or type(part) is Conv2d) and part.activation is None:
-        return part.forward_with(x, fused), 2
+    if fused and isinstance(part, Affine) and type(part) in _FUSING and part.activation is None:
+        return part(x, fused), 2
     return part(x), 1
 
 
