@@ -30,6 +30,13 @@ cdef extern from "winograd.h" nogil:
     int dl_winograd_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
     int dl_winograd_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
 
+cdef extern from "direct.h" nogil:
+    int dl_direct_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
+    int dl_direct_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
+    int dl_direct_gradient(
+        const dl_conv* v, const void* dy, const void* y, const void* x, void* dweight, void* dbias
+    )
+
 ctypedef int (*forward_kernel)(const dl_conv*, const void*, const void*, const void*, void*) noexcept nogil
 ctypedef int (*gradient_kernel)(const dl_conv*, const void*, const void*, void*) noexcept nogil
 
@@ -55,6 +62,8 @@ cdef object chosen(str passing, object x, object weight, tuple options, object m
 cdef forward_kernel forward_of(object method):
     if method == "winograd":
         return dl_winograd_forward
+    if method == "direct":
+        return dl_direct_forward
     return dl_depthwise_forward if method == "depthwise" else dl_conv_forward
 
 
@@ -67,6 +76,8 @@ cdef gradient_kernel input_gradient_of(object method):
 cdef gradient_kernel weight_gradient_of(object method):
     if method == "winograd":
         return dl_winograd_weight_gradient
+    if method == "direct":
+        return dl_direct_weight_gradient
     return dl_depthwise_weight_gradient if method == "depthwise" else dl_conv_weight_gradient
 
 
@@ -100,6 +111,8 @@ def conv2d_backward(dy, saved, needs):
     x, weight, y, stride, padding, dilation, groups, activation, method = saved
     cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
     options = stride, padding, dilation, groups
+    if needs[1] and not needs[0] and chosen("dweight", x, weight, options, method) == "direct":
+        return None, *direct_gradient(&v, dy, y, x, weight.shape, needs)
     dz, dbias = gradient_rows(dy, y, v.activation, v.n * v.p * v.q, v.k, needs[2])
     dx = dweight = None
     if needs[0]:
@@ -120,3 +133,20 @@ cdef int gradient(gradient_kernel kernel, const dl_conv* v, object dz, object ot
     with nogil:
         status = kernel(v, pz, po, to)
     return check(status)
+
+
+cdef tuple direct_gradient(const dl_conv* v, object dy, object y, object x, object shape, object needs):
+    """(dweight, dbias) of a first layer: dz is made on the way and kept in cache."""
+    cdef int status
+    dy, y, x = contiguous(dy), contiguous(y), contiguous(x)
+    dweight = _destination(needs[1], shape, dy.dtype)
+    dbias = _empty(v.k, dy.dtype) if needs[2] else None
+    cdef const void* pd = pointer(dy)
+    cdef const void* py = optional(y)
+    cdef const void* px = pointer(x)
+    cdef void* pw = pointer(dweight)
+    cdef void* pb = optional(dbias)
+    with nogil:
+        status = dl_direct_gradient(v, pd, py, px, pw, pb)
+    check(status)
+    return dweight, dbias
