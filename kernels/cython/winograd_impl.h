@@ -60,7 +60,8 @@ static void DL_FN(winograd_weight_job)(void *ctx, long job, long worker) {
     real *g = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * 9 * DL_WINOGRAD_CHUNK * NR);
     for (long i = 0; i < 9; i++)
         DL_FN(pack_panel)(count, NR, dl_min(NR, p->cols - col),
-                          (const real *)p->weight + (p->flip ? 8 - i : i) * tap + k0 * p->stride_k + col * p->stride_col,
+                          (const real *)p->weight + (p->flip ? 8 - i : i) * tap + k0 * p->stride_k +
+                              col * p->stride_col,
                           p->stride_col, p->stride_k, g + i * count * NR);
     const long first = k0 / p->kc * p->kc, kc = dl_min(p->kc, p->depth - first), start = col / p->width * p->width;
     const long width = dl_min(p->width, p->npad - start);
@@ -179,7 +180,8 @@ static void DL_FN(winograd_tile_job)(void *ctx, long job, long worker) {
     real *m = v + 36 * v_plane, *zeros = m + 36 * m_plane;
     memset(zeros, 0, sizeof(real) * ld);
     DL_FN(winograd_data)(&p->in, first, count, 0, p->depth, zeros, v, v_plane, ld);
-    const long each = dl_ceil_div(dl_ceil_div(p->npad, p->width), p->splits) * p->width, begin = job / p->blocks * each;
+    const long each = dl_ceil_div(dl_ceil_div(p->npad, p->width), p->splits) * p->width;
+    const long begin = job / p->blocks * each;
     for (long col = begin; col < dl_min(begin + each, p->npad); col += p->width) {
         const long width = dl_min(p->width, p->npad - col);
         const real *u = (const real *)p->u + 36 * p->depth * col;
@@ -190,7 +192,8 @@ static void DL_FN(winograd_tile_job)(void *ctx, long job, long worker) {
                 for (long j = 0; j < width; j += NR, u += kc * NR)
                     for (long i = 0; i < count; i += DL_MR) {
                         real *c = m + point * m_plane + i * width + j;
-                        DL_FN(tile_rows)(kc, v + point * v_plane + i * ld + k, ld, u, NR, c, width, k ? c : NULL, width, 0);
+                        DL_FN(tile_rows)(kc, v + point * v_plane + i * ld + k, ld, u, NR, c, width, k ? c : NULL, width,
+                                         0);
                     }
             k += p->kc;
         } while (k < p->depth);
@@ -221,7 +224,8 @@ DL_NOINLINE void DL_FN(winograd_kernels)(const real *du, long plane, long ld, re
 static void DL_FN(winograd_gradient_job)(void *ctx, long job, long worker) {
     const dl_winograd_gradient *p = (const dl_winograd_gradient *)ctx;
     const long chunk = job / (p->k_blocks * p->c_blocks), k0 = job / p->c_blocks % p->k_blocks * p->k,
-               c0 = job % p->c_blocks * p->c, kernels = dl_min(p->k, p->dz.c - k0), channels = dl_min(p->c, p->x.c - c0);
+               c0 = job % p->c_blocks * p->c;
+    const long kernels = dl_min(p->k, p->dz.c - k0), channels = dl_min(p->c, p->x.c - c0);
     const long rows = dl_round_up(kernels, DL_MR), z_ld = dl_round_up(rows, LANES), v_ld = dl_round_up(channels, NR);
     const long v_plane = dl_winograd_plane(p->block * v_ld, sizeof(real)),
                z_plane = dl_winograd_plane(p->block * z_ld, sizeof(real)),
