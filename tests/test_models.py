@@ -96,6 +96,16 @@ def test_initial_values():
         assert layer.weight.data.var() == pytest.approx(2 / (9 * 1024), rel=0.02)
 
 
+def test_alexnet_starts_some_biases_at_1(monkeypatch):
+    biases = []
+    monkeypatch.setattr(init, "_fill", lambda op, tensor, value: op == "constant_" and biases.append((tensor, value)))
+    monkeypatch.setattr(init, "generator", _NoNumbers)
+    model = models.alexnet(3)
+    value_of = {id(bias): value for bias, value in biases}
+    found = [value_of[id(p)] for name, p in model.named_parameters() if name.endswith("bias")]
+    assert found == [0, 1, 0, 1, 1, 1, 1, 0]
+
+
 # Shapes, gradients, learning
 
 SMALL = [

@@ -77,8 +77,8 @@ def alexnet(num_classes: int = 1000, in_channels: int = 3, *, dropout: float = 0
     before the first two: torchvision's variant.
     Weights start normal with standard deviation 0.01; biases at 1 in the second, fourth and fifth convolution and the
     hidden Linear layers, else at 0: Krizhevsky et al. 2012, section 5.
-    Source: Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks", section 5; the network
-    of 2012, "ImageNet classification with deep convolutional neural networks", has two towers.
+    Source: Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks"; the network of 2012,
+    "ImageNet classification with deep convolutional neural networks", has two towers.
     """
     num_classes, in_channels = sizes("alexnet", num_classes, in_channels)
     features = nn.Sequential(
@@ -129,8 +129,7 @@ def vgg11(
         image_size 32    one Linear 512 -> num_classes, usual for CIFAR (no dropout)    9,225,610 for 10 classes
 
     batch_norm puts batch normalisation behind each convolution (5,504 more parameters), which the paper did not have.
-    Weights start Xavier uniform (Glorot and Bengio 2010), as section 3.1 recommends in place of the pretraining that
-    it used; biases at 0.
+    Weights start Xavier uniform (Glorot and Bengio 2010), with which section 3.1 needs no pretraining; biases at 0.
     Source: Simonyan and Zisserman 2015, "Very deep convolutional networks for large-scale image recognition", table 1.
     """
     num_classes, in_channels = sizes("vgg11", num_classes, in_channels)
