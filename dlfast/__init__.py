@@ -6,7 +6,7 @@ _here = _os.path.dirname(_os.path.abspath(__file__))
 if not _os.path.isdir(_os.path.join(_here, "kernels")):  # in a source tree kernels/ lies beside dlfast/
     __path__.append(_os.path.dirname(_here))
 
-from . import data, functional, init, nn, optim, train
+from . import data, functional, init, models, nn, optim, train
 from ._explain import explain
 from ._gradcheck import gradcheck
 from ._precision import get_precision, set_precision
@@ -29,6 +29,7 @@ __all__ = [
     "init",
     "load",
     "manual_seed",
+    "models",
     "nn",
     "no_grad",
     "optim",

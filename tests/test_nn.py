@@ -77,6 +77,7 @@ LAYERS = [
     (nn.Flatten(), [(2, 3, 4)]),
     (nn.Identity(), [(2, 3)]),
     (nn.Residual(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 4)), [(2, 4)]),
+    (nn.Residual(nn.Linear(4, 3), shortcut=nn.Linear(4, 3, bias=False), activation="tanh"), [(2, 4)]),
     (nn.Sequential(nn.Linear(4, 3), nn.Softplus()), [(2, 4)]),
     (nn.MSELoss(), [(3, 4), (3, 4)]),
 ]
@@ -372,10 +373,29 @@ def test_module_list():
 def test_residual_and_flatten():
     x = np.ones((2, 3), np.float32)
     np.testing.assert_array_equal(nn.Residual(nn.ReLU())(x), 2 * x)
+    np.testing.assert_array_equal(nn.Residual(nn.ReLU(), activation="relu")(-x), 0 * x)
+    with pytest.raises(ValueError, match=r"Residual: x has shape \(2, 3\) and f\(x\) \(2, 1\).*give a shortcut="):
+        nn.Residual(nn.Linear(3, 1))(x)
+    with pytest.raises(ValueError, match=r"the shortcut gives shape \(2, 4\) and f\(x\) \(2, 3\)"):
+        nn.Residual(nn.ReLU(), shortcut=nn.Linear(3, 4))(x)
     assert nn.Flatten()(np.zeros((2, 3, 4, 5), np.float32)).shape == (2, 60)
     assert nn.Flatten(0, 1)(np.zeros((2, 3, 4), np.float32)).shape == (6, 4)
     with pytest.raises(ValueError, match=r"Flatten: x must have axes 1 to -1, got shape \(3,\)"):
         nn.Flatten()(np.zeros(3, np.float32))
+
+
+def test_the_row_of_a_residual_is_without_its_shortcut():
+    first, short = nn.Linear(3, 4), nn.Linear(3, 4, bias=False)
+    block = nn.Residual(OrderedDict(a=first, b=nn.ReLU()), shortcut=short, activation="relu")
+    assert list(block.state_dict()) == ["a.weight", "a.bias", "shortcut.weight"]
+    assert len(block) == 2
+    assert list(block)[0] is first
+    assert type(block[-1]) is nn.ReLU
+    assert type(block[:]) is nn.Sequential
+    block[1] = nn.Identity()
+    x = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    np.testing.assert_array_equal(block(x), F.relu(short(x) + first(x)))
+    assert repr(block).startswith("Residual(activation='relu'\n  (a): Linear(")
 
 
 # Layers
@@ -448,6 +468,10 @@ BAD = [
     (lambda: nn.LSTMCell(3, 0), ValueError, "LSTMCell: hidden_size must be at least 1"),
     (lambda: nn.RNNCell(3, 2, nonlinearity="elu"), ValueError, "RNNCell: nonlinearity must be one of"),
     (lambda: nn.LSTMCell(3, 2)(np.zeros(3, np.float32)), ValueError, r"LSTMCell: x must have 2 axes \(B, I\)"),
+    (lambda: nn.Residual(nn.ReLU(), shortcut=F.relu), TypeError, "Residual: every part must be a Module"),
+    (lambda: nn.Residual(nn.ReLU(), activation="elu"), ValueError, "Residual: activation must be one of"),
+    (lambda: nn.Residual({"shortcut": nn.ReLU()}), ValueError, "'shortcut' cannot name a module"),
+    (lambda: nn.Residual({"activation": nn.ReLU()}), ValueError, "'activation' cannot name a module"),
     (lambda: nn.CrossEntropyLoss(reduction="avg"), ValueError, "CrossEntropyLoss: reduction must be one of"),
     (lambda: nn.HuberLoss(delta=-1), ValueError, "HuberLoss: delta must be in"),
 ]  # fmt: skip

@@ -7,6 +7,9 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .. import _check as check
+from .. import functional as F
+from ..functional._linear import FUSED_ACTIVATIONS
 from ..tensor import ArrayLike, Tensor, as_tensor
 from .conv import Conv1d, Conv2d, ConvTranspose2d
 from .elementwise import ReLU, Sigmoid, Tanh
@@ -27,20 +30,24 @@ def _checked(owner: str, value: Any) -> Module:
 class _Row(Module):
     """Modules in a row under the names "0", "1", ... or their own."""
 
+    def _row(self) -> list[tuple[str, Module]]:
+        """The modules in the row, with their names."""
+        return list(self.named_children())
+
     def __len__(self) -> int:
-        return len(list(self.children()))
+        return len(self._row())
 
     def __iter__(self) -> Iterator[Module]:
-        return iter(list(self.children()))
+        return iter([module for _, module in self._row()])
 
     def __getitem__(self, index: Any) -> Any:
-        pairs = list(self.named_children())
+        pairs = self._row()
         if isinstance(index, slice):
             return self._of(pairs[index])
         return pairs[operator.index(index)][1]
 
     def __setitem__(self, index: int, module: Module) -> None:
-        name, _ = list(self.named_children())[operator.index(index)]
+        name, _ = self._row()[operator.index(index)]
         setattr(self, name, _checked(type(self).__name__, module))
 
     def append(self, module: Module) -> _Row:
@@ -70,7 +77,7 @@ class Sequential(_Row):
                 setattr(self, str(i), _checked("Sequential", module))
 
     def forward(self, x: Any) -> Any:
-        parts = [value for value in vars(self).values() if isinstance(value, Module)]
+        parts = [module for _, module in self._row()]
         i = 0
         while i < len(parts):
             x, taken = _run_fused(x, parts, i)
@@ -122,10 +129,38 @@ class ModuleList(_Row):
 
 
 class Residual(Sequential):
-    """y = x + f(x), f being the modules one after the other. Source: He et al. 2016."""
+    """y = act(shortcut(x) + f(x)), f being the modules one after the other. Source: He et al. 2016, section 3.2.
+
+    shortcut: the Module that brings x to the shape of f(x), such as a projection; None adds x as it is. activation:
+    None, "relu", "sigmoid" or "tanh", after the sum. Takes modules, or one OrderedDict of them by name; length, indices
+    and slices are those of f. Raises ValueError where shortcut(x) and f(x) differ in shape.
+    """
+
+    shortcut: Module | None = None
+    activation: str | None = None
+
+    def __init__(self, *modules: Any, shortcut: Module | None = None, activation: str | None = None) -> None:
+        super().__init__(*modules)
+        self.activation = check.choice("Residual", "activation", activation, FUSED_ACTIVATIONS)
+        self.shortcut = None if shortcut is None else _checked("Residual", shortcut)
+
+    def _row(self) -> list[tuple[str, Module]]:
+        return [pair for pair in self.named_children() if pair[0] != "shortcut"]
 
     def forward(self, x: Any) -> Tensor:
-        return as_tensor(x) + super().forward(x)
+        short = as_tensor(x) if self.shortcut is None else self.shortcut(x)
+        y = super().forward(x)
+        if short.shape != y.shape:
+            what = "x has" if self.shortcut is None else "the shortcut gives"
+            raise ValueError(
+                f"Residual: {what} shape {short.shape} and f(x) {y.shape}, which cannot be added; "
+                "give a shortcut= that maps x to the shape of f(x)"
+            )
+        y = short + y
+        return y if self.activation is None else getattr(F, self.activation)(y)
+
+    def extra_repr(self) -> str:
+        return f"activation={self.activation!r}" if self.activation else ""
 
 
 class Identity(Module):
