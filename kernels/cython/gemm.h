@@ -22,6 +22,7 @@
 #define DL_GEMM_JOB_WORK 250000.0    /* multiplications in a block: some 5 us */
 #define DL_GEMM_LARGE_WORK 32e6      /* a large block */
 #define DL_GEMM_SERIAL_WORK 250000.0 /* below this, 5 us, no other thread is woken */
+#define DL_IN_PLACE 4                /* so few panels of B do not repay the packing of A */
 #define DL_SHARED_A 2e7              /* bytes up to which A is packed before; a larger one by each job, for its rows */
 #define DL_DOTS_ROWS 32              /* rows of A for which dot products beat packing B, */
 #define DL_DOTS_SHARE 16             /* as long as each is this times longer than there are rows */
@@ -65,7 +66,7 @@ static const dl_job dl_gemm_outer_jobs[2][DL_ISAS] = DL_TABLE(gemm_outer_job);
    A chunk of k costs a pass over C, so k counts as an eighth of its length. */
 static void dl_plan_blocks(dl_plan *p, const dl_gemm *g, long mr, long nr) {
     const long k_blocks = dl_max(1, dl_ceil_div(g->k, p->o.kc));
-    long rows = dl_ceil_div(g->m, DL_GEMM_MC), cols = dl_ceil_div(g->n, DL_GEMM_NC), chunks = 1;
+    long rows = dl_ceil_div(g->m, DL_GEMM_MOST_MC), cols = dl_ceil_div(g->n, DL_GEMM_NC), chunks = 1;
     for (;;) {
         p->mc = dl_round_up(dl_ceil_div(g->m, rows), mr);
         p->nc = dl_round_up(dl_ceil_div(g->n, cols), nr);
@@ -127,8 +128,8 @@ static int dl_gemm_serve(const dl_gemm *g) {
     p.o.finish = p.chunks == 1;
     const int few = p.row_blocks == 1; /* each column of B is met by one job, which packs it */
     /* Rows a multiple of 4 kB apart compete for the same places in the caches: with many columns, packing A pays. */
-    const int in_place = g->acs == 1 && p.nc <= DL_IN_PLACE * nr;
-    if (!in_place && (double)g->m * g->k * item <= DL_SHARED_A) p.o.mpad = dl_round_up(g->m, mr);
+    p.o.pack_a = g->acs != 1 || p.nc > DL_IN_PLACE * nr;
+    if (p.o.pack_a && (double)g->m * g->k * item <= DL_SHARED_A) p.o.mpad = dl_round_up(g->m, mr);
     const size_t packed = few ? 0 : dl_round_up(item * p.o.npad * g->k, 64), bias = dl_round_up(item * p.o.npad, 64);
     const size_t packed_a = dl_round_up(item * p.o.mpad * g->k, 64);
     const size_t partial = p.chunks > 1 ? item * p.chunks * g->m * g->n : 0;

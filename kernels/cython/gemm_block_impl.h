@@ -27,13 +27,13 @@ DL_INLINE void DL_FN(prefetch)(const real *p, long count) {
     (void)p, (void)count;
 }
 
-/* c (m x n) = or += A[0..m, k_begin..k_end] B[k_begin..k_end, col..col+n].  m <= DL_GEMM_MC. */
+/* c (m x n) = or += A[0..m, k_begin..k_end] B[k_begin..k_end, col..col+n].  m <= DL_GEMM_MOST_MC. */
 DL_NOINLINE void DL_FN(gemm_block)(const dl_operands *g, const real *a0, long m, long col, long n, long k_begin,
                                    long k_end, real *c, long ldc, int accumulate) {
-    const long in_place = g->acs == 1 && n <= DL_IN_PLACE * NR && !g->mpad ? m - m % DL_MR : 0;
+    const long in_place = g->acs == 1 && !g->pack_a && !g->mpad ? m - m % DL_MR : 0;
     const real *bias = (const real *)g->bias;
-    real *packed = (real *)dl_scratch(DL_SCRATCH_TILE, sizeof(real) * (DL_GEMM_MC + 2 * DL_MR + NR) * DL_GEMM_KC);
-    real *own = packed + (DL_GEMM_MC + 2 * DL_MR) * DL_GEMM_KC; /* a panel of B */
+    real *packed = (real *)dl_scratch(DL_SCRATCH_TILE, sizeof(real) * (DL_GEMM_MOST_MC + 2 * DL_MR + NR) * DL_GEMM_KC);
+    real *own = packed + (DL_GEMM_MOST_MC + 2 * DL_MR) * DL_GEMM_KC; /* a panel of B */
     long k = k_begin;
     do {
         const long kc = dl_min(g->kc, k_end - k), ldb = g->ldb ? g->ldb : NR;
