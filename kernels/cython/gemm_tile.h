@@ -122,24 +122,38 @@ DL_NOINLINE long DL_FN(pack_transposed)(long kc, long width, long valid, const r
 }
 #endif
 
-/* dst[k][i] = src[i stride_i + k stride_k] for i < valid, 0 for valid <= i < width; k < kc. */
+/* dst[k][i] = src[i stride_i + k stride_k] for i < valid, 0 for valid <= i < width; k < kc.
+
+   Where width is no multiple of LANES, registers are stored whole: their end is overwritten by what is stored next, so
+   columns go from right to left, and the last k, which would spill over the end, alone. */
 DL_NOINLINE void DL_FN(pack_panel)(long kc, long width, long valid, const real *DL_R src, long stride_i, long stride_k,
                                    real *DL_R dst) {
-    if (stride_i == 1 && valid == width) {
-        for (long k = 0; k < kc; k++, src += stride_k, dst += width)
-            for (long i = 0; i < width; i++)
-                dst[i] = src[i];
-        return;
-    }
     long done = 0;
 #if DL_VECTORS
-    if (stride_k == 1 && width % LANES == 0)
-        for (long i = 0; i < width; i += LANES)
-            done = DL_FN(pack_transposed)(kc, width, valid - i, src + i * stride_i, stride_i, dst + i);
+    const long spill = width % LANES != 0;
+    if (stride_i == 1 && valid == width && (!spill || stride_k >= LANES))
+        for (; done < kc - spill; done++)
+            for (long i = 0; i < width; i += LANES)
+                DL_FN(vstore)(dst + done * width + i, DL_FN(vload)(src + done * stride_k + i));
+    else if (stride_k == 1)
+        for (long i = (width - 1) / LANES * LANES; i >= 0; i -= LANES)
+            done = DL_FN(pack_transposed)(kc - spill, width, valid - i, src + i * stride_i, stride_i, dst + i);
 #endif
     for (long k = done; k < kc; k++)
         for (long i = 0; i < width; i++)
             dst[k * width + i] = i < valid ? src[i * stride_i + k * stride_k] : 0;
+}
+
+/* `valid` columns of the source as panels of `width`, one behind the other.  Where the columns lie side by side, a row
+   is read through several panels before the next: rows may be a page apart. */
+DL_NOINLINE void DL_FN(pack_panels)(long kc, long width, long valid, const real *DL_R src, long stride_i, long stride_k,
+                                    real *DL_R dst) {
+    const long step = stride_i == 1 ? DL_PACK_ROWS : kc, group = DL_PACK_PANELS * width;
+    for (long first = 0; first < valid; first += group)
+        for (long k = 0; k < kc; k += step)
+            for (long i = first; i < dl_min(first + group, valid); i += width)
+                DL_FN(pack_panel)(dl_min(step, kc - k), width, dl_min(width, valid - i),
+                                  src + i * stride_i + k * stride_k, stride_i, stride_k, dst + i * kc + k * width);
 }
 
 /* to[i][j] = from[i][j] for a corner of a tile. */

@@ -19,6 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from .. import destination
 from .jit import JOB, SERIAL_WORK, TAIL, TILE, contiguous, helper, jit, parallel_for, scratch
 from .simd import (
     REGISTER_BYTES,
@@ -47,11 +48,14 @@ MIN_JOBS = 8
 SUMS = 16  # partial sums of a column, at most
 
 
-def gemm(a, b, *, trans_a: bool = False, trans_b: bool = False, bias=None, relu: bool = False) -> np.ndarray:
-    """relu(op(A) op(B) + bias) for C-contiguous matrices of one dtype; op transposes where asked."""
+def gemm(a, b, *, trans_a: bool = False, trans_b: bool = False, bias=None, relu: bool = False, into=True):
+    """relu(op(A) op(B) + bias) for C-contiguous matrices of one dtype; op transposes where asked.
+
+    `into` is a flag of ``needs``: where it names a place for a gradient, the product is written there.
+    """
     m, k = a.shape[::-1] if trans_a else a.shape
     n = b.shape[0] if trans_b else b.shape[1]
-    c = np.empty((m, n), a.dtype)
+    c = destination(into, (m, n), a.dtype)
     if k == 0:  # an empty batch: no transposing of nothing
         a, trans_a = a.reshape(m, 0), False
     if (m <= FEW or k == 0) and not trans_a:
@@ -213,7 +217,7 @@ def _pack_stripe(a, a_row, a_step, rows, depth, stripe):
 
 
 @helper
-def _block_job(job, worker, a, packed, partial, bias, trans_a, relu, block, chunk):
+def block_job(job, worker, a, packed, partial, bias, trans_a, relu, block, chunk):
     """One block of C over one chunk of K."""
     m, n, k = partial.shape[1], partial.shape[2], packed.shape[1]
     size, width = packed.itemsize, packed.shape[2]
@@ -256,7 +260,7 @@ def _gemm(a, b, c, packed, partial, bias, trans_a, trans_b, relu, block, chunk):
     serial = m * n * packed.shape[1] < SERIAL_WORK
     jobs = partial.shape[0] * -(-m // block[0]) * -(-n // block[1])
     parallel_for(pack_panel, packed.shape[0], (b, trans_b, packed), serial)
-    parallel_for(_block_job, jobs, (a, packed, partial, bias, trans_a, relu, block, chunk), serial)
+    parallel_for(block_job, jobs, (a, packed, partial, bias, trans_a, relu, block, chunk), serial)
     if partial.shape[0] > 1:
         parallel_for(add_partials, m, (partial, c, bias, relu), serial)
 
