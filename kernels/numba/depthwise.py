@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..conv_methods import Geometry, output_shape
-from .gemm import add_partials
+from .gemm import add_partials, bias_gradient
 from .jit import contiguous, helper, jit, parallel_for
 from .simd import address, lanes, tile_relu, tile_zero
 from .vector import vector_load, vector_store
@@ -42,11 +42,11 @@ def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
     return dx
 
 
-def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
-    """dweight."""
+def weight_gradient(dz, x, shape, geometry: Geometry, with_bias: bool):
+    """dweight and, where wanted, dbias."""
     dweight = np.empty((shape[1] * shape[2], shape[0]), dz.dtype)
     _correlate(x, dz, *_tables(_forward_table, x.shape, dz.shape, shape, geometry), dweight)
-    return np.ascontiguousarray(dweight.T).reshape(shape)
+    return np.ascontiguousarray(dweight.T).reshape(shape), bias_gradient(dz, with_bias)
 
 
 def _taps(weight) -> np.ndarray:

@@ -18,7 +18,7 @@ import math
 import numpy as np
 
 from ..conv_methods import Geometry, output_shape
-from .gemm import add_partials, pack_panel, padded_bias, panel_width
+from .gemm import add_partials, bias_gradient, pack_panel, padded_bias, panel_width
 from .jit import JOB, PRODUCT, SERIAL_WORK, TILE, helper, jit, parallel_for, scratch
 from .simd import (
     ROWS,
@@ -56,8 +56,8 @@ def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
     return y
 
 
-def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
-    """dweight, summed over the output rows of all images."""
+def weight_gradient(dz, x, shape, geometry: Geometry, with_bias: bool):
+    """dweight and, where wanted, dbias, summed over the output rows of all images."""
     depth = math.prod(shape[1:])
     stride, padding, dilation, _ = geometry
     lines = dz.shape[0] * dz.shape[1]
@@ -68,7 +68,7 @@ def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
     window = ((shape[1] - 1) * dilation[0] + 1, columns, x.shape[3])
     origin = (-padding[0], -padding[2])
     _correlate(x, dz, partial, total, stride, origin, dilation[0], shape[1], per_job, window)
-    return np.ascontiguousarray(total.T).reshape(shape)
+    return np.ascontiguousarray(total.T).reshape(shape), bias_gradient(dz, with_bias)
 
 
 @helper

@@ -26,6 +26,7 @@ from .gemm import (
     BLOCK_COLUMNS,
     MIN_JOBS,
     add_partials,
+    bias_gradient,
     multiply_block,
     pack_panel,
     padded_bias,
@@ -68,8 +69,8 @@ def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
     return dx
 
 
-def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
-    """dweight = dz^T patches(x)."""
+def weight_gradient(dz, x, shape, geometry: Geometry, with_bias: bool):
+    """dweight = dz^T patches(x) and, where wanted, dbias."""
     dweight = np.empty((shape[0], math.prod(shape[1:])), dz.dtype)
     runs, run = _runs(*shape[1:3], geometry)
     pixels, depth, width = math.prod(dz.shape[:3]), dweight.shape[1], panel_width(dz.itemsize)
@@ -83,7 +84,7 @@ def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
     if pixels == 0:
         dweight[:] = 0
     _weight_gradient(dz, x, dweight, partial, runs, run, geometry.stride, geometry.groups, per_chunk, columns)
-    return dweight.reshape(shape)
+    return dweight.reshape(shape), bias_gradient(dz, with_bias)
 
 
 def _panels(outputs, depth, groups, like):

@@ -24,7 +24,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..conv_methods import Geometry, output_shape
-from .gemm import multiply_block, padded_bias, panel_depth, panel_width
+from .gemm import bias_gradient, multiply_block, padded_bias, panel_depth, panel_width
 from .jit import JOB, PRODUCT, SERIAL_WORK, helper, jit, parallel_for, scratch
 from .simd import ROWS, VECTORS, address, copy_bytes, lanes, tile_relu, zero_bytes
 from .vector import vector_load, vector_store
@@ -52,8 +52,8 @@ def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
     return dx
 
 
-def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
-    """dweight."""
+def weight_gradient(dz, x, shape, geometry: Geometry, with_bias: bool):
+    """dweight and, where wanted, dbias."""
     dweight = np.empty(shape, dz.dtype)
     width = panel_width(dz.itemsize)
     taken, given = _rounded(shape[3], width), _rounded(shape[0], width)
@@ -64,7 +64,7 @@ def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
         du[:] = 0
     top, _, left, _ = geometry.padding
     _correlate(x, dz, (-top, -left), v, z, du, dweight, tiles, band)
-    return dweight
+    return dweight, bias_gradient(dz, with_bias)
 
 
 def _run(source, weight, flip, origin, bias, y, relu):
