@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..conv_methods import METHODS, Geometry, choose
 from . import depthwise, direct, im2col, pointwise, winograd
-from .gemm import bias_gradient
 from .jit import contiguous
 from .linear import activate, activation_gradient
 
@@ -30,9 +29,7 @@ def conv2d_backward(dy, saved, needs):
     if needs[0]:
         kernel = _MODULES[choose("dx", x.shape, weight.shape, geometry, method).method]
         dx = kernel.input_gradient(dz, contiguous(weight), x.shape, geometry)
-    if needs[1]:
+    if needs[1] or needs[2]:
         kernel = _MODULES[choose("dweight", x.shape, weight.shape, geometry, method).method]
         dweight, dbias = kernel.weight_gradient(dz, contiguous(x), weight.shape, geometry, bool(needs[2]))
-    elif needs[2]:
-        dbias = bias_gradient(dz)
-    return dx, dweight, dbias
+    return dx, dweight if needs[1] else None, dbias

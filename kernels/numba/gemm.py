@@ -272,7 +272,7 @@ def sum_rows(rows) -> np.ndarray:
     return total[0]
 
 
-def bias_gradient(dz, wanted: bool = True) -> np.ndarray | None:
+def bias_gradient(dz, wanted: bool) -> np.ndarray | None:
     """dbias = the sum of dz (N, P, Q, K) over all pixels, None where it is not wanted."""
     return sum_rows(dz.reshape(-1, dz.shape[3])) if wanted else None
 
