@@ -69,6 +69,7 @@ def _windows(rng: np.random.Generator) -> Iterator[Case]:
     yield "conv2d", lambda x, w, b: F.conv2d(x, w, b, padding=((1, 0), (0, 2))), [x, w, b]
     yield "conv2d, strided, dilated", lambda x, w, b: F.conv2d(x, w, b, stride=(2, 1), dilation=2, padding=2), [x, w, b]
     yield "conv2d, grouped", lambda x, w, b: F.conv2d(x, w, b, groups=2), [x, w[..., :2].copy(), b]
+    yield "conv2d_max_pool2d", lambda x, w, b: F.conv2d_max_pool2d(x, w, b, activation="tanh"), [x, w, b]
     image = smooth(rng, 1, 5, 6, 2)
     yield "max_pool2d", lambda x: F.max_pool2d(x, 3, 2, 1), [image]
     yield "max_pool1d", lambda x: F.max_pool1d(x, 2), [smooth(rng, 2, 6, 3)]

@@ -3,7 +3,7 @@
 All checks of arguments stand here; the kernels check nothing. A call that raises changes nothing.
 """
 
-from ._conv import conv2d
+from ._conv import conv2d, conv2d_max_pool2d
 from ._elementwise import (
     dropout,
     elu,
@@ -42,6 +42,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "concatenate",
     "conv2d",
+    "conv2d_max_pool2d",
     "cross_entropy",
     "dropout",
     "elu",

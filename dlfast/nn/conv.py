@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .. import _check as check
 from .. import functional as F
-from ..functional._conv import Padding, pad4
+from ..functional._conv import Padding, pad4, pools_at_once
 from ..functional._linear import FUSED_ACTIVATIONS
+from ..kernels.conv_methods import Geometry
 from ..tensor import ArrayLike, Tensor
 from .linear import Affine
 
@@ -58,6 +59,26 @@ class Conv2d(Affine):
             self._padding,
             self.dilation,
             self.groups,
+            activation=activation,
+        )
+
+    def pools_at_once(self, x: ArrayLike, pool_size: tuple[int, int]) -> bool:
+        """Whether `forward_pooled` is faster than this layer and a MaxPool2d after it."""
+        rows, columns = self._padding
+        geometry = Geometry(self.stride, (*rows, *columns), self.dilation, self.groups)
+        return pools_at_once(x, self.weight, geometry, pool_size)
+
+    def forward_pooled(self, x: ArrayLike, pool_size: tuple[int, int], activation: str | None) -> Tensor:
+        """This layer, `activation` and MaxPool2d(pool_size) in one pass."""
+        return F.conv2d_max_pool2d(
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            self._padding,
+            self.dilation,
+            self.groups,
+            pool_size=pool_size,
             activation=activation,
         )
 
