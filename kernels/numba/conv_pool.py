@@ -167,22 +167,39 @@ def _convolve(x, weight, packed, bias, y, index, stride, origin, offsets, relu, 
 
 
 @helper
+def _spread_cells(zero, value, won, to, down, across, pool):
+    """One register of one window: the value where its pixel won, 0 at the others; written out for the usual 2 x 2."""
+    if pool[0] == 2 and pool[1] == 2:
+        vector_store(vector_where_equal(won, zero, value, zero), to)
+        vector_store(vector_where_equal(won, zero + 1, value, zero), to + across)
+        vector_store(vector_where_equal(won, zero + 2, value, zero), to + down)
+        vector_store(vector_where_equal(won, zero + 3, value, zero), to + down + across)
+        return
+    for r in range(pool[0]):
+        for s in range(pool[1]):
+            share = vector_where_equal(won, zero + (r * pool[1] + s), value, zero)
+            vector_store(share, to + r * down + s * across)
+
+
+@helper
 def _spread_line(dy, index, n, p, pool, lines):
     """lines (rows of a window, pixels, K) = dy where the pixel won its window, else 0; columns beyond K as they are."""
-    channels, step, size = dy.shape[3], lanes(dy), dy.itemsize
-    whole, zero = channels // step * step, tile_zero(1, 1, dy)
+    channels, step, size, item = dy.shape[3], lanes(dy), dy.itemsize, index.itemsize
+    whole, down, across = channels // step * step, lines.strides[0], lines.strides[1]
+    from_dy, from_index, to = address(dy, (n, p, 0, 0)), address(index, (n, p, 0, 0)), address(lines, (0, 0, 0))
     for q in range(dy.shape[2]):
-        value, winner = address(dy, (n, p, q, 0)), address(index, (n, p, q, 0))
-        for r in range(pool[0]):
-            for s in range(pool[1]):
-                cell, to = r * pool[1] + s, address(lines, (r, q * pool[1] + s, 0))
-                number = zero + cell
-                for k in range(0, whole, step):
-                    won = vector_load_as(dy, index, winner + k * index.itemsize)
-                    share = vector_where_equal(won, number, vector_load(dy, value + k * size), zero)
-                    vector_store(share, to + k * size)
-                for k in range(whole, channels):
-                    lines[r, q * pool[1] + s, k] = dy[n, p, q, k] if index[n, p, q, k] == cell else dy.dtype.type(0)
+        for k in range(0, whole, step):
+            value = vector_load(dy, from_dy + k * size)
+            won = vector_load_as(dy, index, from_index + k * item)
+            _spread_cells(tile_zero(1, 1, dy), value, won, to + k * size, down, across, pool)
+        for k in range(whole, channels):
+            for r in range(pool[0]):
+                for s in range(pool[1]):
+                    wins = index[n, p, q, k] == r * pool[1] + s
+                    lines[r, q * pool[1] + s, k] = dy[n, p, q, k] if wins else dy.dtype.type(0)
+        from_dy += channels * size
+        from_index += channels * item
+        to += pool[1] * across
 
 
 @helper
