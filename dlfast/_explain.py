@@ -118,10 +118,11 @@ def _row(layer: Layer, name: str, label: str, cells: dict[str, Any], work: int, 
 
 
 def _label(layer: Layer) -> str:
-    """ "Conv2d + ReLU" for a layer that runs its activation in the same pass."""
+    """ "Conv2d + ReLU + MaxPool2d" for a layer that runs what follows it in the same pass."""
     name = type(layer.module).__name__
     if not isinstance(layer.module, Affine):
         return name
     given = layer.args[1] if len(layer.args) > 1 else layer.kwargs.get("activation")
     activation = given or layer.module.activation
-    return f"{name} + {_ACTIVATIONS[activation]}" if activation else name
+    pool = len(layer.args) > 2 and layer.args[2] is not None
+    return " + ".join([name, *([_ACTIVATIONS[activation]] if activation else []), *(["MaxPool2d"] if pool else [])])

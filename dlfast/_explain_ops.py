@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .kernels import Call, active_module
+from .functional._conv import conv_methods
+from .kernels import Call
 from .kernels.conv_adjoint import image_padding, image_shape, scatters
 from .kernels.conv_methods import Choice, Geometry, choose, output_shape
 
@@ -16,7 +17,7 @@ _GATES = {"rnn_cell": 1, "lstm_cell": 4, "gru_cell": 3}
 
 def choices(call: Call) -> dict[str, Choice]:
     """The algorithm of each pass, and why; empty where the backend has but one way."""
-    if call.op == "conv2d":
+    if call.op in ("conv2d", "conv2d_max_pool2d"):
         image, kernel = _shapes(call)
         return {name: _convolution(call, name, image, kernel, _geometry(call.options)) for name in PASSES}
     if call.op == "conv_transpose2d":
@@ -33,7 +34,7 @@ def choices(call: Call) -> dict[str, Choice]:
 
 def _convolution(call: Call, role: str, image: tuple, kernel: tuple, geometry: Geometry) -> Choice:
     choice = choose(role, image, kernel, geometry, call.options["method"])
-    known = active_module("conv2d").CONV_METHODS
+    known = conv_methods()
     return choice if choice.method in known else Choice("im2col", f"the {call.backend} backend has no {choice.method}")
 
 
@@ -54,7 +55,7 @@ def flops(call: Call) -> tuple[int, int, int]:
 
     Convolutions count by their definition, whatever the algorithm saves.
     """
-    if call.op == "conv2d":
+    if call.op in ("conv2d", "conv2d_max_pool2d"):
         image, kernel = _shapes(call)
         each = 2 * math.prod(output_shape(image, kernel, _geometry(call.options))) * math.prod(kernel[1:])
     elif call.op == "conv_transpose2d":

@@ -144,11 +144,12 @@ def active(op: str, x: numpy.ndarray | None = None) -> Pair:
     return _table[op] if x is None or x.size >= auto.small_size(op) else _table.small[op]
 
 
-def active_module(op: str) -> ModuleType:
-    """The file of the backend in force that has ``op``, for what a family says of itself (``CONV_METHODS``)."""
-    module = _module(_resolve(op, _table.names)[0], operations()[op])
-    assert module is not None
-    return module
+def active_module(op: str) -> ModuleType | None:
+    """The file that serves ``op``, for what a family says of itself (``CONV_METHODS``); None where none does."""
+    if op not in _table.modules:
+        found = [name for name in _backends_in_order(op, _table.names) if pair(op, name)]
+        _table.modules[op] = _module(found[0], operations()[op]) if found else None
+    return _table.modules[op]
 
 
 def active_step(name: str) -> Callable:
@@ -186,6 +187,7 @@ class _Table(dict):
     def __init__(self, names: tuple[str, ...]):
         super().__init__()
         self.names = names
+        self.modules: dict[str, ModuleType | None] = {}
         self.small = _Table(("cython", *names)) if names[:1] == ("auto",) and built("cython") else self
 
     def __missing__(self, op: str):
@@ -199,6 +201,7 @@ class _Watched(_Table):
     def __init__(self, names: tuple[str, ...], calls: list[Call]):
         super().__init__(names)
         self.calls = calls
+        self.small = self if self.small is self else _Watched(self.small.names, calls)
 
     def __missing__(self, op: str):
         backend, functions = _resolve(op, self.names)
@@ -217,14 +220,17 @@ class _Watched(_Table):
 
 
 def _resolve(op: str, names: tuple[str, ...]) -> tuple[str, Pair | Callable]:
-    for name in names:
-        for backend in _auto_order(op) if name == "auto" else (name,):
-            if functions := pair(op, backend):
-                return backend, functions
+    for backend in _backends_in_order(op, names):
+        if functions := pair(op, backend):
+            return backend, functions
     raise RuntimeError(
         f"backend {names[0]!r} has no kernel for {op!r} (these have: {', '.join(backends_of(op))}); "
         f"use_backend({', '.join(map(repr, names))}, 'reference') lets the reference stand in"
     )
+
+
+def _backends_in_order(op: str, names: tuple[str, ...]) -> list[str]:
+    return [backend for name in names for backend in (_auto_order(op) if name == "auto" else (name,))]
 
 
 def _auto_order(op: str) -> tuple[str, ...]:

@@ -44,7 +44,11 @@ _CYTHON = (
 CHOICE: dict[str, str] = dict.fromkeys(_CYTHON, "cython")
 
 SMALL = 4096  # elements of the first array: with fewer, Cython serves every operation that it has
-SMALL_FOR: dict[str, int] = {"cross_entropy": 256, "conv2d": 0, "conv_transpose2d": 0}  # where another bound was measured
+SMALL_FOR: dict[str, int] = {
+    "cross_entropy": 256,
+    "conv2d": 0,
+    "conv_transpose2d": 0,
+}  # where another bound was measured
 
 
 def small_size(op: str) -> int:

@@ -27,6 +27,7 @@ from rows import (
     cell,
     cells,
     conv2d,
+    conv2d_max_pool2d,
     conv_transpose2d,
     cross_entropy,
     differences,
@@ -138,6 +139,8 @@ CONV = [
             (1, 24, 25, 3, 8, 11, 4, 2, "relu"),
             (0, 6, 6, 1, 4, 3, 1, 1, None),
             (1, 6, 30, 9, 20, 2, 1, 0, None),
+            (2, 9, 70, 3, 9, 3, 1, 1, None),
+            (1, 9, 11, 2, 5, 2, 3, 1, None),
         )
     ),
     conv2d("direct-dilation", (1, 9, 9, 2), (5, 3, 3, 2), dilation=(2, 1), pad=1, method="direct"),
@@ -220,6 +223,25 @@ POOL = [
     *(avg_pool2d(f"{name}-not-counted", *row, ceil=True, count=False) for name, *row in CEIL_WINDOWS),
     avg_pool2d("padding-not-counted", (1, 7, 9, 5), 3, 2, 1, count=False),
     avg_pool2d("nan", (1, 6, 8, 3), 3, 2, 1, fill=holding(NAN), tags=NO_GRADCHECK),
+]
+
+# conv2d_max_pool2d: as conv2d, with a pool_size
+
+
+CONV_POOL = [
+    conv2d_max_pool2d("2x2", (2, 6, 8, 1), (8, 3, 3, 1), pad=1, act="relu"),
+    conv2d_max_pool2d("odd", (2, 7, 9, 3), (17, 3, 3, 3), pad=1),
+    *(conv2d_max_pool2d(f"{k}-outputs", (1, 9, 12, 1), (k, 5, 5, 1), act="relu") for k in (1, 6, 20, 40)),
+    conv2d_max_pool2d("3x2", (2, 9, 8, 2), (5, 2, 2, 2), (3, 2), act="tanh"),
+    conv2d_max_pool2d("1x1", (1, 4, 5, 3), (4, 3, 3, 3), 1, bias=False, act="sigmoid"),
+    conv2d_max_pool2d("large-window", (1, 20, 20, 1), (3, 3, 3, 1), 17),
+    conv2d_max_pool2d("stride", (2, 15, 18, 3), (33, 3, 5, 3), stride=(1, 2), pad=(2, 0, 0, 1), dilation=(2, 1)),
+    conv2d_max_pool2d("many-channels", (2, 6, 7, 12), (9, 3, 3, 12), pad=1, act="relu"),
+    conv2d_max_pool2d("groups", (1, 6, 6, 4), (6, 3, 3, 2), groups=2),
+    conv2d_max_pool2d("batch-0", (0, 6, 8, 1), (4, 3, 3, 1)),
+    conv2d_max_pool2d("ties", (2, 6, 8, 1), (8, 3, 3, 1), pad=1, fill=lambda *s: constant(1.0, *s), tags=NO_GRADCHECK),
+    conv2d_max_pool2d("nan", (2, 6, 8, 1), (9, 3, 3, 1), pad=1, act="relu", fill=holding(NAN), tags=NO_GRADCHECK),
+    conv2d_max_pool2d("inf", (1, 6, 8, 1), (9, 1, 1, 1), fill=holding(INF, -INF), tags=NO_GRADCHECK),
 ]
 
 # Elementwise: x of any shape
@@ -362,7 +384,19 @@ RECURRENT = [
     *cells("gru_cell"),
 ]
 
-CASES = [*LINEAR, *CONV, *CONV_TRANSPOSE, *POOL, *ELEMENTWISE, *SOFTMAX, *LOSS, *NORM, *EMBEDDING, *RECURRENT]
+CASES = [
+    *LINEAR,
+    *CONV,
+    *CONV_TRANSPOSE,
+    *POOL,
+    *CONV_POOL,
+    *ELEMENTWISE,
+    *SOFTMAX,
+    *LOSS,
+    *NORM,
+    *EMBEDDING,
+    *RECURRENT,
+]
 
 # Optimizer updates: several steps on `size` parameters
 
@@ -399,6 +433,7 @@ LARGE = [
     conv2d("large-groups", (6, 20, 20, 24), (48, 3, 3, 6), groups=4, pad=1),
     conv2d("large-depthwise", (6, 24, 25, 40), (40, 3, 3, 1), groups=40, pad=1),
     conv_transpose2d("large", (4, 15, 17, 40), (40, 4, 4, 24), stride=2, pad=1, act="relu"),
+    conv2d_max_pool2d("large", (16, 28, 29, 1), (32, 3, 3, 1), pad=1, act="relu"),
     *(max_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
     *(avg_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
     *(

@@ -127,6 +127,11 @@ def conv_transpose2d(
     return Case("conv_transpose2d", name, arrays, options, tags)
 
 
+def conv2d_max_pool2d(name, x, weight, pool=2, **rest):
+    case = conv2d(name, x, weight, **rest)
+    return Case("conv2d_max_pool2d", name, case.arrays, {**case.options, "pool_size": _each(pool)}, case.tags)
+
+
 def _each(value, count=2):
     return value if isinstance(value, tuple) else (value,) * count
 

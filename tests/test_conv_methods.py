@@ -123,7 +123,8 @@ def test_choice_follows_the_shape():
     assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain).method == "winograd"
     assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain, "exact").method == "im2col"
     assert choose("forward", (8, 28, 28, 3), (64, 3, 3, 3), plain).method == "direct"
-    assert choose("dx", (8, 28, 28, 3), (64, 3, 3, 3), plain).method == "im2col"
+    assert choose("dx", (8, 28, 28, 3), (64, 3, 3, 3), plain).method == "direct"
+    assert choose("dx", (8, 28, 28, 3), (64, 3, 3, 3), plain._replace(dilation=(1, 2))).method == "im2col"
     assert (
         choose("dweight", (8, 28, 28, 64), (64, 1, 1, 64), Geometry((1, 1), (0,) * 4, (1, 1), 1)).method == "pointwise"
     )

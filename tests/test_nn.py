@@ -541,6 +541,10 @@ def test_seeds_make_layers_equal():
     ("parts", "shape"),
     [
         ((nn.Conv2d(2, 5, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)), (2, 7, 8, 2)),
+        ((nn.Conv2d(1, 9, 3, stride=(1, 2)), nn.MaxPool2d((2, 3)), nn.ReLU()), (2, 7, 18, 1)),
+        ((nn.Conv2d(3, 17, (2, 3), activation="relu"), nn.MaxPool2d(2), nn.Flatten()), (2, 7, 8, 3)),
+        ((nn.Conv2d(3, 4, 3), nn.MaxPool2d(2, ceil_mode=True), nn.ReLU()), (2, 7, 8, 3)),
+        ((nn.Conv2d(3, 4, 3, activation="tanh"), nn.MaxPool2d(2)), (2, 7, 8, 3)),
         ((nn.Conv2d(2, 5, 3), nn.ReLU(), nn.MaxPool2d(2, dilation=2)), (2, 7, 8, 2)),
         ((nn.Conv2d(2, 5, 3), nn.Sigmoid(), nn.MaxPool2d(3, stride=2, padding=1)), (2, 7, 8, 2)),
         ((nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2, 5, 3), nn.Tanh()), (2, 8, 8, 2)),
@@ -549,8 +553,14 @@ def test_seeds_make_layers_equal():
         ((nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3), nn.ReLU(), nn.ReLU()), (4, 6)),
     ],
 )
-def test_sequential_fuses_without_a_trace(parts, shape):
-    """The same bits forward, gradients equal up to rounding, the same keys as the parts one by one."""
+@pytest.mark.parametrize("backend", ["auto", "numba", "cython", "reference"])
+def test_sequential_fuses_without_a_trace(parts, shape, backend):
+    """Values and gradients equal up to rounding, the same keys as the parts one by one."""
+    with dl.use_backend(backend):
+        _compare_with_one_by_one(parts, shape)
+
+
+def _compare_with_one_by_one(parts, shape):
     model = nn.Sequential(*parts)
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     dy = None

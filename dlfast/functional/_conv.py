@@ -8,14 +8,15 @@ from typing import Any
 from .. import _check as check
 from .._precision import automatic
 from ..kernels import active, active_module
-from ..kernels.conv_methods import METHODS, Geometry, unfit
+from ..kernels.conv_methods import METHODS, Geometry, output_shape, pooling_pays, unfit
 from ..kernels.geometry import conv_output_size
-from ..tensor import ArrayLike, Tensor, arrays_of, record, run
+from ..tensor import ArrayLike, Tensor, arrays_of, record, run, unwrap
 from ._linear import FUSED_ACTIVATIONS
 
 Padding = int | str | tuple
 
-_LETTERS = {"conv1d": ("N, L, C", "K, S, C/groups"), "conv2d": ("N, H, W, C", "K, R, S, C/groups")}
+_IMAGES = "N, H, W, C", "K, R, S, C/groups"
+_LETTERS = {"conv1d": ("N, L, C", "K, S, C/groups"), "conv2d": _IMAGES, "conv2d_max_pool2d": _IMAGES}
 
 
 def conv2d(
@@ -43,17 +44,66 @@ def conv2d(
     ValueError for shapes that do not fit, channels that groups does not divide, a kernel larger than the padded image.
     """
     inputs = (x, weight, bias)
+    arrays, options = _checked("conv2d", inputs, stride, padding, dilation, groups, activation, method)
+    return run("conv2d", inputs, arrays, options)
+
+
+def conv2d_max_pool2d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: Padding = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    *,
+    pool_size: int | tuple[int, int] = 2,
+    activation: str | None = None,
+    method: str = "auto",
+) -> Tensor:
+    """Convolution and max-pooling in one: y = act(max over each window of z), z = conv2d(x, weight, bias).
+
+    The windows of pool_size lie side by side, as `max_pool2d(z, pool_size)` has them; where the method is direct (few
+    channels in x) z is never written. For a monotonic activation, and all of these are, act(max(z)) = max(act(z)).
+    Everything else as `conv2d`, y (N, P // rows, Q // columns, K).
+    Raises as `conv2d`, and ValueError for a pool_size larger than z.
+    """
+    inputs = (x, weight, bias)
+    arrays, options = _checked("conv2d_max_pool2d", inputs, stride, padding, dilation, groups, activation, method)
+    pool = check.pair("conv2d_max_pool2d", "pool_size", pool_size, 1)
+    geometry = Geometry(options["stride"], options["padding"], options["dilation"], groups)
+    _, p, q, _ = output_shape(arrays[0].shape, arrays[1].shape, geometry)
+    if pool[0] > p or pool[1] > q:
+        raise ValueError(
+            f"conv2d_max_pool2d: pool_size {pool} is larger than the {p} x {q} pixels of the convolution of "
+            f"x {arrays[0].shape} with weight {arrays[1].shape}; pad more or use a smaller window"
+        )
+    return run("conv2d_max_pool2d", inputs, arrays, {**options, "pool_size": pool})
+
+
+def pools_at_once(x: ArrayLike, weight: Tensor, geometry: Geometry, pool_size: tuple[int, int]) -> bool:
+    """Whether `conv2d_max_pool2d` is faster than its two parts here, and would raise nothing that they would not."""
+    a, kernel = unwrap(x), weight.shape
+    fits = a.ndim == 4 and a.dtype == weight.dtype and a.shape[3] == kernel[3] * geometry.groups
+    fused = fits and getattr(active_module("conv2d_max_pool2d"), "WRITES_NO_CONVOLUTION", False)
+    return fused and pooling_pays(a.shape, kernel, geometry, pool_size)
+
+
+def _checked(
+    op: str, inputs: tuple, stride: Any, padding: Any, dilation: Any, groups: Any, activation: Any, method: str
+) -> tuple[list, dict[str, Any]]:
+    """The arrays of x, weight and bias and the options as the kernels take them; raises where they do not fit."""
     a, w, b = arrays = arrays_of(inputs)
-    groups = check_arrays("conv2d", a, w, b, groups)
-    options = conv_geometry("conv2d", a.shape, w.shape, stride, padding, dilation)
+    groups = check_arrays(op, a, w, b, groups)
+    options = conv_geometry(op, a.shape, w.shape, stride, padding, dilation)
     if activation is not None:
-        check.choice("conv2d", "activation", activation, FUSED_ACTIVATIONS)
+        check.choice(op, "activation", activation, FUSED_ACTIVATIONS)
     options |= {
         "groups": groups,
         "activation": activation,
-        "method": conv_method("conv2d", method, w.shape, groups, options),
+        "method": conv_method(op, method, w.shape, groups, options),
     }
-    return run("conv2d", inputs, arrays, options)
+    return arrays, options
 
 
 def conv1d(
@@ -103,7 +153,7 @@ def check_arrays(op: str, a, w, b, groups: Any) -> int:
     """The number of groups; raises unless dtypes and shapes of x, weight and bias fit."""
     check.floats(op, ("x", "weight", "bias"), (a, w, b))
     groups = check.integer(op, "groups", groups, 1)
-    axes = 4 if op == "conv2d" else 3
+    axes = 3 if op == "conv1d" else 4
     if not (a.ndim == w.ndim == axes and a.shape[-1] == w.shape[-1] * groups and w.shape[0] % groups == 0):
         _wrong_shapes(op, a, w, groups)
     if b is not None and b.shape != w.shape[:1]:
@@ -130,10 +180,15 @@ def conv_method(op: str, method: str, kernel: tuple, groups: int, options: dict[
     if method == "auto":
         return automatic()
     check_method(op, method, kernel, Geometry(options["stride"], options["padding"], options["dilation"], groups))
-    known = active_module("conv2d").CONV_METHODS
+    known = conv_methods()
     if method not in known:
         raise ValueError(f"{op}: the backend in force has the methods {', '.join(known)}, not {method!r}")
     return method
+
+
+def conv_methods() -> tuple[str, ...]:
+    """The methods of convolution that the backend in force has."""
+    return getattr(active_module("conv2d"), "CONV_METHODS")  # noqa: B009
 
 
 def check_method(op: str, method: str, kernel: tuple, geometry: Geometry) -> str:

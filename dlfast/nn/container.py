@@ -63,7 +63,8 @@ class Sequential(_Row):
     """Modules one after the other: y = f_n(... f_1(x)). Takes modules, or one OrderedDict of them by name.
 
     Indices give modules, slices give a Sequential of the same modules. Neighbours are run in one pass where that gives
-    the same bits: an activation by the Linear or convolution before it, and ReLU after the MaxPool2d that follows it.
+    the same bits: an activation by the Linear or convolution before it, ReLU after the MaxPool2d that follows it, and a
+    Conv2d of few channels with the MaxPool2d after it.
     """
 
     def __init__(self, *modules: Any) -> None:
@@ -93,6 +94,10 @@ class Sequential(_Row):
 def _run_fused(x: Any, parts: list[Module], i: int) -> tuple[Any, int]:
     """Run the module at i, with its successor where kernels can fuse them; how many were run."""
     part = parts[i]
+    if type(part) is Conv2d:
+        pool, relu, taken = _pooling_after(parts, i)
+        if pool and part.pools_at_once(x, pool):
+            return part(x, "relu" if relu else None, pool), taken
     if type(part) is ReLU and _pools(parts, i + 1):
         return part(parts[i + 1](x)), 2
     follower = type(parts[i + 1]) if i + 1 < len(parts) else Identity
@@ -100,6 +105,27 @@ def _run_fused(x: Any, parts: list[Module], i: int) -> tuple[Any, int]:
     if fused and isinstance(part, Affine) and type(part) in _FUSING and part.activation is None:
         return part(x, fused), 2
     return part(x), 1
+
+
+def _pooling_after(parts: list[Module], i: int) -> tuple[tuple[int, int] | None, bool, int]:
+    """The window of the MaxPool2d that follows the Conv2d at i, whether a ReLU comes before or after it, and the number
+    of modules with the Conv2d; no window where they are not of the kind that `conv2d_max_pool2d` computes."""
+    kinds = [type(part) for part in parts[i + 1 : i + 3]]
+    activation = vars(parts[i])["activation"]
+    if MaxPool2d not in kinds or kinds[0] not in (MaxPool2d, ReLU) or activation not in (None, "relu"):
+        return None, False, 0
+    pool = parts[i + 1 + kinds.index(MaxPool2d)]
+    taken = 3 if ReLU in kinds else 2
+    return _side_by_side(pool), ReLU in kinds or activation == "relu", taken
+
+
+def _side_by_side(pool: Any) -> tuple[int, int] | None:
+    """The window (rows, columns) of a MaxPool2d whose windows touch but do not overlap, without padding; or None."""
+    window, stride, padding, dilation = (
+        value if isinstance(value, tuple) else (value, value)
+        for value in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
+    )
+    return window if (stride, padding, dilation, pool.ceil_mode) == (window, (0, 0), (1, 1), False) else None
 
 
 def _pools(parts: list[Module], i: int) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import _check as check
 from .. import functional as F
-from ..functional._conv import Padding, check_method, pad2, pad4, sides
+from ..functional._conv import Padding, check_method, pad2, pad4, pools_at_once, sides
 from ..functional._conv_transpose import output_padding_pair
 from ..functional._linear import FUSED_ACTIVATIONS
 from ..kernels.conv_methods import Geometry
@@ -77,18 +77,21 @@ class Conv2d(_Convolution):
         self.method = check_method("Conv2d", method, shape, Geometry(self.stride, four, self.dilation, self.groups))
         self._make_parameters(shape, self.out_channels, bias)
 
-    def forward(self, x: ArrayLike, activation: str | None = None) -> Tensor:
-        return F.conv2d(
-            x,
-            self.weight,
-            self.bias,
-            self.stride,
-            self._padding,
-            self.dilation,
-            self.groups,
-            activation=activation or self.activation,
-            method=self.method,
-        )
+    def forward(self, x: ArrayLike, activation: str | None = None, pool_size: tuple[int, int] | None = None) -> Tensor:
+        """This layer; `Sequential` hands over the activation and the MaxPool2d(pool_size) that follow it."""
+        geometry = self.stride, self._padding, self.dilation, self.groups
+        activation = activation or self.activation
+        if pool_size is not None:
+            return F.conv2d_max_pool2d(
+                x, self.weight, self.bias, *geometry, pool_size=pool_size, activation=activation, method=self.method
+            )
+        return F.conv2d(x, self.weight, self.bias, *geometry, activation=activation, method=self.method)
+
+    def pools_at_once(self, x: ArrayLike, pool_size: tuple[int, int]) -> bool:
+        """Whether this layer and a MaxPool2d after it are faster in one pass."""
+        rows, columns = self._padding
+        geometry = Geometry(self.stride, (*rows, *columns), self.dilation, self.groups)
+        return self.method == "auto" and pools_at_once(x, self.weight, geometry, pool_size)
 
 
 class Conv1d(_Convolution):

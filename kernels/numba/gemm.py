@@ -276,6 +276,11 @@ def sum_rows(rows) -> np.ndarray:
     return total[0]
 
 
+def bias_gradient(dz, wanted: bool) -> np.ndarray | None:
+    """dbias = the sum of dz (N, P, Q, K) over all pixels, None where it is not wanted."""
+    return sum_rows(dz.reshape(-1, dz.shape[3])) if wanted else None
+
+
 @helper
 def _sum_job(job, worker, rows, per_job, partial):
     for j in range(rows.shape[1]):

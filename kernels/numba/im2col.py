@@ -26,6 +26,7 @@ from .gemm import (
     BLOCK_COLUMNS,
     MIN_JOBS,
     add_partials,
+    bias_gradient,
     multiply_block,
     pack_panel,
     padded_bias,
@@ -68,8 +69,8 @@ def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
     return dx
 
 
-def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
-    """dweight = dz^T patches(x)."""
+def weight_gradient(dz, x, shape, geometry: Geometry, with_bias: bool):
+    """dweight = dz^T patches(x) and, where wanted, dbias."""
     dweight = np.empty((shape[0], math.prod(shape[1:])), dz.dtype)
     runs, run = _runs(*shape[1:3], geometry)
     pixels, depth, width = math.prod(dz.shape[:3]), dweight.shape[1], panel_width(dz.itemsize)
@@ -83,7 +84,7 @@ def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
     if pixels == 0:
         dweight[:] = 0
     _weight_gradient(dz, x, dweight, partial, runs, run, geometry.stride, geometry.groups, per_chunk, columns)
-    return dweight.reshape(shape)
+    return dweight.reshape(shape), bias_gradient(dz, with_bias)
 
 
 def _panels(outputs, depth, groups, like):
@@ -118,8 +119,8 @@ def _runs(r, s, geometry):
 def _flipped(row, column, kernel_size, geometry):
     """Taps (r, s) that reach pixels of class (row, column) of dx, in the order of their offsets into dy; their runs."""
     stride, padding, dilation, groups = geometry
-    rows = _offsets(row + padding[0], kernel_size[0], stride[0], dilation[0])
-    columns = _offsets(column + padding[2], kernel_size[1], stride[1], dilation[1])
+    rows = flipped_offsets(row + padding[0], kernel_size[0], stride[0], dilation[0])
+    columns = flipped_offsets(column + padding[2], kernel_size[1], stride[1], dilation[1])
     side_by_side = all(b - a == 1 for (a, _), (b, _) in zip(columns, columns[1:], strict=False))
     run = len(columns) if side_by_side and groups == 1 and columns else 1
     taps = np.array([(r, s) for _, r in rows for _, s in columns], np.int64).reshape(-1, 2)
@@ -127,9 +128,11 @@ def _flipped(row, column, kernel_size, geometry):
     return taps, runs, run
 
 
-def _offsets(place, size, stride, dilation):
-    """(offset, tap) for the taps that divide evenly, by increasing offset."""
-    return sorted(((place - t * dilation) // stride, t) for t in range(size) if (place - t * dilation) % stride == 0)
+def flipped_offsets(place, size, stride, dilation):
+    """(offset, tap) for the taps of one axis that divide evenly, by increasing offset; place = pixel + padding."""
+    return tuple(
+        sorted(((place - t * dilation) // stride, t) for t in range(size) if (place - t * dilation) % stride == 0)
+    )
 
 
 @helper

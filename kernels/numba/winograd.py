@@ -25,7 +25,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..conv_methods import Geometry, output_shape
-from .gemm import panel_width
+from .gemm import bias_gradient, panel_width
 from .jit import JOB, PRODUCT, SERIAL_WORK, TAIL, TILE, helper, jit, parallel_for, scratch
 from .simd import REGISTER_BYTES, ROWS, VECTORS, address, lanes, tile_add, tile_outer, tile_store, tile_zero, zero_bytes
 from .vector import transpose_block
@@ -55,13 +55,14 @@ def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
     return _run(dz, weight, True, (top - 2, left - 2), None, shape, False)
 
 
-def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
-    """dweight."""
+def weight_gradient(dz, x, shape, geometry: Geometry, with_bias: bool):
+    """dweight and, where wanted, dbias."""
+    dbias = bias_gradient(dz, with_bias)
     dz, x = _whole(dz, 3), _whole(x, 3)
     given, taken, width, pad = dz.shape[3], x.shape[3], panel_width(dz.itemsize), PAD // dz.itemsize
     tiles = _tiles(dz.shape)
     if tiles == 0:
-        return np.zeros(shape, dz.dtype)
+        return np.zeros(shape, dz.dtype), dbias
     dweight = np.empty((given, 3, 3, taken), dz.dtype)
     band, rows, panels, points = _gradient_plan(tiles, given, taken, width, dz.itemsize)
     v, z = (np.empty((POINTS, band + 1, channels + pad), dz.dtype) for channels in (taken, given))
@@ -69,7 +70,9 @@ def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
     du = np.empty((blocks, -(-taken // width), POINTS, ROWS * width + pad), dz.dtype)
     top, _, left, _ = geometry.padding
     _correlate(x, dz, (-top, -left), v, z, du, dweight, tiles, band, rows, panels, points)
-    return dweight if dweight.shape == shape else np.ascontiguousarray(dweight[: shape[0], ..., : shape[3]])
+    if dweight.shape != shape:
+        dweight = np.ascontiguousarray(dweight[: shape[0], ..., : shape[3]])
+    return dweight, dbias
 
 
 def _gradient_plan(tiles, given, taken, width, itemsize):
