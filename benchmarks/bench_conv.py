@@ -12,7 +12,7 @@ WORK = [
 ]
 
 
-def pytorch(torch, x, weight, bias, stride, padding, dilation, groups, activation):
+def pytorch(torch, x, weight, bias, stride, padding, dilation, groups, activation, method):
     y = torch.nn.functional.conv2d(x, weight, bias, stride, padding[::2], dilation, groups)
     return torch.relu(y) if activation else y
 

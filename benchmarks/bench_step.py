@@ -10,7 +10,7 @@ from dlfast import functional as F
 from dlfast import kernels, models, optim
 
 IMAGES = 64
-PYTORCH = ("pytorch-contiguous", "pytorch-channels_last") if find_spec("torch") else ()
+PYTORCH = ("pytorch-NCHW", "pytorch-NHWC") if find_spec("torch") else ()
 
 
 def training(backends, x, y):

@@ -6,7 +6,8 @@ _here = _os.path.dirname(_os.path.abspath(__file__))
 if not _os.path.isdir(_os.path.join(_here, "kernels")):  # in a source tree kernels/ lies beside dlfast/
     __path__.append(_os.path.dirname(_here))
 
-from . import data, functional, init, memory, nn, optim, train
+from . import data, functional, init, memory, models, nn, optim, train
+from ._explain import explain
 from ._gradcheck import gradcheck
 from ._precision import get_precision, set_precision
 from ._version import __version__
@@ -20,6 +21,7 @@ __all__ = [
     "Tensor",
     "__version__",
     "data",
+    "explain",
     "functional",
     "get_num_threads",
     "get_precision",
@@ -28,6 +30,7 @@ __all__ = [
     "load",
     "manual_seed",
     "memory",
+    "models",
     "nn",
     "no_grad",
     "optim",

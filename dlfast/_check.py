@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+FLOAT32, FLOAT64, INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 FLOATS = (FLOAT32, FLOAT64)
 
 
@@ -94,9 +94,9 @@ def indices(op: str, name: str, values: np.ndarray, count: int, ignored: int | N
     if values.dtype.kind not in "iu":
         nan = " with NaN among them" if values.dtype.kind == "f" and np.isnan(values).any() else ""
         raise TypeError(f"{op}: {name} must be integers, got {values.dtype}{nan}; cast with {name}.astype(np.int64)")
-    signed = values.astype(np.int64, copy=False)
+    signed = values if values.dtype is INT64 else values.astype(np.int64, copy=False)
     # As unsigned numbers the negative ones are the largest, so one pass finds both kinds of bad index.
-    if signed.size and signed.view(np.uint64).max() >= count:
+    if signed.size and np.maximum.reduce(signed.view(np.uint64), axis=None) >= count:
         bad = (signed < 0) | (signed >= count)
         if ignored is not None:
             bad &= signed != ignored

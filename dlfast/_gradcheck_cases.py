@@ -69,6 +69,15 @@ def _windows(rng: np.random.Generator) -> Iterator[Case]:
     yield "conv2d", lambda x, w, b: F.conv2d(x, w, b, padding=((1, 0), (0, 2))), [x, w, b]
     yield "conv2d, strided, dilated", lambda x, w, b: F.conv2d(x, w, b, stride=(2, 1), dilation=2, padding=2), [x, w, b]
     yield "conv2d, grouped", lambda x, w, b: F.conv2d(x, w, b, groups=2), [x, w[..., :2].copy(), b]
+    yield "conv1d", lambda x, w, b: F.conv1d(x, w, b, 2, (2, 1)), [x[0], w[:, 0].copy(), b]
+    small = rng.normal(size=(2, 3, 4, 4))
+    yield "conv_transpose2d", lambda x, w, b: F.conv_transpose2d(x, w, b, 2, 1, 1), [small, w, b]
+    yield (
+        "conv_transpose2d, dilated, grouped",
+        lambda x, w, b: F.conv_transpose2d(x, w, b, (1, 2), ((0, 1), (1, 0)), (2, 1), groups=2, dilation=3),
+        [small, w[..., :2].copy(), b],
+    )
+    yield "conv2d_max_pool2d", lambda x, w, b: F.conv2d_max_pool2d(x, w, b, activation="tanh"), [x, w, b]
     image = smooth(rng, 1, 5, 6, 2)
     yield "max_pool2d", lambda x: F.max_pool2d(x, 3, 2, 1), [image]
     yield "max_pool1d", lambda x: F.max_pool1d(x, 2), [smooth(rng, 2, 6, 3)]

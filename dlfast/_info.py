@@ -16,19 +16,22 @@ from .kernels.threads import get_num_threads
 
 def print_info(console: Console) -> None:
     """Facts about this installation, and the table behind ``auto``."""
-    facts = Table.grid(padding=(0, 2))
-    for name, value in _facts().items():
-        facts.add_row(name, value)
-    console.print(facts)
+    grid = Table.grid(padding=(0, 2))
+    for name, value in facts().items():
+        grid.add_row(name, value)
+    console.print(grid)
     table = Table(title="Backends that have an operation; auto takes the first", title_justify="left")
     for column in ("operation", "auto", "others"):
         table.add_column(column)
     for op, chosen in sorted(kernels.auto_table().items()):
-        table.add_row(op, chosen, ", ".join(name for name in kernels.backends_of(op) if name != chosen))
+        others = [name for name in kernels.backends_of(op) if name != chosen]
+        small = kernels.small_size(op)
+        table.add_row(op, f"{chosen}; cython below {small} elements" if small else chosen, ", ".join(others))
     console.print(table)
 
 
-def _facts() -> dict[str, str]:
+def facts() -> dict[str, str]:
+    """This installation and this machine, by name."""
     names = ("numpy", "numba", "safetensors", "matplotlib", "torch")
     return {
         "dlfast": __version__,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
-from importlib.util import find_spec
 
 import numpy as np
 
 from . import functional as F
 from . import kernels
+from .bench.measure import pytorch_installed
+from .bench.timing import in_turns
 from .models import demo_cnn
 from .optim import Adam
 from .random import manual_seed
@@ -28,12 +27,12 @@ def step_times(x: np.ndarray, y: np.ndarray, threads: int) -> dict[str, float]:
     trainings = {name: _Training(name, x, y) for name in names}
     _compare(trainings)
     steps: dict[str, Callable[[], float]] = {name: training.step for name, training in trainings.items()}
-    if find_spec("torch") is not None:
+    if pytorch_installed():
         from . import _torch_steps
 
         for layout in _torch_steps.LAYOUTS:
             steps[f"pytorch {layout}"] = _torch_steps.training_step(layout, x, y, threads)
-    times = _in_turns(steps)
+    times = {name: timing.median for name, timing in in_turns(steps, ROUNDS).items()}
     peers = [times.pop(name) for name in list(times) if name.startswith("pytorch")]
     return {**times, "pytorch": min(peers)} if peers else times
 
@@ -67,17 +66,3 @@ def _compare(trainings: dict[str, _Training]) -> None:
         for value, expected in zip(values, results["reference"], strict=True):
             if not np.abs(value - expected).max() <= 1e-3 * np.abs(expected).max() + 1e-6:
                 raise RuntimeError(f"backend {name!r} computes another training step than the reference")
-
-
-def _in_turns(steps: dict[str, Callable[[], float]]) -> dict[str, float]:
-    """Median milliseconds of each, in turns, so that a slow moment of the machine meets all of them."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(ROUNDS):
-        for name, step in steps.items():
-            time.sleep(0.05)  # other libraries' threads spin for a while after their work
-            step()
-            for _ in range(1 if name == "reference" else 3):
-                start = time.perf_counter()
-                step()
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}

@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from ._tape import no_grad
+from .bench.pytorch import LAYOUTS, tensor
 from .models import demo_cnn
-
-LAYOUTS = ("contiguous", "channels_last")
 
 
 def training_step(layout: str, x: np.ndarray, y: np.ndarray, threads: int) -> Callable[[], float]:
@@ -20,9 +19,8 @@ def training_step(layout: str, x: np.ndarray, y: np.ndarray, threads: int) -> Ca
     Raises RuntimeError where PyTorch's network, given our weights, has other outputs than ours.
     """
     torch.set_num_threads(threads)
-    memory_format = getattr(torch, f"{layout}_format" if layout == "contiguous" else layout)
-    model = _network().to(memory_format=memory_format)
-    images = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).to(memory_format=memory_format)
+    model = _network().to(memory_format=LAYOUTS[layout])
+    images = tensor(x, layout)
     labels = torch.from_numpy(y)
     _compare(model, images, x)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
@@ -56,7 +54,7 @@ def _network() -> nn.Sequential:
 
 def _compare(model: nn.Sequential, images: torch.Tensor, x: np.ndarray) -> None:
     ours = demo_cnn().eval()
-    model.load_state_dict({name: torch.from_numpy(_channels_first(value)) for name, value in ours.state_dict().items()})
+    model.load_state_dict({name: _channels_first(value) for name, value in ours.state_dict().items()})
     with no_grad(), torch.no_grad():
         expected, got = ours(x).numpy(), model.eval()(images).numpy()
     model.train()
@@ -64,10 +62,8 @@ def _compare(model: nn.Sequential, images: torch.Tensor, x: np.ndarray) -> None:
         raise RuntimeError("PyTorch's network, given the same weights, has other outputs than ours")
 
 
-def _channels_first(weight: np.ndarray) -> np.ndarray:
+def _channels_first(weight: np.ndarray) -> torch.Tensor:
     """Our weights (K, R, S, C), and those of the layer behind Flatten, in PyTorch's order."""
-    if weight.ndim == 4:
-        return weight.transpose(0, 3, 1, 2).copy()
     if weight.ndim == 2 and weight.shape[1] == 7 * 7 * 64:
-        return weight.reshape(-1, 7, 7, 64).transpose(0, 3, 1, 2).reshape(len(weight), -1).copy()
-    return weight.copy()
+        return tensor(weight.reshape(-1, 7, 7, 64), "NCHW").flatten(1)
+    return tensor(weight, "NCHW")

@@ -1,4 +1,4 @@
-"""The command line: `dlfast demo`, `dlfast info`, `dlfast gradcheck`. Commands import what they need when they run."""
+"""The command line: `dlfast demo`, `bench`, `info`, `gradcheck`. Commands import what they need when they run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from ._version import __version__
+from .bench import suite_names
 
 _started = time.perf_counter()
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -67,6 +68,57 @@ def demo(epochs, batch_size, seed, json_file, plot_file, threads, backend) -> No
         if json_file is not None:
             _demo.write_figures(json_file, history, step_ms, time.perf_counter() - _started)
     console.print(f"validation accuracy {history['val_accuracy'][-1]:.4f} after {len(history)} epochs")
+
+
+@main.command()
+@click.option(
+    "--suite", "suites", type=click.Choice(suite_names()), multiple=True, help="May be repeated.  [default: all]"
+)
+@click.option(
+    "--filter", "part", default="", metavar="TEXT", help="Only rows with TEXT in their or their group's name."
+)
+@click.option("--backends", default="auto", show_default=True, help="Of auto, numba, cython, reference; with commas.")
+@click.option("--threads", type=click.IntRange(min=1), multiple=True, help="May be repeated.  [default: 1 and all]")
+@click.option("--pytorch/--no-pytorch", default=True, help="Whether PyTorch takes part where it is installed.")
+@click.option("--quick", is_flag=True, help="Three short rounds in place of seven: less exact.")
+@click.option("--json", "json_file", type=_FILE, metavar="FILE", help="Write machine, roofs, times and ratios to FILE.")
+@click.option("--plot", "plot_file", type=_FILE, metavar="FILE", help="Draw ratios and roofline (needs matplotlib).")
+def bench(suites, part, backends, threads, pytorch, quick, json_file, plot_file) -> None:
+    """Time dlfast beside PyTorch and NumPy.
+
+    Every contender's results, gradients included, are compared with the reference's first: a disagreement ends the run
+    with exit code 1. Then the contenders take turns in one process, each turn after a rest and a call that is not
+    timed. Tables give medians and minima in ms, ratios of medians, GF/s beside the multiply-adds and GB/s beside the
+    copies that this machine is measured to do. PyTorch runs images in both of its layouts and counts by the faster.
+    Takes about five minutes; --quick, --suite and --filter make it shorter. Close other programs first.
+    """
+    _check_files(json_file, plot_file)
+    with _clear_errors(ImportError, ValueError, RuntimeError):
+        from rich.console import Console
+
+        from . import get_num_threads, kernels
+        from .bench import measure, run
+
+        names = [name.strip() for name in backends.split(",")]
+        for name in names:  # an unknown or missing backend is said before anything starts
+            with kernels.use_backend(name):
+                pass
+        counts = sorted(set(threads or (1, get_num_threads())))
+        options = measure.Options(names, counts, pytorch and measure.pytorch_installed())
+        if quick:
+            options = measure.quick(options)
+        groups = measure.chosen_groups(suites or suite_names(), part)
+        console = Console(highlight=False)
+        if not console.is_terminal:  # a file or a pipe has no width that tables must keep to
+            console.width = max(console.width, 140)
+        results, roofs = run.run(console, groups, options)
+    with _clear_errors(OSError, ValueError):
+        if json_file is not None:
+            run.write_json(json_file, results, roofs)
+        if plot_file is not None:
+            from .bench import plots
+
+            plots.draw(plot_file, results, roofs)
 
 
 @main.command()

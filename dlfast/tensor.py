@@ -315,7 +315,7 @@ def apply(op: str, *inputs: Any, **options: Any) -> Any:
 
 def run(op: str, inputs: Sequence, arrays: Sequence, options: dict[str, Any]) -> Any:
     """As `apply`, for those who have the arrays already: what the kernel takes, and `inputs` what gradients go to."""
-    forward, backward = active(op)
+    forward, backward = active(op, arrays[0])
     y, saved = forward(*arrays, **options)
     return record(y, backward, saved, inputs, True)
 

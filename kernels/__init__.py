@@ -24,11 +24,15 @@ if __name__ == "kernels":
     raise ImportError("the folder kernels/ is the subpackage dlfast.kernels: write `from dlfast import kernels`")
 
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy
 
 from . import auto, reference
 from .memory import empty
@@ -98,6 +102,13 @@ def auto_table() -> dict[str, str]:
     return {op: _resolve(op, ("auto",))[0] for op in operations()}
 
 
+def small_size(op: str) -> int:
+    """Elements of the first array below which ``auto`` takes Cython instead of its choice; 0 where it never does."""
+    if op.endswith("_step") or "cython" not in backends_of(op) or _resolve(op, ("auto",))[0] == "cython":
+        return 0
+    return auto.small_size(op)
+
+
 class use_backend:
     """Let these backends serve the operations, in order of preference; until changed, or for the length of a ``with``.
 
@@ -126,9 +137,20 @@ def get_backend() -> tuple[str, ...]:
     return _table.names
 
 
-def active(op: str) -> Pair:
-    """(forward, backward) of the backend in force. Raises RuntimeError where the chosen backend lacks the operation."""
-    return _table[op]
+def active(op: str, x: numpy.ndarray | None = None) -> Pair:
+    """(forward, backward) of the backend in force, for an operation whose first array is x (None: a large one).
+
+    Raises RuntimeError where the chosen backend lacks the operation.
+    """
+    return _table[op] if x is None or x.size >= auto.small_size(op) else _table.small[op]
+
+
+def active_module(op: str) -> ModuleType | None:
+    """The file that serves ``op``, for what a family says of itself (``CONV_METHODS``); None where none does."""
+    if op not in _table.modules:
+        found = [name for name in _backends_in_order(op, _table.names) if pair(op, name)]
+        _table.modules[op] = _module(found[0], operations()[op]) if found else None
+    return _table.modules[op]
 
 
 def active_step(name: str) -> Callable:
@@ -136,27 +158,80 @@ def active_step(name: str) -> Callable:
     return _table[f"{name}_step"]
 
 
+class Call(NamedTuple):
+    """An operation that ran: its backend, the shapes of its arrays (None for one not given) and its options."""
+
+    op: str
+    backend: str
+    shapes: tuple[tuple[int, ...] | None, ...]
+    options: dict[str, Any]
+
+
+@contextmanager
+def watch() -> Iterator[list[Call]]:
+    """Note every operation that runs inside, in the whole process and in order: ``with watch() as calls``."""
+    global _table
+    before, calls = _table, []
+    _table = _Watched(before.names, calls)
+    try:
+        yield calls
+    finally:
+        _table = before
+
+
 class _Table(dict):
-    """op -> functions, filled at the first use of each operation, so that nothing is imported before it is needed."""
+    """op -> functions, filled at the first use of each operation, so that nothing is imported before it is needed.
+
+    `small` is the table for small arrays, where ``auto`` prefers Cython.
+    """
 
     def __init__(self, names: tuple[str, ...]):
         super().__init__()
         self.names = names
+        self.modules: dict[str, ModuleType | None] = {}
+        self.small = _Table(("cython", *names)) if names[:1] == ("auto",) and built("cython") else self
 
     def __missing__(self, op: str):
         self[op] = functions = _resolve(op, self.names)[1]
         return functions
 
 
+class _Watched(_Table):
+    """A table whose forwards append to `calls`."""
+
+    def __init__(self, names: tuple[str, ...], calls: list[Call]):
+        super().__init__(names)
+        self.calls = calls
+        self.small = self if self.small is self else _Watched(self.small.names, calls)
+
+    def __missing__(self, op: str):
+        backend, functions = _resolve(op, self.names)
+        if not op.endswith("_step"):
+            functions = self._noting(op, backend, functions[0]), functions[1]
+        self[op] = functions
+        return functions
+
+    def _noting(self, op: str, backend: str, forward: Callable) -> Callable:
+        def noting(*arrays, **options):
+            shapes = tuple(None if array is None else array.shape for array in arrays)
+            self.calls.append(Call(op, backend, shapes, options))
+            return forward(*arrays, **options)
+
+        return noting
+
+
 def _resolve(op: str, names: tuple[str, ...]) -> tuple[str, Pair | Callable]:
-    for name in names:
-        for backend in _auto_order(op) if name == "auto" else (name,):
-            if functions := pair(op, backend):
-                return backend, functions
+    for backend in _backends_in_order(op, names):
+        if functions := pair(op, backend):
+            return backend, functions
     raise RuntimeError(
         f"backend {names[0]!r} has no kernel for {op!r} (these have: {', '.join(backends_of(op))}); "
         f"use_backend({', '.join(map(repr, names))}, 'reference') lets the reference stand in"
     )
+
+
+def _backends_in_order(op: str, names: tuple[str, ...]) -> list[str]:
+    return [backend for name in names for backend in (_auto_order(op) if name == "auto" else (name,))]
 
 
 def _auto_order(op: str) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """What ``auto`` takes: operation -> backend, where that is not Numba. `dlfast info` prints the whole table.
 
+For small arrays the call decides, and Cython's is 2 to 5 us cheaper; for large ones the loop decides.
+
 Microseconds for forward + backward (a step for the optimizers), float32, Numba / Cython, medians of interleaved calls
 in one process on 2 cores with AVX2; `pytest benchmarks` repeats the comparison for the larger kernels.
 
@@ -16,11 +18,17 @@ in one process on 2 cores with AVX2; `pytest benchmarks` repeats the comparison 
 | rnn_cell | 20 x 10 -> 20: 75 / 27 | 64 x 128 -> 256: 679 / 444 |
 | sgd_step | | 420 k: 59 / 57 |
 | adam_step | 1 k: 7.2 / 3.6 | 4 M: 2584 / 2514 |
+| tanh, sigmoid, silu, elu, gelu, hardswish | 2 k: 12-19 / 5-15 | 32 k: 24-73 / 21-97 |
+| softmax, layer_norm, mse | 2 k: 20-32 / 9-13 | 2048 x 768: 1900-2300 / 2000-2900 |
+| cross_entropy | 1 x 10: 14 / 8, 32 x 10: 11 / 12 | 2048 x 768: 1970 / 2870 |
+| max_pool2d 2 x 2 | 14 x 14 x 32: 37 / 18 | 64 x 14 x 14 x 32: 317 / 402 |
+| avg_pool2d 2 x 2 | 14 x 14 x 32: 47 / 13 | 64 x 14 x 14 x 32: 263 / 235 |
 """
 
 _CYTHON = (
     "linear",
     "matmul",
+    "avg_pool2d",
     "relu",
     "leaky_relu",
     "dropout",
@@ -34,3 +42,15 @@ _CYTHON = (
 )
 
 CHOICE: dict[str, str] = dict.fromkeys(_CYTHON, "cython")
+
+SMALL = 4096  # elements of the first array: with fewer, Cython serves every operation that it has
+SMALL_FOR: dict[str, int] = {
+    "cross_entropy": 256,
+    "conv2d": 0,
+    "conv_transpose2d": 0,
+}  # where another bound was measured
+
+
+def small_size(op: str) -> int:
+    """The number of elements of its first array below which an operation is Cython's."""
+    return SMALL_FOR.get(op, SMALL)

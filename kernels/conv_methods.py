@@ -5,7 +5,7 @@ A convolution has three passes, "forward", "dx" and "dweight", each with an algo
 | method | what it does | what it can do |
 |---|---|---|
 | im2col | gathers patches into a buffer in cache and multiplies | everything |
-| direct | multiplies an overlapping view of the image, gathers nothing | forward, dweight; no groups |
+| direct | multiplies an overlapping view of the image, gathers nothing | no groups, no dilation along a row |
 | winograd | F(4x4, 3x3): a quarter of the multiplications | 3 x 3, stride 1, no dilation, no groups |
 | pointwise | one matrix product | 1 x 1, stride 1, no padding, no groups |
 | depthwise | lets the channels be the lanes of the registers | one channel a group |
@@ -54,8 +54,6 @@ def unfit(method: str, passing: str, kernel, geometry: Geometry) -> str | None:
     """Why `method` cannot do this pass (kernel: the shape of the weight), None where it can."""
     k, r, s, c = kernel
     stride, padding, dilation, groups = geometry
-    if method == "direct" and passing == "dx":
-        return "has no gradient of the image"
     if method == "direct" and (groups > 1 or (dilation[1] > 1 and s > 1)):
         return "takes no groups and no dilation along a row"
     if method == "winograd" and not ((r, s) == (3, 3) and stride == (1, 1) and dilation == (1, 1) and groups == 1):
@@ -84,3 +82,15 @@ def choose(passing: str, image, kernel, geometry: Geometry, method: str = "auto"
             return Choice("winograd", "3 x 3 with stride 1 and enough channels")
         return Choice("im2col", f"{channels} and {outputs} channels are few for Winograd's transforms")
     return Choice("im2col", "the general case" if method == "auto" else "the general case, exact")
+
+
+def pooling_pays(image, kernel, geometry: Geometry, pool_size) -> bool:
+    """Whether convolution and max-pooling (windows side by side) are best computed at once.
+
+    That saves writing and reading the convolution's output, which is large against its arithmetic where the image has
+    few channels: there the direct method computes it row by row of windows, forward and for the weights.
+    """
+    shape = output_shape(image, kernel, geometry)
+    if shape[1] < pool_size[0] or shape[2] < pool_size[1]:
+        return False
+    return all(choose(passing, image, kernel, geometry).method == "direct" for passing in ("forward", "dweight"))

@@ -9,6 +9,14 @@ def conv_output_size(size: int, kernel: int, stride: int, pad_before: int, pad_a
     return (size + pad_before + pad_after - dilation * (kernel - 1) - 1) // stride + 1
 
 
+def conv_transpose_output_size(size: int, kernel: int, stride: int, cut: int, dilation: int, extra: int) -> int:
+    """Size of the image whose convolution has `size` windows: cut and extra are its padding and output_padding in all.
+
+    out = (size - 1) stride - cut + dilation (kernel - 1) + extra + 1
+    """
+    return (size - 1) * stride - cut + dilation * (kernel - 1) + extra + 1
+
+
 def pool_output_size(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
     """Number of pooling windows along one axis; zero or less when the window is larger than the padded image.
 

@@ -27,6 +27,8 @@ from rows import (
     cell,
     cells,
     conv2d,
+    conv2d_max_pool2d,
+    conv_transpose2d,
     cross_entropy,
     differences,
     dropout,
@@ -137,6 +139,8 @@ CONV = [
             (1, 24, 25, 3, 8, 11, 4, 2, "relu"),
             (0, 6, 6, 1, 4, 3, 1, 1, None),
             (1, 6, 30, 9, 20, 2, 1, 0, None),
+            (2, 9, 70, 3, 9, 3, 1, 1, None),
+            (1, 9, 11, 2, 5, 2, 3, 1, None),
         )
     ),
     conv2d("direct-dilation", (1, 9, 9, 2), (5, 3, 3, 2), dilation=(2, 1), pad=1, method="direct"),
@@ -145,6 +149,37 @@ CONV = [
     conv2d("pointwise-wide", (1, 5, 7, 20), (35, 1, 1, 20), act="relu"),
     conv2d("nan", (1, 6, 7, 2), (5, 3, 3, 2), pad=1, act="relu", fill=holding(NAN), tags=NO_GRADCHECK),
     conv2d("inf", (1, 6, 7, 1), (5, 1, 1, 1), act="sigmoid", fill=holding(INF, -INF), tags=NO_GRADCHECK),
+]
+
+# conv_transpose2d: x (N, H, W, I), weight (I, R, S, O/groups), bias (O,)
+
+
+CONV_TRANSPOSE = [
+    conv_transpose2d("3x3", (2, 4, 5, 3), (3, 3, 3, 4)),
+    conv_transpose2d("doubled", (2, 4, 5, 3), (3, 2, 2, 4), stride=2, act="relu"),
+    conv_transpose2d("doubled-4x4", (1, 3, 4, 5), (5, 4, 4, 2), stride=2, pad=1, act="tanh"),
+    conv_transpose2d("output-padding", (1, 3, 4, 2), (2, 3, 3, 3), stride=2, pad=1, extra=1, act="sigmoid"),
+    conv_transpose2d("output-padding-2", (2, 3, 2, 2), (2, 3, 2, 3), stride=(3, 2), pad=(0, 1, 1, 0), extra=(2, 1)),
+    conv_transpose2d("output-padding-over-stride", (1, 4, 3, 2), (2, 2, 2, 3), stride=(1, 2), dilation=3, extra=2),
+    *(
+        conv_transpose2d(f"{a}-no-bias", (1, 3, 4, 2), (2, 2, 3, 3), False, stride=(2, 1), act=a)
+        for a in (None, *ACTIVATIONS)
+    ),
+    conv_transpose2d("1x1", (2, 3, 4, 5), (5, 1, 1, 6), act="relu"),
+    conv_transpose2d("1x1-stride", (1, 3, 4, 5), (5, 1, 1, 6), stride=(2, 3), extra=1),
+    conv_transpose2d("stride-over-kernel", (1, 3, 4, 2), (2, 2, 1, 3), stride=(3, 4)),
+    conv_transpose2d("asymmetric-padding", (1, 5, 4, 2), (2, 3, 4, 3), pad=(0, 2, 3, 1)),
+    conv_transpose2d("dilation", (1, 4, 3, 2), (2, 3, 2, 3), dilation=(2, 3), stride=(1, 2), pad=1),
+    conv_transpose2d("groups", (2, 4, 3, 4), (4, 3, 3, 3), groups=2, stride=2, pad=1, extra=1, act="relu"),
+    conv_transpose2d("depthwise", (1, 4, 5, 17), (17, 3, 3, 1), groups=17, stride=2, pad=(1, 0, 0, 1)),
+    conv_transpose2d("size-1", (1, 1, 1, 1), (1, 1, 1, 1)),
+    conv_transpose2d("one-pixel", (3, 1, 1, 20), (20, 4, 4, 9), act="relu"),
+    conv_transpose2d("all-but-one-cut", (1, 2, 2, 2), (2, 3, 3, 2), pad=(1, 2, 2, 1)),
+    conv_transpose2d("batch-0", (0, 4, 5, 3), (3, 3, 3, 4), stride=2, act="relu"),
+    conv_transpose2d("to-one-channel", (1, 5, 6, 17), (17, 3, 3, 1), pad=1),
+    conv_transpose2d("wide", (1, 4, 5, 33), (33, 3, 3, 35), stride=2, pad=1),
+    conv_transpose2d("winograd", (2, 7, 6, 24), (24, 3, 3, 20), pad=1, act="relu", method="auto", tags=WINOGRAD),
+    conv_transpose2d("nan", (1, 4, 5, 2), (2, 3, 3, 5), stride=2, act="relu", fill=holding(NAN), tags=NO_GRADCHECK),
 ]
 
 # max_pool2d and avg_pool2d: x (N, H, W, C)
@@ -188,6 +223,25 @@ POOL = [
     *(avg_pool2d(f"{name}-not-counted", *row, ceil=True, count=False) for name, *row in CEIL_WINDOWS),
     avg_pool2d("padding-not-counted", (1, 7, 9, 5), 3, 2, 1, count=False),
     avg_pool2d("nan", (1, 6, 8, 3), 3, 2, 1, fill=holding(NAN), tags=NO_GRADCHECK),
+]
+
+# conv2d_max_pool2d: as conv2d, with a pool_size
+
+
+CONV_POOL = [
+    conv2d_max_pool2d("2x2", (2, 6, 8, 1), (8, 3, 3, 1), pad=1, act="relu"),
+    conv2d_max_pool2d("odd", (2, 7, 9, 3), (17, 3, 3, 3), pad=1),
+    *(conv2d_max_pool2d(f"{k}-outputs", (1, 9, 12, 1), (k, 5, 5, 1), act="relu") for k in (1, 6, 20, 40)),
+    conv2d_max_pool2d("3x2", (2, 9, 8, 2), (5, 2, 2, 2), (3, 2), act="tanh"),
+    conv2d_max_pool2d("1x1", (1, 4, 5, 3), (4, 3, 3, 3), 1, bias=False, act="sigmoid"),
+    conv2d_max_pool2d("large-window", (1, 20, 20, 1), (3, 3, 3, 1), 17),
+    conv2d_max_pool2d("stride", (2, 15, 18, 3), (33, 3, 5, 3), stride=(1, 2), pad=(2, 0, 0, 1), dilation=(2, 1)),
+    conv2d_max_pool2d("many-channels", (2, 6, 7, 12), (9, 3, 3, 12), pad=1, act="relu"),
+    conv2d_max_pool2d("groups", (1, 6, 6, 4), (6, 3, 3, 2), groups=2),
+    conv2d_max_pool2d("batch-0", (0, 6, 8, 1), (4, 3, 3, 1)),
+    conv2d_max_pool2d("ties", (2, 6, 8, 1), (8, 3, 3, 1), pad=1, fill=lambda *s: constant(1.0, *s), tags=NO_GRADCHECK),
+    conv2d_max_pool2d("nan", (2, 6, 8, 1), (9, 3, 3, 1), pad=1, act="relu", fill=holding(NAN), tags=NO_GRADCHECK),
+    conv2d_max_pool2d("inf", (1, 6, 8, 1), (9, 1, 1, 1), fill=holding(INF, -INF), tags=NO_GRADCHECK),
 ]
 
 # Elementwise: x of any shape
@@ -330,7 +384,19 @@ RECURRENT = [
     *cells("gru_cell"),
 ]
 
-CASES = [*LINEAR, *CONV, *POOL, *ELEMENTWISE, *SOFTMAX, *LOSS, *NORM, *EMBEDDING, *RECURRENT]
+CASES = [
+    *LINEAR,
+    *CONV,
+    *CONV_TRANSPOSE,
+    *POOL,
+    *CONV_POOL,
+    *ELEMENTWISE,
+    *SOFTMAX,
+    *LOSS,
+    *NORM,
+    *EMBEDDING,
+    *RECURRENT,
+]
 
 # Optimizer updates: several steps on `size` parameters
 
@@ -366,6 +432,8 @@ LARGE = [
     conv2d("large-deep", (2, 9, 9, 150), (130, 3, 3, 150), pad=1),
     conv2d("large-groups", (6, 20, 20, 24), (48, 3, 3, 6), groups=4, pad=1),
     conv2d("large-depthwise", (6, 24, 25, 40), (40, 3, 3, 1), groups=40, pad=1),
+    conv_transpose2d("large", (4, 15, 17, 40), (40, 4, 4, 24), stride=2, pad=1, act="relu"),
+    conv2d_max_pool2d("large", (16, 28, 29, 1), (32, 3, 3, 1), pad=1, act="relu"),
     *(max_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
     *(avg_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
     *(

@@ -115,6 +115,23 @@ def conv2d(
     return Case("conv2d", name, arrays, {**options, "activation": act, "method": method}, tags)
 
 
+def conv_transpose2d(
+    name, x, weight, bias=True, stride=1, pad=0, extra=0, dilation=1, groups=1, act=None, method="exact", fill=normal,
+    tags=(),
+):  # fmt: skip
+    """As `conv2d`, weight (I, R, S, O/groups); extra is output_padding."""
+    options = {"stride": _each(stride), "padding": _each(pad, 4), "output_padding": _each(extra)}
+    options |= {"dilation": _each(dilation), "groups": groups, "activation": act, "method": method}
+    outputs = weight[3] * groups
+    arrays = (fill(*x), weights(*weight), normal(outputs) if bias else None)
+    return Case("conv_transpose2d", name, arrays, options, tags)
+
+
+def conv2d_max_pool2d(name, x, weight, pool=2, **rest):
+    case = conv2d(name, x, weight, **rest)
+    return Case("conv2d_max_pool2d", name, case.arrays, {**case.options, "pool_size": _each(pool)}, case.tags)
+
+
 def _each(value, count=2):
     return value if isinstance(value, tuple) else (value,) * count
 

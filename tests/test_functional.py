@@ -52,6 +52,10 @@ BAD = [
     (lambda: F.conv2d(z(1, 4, 4, 1), z(1, 5, 3, 1)), ValueError, "kernel spans 5 rows, more than the 4 of x"),
     (lambda: F.conv2d(z(1, 4, 4, 1), z(1, 3, 3, 1), dilation=(1, 2)), ValueError, "kernel spans 5 columns"),
     (lambda: F.conv2d(z(1, 4, 4, 1), z(1, 3, 0, 1)), ValueError, "at least one of its kernel columns"),
+    (lambda: F.conv2d_max_pool2d(z(1, 4, 4, 1), z(1, 3, 3, 1), pool_size=3), ValueError,
+     r"conv2d_max_pool2d: pool_size \(3, 3\) is larger than the 2 x 2 pixels"),
+    (lambda: F.conv2d_max_pool2d(z(1, 4, 4, 1), z(1, 3, 3, 1), pool_size=0), ValueError, "pool_size must be at"),
+    (lambda: F.conv2d_max_pool2d(z(1, 4, 4, 1), z(1, 3, 3, 2)), ValueError, "pool2d: weight must have shape"),
     (lambda: F.conv2d(z(1, 4, 4, 1), z(1, 3, 3, 1), stride=0), ValueError, "stride must be at least 1, got 0"),
     (lambda: F.conv2d(z(1, 4, 4, 1), z(1, 3, 3, 1), stride=(1, -1)), ValueError, "stride must be at least 1, got -1"),
     (lambda: F.conv2d(z(1, 4, 4, 1), z(1, 3, 3, 1), stride=1.0), TypeError, "stride must be an integer, got 1.0"),
@@ -63,6 +67,32 @@ BAD = [
     (lambda: F.conv2d(z(1, 4, 4, 1), z(1, 3, 3, 1), padding="full"), ValueError, "padding must be one of 'same'"),
     (lambda: F.conv2d(z(1, 4, 4, 1), z(1, 3, 3, 1), padding="same", stride=2), ValueError, "'same' needs stride 1"),
     (lambda: F.conv2d(z(1, 4, 4, 1), z(1, 3, 3, 1), padding=((1, 1), "1")), TypeError, "padding must be an integer"),
+    # conv1d, conv_transpose2d
+    (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 2)), ValueError,
+     r"conv1d: weight must have shape \(K, S, 3\) to match x \(2, 9, 3\) with groups=1, got \(4, 3, 2\)"),
+    (lambda: F.conv1d(z(9, 3), z(4, 3, 3)), ValueError, r"conv1d: x must have 3 axes \(N, L, C\), got shape \(9, 3\)"),
+    (lambda: F.conv1d(z(2, 9, 3), z(4, 3)), ValueError, r"weight must have 3 axes \(K, S, C/groups\)"),
+    (lambda: F.conv1d(z(2, 9, 3), z(4, 5, 3), dilation=3), ValueError,
+     r"conv1d: kernel spans 13 steps, more than the 9 of x \(2, 9, 3\) with padding \(0, 0\)"),
+    (lambda: F.conv1d(z(2, 9, 3), z(4, 0, 3)), ValueError, "at least one of its kernel steps"),
+    (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), stride=(1, 1)), TypeError, "conv1d: stride must be an integer"),
+    (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), z(3)), ValueError, r"conv1d: bias must have shape \(4,\)"),
+    (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), stride=2, padding="same"), ValueError, "'same' needs stride 1, got stri"),
+    (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), padding=(1, 1, 1)), ValueError, "padding must be one integer or two"),
+    (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), method="winograd"), ValueError, "conv1d: method 'winograd' needs a 3"),
+    (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), activation="elu"), ValueError, "conv1d: activation must be one of"),
+    (lambda: F.conv_transpose2d(z(1, 4, 4, 3), z(2, 3, 3, 4)), ValueError,
+     r"conv_transpose2d: weight must have shape \(3, R, S, O/groups\) to match x \(1, 4, 4, 3\), got \(2, 3, 3, 4\)"),
+    (lambda: F.conv_transpose2d(z(4, 4, 3), z(3, 3, 3, 4)), ValueError, r"x must have 4 axes \(N, H, W, I\)"),
+    (lambda: F.conv_transpose2d(z(1, 4, 4, 3), z(3, 3, 3)), ValueError, r"weight must have 4 axes \(I, R, S, O/gr"),
+    (lambda: F.conv_transpose2d(z(1, 4, 4, 3), z(3, 3, 3, 4), z(3)), ValueError, r"bias must have shape \(4,\)"),
+    (lambda: F.conv_transpose2d(z(1, 4, 4, 3), z(3, 3, 3, 4), groups=2), ValueError, "groups=2 must divide the 3 ch"),
+    (lambda: F.conv_transpose2d(z(1, 4, 4, 3), z(3, 3, 3, 4), padding="same"), TypeError, "padding must be an integer"),
+    (lambda: F.conv_transpose2d(z(1, 4, 4, 3), z(3, 3, 3, 4), padding=3), ValueError, r"padding \(3, 3\) cuts off all"),
+    (lambda: F.conv_transpose2d(z(1, 4, 4, 3), z(3, 3, 3, 4), None, 2, 0, 2), ValueError,
+     r"output_padding must be smaller than stride \(2, 2\) or dilation \(1, 1\), got \(2, 2\)"),
+    (lambda: F.conv_transpose2d(z(1, 0, 4, 3), z(3, 3, 3, 4)), ValueError, "at least one of their rows"),
+    (lambda: F.conv_transpose2d(z(1, 4, 4, 3, dtype=int), z(3, 3, 3, 4)), TypeError, "x must be float32 or float64"),
     # pools
     (lambda: F.max_pool2d(z(4, 4, 1), 2), ValueError, r"max_pool2d: x must have 4 axes"),
     (lambda: F.max_pool2d(z(1, 4, 4, 1), 5), ValueError, r"max_pool2d: kernel_size \(5, 5\).*is larger than x"),
@@ -226,6 +256,34 @@ def test_padding_in_words():
     np.testing.assert_array_equal(F.conv2d(x, w, padding=(1, 2)).data, F.conv2d(x, w, padding=[[1, 1], [2, 2]]).data)
 
 
+def test_conv1d_is_conv2d_on_one_row():
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=shape).astype(np.float32) for shape in ((2, 17, 6), (8, 3, 3), (8,))]
+    x, w, b = (Tensor(array, requires_grad=True) for array in arrays)
+    y = F.conv1d(x, w, b, 2, (2, 0), 2, 2, activation="relu")
+    y.backward(np.ones(y.shape, np.float32))
+    x2, w2, b2 = (Tensor(array, requires_grad=True) for array in (arrays[0][:, None], arrays[1][:, None], arrays[2]))
+    y2 = F.conv2d(x2, w2, b2, (1, 2), ((0, 0), (2, 0)), (1, 2), 2, activation="relu")
+    y2.backward(np.ones(y2.shape, np.float32))
+    np.testing.assert_array_equal(y.data, y2.data[:, 0])
+    for one, two in ((x.grad, x2.grad[:, 0]), (w.grad, w2.grad[:, 0]), (b.grad, b2.grad)):
+        np.testing.assert_array_equal(one, two)
+    for padding in ("same", "valid", 3):
+        assert F.conv1d(x, w, b, 1, padding, groups=2).shape == (2, {"same": 17, "valid": 15, 3: 21}[padding], 8)
+
+
+def test_conv_transpose2d_is_the_adjoint_of_conv2d():
+    """<conv2d(y, w), x> = <y, conv_transpose2d(x, w)> with one array w."""
+    rng = np.random.default_rng(0)
+    y, w = rng.normal(size=(2, 8, 7, 6)), rng.normal(size=(4, 3, 2, 3))
+    geometry = {"stride": (2, 1), "padding": ((1, 0), (2, 1)), "dilation": (1, 2), "groups": 2}
+    down = F.conv2d(y, w, **geometry).data
+    x = rng.normal(size=down.shape)
+    up = F.conv_transpose2d(x, w, output_padding=0, **geometry).data
+    assert up.shape == y.shape
+    np.testing.assert_allclose((down * x).sum(), (y * up).sum(), rtol=1e-12)
+
+
 def test_fused_activation_equals_two_steps():
     rng = np.random.default_rng(0)
     x, w, b = rng.normal(size=(2, 5, 5, 3)), rng.normal(size=(4, 3, 3, 3)), rng.normal(size=4)
@@ -334,6 +392,45 @@ def test_conv2d_as_pytorch(options):
     x, b = rng.normal(size=(2, 6, 7, 4)), rng.normal(size=4)
     w = rng.normal(size=(4, 3, 2, 4 // options.get("groups", 1)))
     agree(F.conv2d(x, w, b, **options), TF.conv2d(nchw(x), nchw(w), torch.from_numpy(b), **options))
+
+
+@needs_torch
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"stride": 2, "padding": 1}, {"dilation": 3, "padding": 2}, {"groups": 2}, {"padding": "same", "dilation": 2}],
+)
+def test_conv1d_as_pytorch(options):
+    rng = np.random.default_rng(0)
+    x, b = rng.normal(size=(2, 11, 4)), rng.normal(size=4)
+    w = rng.normal(size=(4, 4, 4 // options.get("groups", 1)))
+    expected = TF.conv1d(nchw(x), nchw(w), torch.from_numpy(b), **options)
+    np.testing.assert_allclose(F.conv1d(x, w, b, **options), expected.detach().numpy().swapaxes(1, 2), atol=1e-9)
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"stride": 2, "padding": 1, "output_padding": 1},
+        {"stride": (1, 3), "padding": (0, 2), "output_padding": (0, 2), "groups": 2},
+        {"dilation": (3, 2), "output_padding": (2, 1), "padding": 1},
+    ],
+)
+def test_conv_transpose2d_as_pytorch(options):
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 5, 4, 4)), rng.normal(size=(4, 3, 2, 6 // options.get("groups", 1)))
+    b = rng.normal(size=6)
+    ours = [Tensor(array, requires_grad=True) for array in (x, w, b)]
+    theirs = [nchw(x), nchw(w), torch.from_numpy(b).requires_grad_()]
+    y, expected = F.conv_transpose2d(*ours, **options), TF.conv_transpose2d(*theirs, **options)
+    agree(y, expected)
+    dy = rng.normal(size=y.shape)
+    y.backward(dy)
+    expected.backward(nchw(dy).detach())
+    for mine, other in zip(ours, theirs):
+        agree(mine.grad, other.grad)
 
 
 @needs_torch

@@ -24,7 +24,7 @@ from dlfast import kernels
 
 DTYPES = ("float32", "float64")
 FUSED = ("relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus", "hardswish")
-EVERYWHERE = ("conv2d", "max_pool2d", "lstm_cell", "linear", "matmul", "adam_step", *FUSED)
+EVERYWHERE = ("conv2d", "conv_transpose2d", "max_pool2d", "lstm_cell", "linear", "matmul", "adam_step", *FUSED)
 
 
 @pytest.fixture(autouse=True)

@@ -147,6 +147,22 @@ def test_auto_takes_the_measured_choice(monkeypatch):
         assert kernels.auto_table()["linear"] == backend
 
 
+def test_auto_takes_cython_for_small_arrays(monkeypatch):
+    monkeypatch.setitem(auto.SMALL_FOR, "tanh", 5)
+    small, large = np.ones(4), np.ones(5)
+    assert kernels.small_size("tanh") == 5
+    assert kernels.active("tanh", small) == kernels.pair("tanh", "cython")
+    assert kernels.active("tanh", large) == kernels.pair("tanh", "numba") == kernels.active("tanh")
+    with use_backend("numba"):
+        assert kernels.active("tanh", small) == kernels.pair("tanh", "numba")
+
+
+def test_small_arrays_where_cython_lacks_the_operation(add_file):
+    add_file("reference", "novelty", KERNEL.format(op="brand_new"))
+    assert kernels.small_size("brand_new") == 0
+    assert kernels.active("brand_new", np.ones(1)) == kernels.pair("brand_new", "reference")
+
+
 @pytest.mark.parametrize("names", [("auto",), ("numba", "reference")])
 @pytest.mark.parametrize(
     ("source", "error"),
@@ -168,3 +184,17 @@ def test_kernels_are_looked_up_again_after_a_change():
         first = kernels.active("linear")
     with use_backend("cython"):
         assert kernels.active("linear") != first
+
+
+def test_watch_notes_what_runs():
+    x, w = np.ones((3, 4), np.float32), np.ones((2, 4), np.float32)
+    with kernels.use_backend("numba", "reference"):
+        with kernels.watch() as calls:
+            kernels.active("linear")[0](x, w, None, activation="relu")
+            kernels.active_step("sgd")
+        kernels.active("linear")[0](x, w, None, activation=None)
+    assert calls == [("linear", "numba", ((3, 4), (2, 4), None), {"activation": "relu"})]
+    assert kernels.get_backend() == ("auto",)
+    with pytest.raises(ZeroDivisionError), kernels.watch():
+        1 / 0  # noqa: B018
+    assert type(kernels._table) is kernels._Table

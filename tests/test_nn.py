@@ -40,6 +40,11 @@ LAYERS = [
     (nn.Conv2d(2, 4, 3, padding=1), [(2, 4, 5, 2)]),
     (nn.Conv2d(2, 4, (3, 2), stride=(2, 1), dilation=(1, 2), groups=2, bias=False), [(1, 5, 6, 2)]),
     (nn.Conv2d(2, 3, 3, padding="same", activation="sigmoid"), [(1, 3, 3, 2)]),
+    (nn.Conv2d(2, 3, 3, stride=2, method="im2col"), [(1, 5, 5, 2)]),
+    (nn.Conv1d(2, 4, 3, stride=2, padding=(2, 0), groups=2), [(2, 7, 2)]),
+    (nn.Conv1d(2, 3, 2, padding="same", dilation=2, bias=False, activation="tanh"), [(1, 5, 2)]),
+    (nn.ConvTranspose2d(2, 3, 3, 2, 1, 1, activation="sigmoid"), [(1, 3, 2, 2)]),
+    (nn.ConvTranspose2d(2, 4, (2, 3), (1, 2), ((1, 0), (0, 1)), groups=2, bias=False, dilation=2), [(1, 4, 3, 2)]),
     (nn.MaxPool1d(2), [(2, 6, 3)]),
     (nn.MaxPool2d(3, 2, 1), [(1, 5, 6, 2)]),
     (nn.AvgPool2d(2, padding=1, count_include_pad=False), [(1, 5, 6, 2)]),
@@ -72,6 +77,7 @@ LAYERS = [
     (nn.Flatten(), [(2, 3, 4)]),
     (nn.Identity(), [(2, 3)]),
     (nn.Residual(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 4)), [(2, 4)]),
+    (nn.Residual(nn.Linear(4, 3), shortcut=nn.Linear(4, 3, bias=False), activation="tanh"), [(2, 4)]),
     (nn.Sequential(nn.Linear(4, 3), nn.Softplus()), [(2, 4)]),
     (nn.MSELoss(), [(3, 4), (3, 4)]),
 ]
@@ -321,6 +327,12 @@ def test_repr_is_pytorchs():
         "  )",
         ")",
     ]
+    assert repr(nn.Conv1d(2, 4, 3, padding="same", method="im2col", bias=False)) == (
+        "Conv1d(2, 4, kernel_size=3, stride=1, padding='same', method='im2col', bias=False)"
+    )
+    assert repr(nn.ConvTranspose2d(2, 4, 3, 2, 1, 1)) == (
+        "ConvTranspose2d(2, 4, kernel_size=(3, 3), stride=(2, 2), padding=1, output_padding=(1, 1))"
+    )
     assert repr(nn.Linear(2, 3)) == "Linear(in_features=2, out_features=3, bias=True)"
 
 
@@ -361,10 +373,29 @@ def test_module_list():
 def test_residual_and_flatten():
     x = np.ones((2, 3), np.float32)
     np.testing.assert_array_equal(nn.Residual(nn.ReLU())(x), 2 * x)
+    np.testing.assert_array_equal(nn.Residual(nn.ReLU(), activation="relu")(-x), 0 * x)
+    with pytest.raises(ValueError, match=r"Residual: x has shape \(2, 3\) and f\(x\) \(2, 1\).*give a shortcut="):
+        nn.Residual(nn.Linear(3, 1))(x)
+    with pytest.raises(ValueError, match=r"the shortcut gives shape \(2, 4\) and f\(x\) \(2, 3\)"):
+        nn.Residual(nn.ReLU(), shortcut=nn.Linear(3, 4))(x)
     assert nn.Flatten()(np.zeros((2, 3, 4, 5), np.float32)).shape == (2, 60)
     assert nn.Flatten(0, 1)(np.zeros((2, 3, 4), np.float32)).shape == (6, 4)
     with pytest.raises(ValueError, match=r"Flatten: x must have axes 1 to -1, got shape \(3,\)"):
         nn.Flatten()(np.zeros(3, np.float32))
+
+
+def test_the_row_of_a_residual_is_without_its_shortcut():
+    first, short = nn.Linear(3, 4), nn.Linear(3, 4, bias=False)
+    block = nn.Residual(OrderedDict(a=first, b=nn.ReLU()), shortcut=short, activation="relu")
+    assert list(block.state_dict()) == ["a.weight", "a.bias", "shortcut.weight"]
+    assert len(block) == 2
+    assert list(block)[0] is first
+    assert type(block[-1]) is nn.ReLU
+    assert type(block[:]) is nn.Sequential
+    block[1] = nn.Identity()
+    x = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    np.testing.assert_array_equal(block(x), F.relu(short(x) + first(x)))
+    assert repr(block).startswith("Residual(activation='relu'\n  (a): Linear(")
 
 
 # Layers
@@ -415,6 +446,15 @@ BAD = [
     (lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, "groups=2 must divide in_channels=3 and out_channels=4"),
     (lambda: nn.Conv2d(3, 4, 3, stride=2, padding="same"), ValueError, "padding='same' needs stride 1"),
     (lambda: nn.Conv2d(3, 4, 3, padding=1.5), TypeError, "Conv2d: padding must be an integer"),
+    (lambda: nn.Conv2d(3, 4, 3, 2, method="winograd"), ValueError,
+     "Conv2d: method 'winograd' needs a 3 x 3 kernel with stride 1"),
+    (lambda: nn.Conv2d(3, 4, 3, method="fft"), ValueError, "Conv2d: method must be one of 'auto', 'im2col'"),
+    (lambda: nn.Conv1d(3, 4, (3,)), TypeError, "Conv1d: kernel_size must be an integer"),
+    (lambda: nn.Conv1d(3, 4, 3, 2, "same"), ValueError, "Conv1d: padding='same' needs stride 1"),
+    (lambda: nn.Conv1d(3, 4, 3, method="pointwise"), ValueError, "Conv1d: method 'pointwise' needs a 1 x 1 kernel"),
+    (lambda: nn.ConvTranspose2d(3, 4, 3, groups=2), ValueError, "ConvTranspose2d: groups=2 must divide in_channels=3"),
+    (lambda: nn.ConvTranspose2d(3, 4, 3, output_padding=1), ValueError, "output_padding must be smaller than stride"),
+    (lambda: nn.ConvTranspose2d(3, 4, 3, padding="same"), TypeError, "ConvTranspose2d: padding must be an integer"),
     (lambda: nn.MaxPool2d(2, stride=0), ValueError, "MaxPool2d: stride must be at least 1"),
     (lambda: nn.MaxPool1d((2, 2)), TypeError, "MaxPool1d: kernel_size must be an integer"),
     (lambda: nn.AdaptiveAvgPool2d(-1), ValueError, "AdaptiveAvgPool2d: output_size must be at least 1"),
@@ -428,9 +468,13 @@ BAD = [
     (lambda: nn.LSTMCell(3, 0), ValueError, "LSTMCell: hidden_size must be at least 1"),
     (lambda: nn.RNNCell(3, 2, nonlinearity="elu"), ValueError, "RNNCell: nonlinearity must be one of"),
     (lambda: nn.LSTMCell(3, 2)(np.zeros(3, np.float32)), ValueError, r"LSTMCell: x must have 2 axes \(B, I\)"),
+    (lambda: nn.Residual(nn.ReLU(), shortcut=F.relu), TypeError, "Residual: every part must be a Module"),
+    (lambda: nn.Residual(nn.ReLU(), activation="elu"), ValueError, "Residual: activation must be one of"),
+    (lambda: nn.Residual({"shortcut": nn.ReLU()}), ValueError, "'shortcut' cannot name a module"),
+    (lambda: nn.Residual({"activation": nn.ReLU()}), ValueError, "'activation' cannot name a module"),
     (lambda: nn.CrossEntropyLoss(reduction="avg"), ValueError, "CrossEntropyLoss: reduction must be one of"),
     (lambda: nn.HuberLoss(delta=-1), ValueError, "HuberLoss: delta must be in"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("call", "error", "words"), BAD)
@@ -444,6 +488,8 @@ def test_bad_arguments(call, error, words):
 PAIRS = [
     ("Linear", (7, 5), {}),
     ("Conv2d", (4, 6, (3, 2)), {"groups": 2}),
+    ("Conv1d", (4, 6, 3), {"groups": 2}),
+    ("ConvTranspose2d", (4, 6, (3, 2)), {"groups": 2}),
     ("BatchNorm1d", (5,), {}),
     ("BatchNorm2d", (5,), {}),
     ("LayerNorm", ((5, 2),), {}),
@@ -461,7 +507,7 @@ def test_keys_and_shapes_are_pytorchs(name, args, options):
     assert list(ours) == list(theirs)
     for key, value in theirs.items():
         shape = tuple(value.shape)
-        assert ours[key].shape == ((shape[0], *shape[2:], shape[1]) if len(shape) == 4 else shape)
+        assert ours[key].shape == ((shape[0], *shape[2:], shape[1]) if len(shape) > 2 else shape)
 
 
 @pytest.mark.parametrize(
@@ -469,6 +515,8 @@ def test_keys_and_shapes_are_pytorchs(name, args, options):
     [
         (nn.Linear(100, 200), 0.1),
         (nn.Conv2d(32, 64, 5, groups=2), 1 / math.sqrt(16 * 25)),
+        (nn.Conv1d(32, 64, 9, groups=2), 1 / 12),
+        (nn.ConvTranspose2d(32, 64, 5, groups=2), 1 / math.sqrt(32 * 25)),
         (nn.LSTMCell(50, 64), 1 / 8),
         (nn.GRUCell(50, 64), 1 / 8),
         (nn.RNNCell(50, 64), 1 / 8),
@@ -493,14 +541,26 @@ def test_seeds_make_layers_equal():
     ("parts", "shape"),
     [
         ((nn.Conv2d(2, 5, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)), (2, 7, 8, 2)),
+        ((nn.Conv2d(1, 9, 3, stride=(1, 2)), nn.MaxPool2d((2, 3)), nn.ReLU()), (2, 7, 18, 1)),
+        ((nn.Conv2d(3, 17, (2, 3), activation="relu"), nn.MaxPool2d(2), nn.Flatten()), (2, 7, 8, 3)),
+        ((nn.Conv2d(3, 4, 3), nn.MaxPool2d(2, ceil_mode=True), nn.ReLU()), (2, 7, 8, 3)),
+        ((nn.Conv2d(3, 4, 3, activation="tanh"), nn.MaxPool2d(2)), (2, 7, 8, 3)),
         ((nn.Conv2d(2, 5, 3), nn.ReLU(), nn.MaxPool2d(2, dilation=2)), (2, 7, 8, 2)),
         ((nn.Conv2d(2, 5, 3), nn.Sigmoid(), nn.MaxPool2d(3, stride=2, padding=1)), (2, 7, 8, 2)),
         ((nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2, 5, 3), nn.Tanh()), (2, 8, 8, 2)),
+        ((nn.Conv1d(2, 5, 3), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(5, 4, 2), nn.Tanh()), (2, 11, 2)),
+        ((nn.ConvTranspose2d(3, 4, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(4, 2, 3), nn.Sigmoid()), (2, 3, 4, 3)),
         ((nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3), nn.ReLU(), nn.ReLU()), (4, 6)),
     ],
 )
-def test_sequential_fuses_without_a_trace(parts, shape):
-    """The same bits forward, gradients equal up to rounding, the same keys as the parts one by one."""
+@pytest.mark.parametrize("backend", ["auto", "numba", "cython", "reference"])
+def test_sequential_fuses_without_a_trace(parts, shape, backend):
+    """Values and gradients equal up to rounding, the same keys as the parts one by one."""
+    with dl.use_backend(backend):
+        _compare_with_one_by_one(parts, shape)
+
+
+def _compare_with_one_by_one(parts, shape):
     model = nn.Sequential(*parts)
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     dy = None

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from dlfast import kernels
 
 DATA = Path(onnx.backend.test.__file__).parent / "data"
-COVERED = 59  # at least so many cases (all there are from onnx 1.16 to 1.23)
+COVERED = 62  # at least so many cases (all there are from onnx 1.16 to 1.23)
 
 
 def channels_last(x):
@@ -47,6 +47,13 @@ def conv(run, attributes, x, weight, bias=None):
     x, weight = (channels_last(a[:, :, None] if flat else a) for a in (x, weight))
     y = channels_first(run("conv2d", x, weight, bias, **options))
     return y[:, :, 0] if flat else y
+
+
+def conv_transpose(run, attributes, x, weight, bias=None):
+    options = {"stride": axes(attributes, "strides", 1), "dilation": axes(attributes, "dilations", 1)}
+    options |= {"padding": sides(attributes), "output_padding": axes(attributes, "output_padding", 0)}
+    options |= {"groups": attributes.get("group", 1), "activation": None, "method": "exact"}
+    return channels_first(run("conv_transpose2d", channels_last(x), channels_last(weight), bias, **options))
 
 
 def pool(op, run, attributes, x, **options):
@@ -92,6 +99,7 @@ def elementwise(op, **options):
 
 OPERATORS = {
     "Conv": (conv, "conv2d"),
+    "ConvTranspose": (conv_transpose, "conv_transpose2d"),
     "MaxPool": (max_pool, "max_pool2d"),
     "AveragePool": (average_pool, "avg_pool2d"),
     "Gemm": (gemm, "linear"),

@@ -424,10 +424,3 @@ def test_fit_names_bad_arguments():
         run(1, model, optimizer, ArrayDataset(x))
     with pytest.raises(ValueError, match="equal lengths"):
         run(1, model, optimizer, (x, y[:3]))
-
-
-def test_models():
-    assert [p.shape for p in models.mlp(784, 128, 64, 10).parameters()][::2] == [(128, 784), (64, 128), (10, 64)]
-    assert sum(p.size for p in models.demo_cnn().parameters()) == 421_642
-    with pytest.raises(ValueError, match="expected the sizes"):
-        models.mlp(3)

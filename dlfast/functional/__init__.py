@@ -3,7 +3,8 @@
 All checks of arguments stand here; the kernels check nothing. A call that raises changes nothing.
 """
 
-from ._conv import conv2d
+from ._conv import conv1d, conv2d, conv2d_max_pool2d
+from ._conv_transpose import conv_transpose2d
 from ._elementwise import (
     dropout,
     elu,
@@ -41,7 +42,10 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "concatenate",
+    "conv1d",
     "conv2d",
+    "conv2d_max_pool2d",
+    "conv_transpose2d",
     "cross_entropy",
     "dropout",
     "elu",

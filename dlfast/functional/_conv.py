@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from typing import Any
 
 from .. import _check as check
 from .._precision import automatic
-from ..kernels import active
-from ..kernels.conv_methods import METHODS, Geometry, unfit
+from ..kernels import active, active_module
+from ..kernels.conv_methods import METHODS, Geometry, output_shape, pooling_pays, unfit
 from ..kernels.geometry import conv_output_size
-from ..tensor import ArrayLike, Tensor, arrays_of, run
+from ..tensor import ArrayLike, Tensor, arrays_of, record, run, unwrap
 from ._linear import FUSED_ACTIVATIONS
 
 Padding = int | str | tuple
+
+_IMAGES = "N, H, W, C", "K, R, S, C/groups"
+_LETTERS = {"conv1d": ("N, L, C", "K, S, C/groups"), "conv2d": _IMAGES, "conv2d_max_pool2d": _IMAGES}
 
 
 def conv2d(
@@ -41,50 +44,159 @@ def conv2d(
     ValueError for shapes that do not fit, channels that groups does not divide, a kernel larger than the padded image.
     """
     inputs = (x, weight, bias)
+    arrays, options = _checked("conv2d", inputs, stride, padding, dilation, groups, activation, method)
+    return run("conv2d", inputs, arrays, options)
+
+
+def conv2d_max_pool2d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: Padding = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    *,
+    pool_size: int | tuple[int, int] = 2,
+    activation: str | None = None,
+    method: str = "auto",
+) -> Tensor:
+    """Convolution and max-pooling in one: y = act(max over each window of z), z = conv2d(x, weight, bias).
+
+    The windows of pool_size lie side by side, as `max_pool2d(z, pool_size)` has them; where the method is direct (few
+    channels in x) z is never written. For a monotonic activation, and all of these are, act(max(z)) = max(act(z)).
+    Everything else as `conv2d`, y (N, P // rows, Q // columns, K).
+    Raises as `conv2d`, and ValueError for a pool_size larger than z.
+    """
+    inputs = (x, weight, bias)
+    arrays, options = _checked("conv2d_max_pool2d", inputs, stride, padding, dilation, groups, activation, method)
+    pool = check.pair("conv2d_max_pool2d", "pool_size", pool_size, 1)
+    geometry = Geometry(options["stride"], options["padding"], options["dilation"], groups)
+    _, p, q, _ = output_shape(arrays[0].shape, arrays[1].shape, geometry)
+    if pool[0] > p or pool[1] > q:
+        raise ValueError(
+            f"conv2d_max_pool2d: pool_size {pool} is larger than the {p} x {q} pixels of the convolution of "
+            f"x {arrays[0].shape} with weight {arrays[1].shape}; pad more or use a smaller window"
+        )
+    return run("conv2d_max_pool2d", inputs, arrays, {**options, "pool_size": pool})
+
+
+def pools_at_once(x: ArrayLike, weight: Tensor, geometry: Geometry, pool_size: tuple[int, int]) -> bool:
+    """Whether `conv2d_max_pool2d` is faster than its two parts here, and would raise nothing that they would not."""
+    a, kernel = unwrap(x), weight.shape
+    fits = a.ndim == 4 and a.dtype == weight.dtype and a.shape[3] == kernel[3] * geometry.groups
+    fused = fits and getattr(active_module("conv2d_max_pool2d"), "WRITES_NO_CONVOLUTION", False)
+    return fused and pooling_pays(a.shape, kernel, geometry, pool_size)
+
+
+def _checked(
+    op: str, inputs: tuple, stride: Any, padding: Any, dilation: Any, groups: Any, activation: Any, method: str
+) -> tuple[list, dict[str, Any]]:
+    """The arrays of x, weight and bias and the options as the kernels take them; raises where they do not fit."""
     a, w, b = arrays = arrays_of(inputs)
-    check.floats("conv2d", ("x", "weight", "bias"), arrays)
-    groups = check.integer("conv2d", "groups", groups, 1)
-    if not (a.ndim == w.ndim == 4 and a.shape[3] == w.shape[3] * groups and w.shape[0] % groups == 0):
-        _wrong_shapes(a, w, groups)
-    if b is not None and b.shape != w.shape[:1]:
-        check.shape("conv2d", "bias", b, w.shape[:1], f"to match weight {w.shape}")
-    options = conv_geometry("conv2d", a.shape, w.shape, stride, padding, dilation)
+    groups = check_arrays(op, a, w, b, groups)
+    options = conv_geometry(op, a.shape, w.shape, stride, padding, dilation)
     if activation is not None:
-        check.choice("conv2d", "activation", activation, FUSED_ACTIVATIONS)
+        check.choice(op, "activation", activation, FUSED_ACTIVATIONS)
     options |= {
         "groups": groups,
         "activation": activation,
-        "method": conv_method("conv2d", method, w.shape, groups, options),
+        "method": conv_method(op, method, w.shape, groups, options),
     }
-    return run("conv2d", inputs, arrays, options)
+    return arrays, options
+
+
+def conv1d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: int = 1,
+    padding: Padding = 0,
+    dilation: int = 1,
+    groups: int = 1,
+    *,
+    activation: str | None = None,
+    method: str = "auto",
+) -> Tensor:
+    """Convolution (cross-correlation) over sequences, channels last:
+
+        y[n, q, k] = act(b[k] + sum over s, c of x[n, q stride + s dilation - before, c] w[k, s, c])
+
+    where c runs over the channels of k's group. x (N, L, C), weight (K, S, C/groups), bias (K,) or None, y (N, Q, K).
+    padding, in steps: an integer, (before, after), "valid" or "same". It is conv2d on images of one row; activation,
+    method and errors as there.
+    """
+    inputs = (x, weight, bias)
+    a, w, b = arrays_of(inputs)
+    groups = check_arrays("conv1d", a, w, b, groups)
+    stride = check.integer("conv1d", "stride", stride, 1)
+    dilation = check.integer("conv1d", "dilation", dilation, 1)
+    before, after = pad2("conv1d", padding, w.shape[1], stride, dilation)
+    _check_axis("conv1d", "steps", a.shape, w.shape, 1, dilation, (before, after))
+    check.choice("conv1d", "activation", activation, FUSED_ACTIVATIONS)
+    options = {"stride": (1, stride), "padding": (0, 0, before, after), "dilation": (1, dilation)}
+    kernel = (w.shape[0], 1, *w.shape[1:])
+    method = conv_method("conv1d", method, kernel, groups, options)
+    forward, backward = active("conv2d")
+    y, saved = forward(a[:, None], w[:, None], b, **options, groups=groups, activation=activation, method=method)
+    return record(y[:, 0], _conv1d_backward, (backward, saved), inputs, True)
+
+
+def _conv1d_backward(dy, saved: tuple, needs: Sequence) -> tuple:
+    """conv2d's gradients, without the axis of one row."""
+    backward, of_image = saved
+    dx, dweight, dbias = backward(dy[:, None], of_image, tuple(map(bool, needs)))
+    return None if dx is None else dx[:, 0], None if dweight is None else dweight[:, 0], dbias
+
+
+def check_arrays(op: str, a, w, b, groups: Any) -> int:
+    """The number of groups; raises unless dtypes and shapes of x, weight and bias fit."""
+    check.floats(op, ("x", "weight", "bias"), (a, w, b))
+    groups = check.integer(op, "groups", groups, 1)
+    axes = 3 if op == "conv1d" else 4
+    if not (a.ndim == w.ndim == axes and a.shape[-1] == w.shape[-1] * groups and w.shape[0] % groups == 0):
+        _wrong_shapes(op, a, w, groups)
+    if b is not None and b.shape != w.shape[:1]:
+        check.shape(op, "bias", b, w.shape[:1], f"to match weight {w.shape}")
+    return groups
+
+
+def _wrong_shapes(op: str, a, w, groups: int) -> None:
+    check.rank(op, "x", a, _LETTERS[op][0])
+    check.rank(op, "weight", w, _LETTERS[op][1])
+    channels, kernels = a.shape[-1], w.shape[0]
+    if channels % groups:
+        raise ValueError(f"{op}: groups={groups} must divide the {channels} channels of x {a.shape}")
+    if w.shape[-1] * groups != channels:
+        wanted = _LETTERS[op][1].replace("C/groups", str(channels // groups))
+        raise ValueError(
+            f"{op}: weight must have shape ({wanted}) to match x {a.shape} with groups={groups}, got {w.shape}"
+        )
+    raise ValueError(f"{op}: groups={groups} must divide the {kernels} output channels of weight {w.shape}")
 
 
 def conv_method(op: str, method: str, kernel: tuple, groups: int, options: dict[str, Any]) -> str:
     """The method for the kernels: "auto" and the precision in force, or the one asked for if it fits."""
     if method == "auto":
         return automatic()
-    check.choice(op, "method", method, ("auto", *METHODS))
-    geometry = Geometry(options["stride"], options["padding"], options["dilation"], groups)
-    if why := unfit(method, "forward", kernel, geometry):
-        raise ValueError(f"{op}: method {method!r} {why}; got weight {kernel}, {geometry}")
-    known = sys.modules[active("conv2d")[0].__module__].CONV_METHODS
+    check_method(op, method, kernel, Geometry(options["stride"], options["padding"], options["dilation"], groups))
+    known = conv_methods()
     if method not in known:
         raise ValueError(f"{op}: the backend in force has the methods {', '.join(known)}, not {method!r}")
     return method
 
 
-def _wrong_shapes(a, w, groups: int) -> None:
-    check.rank("conv2d", "x", a, "N, H, W, C")
-    check.rank("conv2d", "weight", w, "K, R, S, C/groups")
-    channels, kernels = a.shape[3], w.shape[0]
-    if channels % groups:
-        raise ValueError(f"conv2d: groups={groups} must divide the {channels} channels of x {a.shape}")
-    if w.shape[3] * groups != channels:
-        raise ValueError(
-            f"conv2d: weight must have shape (K, R, S, {channels // groups}) to match x {a.shape} "
-            f"with groups={groups}, got {w.shape}"
-        )
-    raise ValueError(f"conv2d: groups={groups} must divide the {kernels} output channels of weight {w.shape}")
+def conv_methods() -> tuple[str, ...]:
+    """The methods of convolution that the backend in force has."""
+    return getattr(active_module("conv2d"), "CONV_METHODS")  # noqa: B009
+
+
+def check_method(op: str, method: str, kernel: tuple, geometry: Geometry) -> str:
+    """`method`; raises ValueError for one that is unknown or cannot do a convolution of this geometry."""
+    check.choice(op, "method", method, ("auto", *METHODS))
+    if method != "auto" and (why := unfit(method, "forward", kernel, geometry)):
+        raise ValueError(f"{op}: method {method!r} {why}; got weight {kernel}, {geometry}")
+    return method
 
 
 def conv_geometry(op: str, image: tuple, kernel: tuple, stride: Any, padding: Any, dilation: Any) -> dict[str, Any]:
@@ -92,30 +204,48 @@ def conv_geometry(op: str, image: tuple, kernel: tuple, stride: Any, padding: An
     stride = check.pair(op, "stride", stride, 1)
     dilation = check.pair(op, "dilation", dilation, 1)
     padding = pad4(op, padding, kernel[1:3], stride, dilation)
-    for axis, name in ((0, "rows"), (1, "columns")):
-        size, taps, before, after = image[1 + axis], kernel[1 + axis], padding[2 * axis], padding[2 * axis + 1]
-        if taps < 1:
-            raise ValueError(f"{op}: weight must have at least one of its kernel {name}, got shape {kernel}")
-        if conv_output_size(size, taps, 1, before, after, dilation[axis]) < 1:
-            raise ValueError(
-                f"{op}: kernel spans {dilation[axis] * (taps - 1) + 1} {name}, more than the {size} of x {image} "
-                f"with padding ({before}, {after}); pad more or use a smaller kernel or dilation"
-            )
+    _check_axis(op, "rows", image, kernel, 1, dilation[0], padding[:2])
+    _check_axis(op, "columns", image, kernel, 2, dilation[1], padding[2:])
     return {"stride": stride, "padding": padding, "dilation": dilation}
 
 
+def _check_axis(op: str, name: str, image: tuple, kernel: tuple, axis: int, dilation: int, padding: tuple) -> None:
+    """Raise unless the kernel fits the padded image along this axis."""
+    size, taps = image[axis], kernel[axis]
+    if taps < 1:
+        raise ValueError(f"{op}: weight must have at least one of its kernel {name}, got shape {kernel}")
+    if conv_output_size(size, taps, 1, padding[0], padding[1], dilation) < 1:
+        raise ValueError(
+            f"{op}: kernel spans {dilation * (taps - 1) + 1} {name}, more than the {size} of x {image} "
+            f"with padding {padding}; pad more or use a smaller kernel or dilation"
+        )
+
+
 def pad4(op: str, padding: Any, kernel: tuple, stride: tuple, dilation: tuple) -> tuple[int, int, int, int]:
-    """Any way to say a padding, as (top, bottom, left, right). The odd pixel of "same" goes below and to the right."""
+    """Any way to say the padding of an image, as (top, bottom, left, right)."""
     if type(padding) is int and padding >= 0:
         return padding, padding, padding, padding
     if isinstance(padding, str):
-        check.choice(op, "padding", padding, ("same", "valid"))
-        if padding == "valid":
-            return 0, 0, 0, 0
-        if stride != (1, 1):
-            raise ValueError(f"{op}: padding='same' needs stride 1, got stride {stride}; give the padding in pixels")
-        total = [d * (k - 1) for d, k in zip(dilation, kernel)]
-        return total[0] // 2, total[0] - total[0] // 2, total[1] // 2, total[1] - total[1] // 2
+        top, bottom = pad2(op, padding, kernel[0], stride[0], dilation[0])
+        return top, bottom, *pad2(op, padding, kernel[1], stride[1], dilation[1])
+    return sides(op, padding)
+
+
+def pad2(op: str, padding: Any, taps: int, stride: int, dilation: int) -> tuple[int, int]:
+    """Any way to say the padding along one axis, as (before, after). The odd pixel of "same" goes after."""
+    if not isinstance(padding, str):
+        return check.pair(op, "padding", padding, 0)
+    check.choice(op, "padding", padding, ("same", "valid"))
+    if padding == "valid":
+        return 0, 0
+    if stride != 1:
+        raise ValueError(f"{op}: padding='same' needs stride 1, got stride {stride}; give the padding in pixels")
+    total = dilation * (taps - 1)
+    return total // 2, total - total // 2
+
+
+def sides(op: str, padding: Any) -> tuple[int, int, int, int]:
+    """An integer, (rows, columns) or ((top, bottom), (left, right)), as (top, bottom, left, right)."""
     if isinstance(padding, (tuple, list)) and len(padding) == 2 and isinstance(padding[0], (tuple, list)):
         return *check.pair(op, "padding", padding[0], 0), *check.pair(op, "padding", padding[1], 0)
     rows, columns = check.pair(op, "padding", padding, 0)

@@ -58,8 +58,10 @@ def _labels(op: str, name: str, x: np.ndarray, labels: np.ndarray, w: np.ndarray
         raise ValueError(f"{op}: {name} must have shape (..., C) with at least one class, got {x.shape}")
     check.integer(op, "ignore_index", ignored, -(2**63))
     labels = check.indices(op, "target", labels, x.shape[-1], ignored)
-    check.shape(op, "target", labels, x.shape[:-1], f"to match {name} {x.shape}")
-    check.shape(op, "weight", w, x.shape[-1:], f"to match {name} {x.shape}")
+    if labels.shape != x.shape[:-1]:
+        check.shape(op, "target", labels, x.shape[:-1], f"to match {name} {x.shape}")
+    if w is not None:
+        check.shape(op, "weight", w, x.shape[-1:], f"to match {name} {x.shape}")
     return labels
 
 

@@ -69,7 +69,7 @@ def _normalise(x, a, parameters, arrays, given, eps) -> tuple[Tensor, tuple[np.n
     if len(shape) != 2:
         x = as_tensor(x).reshape(math.prod(shape[:-1]), shape[-1])
         a = x.data
-    forward, backward = active("batch_norm")
+    forward, backward = active("batch_norm", a)
     y, saved = forward(a, *arrays, *given, eps=eps)
     y = record(y, backward, saved, (x, *parameters, None, None), True)
     return y if len(shape) == 2 else y.reshape(shape), saved[2:4]

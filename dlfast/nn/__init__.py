@@ -2,7 +2,7 @@
 
 from ..tensor import Parameter
 from .container import Flatten, Identity, ModuleList, Residual, Sequential
-from .conv import Conv2d
+from .conv import Conv1d, Conv2d, ConvTranspose2d
 from .elementwise import (
     ELU,
     GELU,
@@ -35,7 +35,9 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Conv1d",
     "Conv2d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",

@@ -7,14 +7,18 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .. import _check as check
+from .. import functional as F
+from ..functional._linear import FUSED_ACTIVATIONS
 from ..tensor import ArrayLike, Tensor, as_tensor
-from .conv import Conv2d
+from .conv import Conv1d, Conv2d, ConvTranspose2d
 from .elementwise import ReLU, Sigmoid, Tanh
-from .linear import Linear
+from .linear import Affine, Linear
 from .module import Module
 from .pool import MaxPool2d
 
 _FUSED: dict[type, str] = {ReLU: "relu", Sigmoid: "sigmoid", Tanh: "tanh"}
+_FUSING = (Linear, Conv1d, Conv2d, ConvTranspose2d)  # not what is derived from them: it may compute something else
 
 
 def _checked(owner: str, value: Any) -> Module:
@@ -26,20 +30,24 @@ def _checked(owner: str, value: Any) -> Module:
 class _Row(Module):
     """Modules in a row under the names "0", "1", ... or their own."""
 
+    def _row(self) -> list[tuple[str, Module]]:
+        """The modules in the row, with their names."""
+        return list(self.named_children())
+
     def __len__(self) -> int:
-        return len(list(self.children()))
+        return len(self._row())
 
     def __iter__(self) -> Iterator[Module]:
-        return iter(list(self.children()))
+        return iter([module for _, module in self._row()])
 
     def __getitem__(self, index: Any) -> Any:
-        pairs = list(self.named_children())
+        pairs = self._row()
         if isinstance(index, slice):
             return self._of(pairs[index])
         return pairs[operator.index(index)][1]
 
     def __setitem__(self, index: int, module: Module) -> None:
-        name, _ = list(self.named_children())[operator.index(index)]
+        name, _ = self._row()[operator.index(index)]
         setattr(self, name, _checked(type(self).__name__, module))
 
     def append(self, module: Module) -> _Row:
@@ -55,7 +63,8 @@ class Sequential(_Row):
     """Modules one after the other: y = f_n(... f_1(x)). Takes modules, or one OrderedDict of them by name.
 
     Indices give modules, slices give a Sequential of the same modules. Neighbours are run in one pass where that gives
-    the same bits: an activation by the Linear or Conv2d before it, and ReLU after the MaxPool2d that follows it.
+    the same bits: an activation by the Linear or convolution before it, ReLU after the MaxPool2d that follows it, and a
+    Conv2d of few channels with the MaxPool2d after it.
     """
 
     def __init__(self, *modules: Any) -> None:
@@ -69,7 +78,7 @@ class Sequential(_Row):
                 setattr(self, str(i), _checked("Sequential", module))
 
     def forward(self, x: Any) -> Any:
-        parts = [value for value in vars(self).values() if isinstance(value, Module)]
+        parts = [module for _, module in self._row()]
         i = 0
         while i < len(parts):
             x, taken = _run_fused(x, parts, i)
@@ -85,13 +94,38 @@ class Sequential(_Row):
 def _run_fused(x: Any, parts: list[Module], i: int) -> tuple[Any, int]:
     """Run the module at i, with its successor where kernels can fuse them; how many were run."""
     part = parts[i]
+    if type(part) is Conv2d:
+        pool, relu, taken = _pooling_after(parts, i)
+        if pool and part.pools_at_once(x, pool):
+            return part(x, "relu" if relu else None, pool), taken
     if type(part) is ReLU and _pools(parts, i + 1):
         return part(parts[i + 1](x)), 2
     follower = type(parts[i + 1]) if i + 1 < len(parts) else Identity
     fused = None if follower is ReLU and _pools(parts, i + 2) else _FUSED.get(follower)
-    if fused and (type(part) is Linear or type(part) is Conv2d) and part.activation is None:
-        return part.forward_with(x, fused), 2
+    if fused and isinstance(part, Affine) and type(part) in _FUSING and part.activation is None:
+        return part(x, fused), 2
     return part(x), 1
+
+
+def _pooling_after(parts: list[Module], i: int) -> tuple[tuple[int, int] | None, bool, int]:
+    """The window of the MaxPool2d that follows the Conv2d at i, whether a ReLU comes before or after it, and the number
+    of modules with the Conv2d; no window where they are not of the kind that `conv2d_max_pool2d` computes."""
+    kinds = [type(part) for part in parts[i + 1 : i + 3]]
+    activation = vars(parts[i])["activation"]
+    if MaxPool2d not in kinds or kinds[0] not in (MaxPool2d, ReLU) or activation not in (None, "relu"):
+        return None, False, 0
+    pool = parts[i + 1 + kinds.index(MaxPool2d)]
+    taken = 3 if ReLU in kinds else 2
+    return _side_by_side(pool), ReLU in kinds or activation == "relu", taken
+
+
+def _side_by_side(pool: Any) -> tuple[int, int] | None:
+    """The window (rows, columns) of a MaxPool2d whose windows touch but do not overlap, without padding; or None."""
+    window, stride, padding, dilation = (
+        value if isinstance(value, tuple) else (value, value)
+        for value in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
+    )
+    return window if (stride, padding, dilation, pool.ceil_mode) == (window, (0, 0), (1, 1), False) else None
 
 
 def _pools(parts: list[Module], i: int) -> bool:
@@ -121,10 +155,38 @@ class ModuleList(_Row):
 
 
 class Residual(Sequential):
-    """y = x + f(x), f being the modules one after the other. Source: He et al. 2016."""
+    """y = act(shortcut(x) + f(x)), f being the modules one after the other. Source: He et al. 2016, section 3.2.
+
+    shortcut: the Module that brings x to the shape of f(x), such as a projection; None adds x as it is. activation:
+    None, "relu", "sigmoid" or "tanh", after the sum. Takes modules, or one OrderedDict of them by name; length, indices
+    and slices are those of f. Raises ValueError where shortcut(x) and f(x) differ in shape.
+    """
+
+    shortcut: Module | None = None
+    activation: str | None = None
+
+    def __init__(self, *modules: Any, shortcut: Module | None = None, activation: str | None = None) -> None:
+        super().__init__(*modules)
+        self.activation = check.choice("Residual", "activation", activation, FUSED_ACTIVATIONS)
+        self.shortcut = None if shortcut is None else _checked("Residual", shortcut)
+
+    def _row(self) -> list[tuple[str, Module]]:
+        return [pair for pair in self.named_children() if pair[0] != "shortcut"]
 
     def forward(self, x: Any) -> Tensor:
-        return as_tensor(x) + super().forward(x)
+        short = as_tensor(x) if self.shortcut is None else self.shortcut(x)
+        y = super().forward(x)
+        if short.shape != y.shape:
+            what = "x has" if self.shortcut is None else "the shortcut gives"
+            raise ValueError(
+                f"Residual: {what} shape {short.shape} and f(x) {y.shape}, which cannot be added; "
+                "give a shortcut= that maps x to the shape of f(x)"
+            )
+        y = short + y
+        return y if self.activation is None else getattr(F, self.activation)(y)
+
+    def extra_repr(self) -> str:
+        return f"activation={self.activation!r}" if self.activation else ""
 
 
 class Identity(Module):

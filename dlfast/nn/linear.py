@@ -15,15 +15,15 @@ from .module import Module
 
 
 class Affine(Module):
-    """What Linear and Conv2d share: weight (O, ..., I), bias (O,) or None, an activation in the same pass."""
+    """What Linear and the convolutions share: a weight, a bias or None, an activation in the same pass."""
 
     activation: str | None
     weight: Parameter
     bias: Parameter | None
 
-    def _make_parameters(self, shape: tuple[int, ...], bias: bool) -> None:
+    def _make_parameters(self, shape: tuple[int, ...], outputs: int, bias: bool) -> None:
         self.weight = Parameter(np.empty(shape, np.float32))
-        self.bias = Parameter(np.empty(shape[0], np.float32)) if bias else None
+        self.bias = Parameter(np.empty(outputs, np.float32)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -33,11 +33,8 @@ class Affine(Module):
         if self.bias is not None:
             init.uniform_(self.bias, -limit, limit)
 
-    def forward(self, x: ArrayLike) -> Tensor:
-        return self.forward_with(x, self.activation)
-
-    def forward_with(self, x: ArrayLike, activation: str | None) -> Tensor:
-        """As `forward` with this activation: `Sequential` hands over the one that follows."""
+    def forward(self, x: ArrayLike, activation: str | None = None) -> Tensor:
+        """activation: one for a layer that has none of its own, as `Sequential` hands over the one that follows."""
         raise NotImplementedError
 
 
@@ -54,10 +51,10 @@ class Linear(Affine):
         self.in_features = check.integer("Linear", "in_features", in_features, 1)
         self.out_features = check.integer("Linear", "out_features", out_features, 1)
         self.activation = check.choice("Linear", "activation", activation, FUSED_ACTIVATIONS)
-        self._make_parameters((self.out_features, self.in_features), bias)
+        self._make_parameters((self.out_features, self.in_features), self.out_features, bias)
 
-    def forward_with(self, x: ArrayLike, activation: str | None) -> Tensor:
-        return F.linear(x, self.weight, self.bias, activation=activation)
+    def forward(self, x: ArrayLike, activation: str | None = None) -> Tensor:
+        return F.linear(x, self.weight, self.bias, activation=activation or self.activation)
 
     def extra_repr(self) -> str:
         extra = f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

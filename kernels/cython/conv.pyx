@@ -1,5 +1,5 @@
 # cython: language_level=3, binding=False
-"""Convolution by im2col (conv.h), depthwise over channels (depthwise.h).
+"""Convolution: `conv_methods.choose` names the algorithm of each pass; im2col and pointwise are conv.h (and fold.h).
 
 N H W C images, R S kernel rows and columns, P Q output rows and columns, K out channels.
 """
@@ -7,9 +7,10 @@ include "common.pxi"
 include "products.pxi"
 
 from .. import destination as _destination
+from ..conv_methods import METHODS as CONV_METHODS
+from ..conv_methods import Geometry as _Geometry
+from ..conv_methods import choose as _choose
 from ..geometry import conv_output_size as _conv_output_size
-
-CONV_METHODS = ("im2col", "pointwise", "depthwise")  # taken wherever they fit
 
 cdef extern from "conv.h" nogil:
     ctypedef struct dl_conv:
@@ -23,6 +24,25 @@ cdef extern from "depthwise.h" nogil:
     int dl_depthwise_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
     int dl_depthwise_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
     int dl_depthwise_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
+
+cdef extern from "fold.h" nogil:
+    const long DL_FOLD_CHANNELS
+    int dl_fold_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
+
+cdef extern from "winograd.h" nogil:
+    int dl_winograd_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
+    int dl_winograd_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
+    int dl_winograd_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
+
+cdef extern from "direct.h" nogil:
+    int dl_direct_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
+    int dl_direct_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
+    int dl_direct_gradient(
+        const dl_conv* v, const void* dy, const void* y, const void* x, void* dweight, void* dbias
+    )
+
+ctypedef int (*forward_kernel)(const dl_conv*, const void*, const void*, const void*, void*) noexcept nogil
+ctypedef int (*gradient_kernel)(const dl_conv*, const void*, const void*, void*) noexcept nogil
 
 
 cdef dl_conv geometry(x, weight, stride, padding, dilation, groups, activation):
@@ -38,9 +58,33 @@ cdef dl_conv geometry(x, weight, stride, padding, dilation, groups, activation):
     return v
 
 
-cdef inline bint depthwise(const dl_conv* v) noexcept nogil:
-    """One input channel and one kernel a group."""
-    return v.groups > 1 and v.groups == v.c and v.groups == v.k
+cdef object chosen(str passing, object x, object weight, tuple options, object method):
+    """The method for one pass: options are those of `Geometry`."""
+    return _choose(passing, x.shape, weight.shape, _Geometry(*options), method).method
+
+
+cdef forward_kernel forward_of(object method):
+    if method == "winograd":
+        return dl_winograd_forward
+    if method == "direct":
+        return dl_direct_forward
+    return dl_depthwise_forward if method == "depthwise" else dl_conv_forward
+
+
+cdef gradient_kernel input_gradient_of(object method, const dl_conv* v):
+    if method == "winograd":
+        return dl_winograd_input_gradient
+    if method == "im2col" and v.groups == 1 and v.c < DL_FOLD_CHANNELS:
+        return dl_fold_input_gradient
+    return dl_depthwise_input_gradient if method == "depthwise" else dl_conv_input_gradient
+
+
+cdef gradient_kernel weight_gradient_of(object method):
+    if method == "winograd":
+        return dl_winograd_weight_gradient
+    if method == "direct":
+        return dl_direct_weight_gradient
+    return dl_depthwise_weight_gradient if method == "depthwise" else dl_conv_weight_gradient
 
 
 cdef int check(int status) except -1:
@@ -53,6 +97,9 @@ def conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activa
     """y = act(x * w + b): x (N, H, W, C), weight (K, R, S, C/groups), bias (K,) or None, y (N, P, Q, K)."""
     cdef int status
     cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
+    cdef forward_kernel kernel = forward_of(
+        chosen("forward", x, weight, (stride, padding, dilation, groups), method)
+    )
     xc, wc, bc = contiguous(x), contiguous(weight), contiguous(bias)
     y = _empty((v.n, v.p, v.q, v.k), x.dtype)
     cdef const void* px = pointer(xc)
@@ -60,40 +107,52 @@ def conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activa
     cdef const void* pb = optional(bc)
     cdef void* py = pointer(y)
     with nogil:
-        status = dl_depthwise_forward(&v, px, pw, pb, py) if depthwise(&v) else dl_conv_forward(&v, px, pw, pb, py)
+        status = kernel(&v, px, pw, pb, py)
     check(status)
     return y, (x, weight, y if activation else None, stride, padding, dilation, groups, activation, method)
 
 
 def conv2d_backward(dy, saved, needs):
     """With dz = dy act'(y):  dx, dweight, dbias = sum of dz over N, P, Q (see the reference)."""
-    x, weight, y, stride, padding, dilation, groups, activation, _ = saved
+    x, weight, y, stride, padding, dilation, groups, activation, method = saved
     cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
+    options = stride, padding, dilation, groups
+    if needs[1] and not needs[0] and chosen("dweight", x, weight, options, method) == "direct":
+        return None, *direct_gradient(&v, dy, y, x, weight.shape, needs)
     dz, dbias = gradient_rows(dy, y, v.activation, v.n * v.p * v.q, v.k, needs[2])
-    dx = input_gradient(&v, dz, contiguous(weight), x.shape) if needs[0] else None
-    dweight = weight_gradient(&v, dz, contiguous(x), weight.shape, needs[1]) if needs[1] else None
+    dx = dweight = None
+    if needs[0]:
+        dx = _empty(x.shape, dz.dtype)
+        gradient(input_gradient_of(chosen("dx", x, weight, options, method), &v), &v, dz, contiguous(weight), dx)
+    if needs[1]:
+        dweight = _destination(needs[1], weight.shape, dz.dtype)
+        gradient(weight_gradient_of(chosen("dweight", x, weight, options, method)), &v, dz, contiguous(x), dweight)
     return dx, dweight, dbias
 
 
-cdef object input_gradient(const dl_conv* v, object dz, object weight, object shape):
-    dx = _empty(shape, dz.dtype)
+cdef int gradient(gradient_kernel kernel, const dl_conv* v, object dz, object other, object out) except -1:
+    """Runs dx from dz and the weight, or dweight from dz and x."""
     cdef int status
     cdef const void* pz = pointer(dz)
-    cdef const void* pw = pointer(weight)
-    cdef void* px = pointer(dx)
+    cdef const void* po = pointer(other)
+    cdef void* to = pointer(out)
     with nogil:
-        status = dl_depthwise_input_gradient(v, pz, pw, px) if depthwise(v) else dl_conv_input_gradient(v, pz, pw, px)
-    check(status)
-    return dx
+        status = kernel(v, pz, po, to)
+    return check(status)
 
 
-cdef object weight_gradient(const dl_conv* v, object dz, object x, object shape, object need):
-    dweight = _destination(need, shape, dz.dtype)
+cdef tuple direct_gradient(const dl_conv* v, object dy, object y, object x, object shape, object needs):
+    """(dweight, dbias) of a first layer: dz is made on the way and kept in cache."""
     cdef int status
-    cdef const void* pz = pointer(dz)
+    dy, y, x = contiguous(dy), contiguous(y), contiguous(x)
+    dweight = _destination(needs[1], shape, dy.dtype)
+    dbias = _empty(v.k, dy.dtype) if needs[2] else None
+    cdef const void* pd = pointer(dy)
+    cdef const void* py = optional(y)
     cdef const void* px = pointer(x)
     cdef void* pw = pointer(dweight)
+    cdef void* pb = optional(dbias)
     with nogil:
-        status = dl_depthwise_weight_gradient(v, pz, px, pw) if depthwise(v) else dl_conv_weight_gradient(v, pz, px, pw)
+        status = dl_direct_gradient(v, pd, py, px, pw, pb)
     check(status)
-    return dweight
+    return dweight, dbias

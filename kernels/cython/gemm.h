@@ -1,13 +1,14 @@
 /* C = act(A B + bias), or C += A B: matrix product with any strides of A and B.  A (m x k), B (k x n), C (m x n) by
    rows.
 
-   B is packed once, in parallel, into panels of NR = 2 registers of columns, k block by k block.  C is cut into blocks
-   of rows and columns, each one job that goes through all of k (gemm_block.h), so that a block of C is written by one
-   thread and stays in its cache.  The tile adds the bias, or C, and applies ReLU; sigmoid and tanh run over the
-   finished block. Few blocks and a long k (weight gradients) split k into chunks with a partial C each, summed in the
-   order of the chunks. Up to 4 rows of A (small batches) read B unpacked: dot products where its columns are
-   contiguous, else row by row. All cuts depend on the shape alone, never on the number of threads, so the bits do not
-   either.
+   C is cut into blocks of rows and columns, each one job that goes through all of k (gemm_block.h), so that a block of
+   C is written by one thread and stays in its cache. What several jobs need is packed once before them, in parallel, k
+   block by k block: A into panels of DL_MR rows, B into panels of NR = 2 registers of columns. With few rows each
+   column of B belongs to one job, which packs it panel by panel on its way. The tile adds the bias, or C, and applies
+   ReLU; sigmoid and tanh run over the finished block. Where k is much the longest side (weight gradients) it is cut
+   into chunks with a partial C each, summed in the order of the chunks. Where one operand has so few rows that packing
+   the other does not pay (batches of 1 to 32), see gemm_skinny_impl.h. All cuts depend on the shape alone, never on the
+   number of threads, so the bits do not either.
 
    Source: Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication"; BLIS for the packed layout.
  */
@@ -16,61 +17,96 @@
 #include "gemm_block.h"
 #include "products.h"
 
-#define DL_GEMM_NC 512
-#define DL_GEMM_JOBS 16              /* blocks wanted, as long as each is worth DL_GEMM_JOB_WORK */
-#define DL_GEMM_JOB_WORK 1000000.0   /* multiplications in a block: some 20 us */
+#define DL_GEMM_NC 1024
+#define DL_GEMM_JOBS 16              /* blocks wanted, as long as each is worth DL_GEMM_JOB_WORK; two times if large */
+#define DL_GEMM_JOB_WORK 250000.0    /* multiplications in a block: some 5 us */
+#define DL_GEMM_LARGE_WORK 32e6      /* a large block */
 #define DL_GEMM_SERIAL_WORK 250000.0 /* below this, 5 us, no other thread is woken */
-#define DL_PACK_PANELS 8
-#define DL_SKINNY 64
+#define DL_IN_PLACE 4                /* so few panels of B do not repay the packing of A */
+#define DL_SHARED_A 2e7              /* bytes up to which A is packed before; a larger one by each job, for its rows */
+#define DL_DOTS_ROWS 32              /* rows of A for which dot products beat packing B, */
+#define DL_DOTS_SHARE 16             /* as long as each is this times longer than there are rows */
+#define DL_COMBINE_ROWS 8            /* rows of A for which sums of rows of B beat packing them */
+#define DL_OUTER 8                   /* rows of B for which outer products beat packing */
+#define DL_DOTS_COLS 48              /* columns of C, or multiplications, in a job */
+#define DL_COMBINE_COLS 256
+#define DL_OUTER_WORK 65536
 
 typedef struct {
     const dl_gemm *g;
     dl_operands o;
     long mc, nc, row_blocks, col_blocks, chunks, k_chunk;
-    char *packed, *partial;
+    char *packed, *packed_a, *partial;
 } dl_plan;
 
+/* An operand to be packed: element (i, k) is at i stride_i + k stride_k; i < size, k in blocks of kc. */
+typedef struct {
+    const void *from;
+    void *to;
+    long size, stride_i, k, stride_k, width, kc;
+} dl_packing;
+
+static long dl_packing_jobs(const dl_packing *p) {
+    return dl_ceil_div(p->size, DL_PACK_PANELS * p->width) * dl_ceil_div(p->k, p->kc);
+}
+
 #define DL_IMPL "gemm_impl.h"
+#include "simd.h"
+#define DL_IMPL "gemm_skinny_impl.h"
 #include "simd.h"
 
 static const dl_job dl_gemm_pack_jobs[2][DL_ISAS] = DL_TABLE(gemm_pack_job);
 static const dl_job dl_gemm_block_jobs[2][DL_ISAS] = DL_TABLE(gemm_block_job);
 static const dl_job dl_gemm_sum_jobs[2][DL_ISAS] = DL_TABLE(gemm_sum_job);
 static const dl_job dl_gemm_dots_jobs[2][DL_ISAS] = DL_TABLE(gemm_dots_job);
-static const dl_job dl_gemm_axpys_jobs[2][DL_ISAS] = DL_TABLE(gemm_axpys_job);
+static const dl_job dl_gemm_combine_jobs[2][DL_ISAS] = DL_TABLE(gemm_combine_job);
+static const dl_job dl_gemm_outer_jobs[2][DL_ISAS] = DL_TABLE(gemm_outer_job);
 
-/* Halve the longer side until there are enough blocks or they get too small; then split k if there are still too few.
- */
+/* Cuts C into blocks, and k into chunks, by halving the longest side until there are enough jobs or they get small.
+   A chunk of k costs a pass over C, so k counts as an eighth of its length. */
 static void dl_plan_blocks(dl_plan *p, const dl_gemm *g, long mr, long nr) {
-    long rows = dl_ceil_div(g->m, DL_GEMM_MC), cols = dl_ceil_div(g->n, DL_GEMM_NC);
+    const long k_blocks = dl_max(1, dl_ceil_div(g->k, p->o.kc));
+    long rows = dl_ceil_div(g->m, DL_GEMM_MOST_MC), cols = dl_ceil_div(g->n, DL_GEMM_NC), chunks = 1;
     for (;;) {
         p->mc = dl_round_up(dl_ceil_div(g->m, rows), mr);
         p->nc = dl_round_up(dl_ceil_div(g->n, cols), nr);
         p->row_blocks = dl_ceil_div(g->m, p->mc);
         p->col_blocks = dl_ceil_div(g->n, p->nc);
-        const long blocks = p->row_blocks * p->col_blocks;
-        if (blocks >= DL_GEMM_JOBS || (double)p->mc * p->nc * g->k < 2 * DL_GEMM_JOB_WORK) break;
-        if (p->mc <= 2 * mr && p->nc <= 2 * nr) break;
-        if (p->nc > p->mc && p->nc > 2 * nr)
+        const long blocks_each = dl_ceil_div(k_blocks, chunks);
+        p->k_chunk = blocks_each * p->o.kc;
+        p->chunks = dl_ceil_div(k_blocks, blocks_each);
+        const double work = (double)p->mc * p->nc * dl_min(p->k_chunk, g->k);
+        const long jobs = work < DL_GEMM_LARGE_WORK ? DL_GEMM_JOBS : 2 * DL_GEMM_JOBS;
+        if (work < 2 * DL_GEMM_JOB_WORK || p->row_blocks * p->col_blocks * p->chunks >= jobs) return;
+        if (blocks_each > 1 && p->k_chunk >= 8 * dl_max(p->mc, p->nc))
+            chunks *= 2;
+        else if (p->nc > 2 * nr && (p->nc > 2 * p->mc || p->row_blocks == 1))
             cols *= 2;
         else if (p->mc > 2 * mr)
             rows *= 2;
-        else
+        else if (p->nc > 2 * nr)
             cols *= 2;
+        else
+            return;
     }
-    const long blocks = p->row_blocks * p->col_blocks, k_blocks = dl_ceil_div(g->k, p->o.kc);
-    p->chunks = blocks < DL_GEMM_JOBS / 2 ? dl_max(1, dl_min(DL_GEMM_JOBS / blocks, k_blocks / 4)) : 1;
-    const long blocks_each = dl_max(1, dl_ceil_div(k_blocks, p->chunks));
-    p->k_chunk = blocks_each * p->o.kc;
-    p->chunks = dl_max(1, dl_ceil_div(k_blocks, blocks_each));
 }
 
+/* Few rows of A, or of B (outer products): 1 if it is done. */
 static int dl_gemm_skinny(const dl_gemm *g, int serial) {
-    dl_plan plan = {.g = g};
-    const int dots = g->brs == 1 && g->acs == 1;
-    if (!dots && g->bcs != 1) return 0;
-    dl_launch(DL_PICK(dots ? dl_gemm_dots_jobs : dl_gemm_axpys_jobs, g->dtype), &plan, dl_ceil_div(g->n, DL_SKINNY),
-              serial);
+    dl_plan p = {.g = g};
+    const long dots = dl_max(4, dl_min(DL_DOTS_ROWS, g->k / DL_DOTS_SHARE));
+    if (g->m <= dots && g->brs == 1 && g->acs == 1) {
+        dl_launch(DL_PICK(dl_gemm_dots_jobs, g->dtype), &p, dl_ceil_div(g->n, DL_DOTS_COLS), serial);
+        return 1;
+    }
+    if (!g->k || g->bcs != 1) return 0;
+    if (g->m <= DL_COMBINE_ROWS) {
+        dl_launch(DL_PICK(dl_gemm_combine_jobs, g->dtype), &p, dl_ceil_div(g->n, DL_COMBINE_COLS), serial);
+        return 1;
+    }
+    if (g->k > DL_OUTER || g->bias || g->accumulate || g->activation) return 0;
+    p.mc = dl_max(2, DL_OUTER_WORK / (g->n * g->k));
+    dl_launch(DL_PICK(dl_gemm_outer_jobs, g->dtype), &p, dl_ceil_div(g->m, p.mc), serial);
     return 1;
 }
 
@@ -78,7 +114,7 @@ static int dl_gemm_skinny(const dl_gemm *g, int serial) {
 static int dl_gemm_serve(const dl_gemm *g) {
     if (!g->m || !g->n) return 0;
     const int serial = (double)g->m * g->n * g->k < DL_GEMM_SERIAL_WORK;
-    if (g->m <= 4 && dl_gemm_skinny(g, serial)) return 0;
+    if (dl_gemm_skinny(g, serial)) return 0;
     const long mr = dl_tile_rows(g->dtype), nr = dl_tile_cols(g->dtype);
     const size_t item = dl_item(g->dtype);
     dl_plan p = {.g = g};
@@ -90,19 +126,23 @@ static int dl_gemm_serve(const dl_gemm *g) {
                         .activation = g->activation};
     dl_plan_blocks(&p, g, mr, nr);
     p.o.finish = p.chunks == 1;
-    const int plain = g->bcs == 1 && g->n == p.o.npad && g->m <= 4 * mr; /* too few rows to repay the packing */
-    const size_t packed = plain ? 0 : dl_round_up(item * p.o.npad * g->k, 64), bias = item * p.o.npad;
+    const int few = p.row_blocks == 1; /* each column of B is met by one job, which packs it */
+    /* Rows a multiple of 4 kB apart compete for the same places in the caches: with many columns, packing A pays. */
+    p.o.pack_a = g->acs != 1 || p.nc > DL_IN_PLACE * nr;
+    if (p.o.pack_a && (double)g->m * g->k * item <= DL_SHARED_A) p.o.mpad = dl_round_up(g->m, mr);
+    const size_t packed = few ? 0 : dl_round_up(item * p.o.npad * g->k, 64), bias = dl_round_up(item * p.o.npad, 64);
+    const size_t packed_a = dl_round_up(item * p.o.mpad * g->k, 64);
     const size_t partial = p.chunks > 1 ? item * p.chunks * g->m * g->n : 0;
-    p.packed = (char *)dl_scratch(DL_SCRATCH_SHARED, packed + bias + partial + 64);
+    p.packed = (char *)dl_scratch(DL_SCRATCH_SHARED, packed + bias + packed_a + partial + 64);
     if (!p.packed) return -1;
-    p.partial = p.packed + packed + dl_round_up(bias, 64);
+    p.packed_a = p.packed + packed + bias;
+    p.partial = p.packed_a + packed_a;
     p.o.bias = p.chunks == 1 && !g->accumulate ? dl_pad_bias(g->bias, g->n, p.o.npad, item, p.packed + packed) : NULL;
-    p.o.b = plain ? g->b : p.packed;
-    p.o.ldb = plain ? g->brs : 0;
-    if (!plain) {
-        const long groups = dl_ceil_div(p.o.npad / nr, DL_PACK_PANELS);
-        dl_launch(DL_PICK(dl_gemm_pack_jobs, g->dtype), &p, groups * dl_ceil_div(g->k, p.o.kc), serial);
-    }
+    p.o.b = few ? g->b : p.packed;
+    if (few) p.o.bn = g->n, p.o.brs = g->brs, p.o.bcs = g->bcs;
+    dl_packing pack[2] = {{g->a, p.packed_a, p.o.mpad ? g->m : 0, g->ars, g->k, g->acs, mr, p.o.kc},
+                          {g->b, p.packed, few ? 0 : g->n, g->bcs, g->k, g->brs, nr, p.o.kc}};
+    dl_launch(DL_PICK(dl_gemm_pack_jobs, g->dtype), pack, dl_packing_jobs(pack) + dl_packing_jobs(pack + 1), serial);
     dl_launch(DL_PICK(dl_gemm_block_jobs, g->dtype), &p, p.chunks * p.row_blocks * p.col_blocks, serial);
     if (p.chunks > 1) dl_launch(DL_PICK(dl_gemm_sum_jobs, g->dtype), &p, g->m, serial);
     return 0;

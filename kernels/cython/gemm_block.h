@@ -1,16 +1,27 @@
 /* A block of a matrix product on one thread, from packed panels: what gemm.h and conv.h are made of.
 
-   The block goes through k in blocks of kc <= 256, in each along the panels of B, and down the tiles of up to 96 rows
-   of A: one panel (16 kB) stays in L1 while those rows, 96 kB, stay in L2.  Rows of A that are contiguous in k are read
-   where they lie; other layouts, and the rows that do not fill a tile, are packed first. Source: Goto and van de Geijn
-   2008, "Anatomy of high-performance matrix multiplication", section 4. */
+   The block goes through k in blocks of kc <= 256, in each along the panels of B, and down the tiles of up to 192 rows
+   of A: one panel (16 kB) stays in L1 while those rows, 192 kB, stay in L2; the next panel is on its way.  Rows of A
+   that are contiguous in k are read where they lie; other layouts, the rows that do not fill a tile, and all rows if
+   the caller asks for it, are packed first.  Source: Goto and van de Geijn 2008, "Anatomy of
+   high-performance matrix multiplication", section 4. */
 #ifndef DLFAST_GEMM_BLOCK_H
 #define DLFAST_GEMM_BLOCK_H
 #include "threads.h"
 #include "simd.h"
 
 #define DL_GEMM_MC 96
+#define DL_GEMM_MOST_MC 192
 #define DL_GEMM_KC 256
+#define DL_PACK_PANELS 8 /* packed together, DL_PACK_ROWS rows of each in turn */
+#define DL_PACK_ROWS 32
+#if !DL_VECTORS
+#define UNROLL
+#elif defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
 enum { DL_IDENTITY, DL_RELU, DL_SIGMOID, DL_TANH };
 
 /* A by its strides; B packed (ldb 0, npad columns in whole panels) or plain (rows ldb apart that may be read to the end
@@ -19,6 +30,9 @@ typedef struct {
     long k, kc, ars, acs, ldb, npad;
     const void *b, *bias;
     int activation, finish; /* finish: the last k block ends the sum, so ReLU applies to it */
+    int pack_a;             /* pack rows of A that are contiguous in k as well */
+    long mpad, row;         /* mpad not 0: A is packed like B, mpad rows in all, of which the block begins at `row` */
+    long bn, brs, bcs;      /* bn not 0: b is the matrix itself, bn columns; each panel is packed when its turn comes */
 } dl_operands;
 
 #define DL_IMPL "vmath.h"

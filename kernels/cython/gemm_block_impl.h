@@ -18,25 +18,44 @@ DL_INLINE void DL_FN(place_tile)(long kc, int direct, const real *a, long lda, c
     if (!whole) DL_FN(copy_tile)(edge, NR, c, ldc, rows, cols);
 }
 
-/* c (m x n) = or += A[0..m, k_begin..k_end] B[k_begin..k_end, col..col+n].  m <= DL_GEMM_MC. */
+/* Asks for a share of the next panel of B while a tile of this one is worked on. */
+DL_INLINE void DL_FN(prefetch)(const real *p, long count) {
+#if DL_VECTORS
+    for (long i = 0; i < count; i += 64 / (long)sizeof(real))
+        __builtin_prefetch(p + i, 0, 2);
+#endif
+    (void)p, (void)count;
+}
+
+/* c (m x n) = or += A[0..m, k_begin..k_end] B[k_begin..k_end, col..col+n].  m <= DL_GEMM_MOST_MC. */
 DL_NOINLINE void DL_FN(gemm_block)(const dl_operands *g, const real *a0, long m, long col, long n, long k_begin,
                                    long k_end, real *c, long ldc, int accumulate) {
-    const int by_rows = g->acs == 1;
+    const long in_place = g->acs == 1 && !g->pack_a && !g->mpad ? m - m % DL_MR : 0;
     const real *bias = (const real *)g->bias;
-    real *panels = (real *)dl_scratch(DL_SCRATCH_TILE, sizeof(real) * (DL_GEMM_MC + 2 * DL_MR) * DL_GEMM_KC);
+    real *packed = (real *)dl_scratch(DL_SCRATCH_TILE, sizeof(real) * (DL_GEMM_MOST_MC + 2 * DL_MR + NR) * DL_GEMM_KC);
+    real *own = packed + (DL_GEMM_MOST_MC + 2 * DL_MR) * DL_GEMM_KC; /* a panel of B */
     long k = k_begin;
     do {
-        const long kc = dl_min(g->kc, k_end - k);
+        const long kc = dl_min(g->kc, k_end - k), ldb = g->ldb ? g->ldb : NR;
         const int first = k == k_begin && !accumulate, relu = g->activation == DL_RELU && k + kc == g->k && g->finish;
         const real *a = a0 + k * g->acs;
-        for (long i = by_rows ? m - m % DL_MR : 0; i < m; i += DL_MR)
-            DL_FN(pack_panel)(kc, DL_MR, dl_min(DL_MR, m - i), a + i * g->ars, g->ars, g->acs, panels + i * kc);
+        const real *panels = g->mpad ? a0 + k * g->mpad + g->row * kc : packed;
+        if (!g->mpad)
+            DL_FN(pack_panels)(kc, DL_MR, m - in_place, a + in_place * g->ars, g->ars, g->acs, packed + in_place * kc);
+        const long tiles = dl_ceil_div(m, DL_MR), ahead = g->ldb || g->bn ? 0 : dl_ceil_div(kc * NR, tiles);
         for (long j = 0; j < n; j += NR) {
-            const long cols = dl_min(NR, n - j), ldb = g->ldb ? g->ldb : NR;
+            const long cols = dl_min(NR, n - j);
             const real *b = (const real *)g->b + (g->ldb ? k * g->ldb + col + j : k * g->npad + (col + j) * kc);
-            for (long i = 0; i < m; i += DL_MR) {
+            if (g->bn) {
+                const real *from = (const real *)g->b + k * g->brs + (col + j) * g->bcs;
+                DL_FN(pack_panel)(kc, NR, dl_min(NR, g->bn - col - j), from, g->bcs, g->brs, own);
+                b = own;
+            }
+            const real *next = b + kc * NR;
+            for (long i = 0; i < m; i += DL_MR, next += ahead) {
                 const long rows = dl_min(DL_MR, m - i);
-                const int direct = by_rows && rows == DL_MR;
+                const int direct = i < in_place;
+                if (ahead) DL_FN(prefetch)(next, ahead);
                 DL_FN(place_tile)(kc, direct, direct ? a + i * g->ars : panels + i * kc, direct ? g->ars : DL_MR, b,
                                   ldb, c + i * ldc + j, ldc, rows, cols, bias ? bias + col + j : NULL, first, relu);
             }

@@ -5,11 +5,6 @@
    auto-vectoriser the same loop runs at a tenth of the speed.  Source: Goto and van de Geijn 2008, section 5; Van Zee
    and van de Geijn 2015 (BLIS). */
 #define NR (2 * LANES)
-#ifdef __clang__
-#define UNROLL _Pragma("unroll")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
 
 /* c (DL_MR x NR) = relu?(start + sum over k of a[:, k] b[k, :]).  `start` (C so far, the bias, or NULL) is added at the
    end: the rounding errors of a k block then do not grow with what came before. */
@@ -18,10 +13,10 @@
     DL_NOINLINE void DL_FN(name)(long kc, const real *DL_R a, long lda, const real *DL_R b, long ldb, real *DL_R c, \
                                  long ldc, const real *start, long start_ld, int relu) {                            \
         vec acc[DL_MR][2];                                                                                          \
-        UNROLL for (int i = 0; i < DL_MR; i++) UNROLL for (int j = 0; j < 2; j++) acc[i][j] = DL_FN(vsplat)(0);     \
+        DL_UNROLL for (int i = 0; i < DL_MR; i++) DL_UNROLL for (int j = 0; j < 2; j++) acc[i][j] = DL_FN(vsplat)(0);     \
         for (long k = 0; k < kc; k++) {                                                                             \
             vec b0 = DL_FN(vload)(b), b1 = DL_FN(vload)(b + LANES);                                                 \
-            UNROLL for (int i = 0; i < DL_MR; i++) {                                                                \
+            DL_UNROLL for (int i = 0; i < DL_MR; i++) {                                                                \
                 vec ai = DL_FN(vsplat)(A_AT);                                                                       \
                 acc[i][0] += ai * b0;                                                                               \
                 acc[i][1] += ai * b1;                                                                               \
@@ -29,7 +24,7 @@
             b += ldb;                                                                                               \
             DL_TILE_NEXT_##name                                                                                     \
         }                                                                                                           \
-        UNROLL for (int i = 0; i < DL_MR; i++) UNROLL for (int j = 0; j < 2; j++) {                                 \
+        DL_UNROLL for (int i = 0; i < DL_MR; i++) DL_UNROLL for (int j = 0; j < 2; j++) {                                 \
             if (start) acc[i][j] += DL_FN(vload)(start + i * start_ld + j * LANES);                                 \
             DL_FN(vstore)(c + i * ldc + j * LANES, relu ? DL_FN(vrelu)(acc[i][j]) : acc[i][j]);                     \
         }                                                                                                           \
@@ -86,7 +81,7 @@ DL_TILE(tile_rows, a[i * lda]) /* straight from the rows of a matrix: lda is the
 #define SHUFFLE(a, b, F, d) __builtin_shuffle(a, b, (ivec){LIST(F, d)})
 #endif
 #define EXCHANGE(d)                                          \
-    UNROLL for (int i = 0; i < LANES; i++) if (!(i & (d))) { \
+    DL_UNROLL for (int i = 0; i < LANES; i++) if (!(i & (d))) { \
         vec upper = row[i], lower = row[i + (d)];            \
         row[i] = SHUFFLE(upper, lower, LOW, d);              \
         row[i + (d)] = SHUFFLE(upper, lower, HIGH, d);       \
@@ -118,33 +113,47 @@ DL_NOINLINE long DL_FN(pack_transposed)(long kc, long width, long valid, const r
     long k = 0;
     for (; k + LANES <= kc; k += LANES) {
         vec row[LANES];
-        UNROLL for (int i = 0; i < LANES; i++) row[i] =
+        DL_UNROLL for (int i = 0; i < LANES; i++) row[i] =
             i < valid ? DL_FN(vload)(src + i * stride_i + k) : DL_FN(vsplat)(0);
         DL_FN(transpose)(row);
-        UNROLL for (int i = 0; i < LANES; i++) DL_FN(vstore)(dst + (k + i) * width, row[i]);
+        DL_UNROLL for (int i = 0; i < LANES; i++) DL_FN(vstore)(dst + (k + i) * width, row[i]);
     }
     return k;
 }
 #endif
 
-/* dst[k][i] = src[i stride_i + k stride_k] for i < valid, 0 for valid <= i < width; k < kc. */
+/* dst[k][i] = src[i stride_i + k stride_k] for i < valid, 0 for valid <= i < width; k < kc.
+
+   Where width is no multiple of LANES, registers are stored whole: their end is overwritten by what is stored next, so
+   columns go from right to left, and the last k, which would spill over the end, alone. */
 DL_NOINLINE void DL_FN(pack_panel)(long kc, long width, long valid, const real *DL_R src, long stride_i, long stride_k,
                                    real *DL_R dst) {
-    if (stride_i == 1 && valid == width) {
-        for (long k = 0; k < kc; k++, src += stride_k, dst += width)
-            for (long i = 0; i < width; i++)
-                dst[i] = src[i];
-        return;
-    }
     long done = 0;
 #if DL_VECTORS
-    if (stride_k == 1 && width % LANES == 0)
-        for (long i = 0; i < width; i += LANES)
-            done = DL_FN(pack_transposed)(kc, width, valid - i, src + i * stride_i, stride_i, dst + i);
+    const long spill = width % LANES != 0;
+    if (stride_i == 1 && valid == width && (!spill || stride_k >= LANES))
+        for (; done < kc - spill; done++)
+            for (long i = 0; i < width; i += LANES)
+                DL_FN(vstore)(dst + done * width + i, DL_FN(vload)(src + done * stride_k + i));
+    else if (stride_k == 1)
+        for (long i = (width - 1) / LANES * LANES; i >= 0; i -= LANES)
+            done = DL_FN(pack_transposed)(kc - spill, width, valid - i, src + i * stride_i, stride_i, dst + i);
 #endif
     for (long k = done; k < kc; k++)
         for (long i = 0; i < width; i++)
             dst[k * width + i] = i < valid ? src[i * stride_i + k * stride_k] : 0;
+}
+
+/* `valid` columns of the source as panels of `width`, one behind the other.  Where the columns lie side by side, a row
+   is read through several panels before the next: rows may be a page apart. */
+DL_NOINLINE void DL_FN(pack_panels)(long kc, long width, long valid, const real *DL_R src, long stride_i, long stride_k,
+                                    real *DL_R dst) {
+    const long step = stride_i == 1 ? DL_PACK_ROWS : kc, group = DL_PACK_PANELS * width;
+    for (long first = 0; first < valid; first += group)
+        for (long k = 0; k < kc; k += step)
+            for (long i = first; i < dl_min(first + group, valid); i += width)
+                DL_FN(pack_panel)(dl_min(step, kc - k), width, dl_min(width, valid - i),
+                                  src + i * stride_i + k * stride_k, stride_i, stride_k, dst + i * kc + k * width);
 }
 
 /* to[i][j] = from[i][j] for a corner of a tile. */
@@ -154,5 +163,4 @@ DL_NOINLINE void DL_FN(copy_tile)(const real *DL_R from, long from_ld, real *DL_
         for (long j = 0; j < cols; j++)
             to[i * to_ld + j] = from[i * from_ld + j];
 }
-#undef UNROLL
 #undef NR

@@ -68,12 +68,12 @@ static void DL_FN(adam_job)(void *ctx, long job, long worker) {
     const real beta1 = (real)m->beta1, rest1 = (real)(1 - m->beta1), beta2 = (real)m->beta2,
                rest2 = (real)(1 - m->beta2);
     const real keep = m->decoupled ? (real)(1 - m->lr * m->decay) : 1, decay = m->decoupled ? 0 : (real)m->decay;
-    const real rate = (real)(m->lr / m->correction1), root = (real)sqrt(m->correction2), eps = (real)m->eps;
+    const real rate = (real)(m->lr / m->correction1), root = (real)(1 / sqrt(m->correction2)), eps = (real)m->eps;
     for (long i = 0; i < n; i++) {
         const real g = m->decoupled ? grad[i] : grad[i] + decay * w[i];
         mean[i] = beta1 * mean[i] + rest1 * g;
         square[i] = beta2 * square[i] + rest2 * (g * g);
-        w[i] = keep * w[i] - rate * (mean[i] / (SQRT(square[i]) / root + eps));
+        w[i] = keep * w[i] - rate * (mean[i] / (SQRT(square[i]) * root + eps));
     }
     (void)worker;
 }

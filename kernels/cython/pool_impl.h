@@ -31,23 +31,34 @@ DL_INLINE ivec DL_FN(get_index)(const void *from, int wide, long at) {
 }
 #undef CONVERT
 
-/* The winner among the window's cells [r0, r1) x [s0, s1) for LANES channels from `cell` on (the window's first pixel).
- */
-DL_INLINE void DL_FN(max_window)(const dl_pool *v, const real *cell, const dl_span *r, const dl_span *s, long at) {
-    vec best = DL_FN(vsplat)(-(real)INFINITY);
-    ivec index = DL_FN(isplat)(0);
-    int started = 0;
-    for (long i = r->begin; i < r->end; i++)
-        for (long j = s->begin; j < s->end; j++) {
+/* The winner among rows x cols cells from `cell` on, the first of them number `first`, for LANES channels. */
+DL_INLINE void DL_FN(max_cells)(const dl_pool *v, const real *cell, const long rows, const long cols, long first,
+                                long at) {
+    vec best = DL_FN(vload)(cell);
+    ivec index = DL_FN(isplat)((ireal)first);
+    for (long i = 0; i < rows; i++)
+        for (long j = 0; j < cols; j++) {
             const vec x = DL_FN(vload)(cell + (i * v->dh * v->w + j * v->dw) * v->c);
-            const ivec wins =
-                started ? (ivec)(x > best) | ((ivec)(x != x) & (ivec)(best == best)) : (ivec)(x == x) | (ivec)(x != x);
+            const ivec wins = ~(ivec)(x <= best) & (ivec)(best == best);
             best = DL_FN(vsel)(wins, x, best);
-            index = DL_FN(isel)(wins, DL_FN(isplat)((ireal)(i * v->s + j)), index);
-            started = 1;
+            index = DL_FN(isel)(wins, DL_FN(isplat)((ireal)(first + i * v->s + j)), index);
         }
     DL_FN(vstore)((real *)v->out + at, best);
     DL_FN(put_index)(v->index, v->wide_index, at, index);
+}
+
+/* The winner of the window whose first pixel is `cell`. */
+DL_INLINE void DL_FN(max_window)(const dl_pool *v, const real *cell, const dl_span *r, const dl_span *s, long at) {
+    const long rows = r->end - r->begin, cols = s->end - s->begin, first = r->begin * v->s + s->begin;
+    cell += (r->begin * v->dh * v->w + s->begin * v->dw) * v->c;
+    if (rows == 2 && cols == 2)
+        DL_FN(max_cells)(v, cell, 2, 2, first, at);
+    else if (rows > 0 && cols > 0)
+        DL_FN(max_cells)(v, cell, rows, cols, first, at);
+    else {
+        DL_FN(vstore)((real *)v->out + at, DL_FN(vsplat)(-(real)INFINITY));
+        DL_FN(put_index)(v->index, v->wide_index, at, DL_FN(isplat)(0));
+    }
 }
 
 /* The same for one channel: those that do not fill a register. */
@@ -130,6 +141,48 @@ static void DL_FN(max_backward_job)(void *ctx, long job, long worker) {
         for (long w = 0; w < v->w; w++)
             DL_FN(max_pixel)(v, (real *)v->out + (row * v->w + w) * v->c, v->row_windows + row % v->h * v->r,
                              v->col_windows + w * v->s, row / v->h);
+    (void)worker;
+}
+
+/* dx of the cells of one window, where no other window reads them; dx: the window's first pixel. */
+DL_INLINE void DL_FN(max_spread)(const dl_pool *v, real *dx, const dl_span *r, const dl_span *s, long at) {
+    const real *dy = (const real *)v->in + at;
+    const vec zero = DL_FN(vsplat)(0);
+    long c = 0;
+    for (; c + LANES <= v->c; c += LANES) {
+        const ivec winner = DL_FN(get_index)(v->index, v->wide_index, at + c);
+        const vec gain = DL_FN(vload)(dy + c);
+        for (long i = r->begin; i < r->end; i++)
+            for (long j = s->begin; j < s->end; j++) {
+                const ivec cell = DL_FN(isplat)((ireal)(i * v->s + j));
+                DL_FN(vstore)(dx + (i * v->w + j) * v->c + c, DL_FN(vsel)(winner == cell, gain, zero));
+            }
+    }
+    for (; c < v->c; c++) {
+        const long winner = v->wide_index ? ((const int32_t *)v->index)[at + c] : ((const uint8_t *)v->index)[at + c];
+        for (long i = r->begin; i < r->end; i++)
+            for (long j = s->begin; j < s->end; j++)
+                dx[(i * v->w + j) * v->c + c] = winner == i * v->s + j ? dy[c] : 0;
+    }
+}
+
+/* Job: the rows of dx under rows (image, p) of windows that lie side by side, and what is left below and beside them.
+ */
+static void DL_FN(max_tiled_job)(void *ctx, long job, long worker) {
+    const dl_pool *v = (const dl_pool *)ctx;
+    const long right = v->cols_of[v->q - 1].start + v->s, below = v->rows_of[v->p - 1].start + v->r;
+    for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->p); row++) {
+        const dl_span *r = v->rows_of + row % v->p;
+        real *image = (real *)v->out + row / v->p * v->h * v->w * v->c;
+        for (long q = 0; q < v->q; q++) {
+            const dl_span *s = v->cols_of + q;
+            DL_FN(max_spread)(v, image + (r->start * v->w + s->start) * v->c, r, s, (row * v->q + q) * v->c);
+        }
+        for (long h = r->start + r->begin; right < v->w && h < r->start + r->end; h++)
+            memset(image + (h * v->w + right) * v->c, 0, sizeof(real) * (v->w - right) * v->c);
+        if (row % v->p == v->p - 1 && below < v->h)
+            memset(image + below * v->w * v->c, 0, sizeof(real) * (v->h - below) * v->w * v->c);
+    }
     (void)worker;
 }
 

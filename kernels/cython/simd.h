@@ -38,6 +38,15 @@
 #define DL_NOINLINE static
 #endif
 
+/* Before a loop over registers that must not become a loop over memory. */
+#if defined(__clang__)
+#define DL_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define DL_UNROLL _Pragma("GCC unroll 16")
+#else
+#define DL_UNROLL
+#endif
+
 #if DL_VECTORS && defined(__x86_64__)
 #define DL_X86 1
 #define DL_TABLE(name)                                                                                               \

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..conv_methods import METHODS, Geometry, choose
 from . import depthwise, direct, im2col, pointwise, winograd
-from .gemm import sum_rows
 from .jit import contiguous
 from .linear import activate, activation_gradient
 
@@ -26,11 +25,11 @@ def conv2d_backward(dy, saved, needs):
     x, weight, y, stride, padding, dilation, groups, activation, method = saved
     geometry = Geometry(stride, padding, dilation, groups)
     dz = contiguous(activation_gradient(dy, y, activation))
-    dx = dweight = None
+    dx = dweight = dbias = None
     if needs[0]:
         kernel = _MODULES[choose("dx", x.shape, weight.shape, geometry, method).method]
         dx = kernel.input_gradient(dz, contiguous(weight), x.shape, geometry)
-    if needs[1]:
+    if needs[1] or needs[2]:
         kernel = _MODULES[choose("dweight", x.shape, weight.shape, geometry, method).method]
-        dweight = kernel.weight_gradient(dz, contiguous(x), weight.shape, geometry)
-    return dx, dweight, sum_rows(dz.reshape(-1, dz.shape[3])) if needs[2] else None
+        dweight, dbias = kernel.weight_gradient(dz, contiguous(x), weight.shape, geometry, bool(needs[2]))
+    return dx, dweight if needs[1] else None, dbias

@@ -1,10 +1,13 @@
 """Depthwise convolution: every channel has a kernel of its own, so the channels are the lanes of the registers.
 
-    y[n, i, j, c] = act(b[c] + sum over r, s of x[n, rows[i, r], columns[j, s], c] w[r, s, c])
+    y[n, i, j, c] = act(b[c] + sum over r, s of x[n, i sh + r dh - top, j sw + s dw - left, c] w[r, s, c])
 
-`rows[i, r]` is the image row that output row i meets through kernel row r, -1 where that lies outside. The gradient
-of x is the same sum over dy with tables the other way round, the gradient of w a sum over pixels for each tap. The last
-register of a row of channels overlaps the one before, so there must be at least one register of channels.
+Nearly all pixels meet the whole kernel: `PIXELS` neighbours take all taps in registers, one load of a weight for all
+of them; pixels at the left and right border are computed one by one. Where a tap reads is looked up in a table: an
+address computed from five strides takes longer than the arithmetic. The gradient of x is the same sum over dy, for
+each class of pixels (h mod sh, w mod sw) with its own taps (see `im2col`); the gradient of w is a sum over pixels, with
+`TAPS` taps of a kernel row in registers. The last register of a row of channels overlaps the one before, so there must
+be at least one register of channels.
 
 Sifre 2014, "Rigid-Motion Scattering for Image Classification", section 6.2.
 """
@@ -18,11 +21,25 @@ import numpy as np
 from ..conv_methods import Geometry, output_shape
 from ..memory import empty, zeros
 from .gemm import add_partials
-from .jit import contiguous, helper, jit, parallel_for
-from .simd import address, lanes, tile_relu, tile_zero
-from .vector import vector_load, vector_store
+from .im2col import flipped_offsets
+from .jit import SERIAL_WORK, contiguous, helper, jit, parallel_for
+from .loops import get
+from .simd import (
+    REGISTER_BYTES,
+    address,
+    lanes,
+    tile_add,
+    tile_add_row,
+    tile_multiply,
+    tile_relu,
+    tile_store,
+    tile_zero,
+    zero_bytes,
+)
+from .vmath import inlined
 
-ROWS_PER_JOB = 4
+PIXELS = 4  # in registers, written out in _add_block: small images have few that meet the whole kernel
+TAPS = 3
 PARTIALS = 16  # of the weight gradient, at most
 
 
@@ -30,111 +47,220 @@ def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
     """y = act(x * w + b)."""
     y = empty(output_shape(x.shape, weight.shape, geometry), x.dtype)
     bias = zeros(weight.shape[0], x.dtype) if bias is None else contiguous(bias)
-    rows, columns = _tables(_forward_table, x.shape, y.shape, weight.shape, geometry)
-    _convolve(x, _taps(weight), bias, relu, rows, columns, y)
+    taps = _taps(*_offsets(weight.shape, geometry), weight.shape[2], x.shape[2], x.shape[3] * x.itemsize)
+    _convolve(x, _tap_major(weight), bias, relu, *taps, geometry.stride, (0, 0), (1, 1), y)
     return y
 
 
 def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
-    """dx."""
-    dx = empty(shape, dz.dtype)
-    rows, columns = _tables(_backward_table, shape, dz.shape, weight.shape, geometry)
-    _convolve(dz, _taps(weight), zeros(shape[3], dz.dtype), False, rows, columns, dx)
+    """dx, one class of pixels after the other."""
+    dx, bias, tap_major = empty(shape, dz.dtype), zeros(shape[3], dz.dtype), _tap_major(weight)
+    stride, padding, dilation, _ = geometry
+    for row in range(min(stride[0], shape[1])):
+        for column in range(min(stride[1], shape[2])):
+            rows = flipped_offsets(row + padding[0], weight.shape[1], stride[0], dilation[0])
+            columns = flipped_offsets(column + padding[2], weight.shape[2], stride[1], dilation[1])
+            taps = _taps(rows, columns, weight.shape[2], dz.shape[2], dz.shape[3] * dz.itemsize)
+            _convolve(dz, tap_major, bias, False, *taps, (1, 1), (row, column), stride, dx)
     return dx
 
 
-def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
-    """dweight."""
-    dweight = empty((shape[1] * shape[2], shape[0]), dz.dtype)
-    lines = dz.shape[0] * dz.shape[1]
-    per_job = max(ROWS_PER_JOB, -(-lines // PARTIALS))
-    partial = zeros((max(1, -(-lines // per_job)), *dweight.shape), dz.dtype)
-    _correlate(x, dz, *_tables(_forward_table, x.shape, dz.shape, shape, geometry), per_job, partial, dweight)
-    return np.ascontiguousarray(dweight.T).reshape(shape)
+def weight_gradient(dz, x, shape, geometry: Geometry, with_bias: bool):
+    """dweight and, where wanted, dbias."""
+    channels, taps, step = shape[0], shape[1] * shape[2], REGISTER_BYTES // dz.itemsize
+    step *= 2 if channels >= 2 * step else 1
+    lines, padded = dz.shape[0] * dz.shape[1], -(-channels // step) * step
+    per_job = max(1, -(-lines // PARTIALS))
+    partial = empty((max(1, -(-lines // per_job)), taps + with_bias, padded), dz.dtype)
+    total = empty(partial.shape[1:], dz.dtype)
+    table = _taps(*_offsets(shape, geometry), shape[2], x.shape[2], channels * x.itemsize)
+    apart = geometry.dilation[1] * channels * x.itemsize
+    _correlate(x, dz, *table, geometry.stride, apart, per_job, partial, total)
+    total[:, channels - step : channels] = total[:, padded - step :]
+    dweight = np.ascontiguousarray(total[:taps, :channels].T).reshape(shape)
+    return dweight, total[taps, :channels].copy() if with_bias else None
 
 
-def _taps(weight) -> np.ndarray:
+def _tap_major(weight) -> np.ndarray:
     """weight (C, R, S, 1) as (R, S, C)."""
     return np.ascontiguousarray(weight[..., 0].transpose(1, 2, 0))
 
 
-def _tables(table, image, output, kernel, geometry):
-    stride, padding, dilation, _ = geometry
-    return (
-        table(output[1], image[1], kernel[1], stride[0], padding[0], dilation[0]),
-        table(output[2], image[2], kernel[2], stride[1], padding[2], dilation[1]),
-    )
+def _offsets(kernel, geometry):
+    """For rows and for columns the (offset, tap) of an output pixel p that reads pixel p stride + offset of x."""
+    _, padding, dilation, _ = geometry
+    return [tuple((t * dilation[a] - padding[2 * a], t) for t in range(kernel[1 + a])) for a in (0, 1)]
 
 
 @lru_cache(maxsize=256)
-def _forward_table(outputs, size, kernel, stride, padding, dilation):
-    """table[p, r] = image row that output row p reads through kernel row r, -1 for none."""
-    table = np.arange(outputs)[:, None] * stride + np.arange(kernel) * dilation - padding
-    return np.where((table >= 0) & (table < size), table, -1).astype(np.int64)
-
-
-@lru_cache(maxsize=256)
-def _backward_table(outputs, size, kernel, stride, padding, dilation):
-    """table[h, r] = output row that read image row h through kernel row r, -1 for none."""
-    reach = np.arange(size)[:, None] + padding - np.arange(kernel) * dilation
-    valid = (reach >= 0) & (reach % stride == 0) & (reach // stride < outputs)
-    return np.where(valid, reach // stride, -1).astype(np.int64)
+def _taps(rows, columns, kernel_columns, width, pixel):
+    """Bytes from a pixel to the one that a tap reads, and to the tap's weights: (taps, 2); row and column offsets."""
+    table = [((i * width + j) * pixel, (r * kernel_columns + s) * pixel) for i, r in rows for j, s in columns]
+    offsets = (np.array([i for i, _ in axis], np.int64) for axis in (rows, columns))
+    return np.array(table, np.int64).reshape(-1, 2), *offsets
 
 
 @helper
-def _row_job(job, worker, source, weight, bias, relu, rows, columns, out):
-    """A few output rows of one image; weight (R, S, C)."""
-    blocks = -(-out.shape[1] // ROWS_PER_JOB)
-    n, block = divmod(job, blocks)
-    channels, step, size = out.shape[3], lanes(out), out.itemsize
-    for i in range(block * ROWS_PER_JOB, min(out.shape[1], (block + 1) * ROWS_PER_JOB)):
-        for j in range(out.shape[2]):
-            for lane in range(0, channels, step):
-                c = min(lane, channels - step)
-                total = vector_load(out, address(bias, (c,)))
-                for r in range(rows.shape[1]):
-                    if rows[i, r] >= 0:
-                        row = address(source, (n, rows[i, r], 0, c))
-                        for s in range(columns.shape[1]):
-                            if columns[j, s] >= 0:
-                                value = vector_load(out, row + columns[j, s] * channels * size)
-                                total = total + value * vector_load(out, address(weight, (r, s, c)))
-                if relu:
-                    total = tile_relu(total)
-                vector_store(total, address(out, (n, i, j, c)))
-
-
-@jit
-def _convolve(source, weight, bias, relu, rows, columns, out):
-    """out = act(the sum above); source (N, H, W, C), weight (R, S, C), bias (C,), out (N, I, J, C)."""
-    parallel_for(_row_job, out.shape[0] * -(-out.shape[1] // ROWS_PER_JOB),
-                 (source, weight, bias, relu, rows, columns, out), out.size < 1 << 13)  # fmt: skip
+def _inside(offsets, place, size):
+    """The taps that a pixel meets within the source, (first, one past the last); offsets increase."""
+    first, last = 0, offsets.size
+    while first < last and place + offsets[first] < 0:
+        first += 1
+    while first < last and place + offsets[last - 1] >= size:
+        last -= 1
+    return first, last
 
 
 @helper
-def _gradient_job(job, worker, x, dy, rows, columns, per_job, partial):
-    """partial[job] (R S, C) over some rows of dy."""
-    channels, step, size = dy.shape[3], lanes(dy), dy.itemsize
-    first, last = job * per_job, min(dy.shape[0] * dy.shape[1], (job + 1) * per_job)
-    for lane in range(0, channels, step):
-        c = min(lane, channels - step)
-        for r in range(rows.shape[1]):
-            for s in range(columns.shape[1]):
-                total = tile_zero(1, 1, dy)
-                for place in range(first, last):
-                    n, p = divmod(place, dy.shape[1])
-                    if rows[p, r] >= 0:
-                        from_x, from_dy = address(x, (n, rows[p, r], 0, c)), address(dy, (n, p, 0, c))
-                        for q in range(dy.shape[2]):
-                            if columns[q, s] >= 0:
-                                value = vector_load(dy, from_x + columns[q, s] * channels * size)
-                                total = total + value * vector_load(dy, from_dy + q * channels * size)
-                vector_store(total, address(partial, (job, r * columns.shape[1] + s, c)))
+def _whole(offsets, step, pixels, size):
+    """The pixels that meet all taps within the source, (first, one past the last)."""
+    low, high = 0, pixels
+    if offsets.size:
+        while low < high and low * step + offsets[0] < 0:
+            low += 1
+        while low < high and (high - 1) * step + offsets[-1] >= size:
+            high -= 1
+    return low, high
+
+
+@inlined
+def _block(zero, wide, source, a_row, weight, taps, r0, r1, across, s0, s1, bias, relu, channels, out, out_row, like):
+    """A tile of neighbouring pixels, `wide` channels at a time: taps s0 to s1 of the kernel rows r0 to r1."""
+    for lane in range(0, channels, wide):
+        c = min(lane, channels - wide) * like.itemsize
+        tile = tile_add_row(zero, bias + c)
+        for r in range(r0, r1):
+            for t in range(r * across + s0, r * across + s1):
+                tile = tile_multiply(tile, source + c + get(taps, 2 * t), a_row, weight + c + get(taps, 2 * t + 1))
+        if relu:
+            tile = tile_relu(tile)
+        tile_store(tile, out + c, out_row)
+
+
+@helper
+def _row(zeros, wide, source, i, weight, bias, relu, taps, rows, columns, step, size, out, out_row, pixels, like):
+    """A row of output pixels: blocks of them where all meet the whole kernel, the others one by one."""
+    across, channels, j = columns.size, weight.shape[2], 0
+    r0, r1 = _inside(rows, i * step[0], size[0])
+    low, high = _whole(columns, step[1], pixels, size[1])
+    a_row = step[1] * channels * like.itemsize
+    from_bias, from_weight = address(bias, (0,)), address(weight, (0, 0, 0))
+    while j < pixels:
+        if low <= j < high and high - low >= PIXELS:
+            j = min(j, high - PIXELS)  # the last block overlaps the one before
+            _block(zeros[0], wide, source + j * a_row, a_row, from_weight, taps, 0, 1, 0, r0 * across, r1 * across,
+                   from_bias, relu, channels, out + j * out_row, out_row, like)  # fmt: skip
+            j += PIXELS
+        else:
+            s0, s1 = _inside(columns, j * step[1], size[1])
+            _block(zeros[1], wide, source + j * a_row, 0, from_weight, taps, r0, r1, across, s0, s1, from_bias, relu,
+                   channels, out + j * out_row, 0, like)  # fmt: skip
+            j += 1
+
+
+@helper
+def _row_job(job, worker, source, weight, bias, relu, taps, rows, columns, step, origin, spread, lines, out):
+    """One row of output pixels (of one class); weight (R, S, C)."""
+    n, i = divmod(job, lines)
+    wide, pixels = lanes(out), -(-(out.shape[2] - origin[1]) // spread[1])
+    size = (source.shape[1], source.shape[2])
+    start = address(source, (n, i * step[0], 0, 0))
+    to, to_row = address(out, (n, origin[0] + i * spread[0], origin[1], 0)), spread[1] * out.strides[2]
+    if out.shape[3] >= 2 * wide:  # twice the sums to wait for
+        zeros = (tile_zero(PIXELS, 2, out), tile_zero(1, 2, out))
+        _row(zeros, 2 * wide, start, i, weight, bias, relu, taps, rows, columns, step, size, to, to_row, pixels, out)
+    else:
+        narrow = (tile_zero(PIXELS, 1, out), tile_zero(1, 1, out))
+        _row(narrow, wide, start, i, weight, bias, relu, taps, rows, columns, step, size, to, to_row, pixels, out)
 
 
 @jit
-def _correlate(x, dy, rows, columns, per_job, partial, dweight):
-    """dweight (R S, C); partial (jobs, R S, C) is zero."""
-    jobs = partial.shape[0] if dy.size else 0
-    parallel_for(_gradient_job, jobs, (x, dy, rows, columns, per_job, partial), dy.size < 1 << 13)
-    parallel_for(add_partials, dweight.shape[0], (partial, dweight, partial[0, 0, :0], False), True)
+def _convolve(source, weight, bias, relu, taps, rows, columns, step, origin, spread, out):
+    """out = act(the sum above) for a class of pixels; source (N, H, W, C), weight (R, S, C), bias (C,)."""
+    lines = -(-(out.shape[1] - origin[0]) // spread[0])
+    arguments = (source, weight, bias, relu, taps, rows, columns, step, origin, spread, lines, out)
+    parallel_for(_row_job, out.shape[0] * lines, arguments, out.size * rows.size * columns.size < SERIAL_WORK)
+
+
+@inlined
+def _add_pixel(zero, a, taps, first, last, b, to, to_row):
+    """One pixel, some channels: to[t] += x dy for taps of one kernel row."""
+    for t in range(first, last):
+        tile = tile_add(zero, to + t * to_row, 0)
+        tile_store(tile_multiply(tile, a + get(taps, 2 * t), 0, b), to + t * to_row, 0)
+
+
+@inlined
+def _add_block(zeros, a, a_step, apart, taps, first, last, b, pixel, to, to_row):
+    """PIXELS pixels, some channels: to[t] += sum of x dy for taps of one kernel row, `TAPS` at a time."""
+    whole = first + (last - first) // TAPS * TAPS
+    for t in range(first, whole, TAPS):
+        place, from_x = to + t * to_row, a + get(taps, 2 * t)
+        tile = tile_add(zeros[0], place, to_row)
+        tile = tile_multiply(tile, from_x, apart, b)
+        tile = tile_multiply(tile, from_x + a_step, apart, b + pixel)
+        tile = tile_multiply(tile, from_x + 2 * a_step, apart, b + 2 * pixel)
+        tile = tile_multiply(tile, from_x + 3 * a_step, apart, b + 3 * pixel)
+        tile_store(tile, place, to_row)
+    for i in range(PIXELS if whole < last else 0):
+        _add_pixel(zeros[1], a + i * a_step, taps, whole, last, b + i * pixel, to, to_row)
+
+
+@helper
+def _add_row(zeros, wide, x, p, taps, rows, columns, step, apart, size, dy, pixels, channels, to, to_row, sums):
+    """One row of dy: to (R S, C) += its products with x, and the row behind += its sum, if wanted."""
+    item, across = apart[1], columns.size
+    pixel = channels * item
+    r0, r1 = _inside(rows, p * step[0], size[0])
+    low, high = _whole(columns, step[1], pixels, size[1])
+    q = 0
+    while q < pixels:
+        whole = low <= q and q + PIXELS <= high
+        s0, s1 = _inside(columns, q * step[1], size[1])
+        for lane in range(0, channels, wide):
+            c = min(lane, channels - wide) * item
+            a, b, place = x + q * step[1] * pixel + c, dy + q * pixel + c, to + lane * item
+            for r in range(r0, r1):
+                if whole:
+                    _add_block(zeros, a, step[1] * pixel, apart[0], taps, r * across, (r + 1) * across, b, pixel, place,
+                               to_row)  # fmt: skip
+                else:
+                    _add_pixel(zeros[1], a, taps, r * across + s0, r * across + s1, b, place, to_row)
+            if sums:
+                place += rows.size * across * to_row
+                total = tile_add(zeros[1], place, 0)
+                for i in range(PIXELS if whole else 1):
+                    total = tile_add(total, b + i * pixel, 0)
+                tile_store(total, place, 0)
+        q += PIXELS if whole else 1
+
+
+@helper
+def _gradient_job(job, worker, x, dy, taps, rows, columns, step, apart, per_job, partial):
+    """partial[job] (R S, C) over some rows of dy, with dbias behind it where there is room for it.
+
+    The last registers of channels have a place of their own: the channels they share must not be added twice.
+    """
+    wide, pixels, channels, size = lanes(dy), dy.shape[2], dy.shape[3], (x.shape[1], x.shape[2])
+    to, to_row, sums = address(partial, (job, 0, 0)), partial.strides[1], partial.shape[1] > taps.shape[0]
+    distances = (apart, dy.itemsize)
+    zero_bytes(to, partial.strides[0])
+    for place in range(job * per_job, min(dy.shape[0] * dy.shape[1], (job + 1) * per_job)):
+        n, p = divmod(place, dy.shape[1])
+        from_x, from_dy = address(x, (n, p * step[0], 0, 0)), address(dy, (n, p, 0, 0))
+        if channels >= 2 * wide:
+            zeros = (tile_zero(TAPS, 2, dy), tile_zero(1, 2, dy))
+            _add_row(zeros, 2 * wide, from_x, p, taps, rows, columns, step, distances, size, from_dy, pixels, channels,
+                     to, to_row, sums)  # fmt: skip
+        else:
+            narrow = (tile_zero(TAPS, 1, dy), tile_zero(1, 1, dy))
+            _add_row(narrow, wide, from_x, p, taps, rows, columns, step, distances, size, from_dy, pixels, channels,
+                     to, to_row, sums)  # fmt: skip
+
+
+@jit
+def _correlate(x, dy, taps, rows, columns, step, apart, per_job, partial, total):
+    """total = the sum of the partial sums, which are computed first."""
+    arguments = (x, dy, taps, rows, columns, step, apart, per_job, partial)
+    parallel_for(_gradient_job, partial.shape[0], arguments, dy.size * taps.shape[0] < SERIAL_WORK)
+    parallel_for(add_partials, total.shape[0], (partial, total, total[0, :0], False), partial.size < SERIAL_WORK)

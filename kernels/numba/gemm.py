@@ -19,6 +19,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from .. import destination
+from ..memory import empty, zeros
 from .jit import JOB, SERIAL_WORK, TAIL, TILE, contiguous, helper, jit, parallel_for, scratch
 from .simd import (
     REGISTER_BYTES,
@@ -47,11 +49,14 @@ MIN_JOBS = 8
 SUMS = 16  # partial sums of a column, at most
 
 
-def gemm(a, b, *, trans_a: bool = False, trans_b: bool = False, bias=None, relu: bool = False) -> np.ndarray:
-    """relu(op(A) op(B) + bias) for C-contiguous matrices of one dtype; op transposes where asked."""
+def gemm(a, b, *, trans_a: bool = False, trans_b: bool = False, bias=None, relu: bool = False, into=True):
+    """relu(op(A) op(B) + bias) for C-contiguous matrices of one dtype; op transposes where asked.
+
+    `into` is a flag of ``needs``: where it names a place for a gradient, the product is written there.
+    """
     m, k = a.shape[::-1] if trans_a else a.shape
     n = b.shape[0] if trans_b else b.shape[1]
-    c = np.empty((m, n), a.dtype)
+    c = destination(into, (m, n), a.dtype)
     if k == 0:  # an empty batch: no transposing of nothing
         a, trans_a = a.reshape(m, 0), False
     if (m <= FEW or k == 0) and not trans_a:
@@ -61,8 +66,8 @@ def gemm(a, b, *, trans_a: bool = False, trans_b: bool = False, bias=None, relu:
         outer_rows(a, b, c)
     else:
         block, chunk, pieces, width = _plan(m, n, k, a.itemsize)
-        packed = np.empty((-(-n // width), k, width), a.dtype)
-        partial = np.empty((pieces, m, n), a.dtype) if pieces > 1 else c.reshape(1, m, n)
+        packed = empty((-(-n // width), k, width), a.dtype)
+        partial = empty((pieces, m, n), a.dtype) if pieces > 1 else c.reshape(1, m, n)
         _gemm(a, b, c, packed, partial, padded_bias(bias, n, a), trans_a, trans_b, relu, block, chunk)
     return c
 
@@ -86,14 +91,14 @@ def panel_width(itemsize: int) -> int:
     return REGISTER_BYTES // itemsize * VECTORS
 
 
-_NO_BIAS = {np.dtype(kind): np.empty(0, kind) for kind in (np.float32, np.float64)}
+_NO_BIAS = {np.dtype(kind): empty(0, kind) for kind in (np.float32, np.float64)}
 
 
 def padded_bias(bias, size, like) -> np.ndarray:
     """A bias that whole panels can be read from, empty for None."""
     if bias is None:
         return _NO_BIAS[like.dtype]
-    padded = np.zeros(size + 2 * REGISTER_BYTES, like.dtype)
+    padded = zeros(size + 2 * REGISTER_BYTES, like.dtype)
     padded[:size] = bias
     return padded
 
@@ -213,7 +218,7 @@ def _pack_stripe(a, a_row, a_step, rows, depth, stripe):
 
 
 @helper
-def _block_job(job, worker, a, packed, partial, bias, trans_a, relu, block, chunk):
+def block_job(job, worker, a, packed, partial, bias, trans_a, relu, block, chunk):
     """One block of C over one chunk of K."""
     m, n, k = partial.shape[1], partial.shape[2], packed.shape[1]
     size, width = packed.itemsize, packed.shape[2]
@@ -256,7 +261,7 @@ def _gemm(a, b, c, packed, partial, bias, trans_a, trans_b, relu, block, chunk):
     serial = m * n * packed.shape[1] < SERIAL_WORK
     jobs = partial.shape[0] * -(-m // block[0]) * -(-n // block[1])
     parallel_for(pack_panel, packed.shape[0], (b, trans_b, packed), serial)
-    parallel_for(_block_job, jobs, (a, packed, partial, bias, trans_a, relu, block, chunk), serial)
+    parallel_for(block_job, jobs, (a, packed, partial, bias, trans_a, relu, block, chunk), serial)
     if partial.shape[0] > 1:
         parallel_for(add_partials, m, (partial, c, bias, relu), serial)
 
@@ -265,11 +270,16 @@ def sum_rows(rows) -> np.ndarray:
     """The sum of the rows of a contiguous matrix: fixed blocks of rows, added in order."""
     if rows.shape[0] == 1:
         return rows[0].copy()
-    total = np.empty((1, rows.shape[1]), rows.dtype)
+    total = empty((1, rows.shape[1]), rows.dtype)
     per_job = max(64, -(-rows.shape[0] // SUMS))
-    partial = np.empty((max(1, -(-rows.shape[0] // per_job)), 1, rows.shape[1]), rows.dtype)
+    partial = empty((max(1, -(-rows.shape[0] // per_job)), 1, rows.shape[1]), rows.dtype)
     _sum_rows(rows, per_job, partial, total)
     return total[0]
+
+
+def bias_gradient(dz, wanted: bool) -> np.ndarray | None:
+    """dbias = the sum of dz (N, P, Q, K) over all pixels, None where it is not wanted."""
+    return sum_rows(dz.reshape(-1, dz.shape[3])) if wanted else None
 
 
 @helper

@@ -22,10 +22,12 @@ from functools import lru_cache
 import numpy as np
 
 from ..conv_methods import Geometry, output_shape
+from ..memory import empty
 from .gemm import (
     BLOCK_COLUMNS,
     MIN_JOBS,
     add_partials,
+    bias_gradient,
     multiply_block,
     pack_panel,
     padded_bias,
@@ -41,7 +43,7 @@ PARTIALS = 16  # of a weight gradient, at most
 
 def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
     """y = act(x * w + b): one GEMM over blocks of gathered patches, with bias and ReLU in its epilogue."""
-    y = np.empty(output_shape(x.shape, weight.shape, geometry), x.dtype)
+    y = empty(output_shape(x.shape, weight.shape, geometry), x.dtype)
     runs, run = _runs(*weight.shape[1:3], geometry)
     matrix = weight.reshape(weight.shape[0], -1)
     packed, per_group = _panels(weight.shape[0], matrix.shape[1], geometry.groups, y)
@@ -53,7 +55,7 @@ def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
 
 def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
     """dx gathers dz through the flipped taps, one class of pixels after the other."""
-    dx = np.empty(shape, dz.dtype)
+    dx = empty(shape, dz.dtype)
     stride, groups = geometry.stride, geometry.groups
     for row in range(min(stride[0], shape[1])):
         for column in range(min(stride[1], shape[2])):
@@ -68,9 +70,9 @@ def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
     return dx
 
 
-def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
-    """dweight = dz^T patches(x)."""
-    dweight = np.empty((shape[0], math.prod(shape[1:])), dz.dtype)
+def weight_gradient(dz, x, shape, geometry: Geometry, with_bias: bool):
+    """dweight = dz^T patches(x) and, where wanted, dbias."""
+    dweight = empty((shape[0], math.prod(shape[1:])), dz.dtype)
     runs, run = _runs(*shape[1:3], geometry)
     pixels, depth, width = math.prod(dz.shape[:3]), dweight.shape[1], panel_width(dz.itemsize)
     columns = -(-depth // -(-depth // BLOCK_COLUMNS))
@@ -79,18 +81,18 @@ def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
     pieces = max(1, min(PARTIALS, 2 * MIN_JOBS // jobs, pixels // (2 * PIXELS)))
     per_chunk = max(PIXELS, -(-pixels // pieces // PIXELS) * PIXELS)
     chunks = -(-pixels // per_chunk)
-    partial = np.empty((chunks, *dweight.shape), dz.dtype) if chunks > 1 else dweight[None]
+    partial = empty((chunks, *dweight.shape), dz.dtype) if chunks > 1 else dweight[None]
     if pixels == 0:
         dweight[:] = 0
     _weight_gradient(dz, x, dweight, partial, runs, run, geometry.stride, geometry.groups, per_chunk, columns)
-    return dweight.reshape(shape)
+    return dweight.reshape(shape), bias_gradient(dz, with_bias)
 
 
 def _panels(outputs, depth, groups, like):
     """Memory for the packed weights of all groups, and the number of panels a group."""
     width = panel_width(like.itemsize)
     per_group = -(-(outputs // groups) // width)
-    return np.empty((groups * per_group, depth, width), like.dtype), per_group
+    return empty((groups * per_group, depth, width), like.dtype), per_group
 
 
 @lru_cache(maxsize=1024)
@@ -118,8 +120,8 @@ def _runs(r, s, geometry):
 def _flipped(row, column, kernel_size, geometry):
     """Taps (r, s) that reach pixels of class (row, column) of dx, in the order of their offsets into dy; their runs."""
     stride, padding, dilation, groups = geometry
-    rows = _offsets(row + padding[0], kernel_size[0], stride[0], dilation[0])
-    columns = _offsets(column + padding[2], kernel_size[1], stride[1], dilation[1])
+    rows = flipped_offsets(row + padding[0], kernel_size[0], stride[0], dilation[0])
+    columns = flipped_offsets(column + padding[2], kernel_size[1], stride[1], dilation[1])
     side_by_side = all(b - a == 1 for (a, _), (b, _) in zip(columns, columns[1:], strict=False))
     run = len(columns) if side_by_side and groups == 1 and columns else 1
     taps = np.array([(r, s) for _, r in rows for _, s in columns], np.int64).reshape(-1, 2)
@@ -127,9 +129,11 @@ def _flipped(row, column, kernel_size, geometry):
     return taps, runs, run
 
 
-def _offsets(place, size, stride, dilation):
-    """(offset, tap) for the taps that divide evenly, by increasing offset."""
-    return sorted(((place - t * dilation) // stride, t) for t in range(size) if (place - t * dilation) % stride == 0)
+def flipped_offsets(place, size, stride, dilation):
+    """(offset, tap) for the taps of one axis that divide evenly, by increasing offset; place = pixel + padding."""
+    return tuple(
+        sorted(((place - t * dilation) // stride, t) for t in range(size) if (place - t * dilation) % stride == 0)
+    )
 
 
 @helper

@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 
+from ..memory import empty
 from ..reference.linear import sum_to
 from . import elementwise
+from .batch import gemm_each, is_small
 from .gemm import gemm, sum_rows
 from .jit import contiguous
 
@@ -32,7 +34,7 @@ def linear_backward(dy, saved, needs):
     x, weight, y, activation = saved
     dz = _matrix(activation_gradient(dy, y, activation))
     dx = gemm(dz, contiguous(weight)).reshape(x.shape) if needs[0] else None
-    dweight = gemm(dz, _matrix(x), trans_a=True) if needs[1] else None
+    dweight = gemm(dz, _matrix(x), trans_a=True, into=needs[1]) if needs[1] else None
     return dx, dweight, sum_rows(dz) if needs[2] else None
 
 
@@ -59,8 +61,11 @@ def _multiply(a, b, *, trans_a=False, trans_b=False):
     if b.ndim == 2 and not trans_a:
         return gemm(_matrix(a), contiguous(b), trans_b=trans_b).reshape(*a.shape[:-1], n)
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    y = np.empty((*batch, m, n), a.dtype)
+    y = empty((*batch, m, n), a.dtype)
     a, b = np.broadcast_to(a, (*batch, *a.shape[-2:])), np.broadcast_to(b, (*batch, *b.shape[-2:]))
+    if is_small(y, a.shape[-2] if trans_a else a.shape[-1]):
+        gemm_each(a, b, y, trans_a=trans_a, trans_b=trans_b)
+        return y
     for place in np.ndindex(batch):
         y[place] = gemm(contiguous(a[place]), contiguous(b[place]), trans_a=trans_a, trans_b=trans_b)
     return y

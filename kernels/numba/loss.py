@@ -6,6 +6,7 @@ The operations are defined in `kernels/reference/loss.py`.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -198,14 +199,25 @@ def _total_weight(target, weight, ignore_index):
 def _smoothing(label_smoothing, weight, classes, dtype):
     """label_smoothing / C weight: what smoothing adds to the label's weight, class by class."""
     share = label_smoothing / max(classes, 1)
-    return np.full(classes, share, dtype) if weight is None else contiguous(weight) * dtype.type(share)
+    return _constant(share, classes, dtype) if weight is None else contiguous(weight) * dtype.type(share)
+
+
+@lru_cache(maxsize=64)
+def _constant(value, count, dtype):
+    """An array that only kernels read: making it anew would cost as much as the loss of a small batch."""
+    return np.full(count, value, dtype)
+
+
+def _none(dtype):
+    """An empty array, for weights that are not given."""
+    return _constant(0, 0, dtype)
 
 
 def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_index, reduction):
     (rows, classes), dtype = logits.shape, logits.dtype
     log_probs, losses = empty(logits.shape, dtype), empty(rows)
-    spread = _smoothing(label_smoothing, weight, classes, dtype) if label_smoothing > 0 else empty(0, dtype)
-    weights = empty(0, dtype) if weight is None else contiguous(weight)
+    spread = _smoothing(label_smoothing, weight, classes, dtype) if label_smoothing > 0 else _none(dtype)
+    weights = _none(dtype) if weight is None else contiguous(weight)
     total, mean = _cross_entropy(contiguous(logits), log_probs, contiguous(target), weights, spread,
                                   1.0 - label_smoothing, ignore_index, losses, rows_per_job(classes))  # fmt: skip
     saved = (log_probs, target, weight, label_smoothing, ignore_index, reduction)
@@ -258,9 +270,9 @@ def cross_entropy_backward(dy, saved, needs):
         return None, None, None
     (_, classes), dtype = log_probs.shape, log_probs.dtype
     dlogits = empty(log_probs.shape, dtype)
-    weights = empty(0, dtype) if weight is None else contiguous(weight)
+    weights = _none(dtype) if weight is None else contiguous(weight)
     if dlogits.size:
-        _cross_entropy_back(contiguous(dy).ravel(), contiguous(log_probs), contiguous(target), weights,
+        _cross_entropy_back(contiguous(dy).reshape(-1), contiguous(log_probs), contiguous(target), weights,
                             _smoothing(label_smoothing, weight, classes, dtype), 1.0 - label_smoothing, ignore_index,
                             reduction == "mean", dlogits, rows_per_job(classes))  # fmt: skip
     return dlogits, None, None

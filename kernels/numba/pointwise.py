@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..conv_methods import Geometry
-from .gemm import gemm
+from .gemm import bias_gradient, gemm
 
 
 def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
@@ -19,9 +19,9 @@ def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
     return gemm(_rows(dz), _matrix(weight)).reshape(shape)
 
 
-def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
-    """dweight = dz^T x."""
-    return gemm(_rows(dz), _rows(x), trans_a=True).reshape(shape)
+def weight_gradient(dz, x, shape, geometry: Geometry, with_bias: bool):
+    """dweight = dz^T x and, where wanted, dbias."""
+    return gemm(_rows(dz), _rows(x), trans_a=True).reshape(shape), bias_gradient(dz, with_bias)
 
 
 def _rows(image) -> np.ndarray:

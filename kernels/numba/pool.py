@@ -15,6 +15,7 @@ import numpy as np
 
 from ..cython.threads import get_num_threads
 from ..geometry import pool_output_size
+from ..memory import empty
 from .jit import contiguous, helper, jit, parallel_for
 from .loops import BLOCK, SERIAL, get, pointer, put
 from .simd import lanes
@@ -141,10 +142,10 @@ def max_pool2d_forward(x, *, kernel_size, stride, padding, dilation, ceil_mode):
     options = zip(x.shape[1:3], kernel_size, stride, padding, dilation, strict=True)
     down, across = (_axis(*axis, ceil_mode) for axis in options)
     shape, cells = (x.shape[0], down.out, across.out, x.shape[3]), kernel_size[0] * kernel_size[1]
-    y, index = np.empty(shape, x.dtype), np.empty(shape, np.uint8 if cells <= 256 else np.int32)
+    y, index = empty(shape, x.dtype), empty(shape, np.uint8 if cells <= 256 else np.int32)
     if y.size:
-        places = np.empty((get_num_threads(), cells + 4), np.int64)
-        numbers = np.empty(places.shape, x.dtype)  # floats: one mask then chooses value and number
+        places = empty((get_num_threads(), cells + 4), np.int64)
+        numbers = empty(places.shape, x.dtype)  # floats: one mask then chooses value and number
         _max_pool(contiguous(x), y, index, _rows_per_job(across.out * x.shape[3] * cells), down.cells, across.cells,
                   kernel_size[1], dilation, places, numbers)  # fmt: skip
     return y, (x.shape, index, kernel_size, stride, padding, dilation)
@@ -203,7 +204,7 @@ def _pool_back(dy, index, dx, per_job, kernel_columns, down, rows, across, colum
 
 def _backward(dy, index, x_shape, kernel_size, axes, counts):
     """dx from the gradients of the windows on the two axes."""
-    dx = np.empty(x_shape, dy.dtype)
+    dx = empty(x_shape, dy.dtype)
     if dy.size == 0:
         dx[...] = 0
     elif dx.size:
@@ -225,7 +226,7 @@ def max_pool2d_backward(dy, saved, needs):
     if not needs[0]:
         return (None,)
     axes = _axes(x_shape, dy.shape[1:3], kernel_size, stride, padding, dilation)
-    return (_backward(dy, index, x_shape, kernel_size, axes, np.empty(0)),)
+    return (_backward(dy, index, x_shape, kernel_size, axes, empty(0)),)
 
 
 @helper(noalias=True)
@@ -272,7 +273,7 @@ def _window_counts(axes, x_shape, kernel_size, stride, padding, count_include_pa
 def avg_pool2d_forward(x, *, kernel_size, stride, padding, ceil_mode, count_include_pad):
     options = zip(x.shape[1:3], kernel_size, stride, padding, strict=True)
     down, across = axes = [_axis(*axis, 1, ceil_mode) for axis in options]
-    y = np.empty((x.shape[0], down.out, across.out, x.shape[3]), x.dtype)
+    y = empty((x.shape[0], down.out, across.out, x.shape[3]), x.dtype)
     if y.size:
         per_job = _rows_per_job(across.out * x.shape[3] * kernel_size[0] * kernel_size[1])
         counts = _window_counts(axes, x.shape, kernel_size, stride, padding, count_include_pad)
@@ -286,4 +287,4 @@ def avg_pool2d_backward(dy, saved, needs):
         return (None,)
     axes = _axes(x_shape, dy.shape[1:3], kernel_size, stride, padding, (1, 1))
     counts = _window_counts(axes, x_shape, kernel_size, stride, padding, count_include_pad)
-    return (_backward(dy, np.empty((0, 0, 0, 0), np.uint8), x_shape, kernel_size, axes, counts),)
+    return (_backward(dy, empty((0, 0, 0, 0), np.uint8), x_shape, kernel_size, axes, counts),)

@@ -87,14 +87,49 @@ def tile_outer(typing, tile, a, a_row, b):
     def codegen(context, builder, signature, values):
         result, a, a_row, b = values
         fma = _fma(builder, tile)
+        places = [builder.add(a, builder.mul(a_row, _word(i))) for i in range(tile.rows)]
+
+        def row(i):
+            return _spread(builder, tile, _load_scalar(builder, tile, places[i]))
+
+        def column(v):
+            return _load(builder, tile, _offset(builder, b, v * REGISTER_BYTES))
+
+        def add(i, v, left, right):
+            total = builder.call(fma, [left, right, builder.extract_value(result, i * tile.vectors + v)])
+            return builder.insert_value(result, total, i * tile.vectors + v)
+
+        # The shorter side stays in registers, the longer passes through one more: a tile of 12 fills 16 so.
+        if tile.vectors <= tile.rows:
+            across = [column(v) for v in range(tile.vectors)]
+            for i in range(tile.rows):
+                value = row(i)
+                for v, vector in enumerate(across):
+                    result = add(i, v, value, vector)
+        else:
+            down = [row(i) for i in range(tile.rows)]
+            for v in range(tile.vectors):
+                vector = column(v)
+                for i, value in enumerate(down):
+                    result = add(i, v, value, vector)
+        return result
+
+    return tile(tile, types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def tile_multiply(typing, tile, a, a_row, b):
+    """tile[i, j] += a[i, j] * b[j]: the rows of `a` are `a_row` bytes apart, `b` is one contiguous row."""
+
+    def codegen(context, builder, signature, values):
+        result, a, a_row, b = values
+        fma = _fma(builder, tile)
         row_b = [_load(builder, tile, _offset(builder, b, v * REGISTER_BYTES)) for v in range(tile.vectors)]
-        for i in range(tile.rows):
-            scalar = _load_scalar(builder, tile, builder.add(a, builder.mul(a_row, _word(i))))
-            spread = _spread(builder, tile, scalar)
-            for v, vector in enumerate(row_b):
-                cell = i * tile.vectors + v
-                total = builder.call(fma, [spread, vector, builder.extract_value(result, cell)])
-                result = builder.insert_value(result, total, cell)
+        for cell, row, offset in tile.cells():
+            place = _offset(builder, builder.add(a, builder.mul(a_row, _word(row))), offset)
+            value = _load(builder, tile, place)
+            total = builder.call(fma, [value, row_b[offset // REGISTER_BYTES], builder.extract_value(result, cell)])
+            result = builder.insert_value(result, total, cell)
         return result
 
     return tile(tile, types.intp, types.intp, types.intp), codegen

@@ -68,6 +68,65 @@ def transpose_block(typing, like, place, row, to, to_row):
     return types.void(like, types.intp, types.intp, types.intp, types.intp), codegen
 
 
+@intrinsic
+def vector_where_larger(typing, a, b, x, y):
+    """x where a > b, or a is NaN and b is not; elsewhere y."""
+
+    def codegen(context, builder, signature, values):
+        a, b, x, y = (builder.extract_value(value, 0) for value in values)
+        larger = builder.and_(builder.fcmp_unordered(">", a, b), builder.fcmp_ordered("ord", b, b))
+        return _wrap(context, builder, signature.return_type, builder.select(larger, x, y))
+
+    return x(a, b, x, y), codegen
+
+
+@intrinsic
+def vector_where_equal(typing, a, b, x, y):
+    """x where a = b, elsewhere y."""
+
+    def codegen(context, builder, signature, values):
+        a, b, x, y = (builder.extract_value(value, 0) for value in values)
+        return _wrap(context, builder, signature.return_type, builder.select(builder.fcmp_ordered("==", a, b), x, y))
+
+    return x(a, b, x, y), codegen
+
+
+@intrinsic
+def vector_load_as(typing, like, array, place):
+    """A register of the dtype of `like` from integers, not negative, of the dtype of `array` (uint8 or int32)."""
+    vector = TileType(like.dtype, 1, 1)
+
+    def codegen(context, builder, signature, values):
+        value = builder.load(_pointer(builder, _integers(array.dtype.bitwidth, vector), values[2]))
+        value.align = array.dtype.bitwidth // 8
+        if array.dtype.bitwidth < 32:
+            value = builder.zext(value, _integers(32, vector))
+        return _wrap(context, builder, vector, builder.sitofp(value, vector.vector))
+
+    return vector(like, array, types.intp), codegen
+
+
+@intrinsic
+def vector_store_as(typing, vector, array, place):
+    """Write a register as integers of the dtype of `array`; (uint8 or int32), none negative."""
+
+    def codegen(context, builder, signature, values):
+        value = builder.fptosi(builder.extract_value(values[0], 0), _integers(32, vector))
+        integers = _integers(array.dtype.bitwidth, vector)
+        if array.dtype.bitwidth < 32:
+            value = builder.trunc(value, integers)
+        store = builder.store(value, _pointer(builder, integers, values[2]))
+        store.align = array.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(vector, array, types.intp), codegen
+
+
+def _integers(bits, vector) -> ir.Type:
+    """As many integers as the vector has lanes."""
+    return ir.VectorType(ir.IntType(bits), vector.lanes)
+
+
 def _is_operand(kind) -> bool:
     return isinstance(kind, (TileType, types.Integer, types.Float))
 

@@ -13,8 +13,9 @@ over channels, each of the 36 elements, here called *points*, is a matrix produc
 - dx: the same with dy for x and the kernels flipped;
 - dweight: dU[point] (K, C) = Z[point]^T (K, tiles) V[point] (tiles, C) with Z = A dY A^T, then dg = G^T dU G.
 
-Work goes in bands of tiles whose V and M stay in cache; in a band the transforms are jobs over tiles, the products jobs
-over points. Rounding error is about ten times that of the direct method: the transforms add numbers of mixed size.
+A job makes some tiles of some channels of Y: all 36 points, so that M never leaves its cache. Where a job makes all
+channels of its tiles, V is transformed in the job; where it meets all tiles, U is; else jobs share what was transformed
+before. Rounding error is about ten times that of the direct method: the transforms add numbers of mixed size.
 
 Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4.1 and 4.3.
 """
@@ -24,354 +25,303 @@ from __future__ import annotations
 import numpy as np
 
 from ..conv_methods import Geometry, output_shape
-from .gemm import multiply_block, padded_bias, panel_depth, panel_width
-from .jit import JOB, PRODUCT, SERIAL_WORK, helper, jit, parallel_for, scratch
-from .simd import ROWS, VECTORS, address, copy_bytes, lanes, tile_relu, zero_bytes
-from .vector import vector_load, vector_store
+from ..memory import empty, zeros
+from .gemm import bias_gradient, panel_width
+from .jit import JOB, PRODUCT, SERIAL_WORK, TAIL, TILE, helper, jit, parallel_for, scratch
+from .simd import REGISTER_BYTES, ROWS, VECTORS, address, lanes, tile_add, tile_outer, tile_store, tile_zero, zero_bytes
+from .vector import transpose_block
+from .winograd_points import POINTS, STEP, data_points, filter_points, gradient_points, kernel_taps, output_pixels
 
-BAND_BYTES = 2 << 20  # of V and M together
-MIN_BAND = 48  # tiles: below this streaming U through the cache would dominate
-TILES_PER_JOB = 8
-COLUMNS = 256  # of M in a job
-DEPTH_PER_JOB = 16  # rows of U transformed by a job
+LOCAL_BYTES = 320 << 10  # of V and M that a job may hold, less than the L2 cache of a core
+FEW_TILES = 60  # up to this a job takes all, and transforms the weights of its channels
+MIN_TILES = 12  # of a job that makes all channels: fewer would not pay for streaming U
+SHARED_TILES = 36  # of the other jobs
+DEPTH = 64  # of U that a job transforms at a time
+GRADIENT_ROWS = 48  # of dU in a job that finishes them, a multiple of every ROWS
+BAND_BYTES = 3 << 20  # of V and Z together, where dU is summed over bands
+MIN_BAND = 48  # tiles
+PAD = 128  # bytes after each point: spreads the points over the sets of the caches
 
 
 def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
     """y = act(x * w + b)."""
-    y = np.empty(output_shape(x.shape, weight.shape, geometry), x.dtype)
+    shape = output_shape(x.shape, weight.shape, geometry)
     top, _, left, _ = geometry.padding
-    _run(x, weight, False, (-top, -left), padded_bias(bias, weight.shape[0], x), y, relu)
-    return y
+    return _run(x, weight, False, (-top, -left), bias, shape, relu)
 
 
 def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
     """dx: dz convolved with the flipped kernels, padded by what the kernel reaches beyond the padding."""
-    dx = np.empty(shape, dz.dtype)
     top, _, left, _ = geometry.padding
-    _run(dz, weight, True, (top - 2, left - 2), padded_bias(None, 0, dz), dx, False)
-    return dx
+    return _run(dz, weight, True, (top - 2, left - 2), None, shape, False)
 
 
-def weight_gradient(dz, x, shape, geometry: Geometry) -> np.ndarray:
-    """dweight."""
-    dweight = np.empty(shape, dz.dtype)
-    width = panel_width(dz.itemsize)
-    taken, given = _rounded(shape[3], width), _rounded(shape[0], width)
-    tiles, band = _band(dz.shape, taken + given, dz.itemsize)
-    v, z = _planes(band, taken, dz), _planes(band, given, dz)
-    du = np.empty((36, given, taken), dz.dtype)
+def weight_gradient(dz, x, shape, geometry: Geometry, with_bias: bool):
+    """dweight and, where wanted, dbias."""
+    dbias = bias_gradient(dz, with_bias)
+    dz, x = _whole(dz, 3), _whole(x, 3)
+    given, taken, width, pad = dz.shape[3], x.shape[3], panel_width(dz.itemsize), PAD // dz.itemsize
+    tiles = _tiles(dz.shape)
     if tiles == 0:
-        du[:] = 0
+        return zeros(shape, dz.dtype), dbias
+    dweight = empty((given, 3, 3, taken), dz.dtype)
+    band, rows, panels, points = _gradient_plan(tiles, given, taken, width, dz.itemsize)
+    v, z = (empty((POINTS, band + 1, channels + pad), dz.dtype) for channels in (taken, given))
+    blocks = 0 if points == POINTS else -(-given // ROWS)
+    du = empty((blocks, -(-taken // width), POINTS, ROWS * width + pad), dz.dtype)
     top, _, left, _ = geometry.padding
-    _correlate(x, dz, (-top, -left), v, z, du, dweight, tiles, band)
-    return dweight
+    _correlate(x, dz, (-top, -left), v, z, du, dweight, tiles, band, rows, panels, points)
+    if dweight.shape != shape:
+        dweight = np.ascontiguousarray(dweight[: shape[0], ..., : shape[3]])
+    return dweight, dbias
 
 
-def _run(source, weight, flip, origin, bias, y, relu):
+def _gradient_plan(tiles, given, taken, width, itemsize):
+    """Tiles of a band; what a job makes of dU: blocks of rows, panels, points."""
+    if given * taken >= tiles * (given + taken):
+        return _rounded(tiles, ROWS), GRADIENT_ROWS // ROWS, 2, POINTS
+    most = max(MIN_BAND, BAND_BYTES // (POINTS * itemsize * (given + taken)))
+    bands = -(-tiles // most)
+    return _rounded(-(-tiles // bands), ROWS), 2 * GRADIENT_ROWS // ROWS, -(-taken // width), 1
+
+
+def _tiles(image):
+    return image[0] * -(-image[1] // 4) * -(-image[2] // 4)
+
+
+def _run(source, weight, flip, origin, bias, shape, relu):
     """y = act(source * weight + bias); `origin` is the place of the first tile of the source."""
-    width = panel_width(y.itemsize)
-    depth, given = source.shape[3], _rounded(y.shape[3], width)
-    taken = _rounded(depth, width)
-    tiles, band = _band(y.shape, taken + given, y.itemsize)
-    u = np.empty((36, given // width, depth, width), y.dtype)
-    v, m = _planes(band, taken, y), _planes(band, given, y)
-    _convolve(source, weight, flip, origin, bias, y, relu, u, v, m, tiles, band)
+    source, weight = _whole(source, 3), _whole(_whole(weight, 3), 0)
+    width, step = panel_width(source.itemsize), REGISTER_BYTES // source.itemsize
+    y = empty((*shape[:3], _rounded(shape[3], step)), source.dtype)
+    padded = zeros(y.shape[3], y.dtype)
+    if bias is not None:
+        padded[: bias.size] = bias
+    depth, panels, tiles, pad = source.shape[3], -(-y.shape[3] // width), _tiles(shape), PAD // y.itemsize
+    (group, share, wide), own_v, own_u = _plan(tiles, depth, panels, width * y.itemsize, y.itemsize)
+    v = empty((0 if own_v else -(-tiles // ROWS), POINTS, ROWS * depth + pad), y.dtype)
+    u = empty((0 if own_u else panels, POINTS, depth * width + pad), y.dtype)
+    _convolve(source, weight, flip, origin, padded, relu, y, v, u, tiles, group, share, wide)
+    return y if y.shape[3] == shape[3] else np.ascontiguousarray(y[..., : shape[3]])
+
+
+def _plan(tiles, depth, panels, m_row, itemsize):
+    """(tiles and panels of a job, panels at a time), and whether a job transforms V and U itself."""
+    if tiles <= FEW_TILES:
+        return (max(ROWS, _rounded(tiles, ROWS)), 1, 1), False, True
+    fit = LOCAL_BYTES // (POINTS * (m_row + depth * itemsize)) // ROWS * ROWS
+    if fit >= MIN_TILES:
+        return (_rounded(-(-tiles // max(2, -(-tiles // fit))), ROWS), panels, 1), True, False
+    return (SHARED_TILES, 2, 2), False, False
+
+
+def _whole(array, axis):
+    """The array itself, or a copy with as many zeros after it as make the axis whole registers."""
+    missing = -array.shape[axis] % (REGISTER_BYTES // array.itemsize)
+    if not missing:
+        return array
+    return np.pad(array, [(0, missing if i == axis else 0) for i in range(array.ndim)])
 
 
 def _rounded(size, step):
     return -(-size // step) * step
 
 
-def _band(image, channels, itemsize):
-    """Number of tiles in all and in a band: V and M within cache, whole register tiles, bands of even length."""
-    tiles = image[0] * -(-image[1] // 4) * -(-image[2] // 4)
-    most = max(MIN_BAND, BAND_BYTES // (36 * channels * itemsize))
-    bands = max(1, -(-tiles // most))
-    return tiles, _rounded(max(1, -(-tiles // bands)), 12)
-
-
-def _planes(band, channels, like):
-    """36 matrices of `band` rows; one row more, an odd number, spreads them over the sets of the cache."""
-    return np.empty((36, band + 1, channels), like.dtype)
+@helper
+def _filter_panel(weight, flip, panel, first, count, to, plane):
+    """U = G g G^T for one panel of output channels and `count` input channels from `first` on."""
+    size, step, width = weight.itemsize, lanes(weight), lanes(weight) * VECTORS
+    buffer = address(scratch(weight, TAIL, (18 + 9 * step, step)), (0, 0))
+    square, row, column = buffer + 18 * STEP, -weight.strides[1], -weight.strides[2]
+    outputs = weight.shape[3] if flip else weight.shape[0]
+    if not flip:
+        row, column = 3 * step * STEP, step * STEP
+    for block in range(first, first + count, step):
+        for j in range(panel * width, min(outputs, (panel + 1) * width), step):
+            if not flip:
+                for tap in range(9):
+                    start = address(weight, (j, tap // 3, tap % 3, block))
+                    transpose_block(weight, start, weight.strides[0], square + tap * column, STEP)
+            for i in range(step):
+                start = address(weight, (block + i, 2, 2, j)) if flip else square + i * STEP
+                at = to + ((block + i - first) * width + j - panel * width) * size
+                filter_points(weight, start, row, column, at, plane, buffer)
 
 
 @helper
-def _filter(a, b, c):
-    """G (a, b, c): a column of the kernel to its six points."""
-    even, odd = (a + c) * (-1 / 6), b * (1 / 6)
-    far, odd_far = a * (1 / 24) + c * (1 / 6), b * (1 / 12)
-    return a * 0.25, even - odd, even + odd, far + odd_far, far - odd_far, c
-
-
-@helper
-def _filter_transposed(a, b, c, d, e, f):
-    """G^T (a ... f)."""
-    near, far = (b + c) * (1 / 6), d + e
-    return a * 0.25 - near + far * (1 / 24), (c - b) * (1 / 6) + (d - e) * (1 / 12), far * (1 / 6) - near + f
-
-
-@helper
-def _data(a, b, c, d, e, f):
-    """B^T (a ... f): a column of the image tile to its six points."""
-    even, odd = e - 4 * c, d - 4 * b
-    far, odd_far = e - c, 2 * (d - b)
-    return 4 * a - 5 * c + e, even + odd, even - odd, far + odd_far, far - odd_far, 4 * b - 5 * d + f
-
-
-@helper
-def _output(a, b, c, d, e, f):
-    """A^T (a ... f): six points to four outputs."""
-    even, odd, far, odd_far = b + c, b - c, d + e, d - e
-    return a + even + far, odd + 2 * odd_far, even + 4 * far, odd + 8 * odd_far + f
-
-
-@helper
-def _output_transposed(a, b, c, d):
-    """A (a ... d): four output gradients to six points."""
-    even, odd, far, odd_far = a + c, b + d, a + 4 * c, 2 * b + 8 * d
-    return a, even + odd, even - odd, far + odd_far, far - odd_far, d
-
-
-@helper
-def _weight_job(job, worker, weight, flip, u):
-    """U = G g G^T for some rows of one panel; flipped kernels swap the channels and turn by 180 degrees."""
-    chunks = -(-u.shape[2] // DEPTH_PER_JOB)
+def _filter_job(job, worker, weight, flip, u, depth):
+    chunks = -(-depth // DEPTH)
     panel, chunk = divmod(job, chunks)
-    size, width, step = u.itemsize, u.shape[3], lanes(u)
-    start, outputs = panel * width, weight.shape[3] if flip else weight.shape[0]
-    count = min(width, outputs - start)
-    kernel = scratch(u, JOB, (27, width))  # (3, 3, width), then (6, 3, width)
-    for depth in range(chunk * DEPTH_PER_JOB, min(u.shape[2], (chunk + 1) * DEPTH_PER_JOB)):
-        for r in range(3):
-            for s in range(3):
-                for j in range(count):
-                    if flip:
-                        kernel[r * 3 + s, j] = weight[depth, 2 - r, 2 - s, start + j]
-                    else:
-                        kernel[r * 3 + s, j] = weight[start + j, r, s, depth]
-                zero_bytes(address(kernel, (r * 3 + s, count)), (width - count) * size)
-        for lane in range(0, width, step):
-            for s in range(3):
-                points = _filter(
-                    vector_load(u, address(kernel, (s, lane))),
-                    vector_load(u, address(kernel, (3 + s, lane))),
-                    vector_load(u, address(kernel, (6 + s, lane))),
-                )
-                for i in range(6):
-                    vector_store(points[i], address(kernel, (9 + i * 3 + s, lane)))
-            for i in range(6):
-                row = 9 + i * 3
-                points = _filter(
-                    vector_load(u, address(kernel, (row, lane))),
-                    vector_load(u, address(kernel, (row + 1, lane))),
-                    vector_load(u, address(kernel, (row + 2, lane))),
-                )
-                for j in range(6):
-                    vector_store(points[j], address(u, (i * 6 + j, panel, depth, lane)))
+    first = chunk * DEPTH
+    to = address(u, (panel, 0, first * lanes(u) * VECTORS))
+    _filter_panel(weight, flip, panel, first, min(DEPTH, depth - first), to, u.strides[1])
 
 
 @helper
-def _fetch(source, n, h, w, rows, columns, patch):
-    """Address and strides of a tile of the image: in place, or a zero-padded copy where it hangs over the edge."""
-    height, width, channels, size = source.shape[1], source.shape[2], source.shape[3], source.itemsize
-    padded = patch.shape[1]
-    if 0 <= h <= height - rows and 0 <= w <= width - columns and channels == padded:
-        return address(source, (n, h, w, 0)), width * channels * size, channels * size
-    left, right = min(columns, max(0, -w)), max(0, min(columns, width - w))
-    row = address(patch, (0, 0))
-    for i in range(rows):
-        if not 0 <= h + i < height or left >= right:
-            zero_bytes(row, columns * padded * size)
-        elif channels == padded:  # the pixels of a row lie side by side in both
-            zero_bytes(row, left * padded * size)
-            start = address(source, (n, h + i, w + left, 0))
-            copy_bytes(row + left * padded * size, start, (right - left) * padded * size)
-            zero_bytes(row + right * padded * size, (columns - right) * padded * size)
-        else:
-            zero_bytes(row, columns * padded * size)
-            for j in range(left, right):
-                start = address(source, (n, h + i, w + j, 0))
-                copy_bytes(row + j * padded * size, start, channels * size)
-        row += columns * padded * size
-    return address(patch, (0, 0)), columns * padded * size, padded * size
-
-
-@helper
-def _load(like, place, step):
-    """Six registers, `step` bytes apart."""
-    return (
-        vector_load(like, place),
-        vector_load(like, place + step),
-        vector_load(like, place + 2 * step),
-        vector_load(like, place + 3 * step),
-        vector_load(like, place + 4 * step),
-        vector_load(like, place + 5 * step),
-    )
-
-
-@helper
-def _store(points, place, step):
-    """Six registers, `step` bytes apart."""
-    vector_store(points[0], place)
-    vector_store(points[1], place + step)
-    vector_store(points[2], place + 2 * step)
-    vector_store(points[3], place + 3 * step)
-    vector_store(points[4], place + 4 * step)
-    vector_store(points[5], place + 5 * step)
-
-
-@helper
-def _data_job(job, worker, source, origin, grid, first, count, v):
-    """V = B^T d B for some tiles of the band."""
-    size, step, plane = v.itemsize, lanes(v), v.strides[0]
-    patch, lane_bytes = scratch(v, JOB, (36, v.shape[2])), step * size
-    middle = address(scratch(v, PRODUCT, (36, step)), (0, 0))
-    for t in range(job * TILES_PER_JOB, min(count, (job + 1) * TILES_PER_JOB)):
-        n, place = divmod(first + t, grid[0] * grid[1])
+def _transform_tiles(source, origin, grid, tiles, first, gradient, to, plane, row):
+    """V, or Z for `gradient`, of ROWS tiles, `row` bytes apart; the last tile stands in for those beyond it."""
+    depth = source.shape[3]
+    buffer = scratch(source, TAIL, (36 * lanes(source) + 6 * depth,))
+    middle, zeros = address(buffer, (0,)), address(buffer, (36 * lanes(source),))
+    zero_bytes(zeros, 6 * depth * source.itemsize)
+    for i in range(ROWS):
+        n, place = divmod(min(first + i, tiles - 1), grid[0] * grid[1])
         h, w = place // grid[1] * 4 + origin[0], place % grid[1] * 4 + origin[1]
-        start, row, column = _fetch(source, n, h, w, 6, 6, patch)
-        for c in range(0, v.shape[2], step):
-            for j in range(6):
-                values = _load(v, start + j * column + c * size, row)
-                _store(_data(*values), middle + j * lane_bytes, 6 * lane_bytes)
-            for i in range(6):
-                values = _load(v, middle + i * 6 * lane_bytes, lane_bytes)
-                _store(_data(*values), address(v, (6 * i, t, c)), plane)
+        if gradient:
+            gradient_points(source, n, h, w, to + i * row, plane, middle, zeros)
+        else:
+            data_points(source, n, h, w, to + i * row, plane, middle, zeros)
 
 
 @helper
-def _gradient_job(job, worker, dy, grid, first, count, z):
-    """Z = A dY A^T for some tiles of the band."""
-    size, step, plane = z.itemsize, lanes(z), z.strides[0]
-    patch, lane_bytes = scratch(z, JOB, (16, z.shape[2])), step * size
-    middle = address(scratch(z, PRODUCT, (24, step)), (0, 0))
-    for t in range(job * TILES_PER_JOB, min(count, (job + 1) * TILES_PER_JOB)):
-        n, place = divmod(first + t, grid[0] * grid[1])
-        start, row, column = _fetch(dy, n, place // grid[1] * 4, place % grid[1] * 4, 4, 4, patch)
-        for k in range(0, z.shape[2], step):
-            for j in range(4):
-                at = start + j * column + k * size
-                points = _output_transposed(
-                    vector_load(z, at),
-                    vector_load(z, at + row),
-                    vector_load(z, at + 2 * row),
-                    vector_load(z, at + 3 * row),
-                )
-                _store(points, middle + j * lane_bytes, 4 * lane_bytes)
-            for i in range(6):
-                at = middle + i * 4 * lane_bytes
-                points = _output_transposed(
-                    vector_load(z, at),
-                    vector_load(z, at + lane_bytes),
-                    vector_load(z, at + 2 * lane_bytes),
-                    vector_load(z, at + 3 * lane_bytes),
-                )
-                _store(points, address(z, (6 * i, t, k)), plane)
+def _data_job(job, worker, source, origin, grid, tiles, v):
+    row = source.shape[3] * source.itemsize
+    _transform_tiles(source, origin, grid, tiles, job * ROWS, False, address(v, (job, 0, 0)), v.strides[1], row)
 
 
 @helper
-def _product_job(job, worker, v, u, m, count):
-    """M[point] = V[point] U[point] for a block of columns."""
-    size, width, depth = v.itemsize, u.shape[3], u.shape[2]
-    across = -(-m.shape[2] // COLUMNS)
-    point, place = divmod(job, across)
-    column = place * COLUMNS
-    columns, step, c = min(COLUMNS, m.shape[2] - column), panel_depth(v, depth), m[point]
-    for k0 in range(0, depth, step):
-        here = min(step, depth - k0)
-        multiply_block(address(v, (point, 0, k0)), v.strides[1], size, ROWS * v.strides[1], count,
-                       address(u, (point, column // width, k0, 0)), width * size, u.strides[1], here, c, 0, column,
-                       columns, k0 == 0, False, c[0, :0], False)  # fmt: skip
+def _products(v, v_plane, v_block, a_row, u, u_plane, u_panel, m, depth, first):
+    """M[panel, block, point] (+)= V[block, point] U[panel, point] for the tiles and panels of a job."""
+    size, b_step = m.itemsize, lanes(m) * VECTORS * m.itemsize
+    for point in range(POINTS):
+        for panel in range(m.shape[0]):
+            for block in range(m.shape[1]):
+                a, b = v + block * v_block + point * v_plane, u + panel * u_panel + point * u_plane
+                tile = tile_zero(ROWS, VECTORS, m)
+                for k in range(depth):
+                    tile = tile_outer(tile, a + k * size, a_row, b + k * b_step)
+                to = address(m, (panel, block, point, 0))
+                if not first:
+                    tile = tile_add(tile, to, b_step)
+                tile_store(tile, to, b_step)
 
 
 @helper
-def _output_job(job, worker, m, y, bias, relu, grid, first, count):
-    """Y = act(A^T M A + bias) for some tiles of the band, cut at the edges of the image."""
-    size, step, plane = m.itemsize, lanes(m), m.strides[0]
-    lane_bytes = step * size
-    middle = address(scratch(m, PRODUCT, (25, step)), (0, 0))
-    spare = middle + 24 * lane_bytes
-    for t in range(job * TILES_PER_JOB, min(count, (job + 1) * TILES_PER_JOB)):
-        n, place = divmod(first + t, grid[0] * grid[1])
+def _output_tiles(m, index, panel, bias, relu, y, grid, tiles, first):
+    """Y = act(A^T M A + bias) for the tiles of a job and one panel."""
+    width = lanes(m) * VECTORS
+    buffer = address(scratch(m, TAIL, (25 * lanes(m),)), (0,))
+    for t in range(first, min(tiles, first + m.shape[1] * ROWS)):
+        n, place = divmod(t, grid[0] * grid[1])
         h, w = place // grid[1] * 4, place % grid[1] * 4
-        rows, columns = min(4, y.shape[1] - h), min(4, y.shape[2] - w)
-        for k in range(0, y.shape[3], step):
-            for j in range(6):
-                values = _output(*_load(m, address(m, (j, t, k)), 6 * plane))
-                vector_store(values[0], middle + j * lane_bytes)
-                vector_store(values[1], middle + (6 + j) * lane_bytes)
-                vector_store(values[2], middle + (12 + j) * lane_bytes)
-                vector_store(values[3], middle + (18 + j) * lane_bytes)
-            whole = k + step <= y.shape[3]
-            for i in range(rows):
-                values = _output(*_load(m, middle + i * 6 * lane_bytes, lane_bytes))
-                for j in range(columns):
-                    value = values[j]
-                    if bias.size:
-                        value = value + vector_load(m, address(bias, (k,)))
-                    if relu:
-                        value = tile_relu(value)
-                    to = address(y, (n, h + i, w + j, k))
-                    vector_store(value, to if whole else spare)
-                    if not whole:
-                        copy_bytes(to, spare, (y.shape[3] - k) * size)
+        block, i = divmod(t - first, ROWS)
+        for k in range(panel * width, min(y.shape[3], (panel + 1) * width), lanes(m)):
+            start = address(m, (index, block, 0, i * width + k - panel * width))
+            output_pixels(m, start, m.strides[2], address(bias, (k,)), relu, address(y, (n, h, w, k)), y.strides[1],
+                          y.strides[2], min(4, y.shape[1] - h), min(4, y.shape[2] - w), buffer)  # fmt: skip
+
+
+@helper
+def _tiles_job(job, worker, source, weight, flip, origin, grid, bias, relu, y, v, u, tiles, group, share, wide):
+    """`group` tiles of `share` panels of Y, `wide` of them at a time."""
+    depth, size, width = source.shape[3], y.itemsize, lanes(y) * VECTORS
+    panels = -(-y.shape[3] // width)
+    place, first_panel = divmod(job, -(-panels // share))
+    first, first_panel = place * group, first_panel * share
+    blocks = -(-min(group, tiles - first) // ROWS)
+    plane = ROWS * depth * size + PAD
+    from_v = address(v, (first // ROWS, 0, 0))
+    if v.shape[0] == 0:
+        from_v = address(scratch(y, JOB, (blocks * POINTS * plane // size,)), (0,))
+        for block in range(blocks):
+            start = from_v + block * POINTS * plane
+            _transform_tiles(source, origin, grid, tiles, first + block * ROWS, False, start, plane, depth * size)
+    step = depth if u.shape[0] else DEPTH
+    own = scratch(y, TILE, (1, POINTS, DEPTH * width + PAD // size))
+    stop = min(panels, first_panel + share)
+    for panel in range(first_panel, stop, wide):
+        m = scratch(y, PRODUCT, (min(wide, stop - panel), blocks, POINTS, ROWS * width + PAD // size))
+        for k in range(0, depth, step):
+            count = min(step, depth - k)
+            from_u, strides = address(u, (panel, 0, 0)), u.strides
+            if u.shape[0] == 0:
+                from_u, strides = address(own, (0, 0, 0)), own.strides
+                _filter_panel(weight, flip, panel, k, count, from_u, strides[1])
+            _products(from_v + k * size, plane, POINTS * plane, depth * size, from_u, strides[1], strides[0], m, count,
+                      k == 0)  # fmt: skip
+        for i in range(m.shape[0]):
+            _output_tiles(m, i, panel + i, bias, relu, y, grid, tiles, first)
 
 
 @jit
-def _convolve(source, weight, flip, origin, bias, y, relu, u, v, m, tiles, band):
-    grid = (-(-y.shape[1] // 4), -(-y.shape[2] // 4))
-    parallel_for(_weight_job, u.shape[1] * -(-u.shape[2] // DEPTH_PER_JOB), (weight, flip, u), u.size < SERIAL_WORK)
-    serial = u.size * min(tiles, band) < SERIAL_WORK
-    for first in range(0, tiles, band):
-        count = min(band, tiles - first)
-        jobs = -(-count // TILES_PER_JOB)
-        parallel_for(_data_job, jobs, (source, origin, grid, first, count, v), serial)
-        parallel_for(_product_job, 36 * -(-m.shape[2] // COLUMNS), (v, u, m, count), serial)
-        parallel_for(_output_job, jobs, (m, y, bias, relu, grid, first, count), serial)
+def _convolve(source, weight, flip, origin, bias, relu, y, v, u, tiles, group, share, wide):
+    grid, depth = (-(-y.shape[1] // 4), -(-y.shape[2] // 4)), source.shape[3]
+    panels = -(-y.shape[3] // (lanes(y) * VECTORS))
+    serial = 36 * tiles * depth * y.shape[3] < SERIAL_WORK
+    parallel_for(_filter_job, u.shape[0] * -(-depth // DEPTH), (weight, flip, u, depth), serial)
+    parallel_for(_data_job, v.shape[0], (source, origin, grid, tiles, v), serial)
+    arguments = (source, weight, flip, origin, grid, bias, relu, y, v, u, tiles, group, share, wide)
+    parallel_for(_tiles_job, -(-tiles // group) * -(-panels // share), arguments, serial)
 
 
 @helper
-def _correlate_job(job, worker, z, v, du, first, count, blocks):
-    """dU[point] += Z[point]^T V[point] for a block of output channels."""
-    point, block = divmod(job, blocks)
-    size, width, step = v.itemsize, lanes(v) * VECTORS, panel_depth(v, count)
-    start = block * COLUMNS
-    rows = min(COLUMNS, du.shape[1] - start)
-    for t in range(0, count, step):
-        multiply_block(address(z, (point, t, start)), size, z.strides[1], ROWS * size, rows,
-                       address(v, (point, t, 0)), v.strides[1], width * size, min(step, count - t), du[point], start, 0,
-                       du.shape[2], first and t == 0, False, du[0, 0, :0], False)  # fmt: skip
+def _both_job(job, worker, x, dy, origin, grid, tiles, first, v, z):
+    """V and Z of ROWS tiles of a band."""
+    t = job * ROWS
+    _transform_tiles(x, origin, grid, tiles, first + t, False, address(v, (0, t, 0)), v.strides[0], v.strides[1])
+    _transform_tiles(dy, (0, 0), grid, tiles, first + t, True, address(z, (0, t, 0)), z.strides[0], z.strides[1])
+
+
+@helper
+def _gradient_tile(z, v, du, point, row, panel, to, count, first):
+    """dU[point] (+)= Z[point]^T V[point] for ROWS rows of a panel, summed over `count` tiles."""
+    width = lanes(v) * VECTORS
+    a, b = address(z, (point, 0, row * ROWS)), address(v, (point, 0, panel * width))
+    tile = tile_zero(ROWS, VECTORS, v)
+    for t in range(count):
+        tile = tile_outer(tile, a + t * z.strides[1], v.itemsize, b + t * v.strides[1])
+    if not first:
+        tile = tile_add(tile, to, width * v.itemsize)
+    tile_store(tile, to, width * v.itemsize)
+
+
+@helper
+def _gradient_job(job, worker, z, v, du, dweight, count, first, rows, panels, points):
+    """Some rows, panels and points of dU. A job that has all points goes on to dg = G^T dU G."""
+    width = lanes(v) * VECTORS
+    all_rows, all_panels = -(-dweight.shape[0] // ROWS), -(-dweight.shape[3] // width)
+    place, piece = divmod(job, POINTS // points)
+    row, panel = divmod(place, -(-all_panels // panels))
+    row, panel = row * rows, panel * panels
+    rows, panels = min(rows, all_rows - row), min(panels, all_panels - panel)
+    whole = points == POINTS
+    c = scratch(v, JOB, (rows, panels, POINTS, ROWS * width + PAD // v.itemsize)) if whole else du
+    for point in range(piece * points, (piece + 1) * points):
+        for j in range(panels):
+            for i in range(rows):
+                to = address(c, (i, j, point, 0) if whole else (row + i, panel + j, point, 0))
+                _gradient_tile(z, v, c, point, row + i, panel + j, to, count, first)
+    if whole:
+        for i in range(rows):
+            _kernel_rows(c, i, row + i, panel, dweight)
+
+
+@helper
+def _kernel_rows(du, block, row, panel, dweight):
+    """dg = G^T dU G for ROWS output channels."""
+    width = lanes(du) * VECTORS
+    buffer = address(scratch(du, TAIL, (18 * lanes(du),)), (0,))
+    for k in range(row * ROWS, min(dweight.shape[0], (row + 1) * ROWS)):
+        for j in range(0, min(du.shape[1] * width, dweight.shape[3] - panel * width), lanes(du)):
+            start = address(du, (block, j // width, 0, (k - row * ROWS) * width + j % width))
+            to = address(dweight, (k, 0, 0, panel * width + j))
+            kernel_taps(du, start, du.strides[2], to, dweight.strides[1], dweight.strides[2], buffer)
 
 
 @helper
 def _kernel_job(job, worker, du, dweight):
-    """dg = G^T dU G for one output channel."""
-    lane_bytes, plane = lanes(du) * du.itemsize, du.strides[0]
-    middle = address(scratch(du, PRODUCT, (19, lanes(du))), (0, 0))
-    spare, channels = middle + 18 * lane_bytes, dweight.shape[3]
-    for c in range(0, channels, lanes(du)):
-        for j in range(6):
-            values = _filter_transposed(*_load(du, address(du, (j, job, c)), 6 * plane))
-            vector_store(values[0], middle + j * lane_bytes)
-            vector_store(values[1], middle + (6 + j) * lane_bytes)
-            vector_store(values[2], middle + (12 + j) * lane_bytes)
-        for r in range(3):
-            values = _filter_transposed(*_load(du, middle + r * 6 * lane_bytes, lane_bytes))
-            for s in range(3):
-                vector_store(values[s], spare)
-                to = address(dweight, (job, r, s, c))
-                copy_bytes(to, spare, min(lanes(du), channels - c) * du.itemsize)
+    _kernel_rows(du, job, job, 0, dweight)
 
 
 @jit
-def _correlate(x, dy, origin, v, z, du, dweight, tiles, band):
-    grid = (-(-dy.shape[1] // 4), -(-dy.shape[2] // 4))
-    blocks = -(-du.shape[1] // COLUMNS)
-    serial = du.size * min(tiles, band) < SERIAL_WORK
+def _correlate(x, dy, origin, v, z, du, dweight, tiles, band, rows, panels, points):
+    grid, width = (-(-dy.shape[1] // 4), -(-dy.shape[2] // 4)), lanes(v) * VECTORS
+    all_rows, all_panels = -(-dweight.shape[0] // ROWS), -(-dweight.shape[3] // width)
+    jobs = -(-all_rows // rows) * -(-all_panels // panels) * (POINTS // points)
+    serial = dweight.size * 4 * min(tiles, band) < SERIAL_WORK
     for first in range(0, tiles, band):
         count = min(band, tiles - first)
-        jobs = -(-count // TILES_PER_JOB)
-        parallel_for(_data_job, jobs, (x, origin, grid, first, count, v), serial)
-        parallel_for(_gradient_job, jobs, (dy, grid, first, count, z), serial)
-        parallel_for(_correlate_job, 36 * blocks, (z, v, du, first == 0, count, blocks), serial)
-    parallel_for(_kernel_job, dweight.shape[0], (du, dweight), serial)
+        parallel_for(_both_job, -(-count // ROWS), (x, dy, origin, grid, tiles, first, v, z), serial)
+        arguments = (z, v, du, dweight, count, first == 0, rows, panels, points)
+        parallel_for(_gradient_job, jobs, arguments, serial)
+    parallel_for(_kernel_job, du.shape[0], (du, dweight), serial)

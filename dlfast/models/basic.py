@@ -1,10 +1,10 @@
-"""Models of the notes, as functions that build them."""
+"""Perceptrons, and the network of the demo."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-from . import nn
+from .. import nn
 
 
 def perceptron(in_features: int, out_features: int = 1) -> nn.Sequential:

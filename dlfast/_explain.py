@@ -1,0 +1,128 @@
+"""explain: which algorithm and backend run each layer of a model, why, and how fast."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import _check as check
+from . import kernels, random
+from ._explain_layers import Layer, differentiable, gradients_of_inputs, layers_called, least_seconds, leaves
+from ._explain_ops import PASSES, choices, flops
+from ._explain_table import Explanation, Row
+from .kernels.conv_methods import Choice
+from .kernels.threads import get_num_threads
+from .nn.linear import Affine
+from .nn.module import Module
+from .tensor import ArrayLike, Tensor
+
+_ACTIVATIONS = {"relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "Tanh"}
+
+
+def explain(model: Module, input_shape: Sequence[int] | ArrayLike | Sequence[Any]) -> Explanation:
+    """Say what runs each layer of a model for an input of this shape, why, and how fast. Print the result.
+
+    input_shape: the whole shape, batch included, which is filled with random numbers of the model's dtype; or an array
+    (integers for an embedding); or a tuple of such for a model of several inputs. A copy of the model runs once as it
+    is (in training or evaluation mode) to learn each layer's input; then every layer, fused with its activation where
+    `Sequential` does so, is timed alone, forward and backward. The model, its gradients and the library's random
+    numbers stay as they are.
+    The result has `rows`, named tuples of the figures, and prints as a table. Times are the least of several runs.
+    Raises TypeError for what is no Module, ValueError where the input does not fit, naming the layer.
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"explain: model must be a Module, got {type(model).__name__}")
+    from ._machine import fma_peak
+
+    dtype = next((p.dtype for p in model.parameters() if p.dtype.kind == "f"), np.dtype(np.float32))
+    inputs = _inputs(input_shape, dtype)
+    state = random.get_state()
+    try:
+        peak = fma_peak(get_num_threads(), dtype)
+        rows, whole = _measure(copy.deepcopy(model), inputs, peak)
+    finally:
+        random.set_state(state)
+    return Explanation(rows, whole, peak, get_num_threads(), dtype.name, kernels.get_backend())
+
+
+def _inputs(given: Any, dtype: np.dtype) -> list[Any]:
+    """The arguments of the model."""
+    if isinstance(given, (Tensor, np.ndarray)):
+        return [given]
+    if not isinstance(given, (tuple, list)) or not given:
+        raise TypeError(
+            f"explain: input_shape must be a shape with the batch, such as (32, 784), or an array, got {given!r}"
+        )
+    if any(isinstance(part, (tuple, list, Tensor, np.ndarray)) for part in given):
+        return [array for part in given for array in _inputs(part, dtype)]
+    shape = [check.integer("explain", "input_shape", size, 0) for size in given]
+    return [np.random.default_rng(0).standard_normal(shape).astype(dtype)]
+
+
+def _measure(model: Module, inputs: list[Any], peak: float) -> tuple[list[Row], Row]:
+    """A row for each layer, and one for the model in one piece."""
+    names = {id(module): name for name, module in model.named_modules()}
+    with kernels.watch() as ops, layers_called(names, ops) as layers:
+        output = model(*inputs)
+    rows = [_layer_row(layer, names.get(id(layer.module), ""), peak) for layer in layers]
+    whole = Layer(model, tuple(inputs), {}, output, [])
+    cells = {"backend": "", "forward": "", "dx": "", "dweight": "", "why": ()}
+    return rows, _row(whole, "", "whole model", cells, sum(row.flops for row in rows), peak)
+
+
+def _layer_row(layer: Layer, name: str, peak: float) -> Row:
+    needed = _needed(layer)
+    methods: dict[str, list[str]] = {which: [] for which in PASSES}
+    why: dict[Choice, None] = {}
+    for op in layer.ops:
+        for which, choice in choices(op).items():
+            if needed[which]:
+                methods[which].append(choice.method)
+                why[choice] = None
+    cells: dict[str, Any] = {
+        which: ", ".join(dict.fromkeys(found)) if needed[which] else "-" if methods["forward"] else ""
+        for which, found in methods.items()
+    }
+    cells |= {"backend": ", ".join(dict.fromkeys(op.backend for op in layer.ops)) or "numpy", "why": tuple(why)}
+    work = sum(count for op in layer.ops for which, count in zip(PASSES, flops(op)) if needed[which])
+    return _row(layer, name, _label(layer), cells, layer.calls * work, peak)
+
+
+def _needed(layer: Layer) -> dict[str, bool]:
+    """Whether training runs each pass: data and frozen parameters need no gradient."""
+    backward = differentiable(layer.output) is not None
+    learns = any(p.requires_grad for p in layer.module.parameters())
+    return {"forward": True, "dx": backward and gradients_of_inputs(layer) > 0, "dweight": backward and learns}
+
+
+def _row(layer: Layer, name: str, label: str, cells: dict[str, Any], work: int, peak: float) -> Row:
+    forward, backward = least_seconds(layer)
+    forward, backward = layer.calls * forward, None if backward is None else layer.calls * backward
+    rate = 1e-9 * work / (forward + (backward or 0)) if work else None
+    shape = next((x.shape for x in leaves(layer.output) if isinstance(x, (Tensor, np.ndarray))), None)
+    return Row(
+        name=name,
+        layer=label,
+        output=shape,
+        calls=layer.calls,
+        **cells,
+        flops=work,
+        forward_seconds=forward,
+        backward_seconds=backward,
+        gflops=rate,
+        of_peak=None if rate is None else rate / peak,
+    )
+
+
+def _label(layer: Layer) -> str:
+    """ "Conv2d + ReLU + MaxPool2d" for a layer that runs what follows it in the same pass."""
+    name = type(layer.module).__name__
+    if not isinstance(layer.module, Affine):
+        return name
+    given = layer.args[1] if len(layer.args) > 1 else layer.kwargs.get("activation")
+    activation = given or layer.module.activation
+    pool = len(layer.args) > 2 and layer.args[2] is not None
+    return " + ".join([name, *([_ACTIVATIONS[activation]] if activation else []), *(["MaxPool2d"] if pool else [])])

@@ -1,0 +1,22 @@
+"""`dlfast bench`: the same work on dlfast's backends, on PyTorch and on NumPy, compared, then timed in turns.
+
+A suite is a file in `suites/` that defines ``GROUPS``, a list of `Group`; a group is a list of `Row`; a row builds its
+`Work`, in most cases an `Operation`. Nothing else is to be done to add one: the file's name is the suite's name.
+
+    rows.py       Group, Row, Operation       measure.py    compares and times rows
+    timing.py     turns, threads              results.py    ratios, targets, means, JSON
+    pytorch.py    the peer                    report.py, plots.py    what is shown
+"""
+
+from importlib import import_module
+from pathlib import Path
+
+
+def suite_names() -> list[str]:
+    """The suites there are."""
+    return sorted(path.stem for path in Path(__file__).with_name("suites").glob("[a-z]*.py"))
+
+
+def load_suite(name: str) -> list:
+    """The groups of a suite."""
+    return import_module(f"{__name__}.suites.{name}").GROUPS

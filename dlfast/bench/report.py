@@ -1,0 +1,112 @@
+"""Results as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .results import BEST, Check, Result, Roofs, Summary, summaries
+from .timing import Timing
+
+_LEGEND = """\
+ms: median of the calls (minimum), contenders in turns in one process, results compared before. ratio: the fastest other
+library's median over ours (one for each library where targets name them); green where the target holds, red where not.
+GF/s: as if by the plain formula, so Winograd may pass 100% of the peak. GB/s where the copy rate is the nearer roof."""
+
+
+def print_roofs(console: Console, facts: dict[str, str], roofs: dict[int, Roofs]) -> None:
+    """The machine, and what it does at best."""
+    console.print(f"{facts['processor']}, {facts['instructions']}", soft_wrap=True)
+    for threads, roof in roofs.items():
+        text = f"{roof.peak:.0f} GF/s of multiply-adds in registers, {roof.copy:.1f} GB/s of a copy (read + written)"
+        console.print(f"{_count(threads)}: {text}", soft_wrap=True)
+
+
+def print_results(console: Console, results: Sequence[Result]) -> None:
+    """A table for each group on each number of threads, each followed by its mean, worst row and targets."""
+    for summary in summaries(results):
+        console.print(results_table(summary))
+        console.print(conclusion(summary) + "\n", soft_wrap=True)
+    console.print(_LEGEND, soft_wrap=True)
+
+
+def results_table(summary: Summary) -> Table:
+    """Rows against contenders: backends, then other libraries, then what follows from the times."""
+    first = summary.results[0]
+    names = list(dict.fromkeys(name for result in summary.results for name in result.times))
+    table = Table(title=f"{first.group.name}, {_count(first.threads)}", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column(first.suite)
+    compared = ["ratio", "target"] if any(result.peers for result in summary.results) else []
+    for name in (*(f"{name}\nms" for name in names), *compared, "GF/s\n(of peak)"):
+        table.add_column(name, justify="right")
+    memory_bound = any(result.memory_bound for result in summary.results)
+    if memory_bound:
+        table.add_column("GB/s\n(of copy)", justify="right")
+    for result in summary.results:
+        times = [_time(result.times.get(name)) for name in names]
+        ratios = [_ratios(result), _targets(result)] if compared else []
+        bandwidth = [_gbytes(result)] if memory_bound else []
+        table.add_row(escape(result.row.name), *times, *ratios, _gflops(result), *bandwidth)
+    return table
+
+
+def conclusion(summary: Summary) -> str:
+    """One line: geometric mean, worst row, how many targets hold."""
+    checks, first, worst = summary.checks(), summary.results[0], summary.worst
+    parts = []
+    if summary.mean is not None and worst is not None:
+        wish = first.group.mean
+        mean = f"{summary.mean:.2f}" if wish is None else _coloured(Check("", summary.mean, wish))
+        parts.append(f"geometric mean {mean}" + ("" if wish is None else f" (target {wish:g})"))
+        parts.append(f"worst {worst.ratio():.2f} ({escape(worst.row.name)})")
+    if checks:
+        parts.append(f"{sum(check.holds for check in checks)} of {len(checks)} targets hold")
+    return f"{first.group.name}, {_count(first.threads)}: {'; '.join(parts) or 'nothing to compare with'}"
+
+
+def _count(threads: int) -> str:
+    return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
+def _time(timing: Timing | None) -> str:
+    return f"{_digits(timing.median)} ({_digits(timing.minimum)})" if timing else ""
+
+
+def _digits(ms: float) -> str:
+    """Three significant digits."""
+    return f"{ms:.{0 if ms >= 100 else 1 if ms >= 10 else 2 if ms >= 1 else 3}f}"
+
+
+def _ratios(result: Result) -> str:
+    checks = [check for check in result.checks() if check.what in (BEST, *result.peers)]
+    if checks:
+        return ", ".join(_coloured(check) for check in checks)
+    ratio = result.ratio()
+    return "" if ratio is None else f"{ratio:.2f}"
+
+
+def _targets(result: Result) -> str:
+    wishes = (result.row.targets or {}).items()
+    return ", ".join(f"{wish:g}" if peer == BEST else f"{wish:g} {peer.split()[-1]}" for peer, wish in wishes)
+
+
+def _coloured(check: Check) -> str:
+    return f"[{'green' if check.holds else 'red'}]{check.value:.2f}[/]"
+
+
+def _gflops(result: Result) -> str:
+    if not result.row.flops:
+        return ""
+    share = f"{result.gflops / result.roofs.peak:.0%}"
+    if result.row.peak_share is not None:
+        holds = result.gflops / result.roofs.peak >= result.row.peak_share
+        share = f"[{'green' if holds else 'red'}]{share}[/] of {result.row.peak_share:.0%}"
+    return f"{result.gflops:.0f} ({share})"
+
+
+def _gbytes(result: Result) -> str:
+    return f"{result.gbytes:.1f} ({result.gbytes / result.roofs.copy:.0%})" if result.memory_bound else ""

@@ -1,0 +1,59 @@
+"""What `dlfast bench` does from its options to its tables and files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from .._files import write_text
+from .._info import facts
+from .measure import Options, measure, measure_roofs
+from .report import print_results, print_roofs
+from .results import Result, Roofs, as_json
+from .rows import Group
+
+
+def run(
+    console: Console, groups: Sequence[tuple[str, Group]], options: Options
+) -> tuple[list[Result], dict[int, Roofs]]:
+    """Measure the rows of these (suite, group) and print tables of those that were done, however it ends.
+
+    Raises Disagreement where a contender computes something else than the reference.
+    """
+    if not options.pytorch:
+        console.print("PyTorch takes no part (not installed, or left out): no ratios to it.", soft_wrap=True)
+    roofs = measure_roofs(options.threads)
+    print_roofs(console, facts(), roofs)
+    results: list[Result] = []
+    try:
+        with _progress(console) as progress:
+            task = progress.add_task("", total=sum(len(group.rows) for _, group in groups))
+            for suite, group in groups:
+                for row in group.rows:
+                    progress.update(task, description=f"{group.name}: {row.name}", refresh=True)
+                    results += measure(suite, group, row, options, roofs)
+                    progress.advance(task)
+    finally:
+        if results:
+            print_results(console, results)
+    return results, roofs
+
+
+def _progress(console: Console) -> Progress:
+    """A bar that is drawn between rows alone: a thread that redraws it would take time from those that are timed."""
+    columns = (
+        *Progress.get_default_columns()[1:3],
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    return Progress(*columns, console=console, auto_refresh=False, transient=True)
+
+
+def write_json(path: Path, results: Sequence[Result], roofs: dict[int, Roofs]) -> None:
+    """Machine, roofs, every row and group."""
+    write_text(path, json.dumps(as_json(results, facts(), roofs), indent=1) + "\n")
