@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .kernels import Into
+from .kernels.memory import empty
 
 _next_order = itertools.count().__next__
 _by_order = operator.attrgetter("order")
@@ -109,11 +110,16 @@ def run_backward(root: Node, gradient: np.ndarray) -> None:
                 elif edge.grad is None:
                     edge.grad = grad
                 else:
-                    edge.grad = edge.grad + grad
+                    edge.grad = added(edge.grad, grad)
     except BaseException:
         for node in nodes:
             node.grad = node.backward = node.saved = None
         raise
+
+
+def added(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a + b, of one shape and dtype, in memory of the pool."""
+    return np.add(a, b, out=empty(b.shape, b.dtype))
 
 
 def _with_destinations(needs: tuple, edges: Sequence) -> Sequence:

@@ -10,9 +10,8 @@ import numpy as np
 
 from ._check import FLOATS
 from ._methods import Methods
-from ._tape import Node, no_grad, run_backward, silent_threads, split_outputs
+from ._tape import Node, added, no_grad, run_backward, silent_threads, split_outputs
 from .kernels import active
-from .kernels.memory import pooled
 
 __all__ = ["ArrayLike", "Parameter", "Tensor", "apply", "arrays_of", "as_tensor", "no_grad", "record", "run", "unwrap"]
 
@@ -143,8 +142,7 @@ class Tensor(Methods):
         if self._node is None:
             self._accumulate(seed, False)
         else:
-            with pooled():
-                run_backward(self._node, seed)
+            run_backward(self._node, seed)
 
     def _seed(self, gradient: ArrayLike | None) -> np.ndarray:
         if gradient is None:
@@ -162,7 +160,7 @@ class Tensor(Methods):
     def _accumulate(self, gradient: np.ndarray, fresh: bool) -> None:
         """Add to `grad`, out of place: the user may hold the array. Only a fresh first gradient is kept uncopied."""
         if self.grad is not None:
-            self.grad = np.asarray(self.grad + gradient)
+            self.grad = added(self.grad, gradient)
         else:
             self.grad = gradient if fresh else np.array(gradient, order="C")
 

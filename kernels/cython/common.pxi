@@ -8,6 +8,20 @@ import numpy as _np
 from . import memory as _memory
 from . import threads as _threads
 
+cdef extern from *:
+    """
+    #define NPY_NO_DEPRECATED_API NPY_1_7_API_VERSION
+    #include <numpy/ndarraytypes.h>
+    """
+    ctypedef struct PyArrayObject:
+        pass
+    enum:
+        NPY_DOUBLE
+    void* PyArray_DATA(PyArrayObject* array)
+    int PyArray_NDIM(PyArrayObject* array)
+    int PyArray_TYPE(PyArrayObject* array)
+    bint PyArray_IS_C_CONTIGUOUS(PyArrayObject* array)
+
 cdef extern from "threads.h" nogil:
     int dl_connect(object threads_module) except -1 with gil
 
@@ -19,13 +33,21 @@ dl_connect(_threads)
 dl_choose_isa()
 
 cdef object _empty = _memory.empty
+cdef object _ndarray = _np.ndarray
 cdef object _contiguous = _np.ascontiguousarray
 cdef dict _ACTIVATIONS = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3}
 
 
+cdef inline bint is_plain(object array):
+    """Whether it is an ndarray itself, of no subclass, so that its fields may be read."""
+    return type(array) is _ndarray
+
+
 cdef inline void* pointer(object array) except? NULL:
-    """Address of a C-contiguous array's first element."""
+    """Address of a C-contiguous array's first element; ValueError where it is not contiguous."""
     cdef Py_buffer view
+    if is_plain(array) and PyArray_IS_C_CONTIGUOUS(<PyArrayObject*>array):
+        return PyArray_DATA(<PyArrayObject*>array)
     PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS)
     cdef void* address = view.buf
     PyBuffer_Release(&view)
@@ -39,10 +61,16 @@ cdef inline void* optional(object array) except? NULL:
 
 cdef inline object contiguous(object array):
     """The array itself if it is C-contiguous, else a copy that is; None stays None. 0-d arrays become 1-d."""
-    return None if array is None else _contiguous(array)
+    if array is None:
+        return None
+    if is_plain(array) and PyArray_IS_C_CONTIGUOUS(<PyArrayObject*>array) and PyArray_NDIM(<PyArrayObject*>array):
+        return array
+    return _contiguous(array)
 
 
 cdef inline bint is_double(object array) except -1:
+    if is_plain(array):
+        return PyArray_TYPE(<PyArrayObject*>array) == NPY_DOUBLE
     return array.itemsize == 8
 
 

@@ -9,11 +9,12 @@
    pages where the system has them, which costs one page fault in place of 512.
 
    The bytes kept free are bounded (dl_memory_allowed).  What is beyond the bound goes back to the system, from the
-   class that has gone without a request for longest.  One mutex guards everything; an array may be freed by any
-   thread. */
+   class that has gone without a request for longest.  An array may be freed by any thread: NumPy takes and frees memory
+   under the interpreter's lock, which guards everything here; a mutex does where the interpreter has no lock. */
 #ifndef DLFAST_MEMORY_POOL_H
 #define DLFAST_MEMORY_POOL_H
 #include "threads_os.h"
+#include <Python.h> /* says whether there is an interpreter's lock */
 #include <stddef.h>
 #include <string.h>
 #ifdef __GLIBC__
@@ -46,11 +47,24 @@ typedef struct {
 } dl_memory_stats;
 
 static struct {
-    dl_mutex mutex;
     dl_memory_stats stats;
     dl_block *free[DL_CLASSES];
     int64_t asked[DL_CLASSES]; /* number of the last request */
 } dl_memory;
+
+#ifdef Py_GIL_DISABLED
+static dl_mutex dl_memory_mutex;
+static void dl_memory_lock(void) { dl_lock(&dl_memory_mutex); }
+static void dl_memory_unlock(void) { dl_unlock(&dl_memory_mutex); }
+static int dl_memory_lock_init(void) { /* a fork waits until no thread is inside: the child finds the lists whole */
+    dl_mutex_init(&dl_memory_mutex);
+    return dl_around_fork(dl_memory_lock, dl_memory_unlock) ? -1 : 0;
+}
+#else
+#define dl_memory_lock()
+#define dl_memory_unlock()
+#define dl_memory_lock_init() 0
+#endif
 
 static int dl_log2(uint64_t x) { /* the highest bit that is set */
 #ifdef _MSC_VER
@@ -164,7 +178,7 @@ static void *dl_memory_take(size_t bytes) {
     size_t payload;
     int kind = dl_class_of(bytes, &payload);
     dl_memory_stats *stats = &dl_memory.stats;
-    dl_lock(&dl_memory.mutex);
+    dl_memory_lock();
     dl_memory.asked[kind] = stats->from_pool + stats->from_system;
     dl_block *block;
     if (dl_memory.free[kind]) {
@@ -183,53 +197,48 @@ static void *dl_memory_take(size_t bytes) {
         if (stats->in_use > stats->peak) stats->peak = stats->in_use;
         dl_trim(dl_memory_allowed());
     }
-    dl_unlock(&dl_memory.mutex);
+    dl_memory_unlock();
     return block ? dl_payload_of(block) : NULL;
 }
 
 static void dl_memory_give(void *payload) {
     dl_block *block = dl_block_of(payload);
-    dl_lock(&dl_memory.mutex);
+    dl_memory_lock();
     dl_memory.stats.in_use -= (int64_t)block->payload;
     dl_keep(block);
     dl_trim(dl_memory_allowed());
-    dl_unlock(&dl_memory.mutex);
+    dl_memory_unlock();
 }
 
 static dl_memory_stats dl_memory_get_stats(void) {
-    dl_lock(&dl_memory.mutex);
+    dl_memory_lock();
     dl_memory_stats stats = dl_memory.stats;
-    dl_unlock(&dl_memory.mutex);
+    dl_memory_unlock();
     return stats;
 }
 
 static void dl_memory_set_limit(int64_t limit) {
-    dl_lock(&dl_memory.mutex);
+    dl_memory_lock();
     dl_memory.stats.limit = limit;
     dl_trim(dl_memory_allowed());
-    dl_unlock(&dl_memory.mutex);
+    dl_memory_unlock();
 }
 
 /* Gives every free block back and counts the peak anew; returns the bytes. */
 static int64_t dl_memory_release(void) {
-    dl_lock(&dl_memory.mutex);
+    dl_memory_lock();
     int64_t kept = dl_memory.stats.kept;
     dl_trim(0);
     dl_memory.stats.peak = dl_memory.stats.in_use;
 #ifdef __GLIBC__
     malloc_trim(0); /* blocks that came from the C library are still with it */
 #endif
-    dl_unlock(&dl_memory.mutex);
+    dl_memory_unlock();
     return kept;
 }
 
-static void dl_memory_lock(void) { dl_lock(&dl_memory.mutex); }
-static void dl_memory_unlock(void) { dl_unlock(&dl_memory.mutex); }
-
-/* A fork waits until no other thread is inside, so that the child finds the lists whole. */
 static int dl_memory_init(void) {
-    dl_mutex_init(&dl_memory.mutex);
     dl_memory.stats.limit = DL_AUTOMATIC;
-    return dl_around_fork(dl_memory_lock, dl_memory_unlock) ? -1 : 0;
+    return dl_memory_lock_init();
 }
 #endif
