@@ -61,7 +61,7 @@ def test_a_residual_net():
     ]
     rows = by_name(found)
     assert rows["0"][4:8] == ("numba", "direct", "-", "direct")
-    assert rows["3.0.0"][4:8] == ("numba", "winograd", "winograd", "winograd")
+    assert rows["3.0.0"][4:8] == ("cython", "winograd", "winograd", "winograd")
     assert rows["4.0"].forward == "im2col"
     assert rows["5"].why == (("pointwise", "a 1 x 1 kernel"),)
     assert rows["10"].dweight == "gemm"
