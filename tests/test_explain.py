@@ -81,7 +81,7 @@ def test_the_table_is_of_120_columns():
     assert repr(found) == str(found)
     assert lines[1].split()[:3] == ["name", "layer", "output"]
     (row,) = (line for line in lines if line.startswith(" 3.0.0"))
-    assert row.split()[:7] == ["3.0.0", "Conv2d", "4x4x4x16", "numba", "winograd", "winograd", "winograd"]
+    assert row.split()[:7] == ["3.0.0", "Conv2d", "4x4x4x16", "cython", "winograd", "winograd", "winograd"]
     assert "direct: 3 channels: gathering would cost more than multiplying (0)" in lines
     assert any("Peak: 100 GF/s" in line for line in lines)
     console = Console(file=io.StringIO(), width=100)
