@@ -16,7 +16,8 @@ dl_array_init()
 
 
 def empty(shape, dtype=None):
-    """np.empty(shape, dtype) in the pool; shape is a tuple or an int.  Starts at a multiple of 64 bytes."""
+    """np.empty(shape, dtype) in the pool; shape is a tuple or an int.  In the pool (1 KiB or more) it
+    starts at a multiple of 64 bytes."""
     return dl_empty(shape, dtype, False)
 
 

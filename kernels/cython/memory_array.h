@@ -12,6 +12,7 @@
 #include "memory_pool.h"
 
 #define DL_AXES 32 /* of an array, at most */
+#define DL_SMALLEST 1024 /* bytes; for arrays below, NumPy has a cache of its own that touches no memory but theirs */
 #define DL_NUMPY_DOMAIN 389047 /* under which tracemalloc knows the memory of arrays; NumPy frees it there */
 
 static void *dl_array_malloc(void *ctx, size_t bytes) { return dl_memory_take(bytes); }
@@ -97,20 +98,19 @@ static PyObject *dl_wrap(int axes, npy_intp *dims, npy_intp bytes, PyArray_Descr
     return array;
 }
 
-/* np.empty(shape, dtype), in the pool where that may be and the elements are plain numbers. */
+/* np.empty(shape, dtype), in the pool where that may be, the elements are plain numbers, and it is worth while. */
 static PyObject *dl_empty(PyObject *shape, PyObject *dtype, int zeros) {
     npy_intp dims[DL_AXES];
     PyArray_Descr *descr = NULL;
     int axes = dl_shape(shape, dims);
     if (axes < 0 || !PyArray_DescrConverter(dtype, &descr)) return NULL;
-    int pooled = dl_may_stand_in();
+    npy_intp bytes = dl_bytes(axes, dims, PyDataType_ELSIZE(descr));
+    int pooled = bytes >= DL_SMALLEST && PyTypeNum_ISNUMBER(descr->type_num) ? dl_may_stand_in() : 0;
     if (pooled < 0) {
         Py_DECREF(descr);
         return NULL;
     }
-    npy_intp bytes = dl_bytes(axes, dims, PyDataType_ELSIZE(descr));
-    if (!pooled || !PyTypeNum_ISNUMBER(descr->type_num) || bytes < 0)
-        return zeros ? PyArray_Zeros(axes, dims, descr, 0) : PyArray_Empty(axes, dims, descr, 0);
+    if (!pooled) return zeros ? PyArray_Zeros(axes, dims, descr, 0) : PyArray_Empty(axes, dims, descr, 0);
     PyObject *array = dl_wrap(axes, dims, bytes, descr);
     if (array && zeros) memset(PyArray_DATA((PyArrayObject *)array), 0, (size_t)bytes);
     return array;
