@@ -126,13 +126,13 @@ def _with_destinations(needs: tuple, edges: Sequence) -> Sequence:
     """`needs`, with the place in the optimizer's arena where a parameter's first gradient may be written at once."""
     places: list | None = None
     for i, edge in enumerate(edges):
-        if edge is None or type(edge) is Node:
+        if edge is None or type(edge) is Node or edge._grad_view is None or edge._has_grad:
             continue
-        view = getattr(edge, "_grad_view", None)
-        if view is None or edge._has_grad or any(edge is other for other in edges[:i]):
+        if places is None:
+            places = list(needs)
+        elif any(edge is other for other in edges[:i]):  # the second gradient is added to the first
             continue
-        places = list(needs) if places is None else places
-        places[i] = Into(view)
+        places[i] = Into(edge._grad_view)
     return needs if places is None else places
 
 

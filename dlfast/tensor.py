@@ -27,6 +27,7 @@ class Tensor(Methods):
     """
 
     __slots__ = ("data", "requires_grad", "grad", "_node")
+    _grad_view: np.ndarray | None = None  # a Parameter's place in an optimizer's arena
     __array_ufunc__ = None  # array + Tensor calls Tensor.__radd__; np.exp(Tensor) raises instead of losing the gradient
 
     data: np.ndarray
@@ -286,14 +287,12 @@ class Parameter(Tensor):
 
 def arrays_of(values: Sequence) -> list:
     """The array behind each Tensor, array or list of numbers; None stays None."""
-    arrays: list[Any] = []
-    for value in values:
+    arrays = list(values)
+    for i, value in enumerate(arrays):
         if isinstance(value, Tensor):
-            arrays.append(value.data)
-        elif value is None or type(value) is np.ndarray:
-            arrays.append(value)
-        else:
-            arrays.append(_to_array(value))
+            arrays[i] = value.data
+        elif value is not None and type(value) is not np.ndarray:
+            arrays[i] = _to_array(value)
     return arrays
 
 
@@ -326,18 +325,17 @@ def record(y: Any, backward: Callable, saved: tuple, inputs: Sequence, fresh: bo
 
     fresh: those gradients alias neither dy nor each other nor anything else, as the kernel contract promises.
     """
-    edges: list[Node | Tensor | None] = []
-    needs: list[bool] = []
-    for x in inputs:
-        if isinstance(x, Tensor) and x.requires_grad:
-            edges.append(x._node or x)
-            needs.append(True)
-        else:
-            edges.append(None)
-            needs.append(False)
     node = None
-    if True in needs and not (silent_threads and get_ident() in silent_threads):
-        node = Node(backward, saved, edges, tuple(needs), fresh)
+    if not silent_threads or get_ident() not in silent_threads:
+        edges: list[Node | Tensor | None] = [None] * len(inputs)
+        needs = [False] * len(inputs)
+        wanted = False
+        for i, x in enumerate(inputs):
+            if isinstance(x, Tensor) and x.requires_grad:
+                edges[i] = x._node or x
+                needs[i] = wanted = True
+        if wanted:
+            node = Node(backward, saved, edges, tuple(needs), fresh)
     if type(y) is not tuple:  # NumPy's arithmetic on 0-d arrays gives scalars
         return wrap(y if type(y) is np.ndarray else np.asarray(y), node)
     nodes = split_outputs(node, y) if node else [None] * len(y)

@@ -110,7 +110,7 @@ def small_size(op: str) -> int:
     """Elements of the first array below which ``auto`` takes Cython instead of its choice; 0 where it never does."""
     if op.endswith("_step") or "cython" not in backends_of(op) or _resolve(op, ("auto",))[0] == "cython":
         return 0
-    return auto.small_size(op)
+    return auto.SMALL_FOR.get(op, auto.SMALL)
 
 
 class use_backend:
@@ -147,10 +147,11 @@ def active(op: str, x: numpy.ndarray | None = None, method: str = "") -> Pair:
     method: the algorithm, where an operation has several and ``auto`` may go by it. Raises RuntimeError where the
     chosen backend lacks the operation.
     """
-    if x is not None and x.size < auto.small_size(op):
+    if x is not None and x.size < auto.SMALL_FOR.get(op, auto.SMALL):
         return _table.small[op]
-    key = f"{op} {method}"
-    return _table[key if key in auto.CHOICE else op]
+    if method and f"{op} {method}" in auto.CHOICE:
+        return _table[f"{op} {method}"]
+    return _table[op]
 
 
 def active_module(op: str) -> ModuleType | None:

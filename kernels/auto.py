@@ -51,8 +51,3 @@ CHOICE: dict[str, str] = {**dict.fromkeys(_CYTHON, "cython"), "conv2d direct": "
 
 SMALL = 4096  # elements of the first array: with fewer, Cython serves every operation that it has
 SMALL_FOR: dict[str, int] = {"cross_entropy": 256}  # where another bound was measured
-
-
-def small_size(op: str) -> int:
-    """The number of elements of its first array below which an operation is Cython's."""
-    return SMALL_FOR.get(op, SMALL)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 from collections import OrderedDict
 
 import numpy as np
@@ -581,3 +582,29 @@ def _one_by_one(parts, x):
     for part in parts:
         x = part(x)
     return x
+
+
+def test_sequential_notices_changes_of_its_modules():
+    x = image(5, 4).astype(np.float32)
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    before = model(x).numpy()
+    model[0].activation = "tanh"
+    changed = model(x).numpy()
+    assert not np.array_equal(before, changed)
+    model[0].activation = None
+    assert np.array_equal(model(x).numpy(), before)
+    model[1] = nn.Tanh()
+    with dl.no_grad():
+        expected = model[2](np.tanh(model[0](x).numpy()))
+    assert np.allclose(model(x).numpy(), expected.numpy(), atol=1e-6)
+
+
+def test_a_copy_of_a_sequential_runs_its_own_modules():
+    x = image(5, 4).astype(np.float32)
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    before = model(x).numpy()
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        for p in model.parameters():
+            p.data = np.zeros(p.shape, np.float32)
+        assert np.array_equal(copied(x).numpy(), before)
+        model.load_state_dict(copied.state_dict())

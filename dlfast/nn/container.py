@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .. import _check as check
@@ -78,12 +78,15 @@ class Sequential(_Row):
                 setattr(self, str(i), _checked("Sequential", module))
 
     def forward(self, x: Any) -> Any:
-        parts = [module for _, module in self._row()]
-        i = 0
-        while i < len(parts):
-            x, taken = _run_fused(x, parts, i)
-            i += taken
-        return x
+        plan = self.__dict__.get("_plan")
+        if plan is None or plan[0] != Module.changes:
+            plan = Module.changes, _steps([module for _, module in self._row()])
+            self.__dict__["_plan"] = plan
+        return _run(plan[1], x)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: their plan would name the modules of this one."""
+        return {name: value for name, value in vars(self).items() if name != "_plan"}
 
     def _of(self, pairs: list[tuple[str, Module]]) -> Sequential:
         if all(name.isdigit() for name, _ in pairs):
@@ -91,30 +94,70 @@ class Sequential(_Row):
         return Sequential(OrderedDict(pairs))
 
 
-def _run_fused(x: Any, parts: list[Module], i: int) -> tuple[Any, int]:
-    """Run the module at i, with its successor where kernels can fuse them; how many were run."""
-    part = parts[i]
-    if type(part) is Conv2d:
-        pool, relu, taken = _pooling_after(parts, i)
-        if pool and part.pools_at_once(x, pool):
-            return part(x, "relu" if relu else None, pool), taken
-    if type(part) is ReLU and _pools(parts, i + 1):
-        return part(parts[i + 1](x)), 2
-    follower = type(parts[i + 1]) if i + 1 < len(parts) else Identity
-    fused = None if follower is ReLU and _pools(parts, i + 2) else _FUSED.get(follower)
+Step = tuple[Callable, str | None]  # a module, or a few of them, and the activation handed over to it
+
+
+def _steps(parts: list[Module], pooling: bool = True) -> list[Step]:
+    """What runs the modules, neighbours together where kernels can fuse them."""
+    steps: list[Step] = []
+    while parts:
+        run, activation, taken = _step(parts, pooling)
+        steps.append((run, activation))
+        parts = parts[taken:]
+    return steps
+
+
+def _run(steps: list[Step], x: Any) -> Any:
+    for run, activation in steps:
+        x = run(x) if activation is None else run(x, activation)
+    return x
+
+
+def _step(parts: list[Module], pooling: bool) -> tuple[Callable, str | None, int]:
+    """What runs the first of the modules, with its successors where kernels can fuse them; how many these are."""
+    part, follower = parts[0], type(parts[1]) if len(parts) > 1 else Identity
+    if type(part) is Conv2d and pooling:
+        window, relu, taken = _pooling_after(parts)
+        if window:
+            return _Pooled(part, window, "relu" if relu else None, _steps(parts[:taken], False)), None, taken
+    if type(part) is ReLU and _pools(parts, 1):
+        return _PooledFirst(parts[1], part), None, 2
+    fused = None if follower is ReLU and _pools(parts, 2) else _FUSED.get(follower)
     if fused and isinstance(part, Affine) and type(part) in _FUSING and part.activation is None:
-        return part(x, fused), 2
-    return part(x), 1
+        return part, fused, 2
+    return part, None, 1
 
 
-def _pooling_after(parts: list[Module], i: int) -> tuple[tuple[int, int] | None, bool, int]:
-    """The window of the MaxPool2d that follows the Conv2d at i, whether a ReLU comes before or after it, and the number
-    of modules with the Conv2d; no window where they are not of the kind that `conv2d_max_pool2d` computes."""
-    kinds = [type(part) for part in parts[i + 1 : i + 3]]
-    activation = vars(parts[i])["activation"]
+class _Pooled:
+    """A Conv2d and what follows it up to a MaxPool2d, in one pass where that is faster."""
+
+    def __init__(self, conv: Conv2d, window: tuple[int, int], activation: str | None, apart: list[Step]):
+        self.conv, self.window, self.activation, self.apart = conv, window, activation, apart
+
+    def __call__(self, x: Any) -> Any:
+        if self.conv.pools_at_once(x, self.window):
+            return self.conv(x, self.activation, self.window)
+        return _run(self.apart, x)
+
+
+class _PooledFirst:
+    """A ReLU that runs after the MaxPool2d behind it."""
+
+    def __init__(self, pool: Module, relu: Module):
+        self.pool, self.relu = pool, relu
+
+    def __call__(self, x: Any) -> Any:
+        return self.relu(self.pool(x))
+
+
+def _pooling_after(parts: list[Module]) -> tuple[tuple[int, int] | None, bool, int]:
+    """The window of the MaxPool2d that follows the Conv2d at the head, whether a ReLU comes before or after it, and the
+    number of modules with the Conv2d; no window where they are not of the kind that `conv2d_max_pool2d` computes."""
+    kinds = [type(part) for part in parts[1:3]]
+    activation = vars(parts[0])["activation"]
     if MaxPool2d not in kinds or kinds[0] not in (MaxPool2d, ReLU) or activation not in (None, "relu"):
         return None, False, 0
-    pool = parts[i + 1 + kinds.index(MaxPool2d)]
+    pool = parts[1 + kinds.index(MaxPool2d)]
     taken = 3 if ReLU in kinds else 2
     return _side_by_side(pool), ReLU in kinds or activation == "relu", taken
 

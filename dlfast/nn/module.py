@@ -19,6 +19,7 @@ class Module:
     """
 
     training = True
+    changes = 0  # to attributes of any module, arrays and Tensors aside: they make plans by structure stale
     _buffer_names: tuple[str, ...] = ()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -35,6 +36,12 @@ class Module:
                 f"assign the values with .{name}.data = array"
             )
         object.__setattr__(self, name, value)
+        if not isinstance(value, (np.ndarray, Tensor)):
+            Module.changes += 1
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        Module.changes += 1
 
     def register_buffer(self, name: str, array: np.ndarray | None) -> None:
         """Keep an array that belongs to the state but is not learned, such as running statistics."""
