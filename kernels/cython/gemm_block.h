@@ -14,7 +14,7 @@
 #define DL_GEMM_MOST_MC 192
 #define DL_GEMM_KC 256
 #define DL_PACK_PANELS 8 /* packed together, DL_PACK_ROWS rows of each in turn */
-#define DL_PACK_ROWS 32
+#define DL_PACK_ROWS 8
 #if !DL_VECTORS
 #define UNROLL
 #elif defined(__clang__)

@@ -1,6 +1,26 @@
 /* One block of C, by one thread: see gemm_block.h. */
 #define NR (2 * LANES)
 
+/* Asks for `count` elements that will be read soon. */
+DL_INLINE void DL_FN(prefetch)(const real *p, long count) {
+#if DL_VECTORS
+    for (long i = 0; i < count; i += 64 / (long)sizeof(real))
+        __builtin_prefetch(p + i, 0, 2);
+#endif
+    (void)p, (void)count;
+}
+
+/* Asks for the tile of C that a product will be added to. */
+DL_INLINE void DL_FN(prefetch_tile)(const real *c, long ldc, long rows, long cols) {
+#if DL_VECTORS
+    for (long i = 0; i < rows; i++, c += ldc) {
+        __builtin_prefetch(c);
+        __builtin_prefetch(c + cols - 1);
+    }
+#endif
+    (void)c, (void)ldc, (void)rows, (void)cols;
+}
+
 /* One tile of C, whole or cut by an edge of the matrix; `direct`: a is DL_MR rows of the matrix itself. */
 DL_INLINE void DL_FN(place_tile)(long kc, int direct, const real *a, long lda, const real *b, long ldb, real *c,
                                  long ldc, long rows, long cols, const real *bias, int first, int relu) {
@@ -16,15 +36,6 @@ DL_INLINE void DL_FN(place_tile)(long kc, int direct, const real *a, long lda, c
     else
         DL_FN(tile_panel)(kc, a, lda, b, ldb, out, out_ld, start, start_ld, relu);
     if (!whole) DL_FN(copy_tile)(edge, NR, c, ldc, rows, cols);
-}
-
-/* Asks for a share of the next panel of B while a tile of this one is worked on. */
-DL_INLINE void DL_FN(prefetch)(const real *p, long count) {
-#if DL_VECTORS
-    for (long i = 0; i < count; i += 64 / (long)sizeof(real))
-        __builtin_prefetch(p + i, 0, 2);
-#endif
-    (void)p, (void)count;
 }
 
 /* c (m x n) = or += A[0..m, k_begin..k_end] B[k_begin..k_end, col..col+n].  m <= DL_GEMM_MOST_MC. */
@@ -55,7 +66,8 @@ DL_NOINLINE void DL_FN(gemm_block)(const dl_operands *g, const real *a0, long m,
             for (long i = 0; i < m; i += DL_MR, next += ahead) {
                 const long rows = dl_min(DL_MR, m - i);
                 const int direct = i < in_place;
-                if (ahead) DL_FN(prefetch)(next, ahead);
+                if (ahead) DL_FN(prefetch)(next, ahead); /* a share of the next panel of B */
+                if (!first) DL_FN(prefetch_tile)(c + i * ldc + j, ldc, rows, cols);
                 DL_FN(place_tile)(kc, direct, direct ? a + i * g->ars : panels + i * kc, direct ? g->ars : DL_MR, b,
                                   ldb, c + i * ldc + j, ldc, rows, cols, bias ? bias + col + j : NULL, first, relu);
             }

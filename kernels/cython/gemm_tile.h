@@ -132,9 +132,11 @@ DL_NOINLINE void DL_FN(pack_panel)(long kc, long width, long valid, const real *
 #if DL_VECTORS
     const long spill = width % LANES != 0;
     if (stride_i == 1 && valid == width && (!spill || stride_k >= LANES))
-        for (; done < kc - spill; done++)
+        for (; done < kc - spill; done++) {
+            __builtin_prefetch(src + (done + DL_PACK_ROWS) * stride_k); /* what this panel reads at its next turn */
             for (long i = 0; i < width; i += LANES)
                 DL_FN(vstore)(dst + done * width + i, DL_FN(vload)(src + done * stride_k + i));
+        }
     else if (stride_k == 1)
         for (long i = (width - 1) / LANES * LANES; i >= 0; i -= LANES)
             done = DL_FN(pack_transposed)(kc - spill, width, valid - i, src + i * stride_i, stride_i, dst + i);
