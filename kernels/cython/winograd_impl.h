@@ -81,92 +81,129 @@ static void DL_FN(winograd_weight_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
-/* Where the rows x cols pixels of a tile lie, from channel c0 on; `zeros` for those outside the image. */
-DL_INLINE void DL_FN(find_tile)(const dl_tiles *g, long tile, int rows, int cols, long c0, const real *zeros,
-                                const real **at) {
+/* A tile of an image: where its rows begin, and which of its columns [low, high) lie in the image. */
+typedef struct {
+    const real *row[6];
+    long low, high;
+} DL_FN(place);
+
+/* The rows x cols pixels of a tile, from channel c0 on; rows outside the image are `zeros`, 6 pixels of them. */
+DL_INLINE DL_FN(place) DL_FN(find_tile)(const dl_tiles *g, long tile, int rows, int cols, long c0, const real *zeros) {
     const long j = tile % g->grid_w, i = tile / g->grid_w % g->grid_h, h = 4 * i - g->top, w = 4 * j - g->left;
     const real *image = (const real *)g->image + tile / (g->grid_w * g->grid_h) * g->h * g->w * g->c + c0;
+    DL_FN(place) at = {.low = dl_max(0, -w), .high = dl_min(cols, g->w - w)};
     for (int r = 0; r < rows; r++)
-        for (int s = 0; s < cols; s++) {
-            const int inside = h + r >= 0 && h + r < g->h && w + s >= 0 && w + s < g->w;
-            at[r * cols + s] = inside ? image + ((h + r) * g->w + w + s) * g->c : zeros;
-        }
+        at.row[r] = h + r >= 0 && h + r < g->h ? image + ((h + r) * g->w + w) * g->c : zeros;
+    return at;
 }
 
-/* The register at p + c; whole, or what is left of n channels, padded with 0. */
-#define LOAD(p, c, n) ((c) + LANES <= (n) ? DL_FN(vload)((p) + (c)) : DL_FN(vload_n)((p) + (c), (n) - (c)))
+/* The register at p: whole, or its first `count` lanes and 0. */
+DL_INLINE vec DL_FN(lanes)(const real *p, long count) {
+    return count >= LANES ? DL_FN(vload)(p) : DL_FN(vload_n)(p, count);
+}
+
+/* B^T d B of `count` channels from c on, to the 36 points at v. */
+DL_INLINE void DL_FN(data_points)(const DL_FN(place) *at, long c, long step, long count, real *v, long plane) {
+    vec in[6], out[6], middle[6][6];
+    for (int j = 0; j < 6; j++) {
+        if (j < at->low || j >= at->high) {
+            DL_UNROLL for (int i = 0; i < 6; i++) middle[i][j] = DL_FN(vsplat)(0);
+            continue;
+        }
+        DL_UNROLL for (int i = 0; i < 6; i++) in[i] = DL_FN(lanes)(at->row[i] + j * step + c, count);
+        DL_FN(data)(in, out);
+        DL_UNROLL for (int i = 0; i < 6; i++) middle[i][j] = out[i];
+    }
+    for (int i = 0; i < 6; i++) {
+        DL_FN(data)(middle[i], out);
+        DL_UNROLL for (int j = 0; j < 6; j++) DL_FN(vstore)(v + (i * 6 + j) * plane + c, out[j]);
+    }
+}
 
 /* V = B^T d B for `count` tiles and n channels from c0 on: v[point][tile][channel], channels padded with 0 to ld. */
 DL_NOINLINE void DL_FN(winograd_data)(const dl_tiles *g, long first, long count, long c0, long n, const real *zeros,
                                       real *v, long plane, long ld) {
-    const real *at[36];
     for (long t = 0; t < count; t++, v += ld) {
-        DL_FN(find_tile)(g, first + t, 6, 6, c0, zeros, at);
-        for (long c = 0; c < ld; c += LANES) {
-            vec in[6], out[6], middle[6][6];
-            for (int j = 0; j < 6; j++) {
-                DL_UNROLL for (int i = 0; i < 6; i++) in[i] = LOAD(at[i * 6 + j], c, n);
-                DL_FN(data)(in, out);
-                DL_UNROLL for (int i = 0; i < 6; i++) middle[i][j] = out[i];
-            }
-            for (int i = 0; i < 6; i++) {
-                DL_FN(data)(middle[i], out);
-                DL_UNROLL for (int j = 0; j < 6; j++) DL_FN(vstore)(v + (i * 6 + j) * plane + c, out[j]);
-            }
+        const DL_FN(place) at = DL_FN(find_tile)(g, first + t, 6, 6, c0, zeros);
+        long c = 0;
+        for (; c + LANES <= n; c += LANES)
+            DL_FN(data_points)(&at, c, g->c, LANES, v, plane);
+        for (; c < ld; c += LANES)
+            DL_FN(data_points)(&at, c, g->c, dl_min(n - c, LANES - 1), v, plane);
+    }
+}
+
+/* A dZ A^T likewise. */
+DL_INLINE void DL_FN(gradient_points)(const DL_FN(place) *at, long c, long step, long count, real *z, long plane) {
+    vec in[4], out[6], middle[6][4];
+    for (int j = 0; j < 4; j++) {
+        if (j >= at->high) {
+            DL_UNROLL for (int i = 0; i < 6; i++) middle[i][j] = DL_FN(vsplat)(0);
+            continue;
         }
+        DL_UNROLL for (int i = 0; i < 4; i++) in[i] = DL_FN(lanes)(at->row[i] + j * step + c, count);
+        DL_FN(output_transposed)(in, out);
+        DL_UNROLL for (int i = 0; i < 6; i++) middle[i][j] = out[i];
+    }
+    for (int i = 0; i < 6; i++) {
+        DL_FN(output_transposed)(middle[i], out);
+        DL_UNROLL for (int j = 0; j < 6; j++) DL_FN(vstore)(z + (i * 6 + j) * plane + c, out[j]);
     }
 }
 
 /* Z = A dZ A^T likewise, of 4 x 4 tiles. */
 DL_NOINLINE void DL_FN(winograd_gradient)(const dl_tiles *g, long first, long count, long c0, long n,
                                           const real *zeros, real *z, long plane, long ld) {
-    const real *at[16];
     for (long t = 0; t < count; t++, z += ld) {
-        DL_FN(find_tile)(g, first + t, 4, 4, c0, zeros, at);
-        for (long c = 0; c < ld; c += LANES) {
-            vec in[4], out[6], middle[6][4];
-            for (int j = 0; j < 4; j++) {
-                DL_UNROLL for (int i = 0; i < 4; i++) in[i] = LOAD(at[i * 4 + j], c, n);
-                DL_FN(output_transposed)(in, out);
-                DL_UNROLL for (int i = 0; i < 6; i++) middle[i][j] = out[i];
-            }
-            for (int i = 0; i < 6; i++) {
-                DL_FN(output_transposed)(middle[i], out);
-                DL_UNROLL for (int j = 0; j < 6; j++) DL_FN(vstore)(z + (i * 6 + j) * plane + c, out[j]);
-            }
+        const DL_FN(place) at = DL_FN(find_tile)(g, first + t, 4, 4, c0, zeros);
+        long c = 0;
+        for (; c + LANES <= n; c += LANES)
+            DL_FN(gradient_points)(&at, c, g->c, LANES, z, plane);
+        for (; c < ld; c += LANES)
+            DL_FN(gradient_points)(&at, c, g->c, dl_min(n - c, LANES - 1), z, plane);
+    }
+}
+
+/* A^T M A + bias of one register of channels, with ReLU if `relu`, for the first rows x cols pixels of the tile at y;
+   `count` channels of them exist. */
+DL_INLINE void DL_FN(output_pixels)(const real *m, long plane, vec bias, int relu, real *y, long row, long column,
+                                    long rows, long cols, long count) {
+    vec in[6], out[4], middle[4][6];
+    DL_UNROLL for (int j = 0; j < 6; j++) {
+        DL_UNROLL for (int i = 0; i < 6; i++) in[i] = DL_FN(vload)(m + (i * 6 + j) * plane);
+        DL_FN(output)(in, out);
+        DL_UNROLL for (int i = 0; i < 4; i++) middle[i][j] = out[i];
+    }
+    DL_UNROLL for (int i = 0; i < 4; i++) {
+        if (i >= rows) return;
+        DL_FN(output)(middle[i], out);
+        DL_UNROLL for (int j = 0; j < 4; j++) {
+            out[j] += bias;
+            if (relu) out[j] = DL_FN(vrelu)(out[j]);
+            if (j < cols) DL_STORE(y + i * row + j * column, 0, count, out[j]);
         }
     }
 }
-#undef LOAD
 
 /* Y = act(A^T M A + bias) for `count` tiles and `width` columns from col on, cut at the edges of the image. */
 DL_NOINLINE void DL_FN(winograd_output)(const dl_winograd *p, long first, long count, long col, long width,
                                         const real *m, long plane) {
     const real *bias = p->bias ? (const real *)p->bias + col : NULL;
-    const long valid = dl_min(width, p->cols - col);
+    const long valid = dl_min(width, p->cols - col), row = p->q * p->cols;
+    const int relu = p->activation == DL_RELU;
     for (long t = first; t < first + count; t++, m += width) {
         const long w = t % p->in.grid_w * 4, h = t / p->in.grid_w % p->in.grid_h * 4;
         const long rows = dl_min(4, p->p - h), cols = dl_min(4, p->q - w);
         real *y = (real *)p->out + ((t / (p->in.grid_w * p->in.grid_h) * p->p + h) * p->q + w) * p->cols + col;
         for (long k = 0; k < valid; k += LANES) {
             const vec add = bias ? DL_FN(vload)(bias + k) : DL_FN(vsplat)(0);
-            vec in[6], out[4], middle[4][6];
-            for (int j = 0; j < 6; j++) {
-                DL_UNROLL for (int i = 0; i < 6; i++) in[i] = DL_FN(vload)(m + (i * 6 + j) * plane + k);
-                DL_FN(output)(in, out);
-                DL_UNROLL for (int i = 0; i < 4; i++) middle[i][j] = out[i];
-            }
-            for (long i = 0; i < rows; i++) {
-                DL_FN(output)(middle[i], out);
-                DL_UNROLL for (int j = 0; j < 4; j++) {
-                    out[j] += add;
-                    if (p->activation == DL_RELU) out[j] = DL_FN(vrelu)(out[j]);
-                    if (j < cols) DL_STORE(y + (i * p->q + j) * p->cols, k, valid, out[j]);
-                }
-            }
+            if (k + LANES <= valid)
+                DL_FN(output_pixels)(m + k, plane, add, relu, y + k, row, p->cols, rows, cols, LANES);
+            else
+                DL_FN(output_pixels)(m + k, plane, add, relu, y + k, row, p->cols, rows, cols, valid - k);
         }
         for (long i = 0; i < rows && p->activation > DL_RELU; i++)
-            DL_FN(activate_block)(y + i * p->q * p->cols, p->cols, cols, valid, p->activation);
+            DL_FN(activate_block)(y + i * row, p->cols, cols, valid, p->activation);
     }
 }
 
@@ -176,9 +213,9 @@ static void DL_FN(winograd_tile_job)(void *ctx, long job, long worker) {
     const long first = job % p->blocks * p->block, count = dl_min(p->block, p->tiles - first);
     const long ld = dl_round_up(p->depth, LANES), v_plane = dl_winograd_plane(p->block * ld, sizeof(real));
     const long m_plane = dl_winograd_plane(p->block * p->width, sizeof(real));
-    real *v = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (36 * (v_plane + m_plane) + ld));
+    real *v = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (36 * (v_plane + m_plane) + 6 * p->in.c));
     real *m = v + 36 * v_plane, *zeros = m + 36 * m_plane;
-    memset(zeros, 0, sizeof(real) * ld);
+    memset(zeros, 0, sizeof(real) * 6 * p->in.c);
     DL_FN(winograd_data)(&p->in, first, count, 0, p->depth, zeros, v, v_plane, ld);
     const long each = dl_ceil_div(dl_ceil_div(p->npad, p->width), p->splits) * p->width;
     const long begin = job / p->blocks * each;
@@ -229,10 +266,10 @@ static void DL_FN(winograd_gradient_job)(void *ctx, long job, long worker) {
     const long rows = dl_round_up(kernels, DL_MR), z_ld = dl_round_up(rows, LANES), v_ld = dl_round_up(channels, NR);
     const long v_plane = dl_winograd_plane(p->block * v_ld, sizeof(real)),
                z_plane = dl_winograd_plane(p->block * z_ld, sizeof(real)),
-               u_plane = dl_winograd_plane(rows * v_ld, sizeof(real)), longest = dl_max(channels, kernels);
-    real *v = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (36 * (v_plane + z_plane + u_plane) + longest));
+               u_plane = dl_winograd_plane(rows * v_ld, sizeof(real)), zero = 6 * dl_max(p->x.c, p->dz.c);
+    real *v = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (36 * (v_plane + z_plane + u_plane) + zero));
     real *z = v + 36 * v_plane, *du = z + 36 * z_plane, *zeros = du + 36 * u_plane;
-    memset(zeros, 0, sizeof(real) * longest);
+    memset(zeros, 0, sizeof(real) * zero);
     if (!p->tiles) memset(du, 0, sizeof(real) * 36 * u_plane);
     for (long first = chunk * p->chunk; first < dl_min((chunk + 1) * p->chunk, p->tiles); first += p->block) {
         const long count = dl_min(p->block, p->tiles - first);
