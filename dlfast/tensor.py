@@ -311,9 +311,12 @@ def apply(op: str, *inputs: Any, **options: Any) -> Any:
     return run(op, inputs, arrays_of(inputs), options)
 
 
-def run(op: str, inputs: Sequence, arrays: Sequence, options: dict[str, Any]) -> Any:
-    """As `apply`, for those who have the arrays already: what the kernel takes, and `inputs` what gradients go to."""
-    forward, backward = active(op, arrays[0])
+def run(op: str, inputs: Sequence, arrays: Sequence, options: dict[str, Any], method: str = "") -> Any:
+    """As `apply`, for those who have the arrays already: what the kernel takes, and `inputs` what gradients go to.
+
+    method: the algorithm that the kernel will choose, for backends that are chosen by it.
+    """
+    forward, backward = active(op, arrays[0], method)
     y, saved = forward(*arrays, **options)
     return record(y, backward, saved, inputs, True)
 

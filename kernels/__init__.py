@@ -97,8 +97,12 @@ def built(backend: str) -> bool:
 
 
 def auto_table() -> dict[str, str]:
-    """Operation -> the backend that ``auto`` takes for it (``auto.CHOICE`` holds the measurements)."""
-    return {op: _resolve(op, ("auto",))[0] for op in operations()}
+    """Operation -> the backend that ``auto`` takes for it, and "operation method" -> another for that method.
+
+    ``auto.CHOICE`` holds the measurements.
+    """
+    by_method = [key for key in auto.CHOICE if " " in key]
+    return {op: _resolve(op, ("auto",))[0] for op in (*operations(), *by_method)}
 
 
 def small_size(op: str) -> int:
@@ -136,12 +140,16 @@ def get_backend() -> tuple[str, ...]:
     return _table.names
 
 
-def active(op: str, x: numpy.ndarray | None = None) -> Pair:
+def active(op: str, x: numpy.ndarray | None = None, method: str = "") -> Pair:
     """(forward, backward) of the backend in force, for an operation whose first array is x (None: a large one).
 
-    Raises RuntimeError where the chosen backend lacks the operation.
+    method: the algorithm, where an operation has several and ``auto`` may go by it. Raises RuntimeError where the
+    chosen backend lacks the operation.
     """
-    return _table[op] if x is None or x.size >= auto.small_size(op) else _table.small[op]
+    if x is not None and x.size < auto.small_size(op):
+        return _table.small[op]
+    key = f"{op} {method}"
+    return _table[key if key in auto.CHOICE else op]
 
 
 def active_module(op: str) -> ModuleType | None:
@@ -179,7 +187,7 @@ def watch() -> Iterator[list[Call]]:
 
 
 class _Table(dict):
-    """op -> functions, filled at the first use of each operation, so that nothing is imported before it is needed.
+    """op, or op and its method ("conv2d direct") -> functions; filled when needed, so that nothing is imported before.
 
     `small` is the table for small arrays, where ``auto`` prefers Cython.
     """
@@ -213,18 +221,19 @@ class _Watched(_Table):
     def _noting(self, op: str, backend: str, forward: Callable) -> Callable:
         def noting(*arrays, **options):
             shapes = tuple(None if array is None else array.shape for array in arrays)
-            self.calls.append(Call(op, backend, shapes, options))
+            self.calls.append(Call(op.partition(" ")[0], backend, shapes, options))
             return forward(*arrays, **options)
 
         return noting
 
 
 def _resolve(op: str, names: tuple[str, ...]) -> tuple[str, Pair | Callable]:
+    name = op.partition(" ")[0]
     for backend in _backends_in_order(op, names):
-        if functions := pair(op, backend):
+        if functions := pair(name, backend):
             return backend, functions
     raise RuntimeError(
-        f"backend {names[0]!r} has no kernel for {op!r} (these have: {', '.join(backends_of(op))}); "
+        f"backend {names[0]!r} has no kernel for {name!r} (these have: {', '.join(backends_of(name))}); "
         f"use_backend({', '.join(map(repr, names))}, 'reference') lets the reference stand in"
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 from .. import _check as check
 from .._precision import automatic
 from ..kernels import active, active_module
-from ..kernels.conv_methods import METHODS, Geometry, output_shape, pooling_pays, unfit
+from ..kernels.conv_methods import METHODS, Geometry, choose, output_shape, pooling_pays, unfit
 from ..kernels.geometry import conv_output_size
 from ..tensor import ArrayLike, Tensor, arrays_of, record, run, unwrap
 from ._linear import FUSED_ACTIVATIONS
@@ -45,7 +45,12 @@ def conv2d(
     """
     inputs = (x, weight, bias)
     arrays, options = _checked("conv2d", inputs, stride, padding, dilation, groups, activation, method)
-    return run("conv2d", inputs, arrays, options)
+    return run("conv2d", inputs, arrays, options, _forward_method(arrays[0], arrays[1], options))
+
+
+def _forward_method(a, w, options: dict[str, Any]) -> str:
+    geometry = Geometry(options["stride"], options["padding"], options["dilation"], options["groups"])
+    return choose("forward", a.shape, w.shape, geometry, options["method"]).method
 
 
 def conv2d_max_pool2d(
@@ -134,11 +139,13 @@ def conv1d(
     before, after = pad2("conv1d", padding, w.shape[1], stride, dilation)
     _check_axis("conv1d", "steps", a.shape, w.shape, 1, dilation, (before, after))
     check.choice("conv1d", "activation", activation, FUSED_ACTIVATIONS)
-    options = {"stride": (1, stride), "padding": (0, 0, before, after), "dilation": (1, dilation)}
+    options: dict[str, Any] = {"stride": (1, stride), "padding": (0, 0, before, after), "dilation": (1, dilation)}
     kernel = (w.shape[0], 1, *w.shape[1:])
     method = conv_method("conv1d", method, kernel, groups, options)
-    forward, backward = active("conv2d")
-    y, saved = forward(a[:, None], w[:, None], b, **options, groups=groups, activation=activation, method=method)
+    options |= {"groups": groups, "activation": activation, "method": method}
+    image, taps = a[:, None], w[:, None]
+    forward, backward = active("conv2d", image, _forward_method(image, taps, options))
+    y, saved = forward(image, taps, b, **options)
     return record(y[:, 0], _conv1d_backward, (backward, saved), inputs, True)
 
 
