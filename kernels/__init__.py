@@ -154,12 +154,13 @@ def active(op: str, x: numpy.ndarray | None = None, method: str = "") -> Pair:
     return _table[op]
 
 
-def active_module(op: str) -> ModuleType | None:
+def active_module(op: str, method: str = "") -> ModuleType | None:
     """The file that serves ``op``, for what a family says of itself (``CONV_METHODS``); None where none does."""
-    if op not in _table.modules:
-        found = [name for name in _backends_in_order(op, _table.names) if pair(op, name)]
-        _table.modules[op] = _module(found[0], operations()[op]) if found else None
-    return _table.modules[op]
+    key = f"{op} {method}" if f"{op} {method}" in auto.CHOICE else op
+    if key not in _table.modules:
+        found = [name for name in _backends_in_order(key, _table.names) if pair(op, name)]
+        _table.modules[key] = _module(found[0], operations()[op]) if found else None
+    return _table.modules[key]
 
 
 def active_step(name: str) -> Callable:

@@ -47,7 +47,12 @@ _CYTHON = (
 )
 
 # A key may name an operation's method too.
-CHOICE: dict[str, str] = {**dict.fromkeys(_CYTHON, "cython"), "conv2d direct": "numba", "conv2d depthwise": "numba"}
+CHOICE: dict[str, str] = {
+    **dict.fromkeys(_CYTHON, "cython"),
+    "conv2d direct": "numba",
+    "conv2d depthwise": "numba",
+    "conv2d_max_pool2d winograd": "cython",
+}
 
 SMALL = 4096  # elements of the first array: with fewer, Cython serves every operation that it has
-SMALL_FOR: dict[str, int] = {"cross_entropy": 256}  # where another bound was measured
+SMALL_FOR: dict[str, int] = {"cross_entropy": 256, "conv2d_max_pool2d": 0}  # where another bound was measured

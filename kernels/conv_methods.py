@@ -88,9 +88,11 @@ def pooling_pays(image, kernel, geometry: Geometry, pool_size) -> bool:
     """Whether convolution and max-pooling (windows side by side) are best computed at once.
 
     That saves writing and reading the convolution's output, which is large against its arithmetic where the image has
-    few channels: there the direct method computes it row by row of windows, forward and for the weights.
+    few channels: there the direct method computes it row by row of windows, forward and for the weights. Winograd's
+    tiles hold whole windows of 2 x 2, forward and for both gradients.
     """
     shape = output_shape(image, kernel, geometry)
     if shape[1] < pool_size[0] or shape[2] < pool_size[1]:
         return False
-    return all(choose(passing, image, kernel, geometry).method == "direct" for passing in ("forward", "dweight"))
+    methods = [choose(passing, image, kernel, geometry).method for passing in ("forward", "dweight", "dx")]
+    return methods[:2] == ["direct"] * 2 or (methods == ["winograd"] * 3 and pool_size == (2, 2))

@@ -237,6 +237,12 @@ CONV_POOL = [
     conv2d_max_pool2d("large-window", (1, 20, 20, 1), (3, 3, 3, 1), 17),
     conv2d_max_pool2d("stride", (2, 15, 18, 3), (33, 3, 5, 3), stride=(1, 2), pad=(2, 0, 0, 1), dilation=(2, 1)),
     conv2d_max_pool2d("many-channels", (2, 6, 7, 12), (9, 3, 3, 12), pad=1, act="relu"),
+    *(
+        conv2d_max_pool2d(
+            f"winograd-{h}x{w}", (2, h, w, 12), (21, 3, 3, 12), pad=1, act=act, method="winograd", tags=WINOGRAD
+        )
+        for h, w, act in ((5, 9, None), (8, 6, "relu"), (6, 7, "tanh"))
+    ),
     conv2d_max_pool2d("groups", (1, 6, 6, 4), (6, 3, 3, 2), groups=2),
     conv2d_max_pool2d("batch-0", (0, 6, 8, 1), (4, 3, 3, 1)),
     conv2d_max_pool2d("ties", (2, 6, 8, 1), (8, 3, 3, 1), pad=1, fill=lambda *s: constant(1.0, *s), tags=NO_GRADCHECK),

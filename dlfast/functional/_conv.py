@@ -68,8 +68,9 @@ def conv2d_max_pool2d(
 ) -> Tensor:
     """Convolution and max-pooling in one: y = act(max over each window of z), z = conv2d(x, weight, bias).
 
-    The windows of pool_size lie side by side, as `max_pool2d(z, pool_size)` has them; where the method is direct (few
-    channels in x) z is never written. For a monotonic activation, and all of these are, act(max(z)) = max(act(z)).
+    The windows of pool_size lie side by side, as `max_pool2d(z, pool_size)` has them; z is never written where the
+    method is direct (few channels in x), or Winograd's and the windows are 2 x 2. For a monotonic activation, and all
+    of these are, act(max(z)) = max(act(z)).
     Everything else as `conv2d`, y (N, P // rows, Q // columns, K).
     Raises as `conv2d`, and ValueError for a pool_size larger than z.
     """
@@ -83,15 +84,18 @@ def conv2d_max_pool2d(
             f"conv2d_max_pool2d: pool_size {pool} is larger than the {p} x {q} pixels of the convolution of "
             f"x {arrays[0].shape} with weight {arrays[1].shape}; pad more or use a smaller window"
         )
-    return run("conv2d_max_pool2d", inputs, arrays, {**options, "pool_size": pool})
+    method = _forward_method(arrays[0], arrays[1], options)
+    return run("conv2d_max_pool2d", inputs, arrays, {**options, "pool_size": pool}, method)
 
 
 def pools_at_once(x: ArrayLike, weight: Tensor, geometry: Geometry, pool_size: tuple[int, int]) -> bool:
     """Whether `conv2d_max_pool2d` is faster than its two parts here, and would raise nothing that they would not."""
     a, kernel = unwrap(x), weight.shape
     fits = a.ndim == 4 and a.dtype == weight.dtype and a.shape[3] == kernel[3] * geometry.groups
-    fused = fits and getattr(active_module("conv2d_max_pool2d"), "WRITES_NO_CONVOLUTION", False)
-    return fused and pooling_pays(a.shape, kernel, geometry, pool_size)
+    if not (fits and pooling_pays(a.shape, kernel, geometry, pool_size)):
+        return False
+    method = choose("forward", a.shape, kernel, geometry).method
+    return method in getattr(active_module("conv2d_max_pool2d", method), "POOLED_METHODS", ())
 
 
 def _checked(

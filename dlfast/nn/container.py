@@ -64,7 +64,7 @@ class Sequential(_Row):
 
     Indices give modules, slices give a Sequential of the same modules. Neighbours are run in one pass where that gives
     the same bits: an activation by the Linear or convolution before it, ReLU after the MaxPool2d that follows it, and a
-    Conv2d of few channels with the MaxPool2d after it.
+    Conv2d with the MaxPool2d after it, where `conv2d_max_pool2d` writes no output of the convolution.
     """
 
     def __init__(self, *modules: Any) -> None:

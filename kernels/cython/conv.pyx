@@ -5,6 +5,7 @@ N H W C images, R S kernel rows and columns, P Q output rows and columns, K out 
 """
 include "common.pxi"
 include "products.pxi"
+from libc.stdint cimport uint8_t
 
 from .. import destination as _destination
 from ..conv_methods import METHODS as CONV_METHODS
@@ -33,6 +34,13 @@ cdef extern from "winograd.h" nogil:
     int dl_winograd_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
     int dl_winograd_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
     int dl_winograd_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
+    int dl_winograd_windows(
+        const dl_conv* v, const void* x, const void* weight, const void* bias, void* y, uint8_t* index
+    )
+    int dl_winograd_windows_dx(const dl_conv* v, const void* dz, const uint8_t* index, const void* weight, void* dx)
+    int dl_winograd_windows_dweight(
+        const dl_conv* v, const void* dz, const uint8_t* index, const void* x, void* dweight
+    )
 
 cdef extern from "direct.h" nogil:
     int dl_direct_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
@@ -156,3 +164,41 @@ cdef tuple direct_gradient(const dl_conv* v, object dy, object y, object x, obje
         status = dl_direct_gradient(v, pd, py, px, pw, pb)
     check(status)
     return dweight, dbias
+
+
+def winograd_windows(x, weight, bias, padding, activation):
+    """(y, index) of conv_pool.pyx: act of the largest of each 2 x 2 window, and which pixel that is."""
+    cdef int status
+    cdef dl_conv v = geometry(x, weight, (1, 1), padding, (1, 1), 1, activation)
+    xc, wc, bc = contiguous(x), contiguous(weight), contiguous(bias)
+    y = _empty((v.n, v.p // 2, v.q // 2, v.k), x.dtype)
+    index = _empty(y.shape, "uint8")
+    cdef const void* px = pointer(xc)
+    cdef const void* pw = pointer(wc)
+    cdef const void* pb = optional(bc)
+    cdef void* py = pointer(y)
+    cdef uint8_t* pi = <uint8_t*>pointer(index)
+    with nogil:
+        status = dl_winograd_windows(&v, px, pw, pb, py, pi)
+    check(status)
+    return y, index
+
+
+def winograd_windows_gradient(dz, index, x, weight, padding, *, into=None):
+    """dx from the gradient of the windows; or dweight, where there is an array for it."""
+    cdef int status
+    cdef dl_conv v = geometry(x, weight, (1, 1), padding, (1, 1), 1, None)
+    dz, index, other = contiguous(dz), contiguous(index), contiguous(weight if into is None else x)
+    out = _empty(x.shape, dz.dtype) if into is None else into
+    cdef bint of_image = into is None
+    cdef const void* pz = pointer(dz)
+    cdef const uint8_t* pi = <const uint8_t*>pointer(index)
+    cdef const void* po = pointer(other)
+    cdef void* to = pointer(out)
+    with nogil:
+        if of_image:
+            status = dl_winograd_windows_dx(&v, pz, pi, po, to)
+        else:
+            status = dl_winograd_windows_dweight(&v, pz, pi, po, to)
+    check(status)
+    return out

@@ -60,6 +60,8 @@ static int dl_pool_tables(dl_pool *v) {
     return 0;
 }
 
+#define DL_IMPL "index_impl.h"
+#include "simd.h"
 #define DL_IMPL "pool_impl.h"
 #include "simd.h"
 static const dl_job dl_max_forward_jobs[2][DL_ISAS] = DL_TABLE(max_forward_job);

@@ -17,6 +17,9 @@
    products and transform back without meeting the other jobs: its V and M stay in its core's cache.  A job of the
    weight gradient keeps the dU of a block of channels there, and turns it into a partial dg at the end.
 
+   With max-pooling in 2 x 2 windows behind it, the output transform writes the largest of each window, and the
+   transforms of dz make its tiles from the gradient of the windows: neither y nor dz exists in memory.
+
    Source: Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks", sections 4.1 and 4.3. */
 #ifndef DLFAST_WINOGRAD_H
 #define DLFAST_WINOGRAD_H
@@ -31,9 +34,11 @@
 #define DL_WINOGRAD_SUMS 32      /* tiles summed in registers by a job of the weight gradient */
 #define DL_WINOGRAD_CHANNELS 64  /* of K and of C whose dU a job of the weight gradient keeps */
 
-/* An image (n, h, w, c) cut into tiles: tile (i, j) of the grid begins at pixel (4 i - top, 4 j - left). */
+/* An image (n, h, w, c) cut into tiles: tile (i, j) of the grid begins at pixel (4 i - top, 4 j - left).  Not NULL, the
+   index tells which pixel of each 2 x 2 window has the value that `image` (n, h/2, w/2, c) holds for it, others 0. */
 typedef struct {
     const void *image;
+    const uint8_t *index;
     long h, w, c, top, left, grid_h, grid_w;
 } dl_tiles;
 
@@ -42,7 +47,8 @@ typedef struct {
     const void *weight;
     long stride_k, stride_col, flip; /* of the weights along rows and columns of U; kernels turned by 180 degrees */
     const void *bias;
-    void *out; /* (n, p, q, cols) */
+    void *out;      /* (n, p, q, cols), or */
+    uint8_t *index; /* (n, p/2, q/2, cols): the largest of each 2 x 2 window, with its number here */
     long p, q, cols, npad, depth, kc, width, tiles, block, blocks, splits;
     int activation;
     char *u;
@@ -59,6 +65,10 @@ static long dl_winograd_plane(long elements, size_t item) {
     return (dl_ceil_div(elements * (long)item, 64) | 1) * 64 / (long)item;
 }
 
+#define DL_IMPL "index_impl.h"
+#include "simd.h"
+#define DL_IMPL "winograd_points_impl.h"
+#include "simd.h"
 #define DL_IMPL "winograd_impl.h"
 #include "simd.h"
 static const dl_job dl_winograd_weight_jobs[2][DL_ISAS] = DL_TABLE(winograd_weight_job);
@@ -93,13 +103,16 @@ static int dl_winograd_run(dl_winograd *p, int dtype) {
     return 0;
 }
 
-static int dl_winograd_forward(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y) {
-    dl_winograd p = {.in = {x, v->h, v->w, v->c, v->top, v->left, dl_ceil_div(v->p, 4), dl_ceil_div(v->q, 4)},
+/* y, or with an index the largest of each 2 x 2 window of y. */
+static int dl_winograd_windows(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y,
+                               uint8_t *index) {
+    dl_winograd p = {.in = {x, NULL, v->h, v->w, v->c, v->top, v->left, dl_ceil_div(v->p, 4), dl_ceil_div(v->q, 4)},
                      .weight = weight,
                      .stride_k = 1,
                      .stride_col = 9 * v->c,
                      .bias = bias,
                      .out = y,
+                     .index = index,
                      .p = v->p,
                      .q = v->q,
                      .cols = v->k,
@@ -109,8 +122,19 @@ static int dl_winograd_forward(const dl_conv *v, const void *x, const void *weig
     return p.tiles && p.cols ? dl_winograd_run(&p, v->dtype) : 0;
 }
 
-static int dl_winograd_input_gradient(const dl_conv *v, const void *dz, const void *weight, void *dx) {
-    dl_winograd p = {.in = {dz, v->p, v->q, v->k, 2 - v->top, 2 - v->left, dl_ceil_div(v->h, 4), dl_ceil_div(v->w, 4)},
+static int dl_winograd_forward(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y) {
+    return dl_winograd_windows(v, x, weight, bias, y, NULL);
+}
+
+/* dz with the index of the windows that it belongs to, or NULL; also below. */
+static dl_tiles dl_winograd_source(const dl_conv *v, const void *dz, const uint8_t *index) {
+    const long size = index ? 2 : 1;
+    return (dl_tiles){.image = dz, .index = index, .h = v->p / size * size, .w = v->q / size * size, .c = v->k};
+}
+
+static int dl_winograd_windows_dx(const dl_conv *v, const void *dz, const uint8_t *index, const void *weight,
+                                  void *dx) {
+    dl_winograd p = {.in = dl_winograd_source(v, dz, index),
                      .weight = weight,
                      .stride_k = 9 * v->c,
                      .stride_col = 1,
@@ -120,21 +144,32 @@ static int dl_winograd_input_gradient(const dl_conv *v, const void *dz, const vo
                      .q = v->w,
                      .cols = v->c,
                      .depth = v->k};
+    p.in.top = 2 - v->top;
+    p.in.left = 2 - v->left;
+    p.in.grid_h = dl_ceil_div(v->h, 4);
+    p.in.grid_w = dl_ceil_div(v->w, 4);
     p.tiles = v->n * p.in.grid_h * p.in.grid_w;
     return p.tiles && p.cols ? dl_winograd_run(&p, v->dtype) : 0;
 }
 
-static int dl_winograd_weight_gradient(const dl_conv *v, const void *dz, const void *x, void *dweight) {
+static int dl_winograd_input_gradient(const dl_conv *v, const void *dz, const void *weight, void *dx) {
+    return dl_winograd_windows_dx(v, dz, NULL, weight, dx);
+}
+
+static int dl_winograd_windows_dweight(const dl_conv *v, const void *dz, const uint8_t *index, const void *x,
+                                       void *dweight) {
     const long h = dl_ceil_div(v->p, 4), w = dl_ceil_div(v->q, 4), size = v->k * 9 * v->c;
     const size_t item = dl_item(v->dtype);
-    dl_winograd_gradient p = {.x = {x, v->h, v->w, v->c, v->top, v->left, h, w},
-                              .dz = {dz, v->p, v->q, v->k, 0, 0, h, w},
+    dl_winograd_gradient p = {.x = {x, NULL, v->h, v->w, v->c, v->top, v->left, h, w},
+                              .dz = dl_winograd_source(v, dz, index),
                               .sum = {.dweight = dweight, .groups = 1, .kernels = v->k, .width = 9 * v->c},
                               .c = dl_min(v->c, DL_WINOGRAD_CHANNELS),
                               .k = dl_min(v->k, DL_WINOGRAD_CHANNELS),
                               .tiles = v->n * h * w,
                               .block = DL_WINOGRAD_SUMS};
     if (!size) return 0;
+    p.dz.grid_h = h;
+    p.dz.grid_w = w;
     p.c_blocks = dl_ceil_div(v->c, p.c);
     p.k_blocks = dl_ceil_div(v->k, p.k);
     const long jobs = p.c_blocks * p.k_blocks, blocks = dl_max(1, dl_ceil_div(p.tiles, p.block));
@@ -148,5 +183,8 @@ static int dl_winograd_weight_gradient(const dl_conv *v, const void *dz, const v
     if (p.sum.chunks > 1)
         dl_launch(DL_PICK(dl_conv_sum_jobs, v->dtype), &p.sum, dl_ceil_div(size, DL_CONV_SUM), serial);
     return 0;
+}
+static int dl_winograd_weight_gradient(const dl_conv *v, const void *dz, const void *x, void *dweight) {
+    return dl_winograd_windows_dweight(v, dz, NULL, x, dweight);
 }
 #endif

@@ -1,55 +1,5 @@
-/* The transforms and jobs of winograd.h. */
+/* The jobs of winograd.h. */
 #define NR (2 * LANES)
-#define N(x) ((real)(x))
-
-/* G (a, b, c): a column of the kernel to its six points. */
-DL_INLINE void DL_FN(filter)(vec a, vec b, vec c, vec out[6]) {
-    const vec even = (a + c) * N(-1. / 6), odd = b * N(1. / 6);
-    const vec far = a * N(1. / 24) + c * N(1. / 6), odd_far = b * N(1. / 12);
-    out[0] = a * N(.25);
-    out[1] = even - odd;
-    out[2] = even + odd;
-    out[3] = far + odd_far;
-    out[4] = far - odd_far;
-    out[5] = c;
-}
-/* G^T in: six points to a column of the kernel's gradient. */
-DL_INLINE void DL_FN(filter_transposed)(const vec in[6], vec out[3]) {
-    const vec near = (in[1] + in[2]) * N(1. / 6), far = in[3] + in[4];
-    out[0] = in[0] * N(.25) - near + far * N(1. / 24);
-    out[1] = (in[2] - in[1]) * N(1. / 6) + (in[3] - in[4]) * N(1. / 12);
-    out[2] = far * N(1. / 6) - near + in[5];
-}
-/* B^T in: a column of an image tile to its six points. */
-DL_INLINE void DL_FN(data)(const vec in[6], vec out[6]) {
-    const vec even = in[4] - N(4) * in[2], odd = in[3] - N(4) * in[1];
-    const vec far = in[4] - in[2], odd_far = N(2) * (in[3] - in[1]);
-    out[0] = N(4) * in[0] - N(5) * in[2] + in[4];
-    out[1] = even + odd;
-    out[2] = even - odd;
-    out[3] = far + odd_far;
-    out[4] = far - odd_far;
-    out[5] = N(4) * in[1] - N(5) * in[3] + in[5];
-}
-/* A^T in: six points to four outputs. */
-DL_INLINE void DL_FN(output)(const vec in[6], vec out[4]) {
-    const vec even = in[1] + in[2], odd = in[1] - in[2], far = in[3] + in[4], odd_far = in[3] - in[4];
-    out[0] = in[0] + even + far;
-    out[1] = odd + N(2) * odd_far;
-    out[2] = even + N(4) * far;
-    out[3] = odd + N(8) * odd_far + in[5];
-}
-/* A in: four output gradients to six points. */
-DL_INLINE void DL_FN(output_transposed)(const vec in[4], vec out[6]) {
-    const vec even = in[0] + in[2], odd = in[1] + in[3];
-    const vec far = in[0] + N(4) * in[2], odd_far = N(2) * in[1] + N(8) * in[3];
-    out[0] = in[0];
-    out[1] = even + odd;
-    out[2] = even - odd;
-    out[3] = far + odd_far;
-    out[4] = far - odd_far;
-    out[5] = in[3];
-}
 
 /* Job: some rows of one panel of U = G g G^T.  Points follow one another in a block of `width` columns and kc rows. */
 static void DL_FN(winograd_weight_job)(void *ctx, long job, long worker) {
@@ -81,92 +31,56 @@ static void DL_FN(winograd_weight_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
-/* Where the rows x cols pixels of a tile lie, from channel c0 on; `zeros` for those outside the image. */
-DL_INLINE void DL_FN(find_tile)(const dl_tiles *g, long tile, int rows, int cols, long c0, const real *zeros,
-                                const real **at) {
-    const long j = tile % g->grid_w, i = tile / g->grid_w % g->grid_h, h = 4 * i - g->top, w = 4 * j - g->left;
-    const real *image = (const real *)g->image + tile / (g->grid_w * g->grid_h) * g->h * g->w * g->c + c0;
-    for (int r = 0; r < rows; r++)
-        for (int s = 0; s < cols; s++) {
-            const int inside = h + r >= 0 && h + r < g->h && w + s >= 0 && w + s < g->w;
-            at[r * cols + s] = inside ? image + ((h + r) * g->w + w + s) * g->c : zeros;
-        }
-}
-
-/* The register at p + c; whole, or what is left of n channels, padded with 0. */
-#define LOAD(p, c, n) ((c) + LANES <= (n) ? DL_FN(vload)((p) + (c)) : DL_FN(vload_n)((p) + (c), (n) - (c)))
-
 /* V = B^T d B for `count` tiles and n channels from c0 on: v[point][tile][channel], channels padded with 0 to ld. */
-DL_NOINLINE void DL_FN(winograd_data)(const dl_tiles *g, long first, long count, long c0, long n, const real *zeros,
-                                      real *v, long plane, long ld) {
-    const real *at[36];
+DL_NOINLINE void DL_FN(winograd_data)(const dl_tiles *g, long first, long count, long c0, long n, real *room, real *v,
+                                      long plane, long ld) {
     for (long t = 0; t < count; t++, v += ld) {
-        DL_FN(find_tile)(g, first + t, 6, 6, c0, zeros, at);
-        for (long c = 0; c < ld; c += LANES) {
-            vec in[6], out[6], middle[6][6];
-            for (int j = 0; j < 6; j++) {
-                DL_UNROLL for (int i = 0; i < 6; i++) in[i] = LOAD(at[i * 6 + j], c, n);
-                DL_FN(data)(in, out);
-                DL_UNROLL for (int i = 0; i < 6; i++) middle[i][j] = out[i];
-            }
-            for (int i = 0; i < 6; i++) {
-                DL_FN(data)(middle[i], out);
-                DL_UNROLL for (int j = 0; j < 6; j++) DL_FN(vstore)(v + (i * 6 + j) * plane + c, out[j]);
-            }
-        }
+        const DL_FN(place) at = DL_FN(find_tile)(g, first + t, 6, c0, n, room);
+        long c = 0;
+        for (; c + LANES <= n; c += LANES)
+            DL_FN(data_points)(&at, c, LANES, v, plane);
+        for (; c < ld; c += LANES)
+            DL_FN(data_points)(&at, c, dl_min(n - c, LANES - 1), v, plane);
     }
 }
 
 /* Z = A dZ A^T likewise, of 4 x 4 tiles. */
 DL_NOINLINE void DL_FN(winograd_gradient)(const dl_tiles *g, long first, long count, long c0, long n,
-                                          const real *zeros, real *z, long plane, long ld) {
-    const real *at[16];
+                                          real *room, real *z, long plane, long ld) {
     for (long t = 0; t < count; t++, z += ld) {
-        DL_FN(find_tile)(g, first + t, 4, 4, c0, zeros, at);
-        for (long c = 0; c < ld; c += LANES) {
-            vec in[4], out[6], middle[6][4];
-            for (int j = 0; j < 4; j++) {
-                DL_UNROLL for (int i = 0; i < 4; i++) in[i] = LOAD(at[i * 4 + j], c, n);
-                DL_FN(output_transposed)(in, out);
-                DL_UNROLL for (int i = 0; i < 6; i++) middle[i][j] = out[i];
-            }
-            for (int i = 0; i < 6; i++) {
-                DL_FN(output_transposed)(middle[i], out);
-                DL_UNROLL for (int j = 0; j < 6; j++) DL_FN(vstore)(z + (i * 6 + j) * plane + c, out[j]);
-            }
-        }
+        const DL_FN(place) at = DL_FN(find_tile)(g, first + t, 4, c0, n, room);
+        long c = 0;
+        for (; c + LANES <= n; c += LANES)
+            DL_FN(gradient_points)(&at, c, LANES, z, plane);
+        for (; c < ld; c += LANES)
+            DL_FN(gradient_points)(&at, c, dl_min(n - c, LANES - 1), z, plane);
     }
 }
-#undef LOAD
 
 /* Y = act(A^T M A + bias) for `count` tiles and `width` columns from col on, cut at the edges of the image. */
 DL_NOINLINE void DL_FN(winograd_output)(const dl_winograd *p, long first, long count, long col, long width,
                                         const real *m, long plane) {
     const real *bias = p->bias ? (const real *)p->bias + col : NULL;
-    const long valid = dl_min(width, p->cols - col);
+    const long size = p->index ? 2 : 1, side = 4 / size, out_h = p->p / size, out_w = p->q / size; /* in windows */
+    const long valid = dl_min(width, p->cols - col), row = out_w * p->cols;
+    const int relu = p->activation == DL_RELU;
     for (long t = first; t < first + count; t++, m += width) {
-        const long w = t % p->in.grid_w * 4, h = t / p->in.grid_w % p->in.grid_h * 4;
-        const long rows = dl_min(4, p->p - h), cols = dl_min(4, p->q - w);
-        real *y = (real *)p->out + ((t / (p->in.grid_w * p->in.grid_h) * p->p + h) * p->q + w) * p->cols + col;
+        const long w = t % p->in.grid_w * side, h = t / p->in.grid_w % p->in.grid_h * side;
+        const long rows = dl_min(side, out_h - h), cols = dl_min(side, out_w - w);
+        const long at = ((t / (p->in.grid_w * p->in.grid_h) * out_h + h) * out_w + w) * p->cols + col;
+        real *y = (real *)p->out + at;
         for (long k = 0; k < valid; k += LANES) {
             const vec add = bias ? DL_FN(vload)(bias + k) : DL_FN(vsplat)(0);
-            vec in[6], out[4], middle[4][6];
-            for (int j = 0; j < 6; j++) {
-                DL_UNROLL for (int i = 0; i < 6; i++) in[i] = DL_FN(vload)(m + (i * 6 + j) * plane + k);
-                DL_FN(output)(in, out);
-                DL_UNROLL for (int i = 0; i < 4; i++) middle[i][j] = out[i];
-            }
-            for (long i = 0; i < rows; i++) {
-                DL_FN(output)(middle[i], out);
-                DL_UNROLL for (int j = 0; j < 4; j++) {
-                    out[j] += add;
-                    if (p->activation == DL_RELU) out[j] = DL_FN(vrelu)(out[j]);
-                    if (j < cols) DL_STORE(y + (i * p->q + j) * p->cols, k, valid, out[j]);
-                }
-            }
+            if (p->index)
+                DL_FN(output_windows)(m + k, plane, add, relu, y + k, p->index + at + k, row, p->cols, rows, cols,
+                                      valid - k);
+            else if (k + LANES <= valid)
+                DL_FN(output_pixels)(m + k, plane, add, relu, y + k, row, p->cols, rows, cols, LANES);
+            else
+                DL_FN(output_pixels)(m + k, plane, add, relu, y + k, row, p->cols, rows, cols, valid - k);
         }
         for (long i = 0; i < rows && p->activation > DL_RELU; i++)
-            DL_FN(activate_block)(y + i * p->q * p->cols, p->cols, cols, valid, p->activation);
+            DL_FN(activate_block)(y + i * row, p->cols, cols, valid, p->activation);
     }
 }
 
@@ -176,10 +90,10 @@ static void DL_FN(winograd_tile_job)(void *ctx, long job, long worker) {
     const long first = job % p->blocks * p->block, count = dl_min(p->block, p->tiles - first);
     const long ld = dl_round_up(p->depth, LANES), v_plane = dl_winograd_plane(p->block * ld, sizeof(real));
     const long m_plane = dl_winograd_plane(p->block * p->width, sizeof(real));
-    real *v = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (36 * (v_plane + m_plane) + ld));
-    real *m = v + 36 * v_plane, *zeros = m + 36 * m_plane;
-    memset(zeros, 0, sizeof(real) * ld);
-    DL_FN(winograd_data)(&p->in, first, count, 0, p->depth, zeros, v, v_plane, ld);
+    real *v = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (36 * (v_plane + m_plane) + 37 * ld));
+    real *m = v + 36 * v_plane, *room = m + 36 * m_plane;
+    memset(room, 0, sizeof(real) * 6 * p->in.c);
+    DL_FN(winograd_data)(&p->in, first, count, 0, p->depth, room, v, v_plane, ld);
     const long each = dl_ceil_div(dl_ceil_div(p->npad, p->width), p->splits) * p->width;
     const long begin = job / p->blocks * each;
     for (long col = begin; col < dl_min(begin + each, p->npad); col += p->width) {
@@ -229,15 +143,16 @@ static void DL_FN(winograd_gradient_job)(void *ctx, long job, long worker) {
     const long rows = dl_round_up(kernels, DL_MR), z_ld = dl_round_up(rows, LANES), v_ld = dl_round_up(channels, NR);
     const long v_plane = dl_winograd_plane(p->block * v_ld, sizeof(real)),
                z_plane = dl_winograd_plane(p->block * z_ld, sizeof(real)),
-               u_plane = dl_winograd_plane(rows * v_ld, sizeof(real)), longest = dl_max(channels, kernels);
-    real *v = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (36 * (v_plane + z_plane + u_plane) + longest));
+               u_plane = dl_winograd_plane(rows * v_ld, sizeof(real)), zero = 6 * dl_max(p->x.c, p->dz.c);
+    real *v = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (36 * (v_plane + z_plane + u_plane) + zero + 17 * z_ld));
     real *z = v + 36 * v_plane, *du = z + 36 * z_plane, *zeros = du + 36 * u_plane;
-    memset(zeros, 0, sizeof(real) * longest);
+    memset(zeros, 0, sizeof(real) * zero);
     if (!p->tiles) memset(du, 0, sizeof(real) * 36 * u_plane);
     for (long first = chunk * p->chunk; first < dl_min((chunk + 1) * p->chunk, p->tiles); first += p->block) {
         const long count = dl_min(p->block, p->tiles - first);
         DL_FN(winograd_data)(&p->x, first, count, c0, channels, zeros, v, v_plane, v_ld);
-        DL_FN(winograd_gradient)(&p->dz, first, count, k0, kernels, zeros, z, z_plane, z_ld);
+        DL_FN(winograd_gradient)(&p->dz, first, count, k0, kernels, p->dz.index ? zeros + zero : zeros, z, z_plane,
+                                 z_ld);
         for (long point = 0; point < 36; point++)
             for (long j = 0; j < v_ld; j += NR)
                 for (long i = 0; i < rows; i += DL_MR) {
@@ -250,5 +165,4 @@ static void DL_FN(winograd_gradient_job)(void *ctx, long job, long worker) {
     DL_FN(winograd_kernels)(du, u_plane, v_ld, partial + k0 * 9 * p->x.c + c0, kernels, channels, p->x.c);
     (void)worker;
 }
-#undef N
 #undef NR

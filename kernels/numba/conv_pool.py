@@ -38,7 +38,7 @@ from .vector import (
     vector_where_larger,
 )
 
-WRITES_NO_CONVOLUTION = True  # where the method is direct
+POOLED_METHODS = ("direct",)  # where no output of the convolution is written
 
 
 def conv2d_max_pool2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation, method, pool_size):

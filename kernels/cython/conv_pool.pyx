@@ -1,0 +1,62 @@
+# cython: language_level=3, binding=False
+"""Convolution, activation and max-pooling as one operation: Winograd with 2 x 2 windows in one pass (winograd.h).
+
+Elsewhere the operation is the two it is made of.
+"""
+include "common.pxi"
+include "products.pxi"
+
+from .. import destination as _destination
+from ..conv_methods import Geometry as _Geometry
+from ..conv_methods import choose as _choose
+from ..conv_methods import output_shape as _output_shape
+from .conv import conv2d_backward as _conv2d_backward
+from .conv import conv2d_forward as _conv2d_forward
+from .conv import winograd_windows as _windows
+from .conv import winograd_windows_gradient as _windows_gradient
+from .elementwise import sigmoid_forward as _sigmoid
+from .elementwise import tanh_forward as _tanh
+from .pool import max_pool2d_backward as _max_pool2d_backward
+from .pool import max_pool2d_forward as _max_pool2d_forward
+
+POOLED_METHODS = ("winograd",)  # where no output of the convolution is written
+
+
+cdef bint at_once(str passing, object x, object weight, object geometry, object method, object pool_size):
+    return pool_size == (2, 2) and _choose(passing, x.shape, weight.shape, geometry, method).method == "winograd"
+
+
+def conv2d_max_pool2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation, method, pool_size):
+    """y = act(max over each window of x * w + b)."""
+    geometry = _Geometry(stride, padding, dilation, groups)
+    if at_once("forward", x, weight, geometry, method, pool_size):
+        y, index = _windows(x, weight, bias, padding, activation)
+        shape = _output_shape(x.shape, weight.shape, geometry)
+    else:  # ReLU first: where it gives 0 there is no gradient, whoever wins the window
+        relu = "relu" if activation == "relu" else None
+        z, _ = _conv2d_forward(x, weight, bias, **geometry._asdict(), activation=relu, method=method)
+        y, (shape, index, *_) = _max_pool2d_forward(
+            z, kernel_size=pool_size, stride=pool_size, padding=(0, 0), dilation=(1, 1), ceil_mode=False
+        )
+        if activation in ("sigmoid", "tanh"):
+            y, _ = (_sigmoid if activation == "sigmoid" else _tanh)(y)
+    return y, (x, weight, y if activation else None, shape, index, geometry, activation, method, pool_size)
+
+
+def conv2d_max_pool2d_backward(dy, saved, needs):
+    """dx and dweight from the windows where they are Winograd's, else from dz, the gradient of x * w + b."""
+    x, weight, y, shape, index, geometry, activation, method, pool_size = saved
+    geometry = _Geometry(*geometry)
+    dy, dbias = gradient_rows(dy, y, _ACTIVATIONS[activation], dy.shape[0] * dy.shape[1] * dy.shape[2], dy.shape[3], needs[2])
+    dx = dweight = None
+    outside = list(needs[:2])
+    if needs[0] and at_once("dx", x, weight, geometry, method, pool_size):
+        dx, outside[0] = _windows_gradient(dy, index, x, weight, geometry.padding), False
+    if needs[1] and at_once("dweight", x, weight, geometry, method, pool_size):
+        dweight, outside[1] = _destination(needs[1], weight.shape, dy.dtype), False
+        _windows_gradient(dy, index, x, weight, geometry.padding, into=dweight)
+    if any(outside):
+        (dz,) = _max_pool2d_backward(dy, (shape, index, pool_size, pool_size, (0, 0), (1, 1)), (True,))
+        parts = _conv2d_backward(dz, (x, weight, None, *geometry, None, method), (*outside, False))
+        dx, dweight = parts[0] if outside[0] else dx, parts[1] if outside[1] else dweight
+    return dx, dweight, dbias
