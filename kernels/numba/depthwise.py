@@ -6,8 +6,8 @@ Nearly all pixels meet the whole kernel: `PIXELS` neighbours take all taps in re
 of them; pixels at the left and right border are computed one by one. Where a tap reads is looked up in a table: an
 address computed from five strides takes longer than the arithmetic. The gradient of x is the same sum over dy, for
 each class of pixels (h mod sh, w mod sw) with its own taps (see `im2col`); the gradient of w is a sum over pixels, with
-`TAPS` taps of a kernel row in registers. The last register of a row of channels overlaps the one before, so there must
-be at least one register of channels.
+all taps of a 3 x 3 kernel in registers, or `TAPS` of a kernel row. The last register of a row of channels overlaps the
+one before, so there must be at least one register of channels.
 
 Sifre 2014, "Rigid-Motion Scattering for Image Classification", section 6.2.
 """
@@ -28,6 +28,7 @@ from .simd import (
     REGISTER_BYTES,
     address,
     lanes,
+    prefetch,
     tile_add,
     tile_add_row,
     tile_multiply,
@@ -38,9 +39,11 @@ from .simd import (
 )
 from .vmath import inlined
 
-PIXELS = 4  # in registers, written out in _add_block: small images have few that meet the whole kernel
-TAPS = 3
+PIXELS = 4  # in registers: small images have few that meet the whole kernel
+TAPS = 3  # of a kernel row, in registers
+RUN = 8  # pixels whose products are summed in registers: x and dy of a run stay in L1
 PARTIALS = 16  # of the weight gradient, at most
+AHEAD = 8  # pixels: channels are taken in strides that no CPU foresees, so what comes next is asked for
 
 
 def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
@@ -68,7 +71,6 @@ def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
 def weight_gradient(dz, x, shape, geometry: Geometry, with_bias: bool):
     """dweight and, where wanted, dbias."""
     channels, taps, step = shape[0], shape[1] * shape[2], REGISTER_BYTES // dz.itemsize
-    step *= 2 if channels >= 2 * step else 1
     lines, padded = dz.shape[0] * dz.shape[1], -(-channels // step) * step
     per_job = max(1, -(-lines // PARTIALS))
     partial = empty((max(1, -(-lines // per_job)), taps + with_bias, padded), dz.dtype)
@@ -124,10 +126,17 @@ def _whole(offsets, step, pixels, size):
 
 
 @inlined
-def _block(zero, wide, source, a_row, weight, taps, r0, r1, across, s0, s1, bias, relu, channels, out, out_row, like):
+def _block(zero, pixels, wide, source, a_row, weight, taps, r0, r1, across, s0, s1, bias, relu, channels, out, out_row,
+           like):  # fmt: skip
     """A tile of neighbouring pixels, `wide` channels at a time: taps s0 to s1 of the kernel rows r0 to r1."""
+    next_x, next_y = source + AHEAD * a_row, out + AHEAD * out_row
+    if r0 < r1 and s0 < s1:
+        next_x += get(taps, 2 * ((r1 - 1) * across + s1 - 1))
     for lane in range(0, channels, wide):
         c = min(lane, channels - wide) * like.itemsize
+        for i in range(pixels):
+            prefetch(next_x + c + i * a_row)
+            prefetch(next_y + c + i * out_row)
         tile = tile_add_row(zero, bias + c)
         for r in range(r0, r1):
             for t in range(r * across + s0, r * across + s1):
@@ -148,12 +157,12 @@ def _row(zeros, wide, source, i, weight, bias, relu, taps, rows, columns, step, 
     while j < pixels:
         if low <= j < high and high - low >= PIXELS:
             j = min(j, high - PIXELS)  # the last block overlaps the one before
-            _block(zeros[0], wide, source + j * a_row, a_row, from_weight, taps, 0, 1, 0, r0 * across, r1 * across,
-                   from_bias, relu, channels, out + j * out_row, out_row, like)  # fmt: skip
+            _block(zeros[0], PIXELS, wide, source + j * a_row, a_row, from_weight, taps, 0, 1, 0, r0 * across,
+                   r1 * across, from_bias, relu, channels, out + j * out_row, out_row, like)  # fmt: skip
             j += PIXELS
         else:
             s0, s1 = _inside(columns, j * step[1], size[1])
-            _block(zeros[1], wide, source + j * a_row, 0, from_weight, taps, r0, r1, across, s0, s1, from_bias, relu,
+            _block(zeros[1], 0, wide, source + j * a_row, 0, from_weight, taps, r0, r1, across, s0, s1, from_bias, relu,
                    channels, out + j * out_row, 0, like)  # fmt: skip
             j += 1
 
@@ -183,79 +192,95 @@ def _convolve(source, weight, bias, relu, taps, rows, columns, step, origin, spr
 
 
 @inlined
-def _add_pixel(zero, a, taps, first, last, b, to, to_row):
-    """One pixel, some channels: to[t] += x dy for taps of one kernel row."""
-    for t in range(first, last):
-        tile = tile_add(zero, to + t * to_row, 0)
-        tile_store(tile_multiply(tile, a + get(taps, 2 * t), 0, b), to + t * to_row, 0)
+def _add_square(zeros, a, a_step, apart, taps, r0, r1, b, pixel, count, to, to_row, sums):
+    """`count` pixels, a register of channels, a 3 x 3 kernel: to[t] += sum of x dy for all taps, to[9] += sum of dy.
+
+    A kernel row that lies outside (r0 to r1 do not) is computed from one that does not, and dropped.
+    """
+    tile0, tile1, tile2 = zeros[0], zeros[0], zeros[0]
+    a0, a1, a2 = a + get(taps, 6 * r0), a + get(taps, 6 * max(r0, min(1, r1 - 1))), a + get(taps, 6 * (r1 - 1))
+    total, ahead, below = zeros[1], AHEAD * a_step, AHEAD * pixel
+    for _ in range(count):
+        prefetch(a2 + ahead)
+        prefetch(b + below)
+        total = tile_add(total, b, 0)
+        tile0 = tile_multiply(tile0, a0, apart, b)
+        tile1 = tile_multiply(tile1, a1, apart, b)
+        tile2 = tile_multiply(tile2, a2, apart, b)
+        a0, a1, a2, b = a0 + a_step, a1 + a_step, a2 + a_step, b + pixel
+    if r0 == 0:
+        tile_store(tile_add(tile0, to, to_row), to, to_row)
+    if r0 <= 1 < r1:
+        tile_store(tile_add(tile1, to + 3 * to_row, to_row), to + 3 * to_row, to_row)
+    if r1 == 3:
+        tile_store(tile_add(tile2, to + 6 * to_row, to_row), to + 6 * to_row, to_row)
+    if sums:
+        tile_store(tile_add(total, to + 9 * to_row, 0), to + 9 * to_row, 0)
 
 
 @inlined
-def _add_block(zeros, a, a_step, apart, taps, first, last, b, pixel, to, to_row):
-    """PIXELS pixels, some channels: to[t] += sum of x dy for taps of one kernel row, `TAPS` at a time."""
+def _add_sum(zero, b, pixel, count, to):
+    """to += sum of dy over `count` pixels, a register of channels."""
+    total = tile_add(zero, to, 0)
+    for i in range(count):
+        total = tile_add(total, b + i * pixel, 0)
+    tile_store(total, to, 0)
+
+
+@inlined
+def _add_taps(zeros, a, a_step, apart, taps, first, last, b, pixel, count, to, to_row):
+    """`count` pixels, a register of channels: to[t] += sum of x dy for taps of one kernel row, `TAPS` at a time."""
     whole = first + (last - first) // TAPS * TAPS
     for t in range(first, whole, TAPS):
-        place, from_x = to + t * to_row, a + get(taps, 2 * t)
-        tile = tile_add(zeros[0], place, to_row)
-        tile = tile_multiply(tile, from_x, apart, b)
-        tile = tile_multiply(tile, from_x + a_step, apart, b + pixel)
-        tile = tile_multiply(tile, from_x + 2 * a_step, apart, b + 2 * pixel)
-        tile = tile_multiply(tile, from_x + 3 * a_step, apart, b + 3 * pixel)
-        tile_store(tile, place, to_row)
-    for i in range(PIXELS if whole < last else 0):
-        _add_pixel(zeros[1], a + i * a_step, taps, whole, last, b + i * pixel, to, to_row)
+        tile, from_x = zeros[0], a + get(taps, 2 * t)
+        for i in range(count):
+            tile = tile_multiply(tile, from_x + i * a_step, apart, b + i * pixel)
+        tile_store(tile_add(tile, to + t * to_row, to_row), to + t * to_row, to_row)
+    for t in range(whole, last):
+        one, from_x = zeros[1], a + get(taps, 2 * t)
+        for i in range(count):
+            one = tile_multiply(one, from_x + i * a_step, 0, b + i * pixel)
+        tile_store(tile_add(one, to + t * to_row, 0), to + t * to_row, 0)
 
 
 @helper
-def _add_row(zeros, wide, x, p, taps, rows, columns, step, apart, size, dy, pixels, channels, to, to_row, sums):
+def _add_row(x, p, taps, rows, columns, step, apart, size, dy, pixels, channels, like, to, to_row, sums):
     """One row of dy: to (R S, C) += its products with x, and the row behind += its sum, if wanted."""
-    item, across = apart[1], columns.size
-    pixel = channels * item
+    zeros, item, wide = (tile_zero(TAPS, 1, like), tile_zero(1, 1, like)), like.itemsize, lanes(like)
+    pixel, across = channels * item, columns.size
     r0, r1 = _inside(rows, p * step[0], size[0])
     low, high = _whole(columns, step[1], pixels, size[1])
-    q = 0
+    a_step, square, q = step[1] * pixel, rows.size == 3 and across == TAPS and r0 < r1, 0
     while q < pixels:
-        whole = low <= q and q + PIXELS <= high
+        whole = low <= q < high
+        count = min(RUN, high - q) if whole else 1
         s0, s1 = _inside(columns, q * step[1], size[1])
         for lane in range(0, channels, wide):
             c = min(lane, channels - wide) * item
-            a, b, place = x + q * step[1] * pixel + c, dy + q * pixel + c, to + lane * item
+            a, b, place = x + q * a_step + c, dy + q * pixel + c, to + lane * item
+            if whole and square:
+                _add_square(zeros, a, a_step, apart, taps, r0, r1, b, pixel, count, place, to_row, sums)
+                continue
             for r in range(r0, r1):
-                if whole:
-                    _add_block(zeros, a, step[1] * pixel, apart[0], taps, r * across, (r + 1) * across, b, pixel, place,
-                               to_row)  # fmt: skip
-                else:
-                    _add_pixel(zeros[1], a, taps, r * across + s0, r * across + s1, b, place, to_row)
+                first, last = r * across + s0, r * across + s1
+                _add_taps(zeros, a, a_step, apart, taps, first, last, b, pixel, count, place, to_row)
             if sums:
-                place += rows.size * across * to_row
-                total = tile_add(zeros[1], place, 0)
-                for i in range(PIXELS if whole else 1):
-                    total = tile_add(total, b + i * pixel, 0)
-                tile_store(total, place, 0)
-        q += PIXELS if whole else 1
+                _add_sum(zeros[1], b, pixel, count, place + rows.size * across * to_row)
+        q += count
 
 
 @helper
 def _gradient_job(job, worker, x, dy, taps, rows, columns, step, apart, per_job, partial):
     """partial[job] (R S, C) over some rows of dy, with dbias behind it where there is room for it.
 
-    The last registers of channels have a place of their own: the channels they share must not be added twice.
+    The last register of channels has a place of its own: the channels it shares must not be added twice.
     """
-    wide, pixels, channels, size = lanes(dy), dy.shape[2], dy.shape[3], (x.shape[1], x.shape[2])
     to, to_row, sums = address(partial, (job, 0, 0)), partial.strides[1], partial.shape[1] > taps.shape[0]
-    distances = (apart, dy.itemsize)
     zero_bytes(to, partial.strides[0])
     for place in range(job * per_job, min(dy.shape[0] * dy.shape[1], (job + 1) * per_job)):
         n, p = divmod(place, dy.shape[1])
-        from_x, from_dy = address(x, (n, p * step[0], 0, 0)), address(dy, (n, p, 0, 0))
-        if channels >= 2 * wide:
-            zeros = (tile_zero(TAPS, 2, dy), tile_zero(1, 2, dy))
-            _add_row(zeros, 2 * wide, from_x, p, taps, rows, columns, step, distances, size, from_dy, pixels, channels,
-                     to, to_row, sums)  # fmt: skip
-        else:
-            narrow = (tile_zero(TAPS, 1, dy), tile_zero(1, 1, dy))
-            _add_row(narrow, wide, from_x, p, taps, rows, columns, step, distances, size, from_dy, pixels, channels,
-                     to, to_row, sums)  # fmt: skip
+        _add_row(address(x, (n, p * step[0], 0, 0)), p, taps, rows, columns, step, apart, (x.shape[1], x.shape[2]),
+                 address(dy, (n, p, 0, 0)), dy.shape[2], dy.shape[3], dy, to, to_row, sums)  # fmt: skip
 
 
 @jit

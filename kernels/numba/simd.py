@@ -234,6 +234,21 @@ def zero_bytes(typing, to, count):
 
 
 @intrinsic
+def prefetch(typing, place):
+    """Ask for the cache line at an address, which may lie anywhere: nothing waits for it, and nothing faults."""
+
+    def codegen(context, builder, signature, values):
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        read, keep, data = (ir.Constant(number, value) for value in (0, 3, 1))
+        builder.call(fetch, [builder.inttoptr(values[0], byte), read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), codegen
+
+
+@intrinsic
 def lanes(typing, like):
     """How many numbers of the dtype of the array `like` one register holds."""
     count = REGISTER_BYTES * 8 // like.dtype.bitwidth
