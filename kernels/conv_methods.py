@@ -23,6 +23,7 @@ AUTOMATIC = ("auto", "exact")  # "exact" leaves out Winograd, the one method tha
 
 FEW_CHANNELS = 8  # of the image: below this gathering costs more than multiplying
 WINOGRAD_CHANNELS = 32  # of image and output together: below this the transforms cost more than they save
+WINOGRAD_TILES = {"forward": 16, "dx": 16, "dweight": 8}  # of 4 x 4 outputs: with fewer the kernels cost more
 DEPTHWISE_CHANNELS = 16  # a register of float32 on any CPU
 
 
@@ -78,12 +79,20 @@ def choose(passing: str, image, kernel, geometry: Geometry, method: str = "auto"
     if channels < FEW_CHANNELS and unfit("direct", passing, kernel, geometry) is None:
         return Choice("direct", f"{channels} channels: gathering would cost more than multiplying")
     if unfit("winograd", passing, kernel, geometry) is None and method == "auto":
-        if min(channels, outputs) >= FEW_CHANNELS and channels + outputs >= WINOGRAD_CHANNELS:
-            return Choice("winograd", "3 x 3 with stride 1 and enough channels")
-        return Choice("im2col", f"{channels} and {outputs} channels are few for Winograd's transforms")
+        return _winograd_or_im2col(passing, output_shape(image, kernel, geometry), channels, outputs)
     return Choice("im2col", "the general case" if method == "auto" else "the general case, exact")
 
 
+def _winograd_or_im2col(passing: str, output: tuple, channels: int, outputs: int) -> Choice:
+    if min(channels, outputs) < FEW_CHANNELS or channels + outputs < WINOGRAD_CHANNELS:
+        return Choice("im2col", f"{channels} and {outputs} channels are few for Winograd's transforms")
+    tiles = output[0] * -(-output[1] // 4) * -(-output[2] // 4)
+    if tiles < WINOGRAD_TILES[passing]:
+        return Choice("im2col", f"transforming the kernels would not pay for {tiles} tiles of 4 x 4 pixels")
+    return Choice("winograd", "3 x 3 with stride 1 and enough channels")
+
+
+@lru_cache(maxsize=1024)
 def pooling_pays(image, kernel, geometry: Geometry, pool_size) -> bool:
     """Whether convolution and max-pooling (windows side by side) are best computed at once.
 

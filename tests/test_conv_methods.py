@@ -121,6 +121,10 @@ def test_same_bits_for_any_number_of_threads(method, backend):
 def test_choice_follows_the_shape():
     plain = Geometry((1, 1), (1, 1, 1, 1), (1, 1), 1)
     assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain).method == "winograd"
+    few = {
+        passing: choose(passing, (2, 10, 10, 64), (64, 3, 3, 64), plain).method for passing in ("forward", "dweight")
+    }
+    assert few == {"forward": "im2col", "dweight": "winograd"}
     assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain, "exact").method == "im2col"
     assert choose("forward", (8, 28, 28, 3), (64, 3, 3, 3), plain).method == "direct"
     assert choose("dx", (8, 28, 28, 3), (64, 3, 3, 3), plain).method == "direct"
@@ -134,7 +138,10 @@ def test_choice_follows_the_shape():
 
 def test_precision_switches_winograd_off(backend):
     rng = np.random.default_rng(0)
-    x, w = rng.standard_normal((2, 9, 9, 32)).astype(np.float32), rng.standard_normal((32, 3, 3, 32)).astype(np.float32)
+    x, w = (
+        rng.standard_normal((2, 12, 12, 32)).astype(np.float32),
+        rng.standard_normal((32, 3, 3, 32)).astype(np.float32),
+    )
     by_method = {method: F.conv2d(x, w, method=method).numpy().tobytes() for method in ("winograd", "im2col")}
     assert dl.get_precision() == "fast"
     assert F.conv2d(x, w).numpy().tobytes() == by_method["winograd"]
