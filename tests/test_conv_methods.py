@@ -106,6 +106,40 @@ def test_same_bits_for_any_number_of_threads(method, backend):
     rng = np.random.default_rng(3)
     shape = {"pointwise": (64, 1, 1, 48), "depthwise": (48, 3, 3, 1)}.get(method, (64, 3, 3, 48))
     groups, pad = (48 if method == "depthwise" else 1), (0 if method == "pointwise" else 1)
+    x, w = (rng.standard_normal(s).astype(np.float32) for s in ((6, 33, 29, 48), shape))
+    options = {**Geometry((1, 1), (pad,) * 4, (1, 1), groups)._asdict(), "activation": "relu", "method": method}
+    before, found = dl.get_num_threads(), []
+    try:
+        for count in (1, 2, 4):
+            dl.set_num_threads(count)
+            found.append([array.tobytes() for array in run(backend, (x, w, None), np.ones_like, options)[:3]])
+    finally:
+        dl.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
+
+
+def test_choice_follows_the_shape():
+    plain = Geometry((1, 1), (1, 1, 1, 1), (1, 1), 1)
+    assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain).method == "winograd"
+    few = (1, 10, 10, 64), (64, 3, 3, 64), plain
+    assert [choose(passing, *few).method for passing in ("forward", "dx", "dweight")] == [
+        "im2col",
+        "im2col",
+        "winograd",
+    ]
+    assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain, "exact").method == "im2col"
+    assert choose("forward", (8, 28, 28, 3), (64, 3, 3, 3), plain).method == "direct"
+    assert choose("dx", (8, 28, 28, 3), (64, 3, 3, 3), plain).method == "direct"
+    assert choose("dx", (8, 28, 28, 3), (64, 3, 3, 3), plain._replace(dilation=(1, 2))).method == "im2col"
+    assert (
+        choose("dweight", (8, 28, 28, 64), (64, 1, 1, 64), Geometry((1, 1), (0,) * 4, (1, 1), 1)).method == "pointwise"
+    )
+    assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 1), plain._replace(groups=64)).method == "depthwise"
+    assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain._replace(stride=(2, 2))).method == "im2col"
+
+
+def test_precision_switches_winograd_off(backend):
+    rng = np.random.default_rng(0)
     x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 12, 12, 32), (32, 3, 3, 32)))
     by_method = {method: F.conv2d(x, w, method=method).numpy().tobytes() for method in ("winograd", "im2col")}
     assert dl.get_precision() == "fast"
