@@ -11,7 +11,7 @@ from .kernels.conv_adjoint import image_padding, image_shape, scatters
 from .kernels.conv_methods import Choice, Geometry, choose, output_shape
 
 PASSES = ("forward", "dx", "dweight")
-FEW = 4  # rows up to which both compiled backends multiply without packing
+FEW = {"numba": 4, "cython": 8}  # rows up to which they multiply without packing
 _GATES = {"rnn_cell": 1, "lstm_cell": 4, "gru_cell": 3}
 
 
@@ -43,10 +43,11 @@ def _product(call: Call, name: str) -> Choice:
         return Choice("BLAS", "NumPy's matrix product")
     x, weight = _shapes(call)
     rows = x[-2] if call.op == "matmul" and len(x) > 1 else math.prod(x[:-1])
-    if name == "dweight" and call.backend == "cython":
-        rows = weight[0]  # of the product dy^T x
-    if call.op in ("linear", "matmul") and rows <= FEW:
-        return Choice("skinny", f"up to {FEW} rows: read in place, not packed")
+    few = FEW[call.backend]
+    if call.backend == "cython" and name == "forward" and call.op == "linear":
+        few = max(4, min(32, x[-1] // 16))  # dl_gemm_skinny: dot products with the rows of the weight
+    if call.op in ("linear", "matmul") and rows <= few:
+        return Choice("skinny", f"up to {few} rows: read in place, not packed")
     return Choice("gemm", "a product of packed panels")
 
 

@@ -108,9 +108,10 @@ def auto_table() -> dict[str, str]:
 
 def small_size(op: str) -> int:
     """Elements of the first array below which ``auto`` takes Cython instead of its choice; 0 where it never does."""
-    if op.endswith("_step") or "cython" not in backends_of(op) or _resolve(op, ("auto",))[0] == "cython":
+    name = op.partition(" ")[0]
+    if op.endswith("_step") or "cython" not in backends_of(name) or _resolve(op, ("auto",))[0] == "cython":
         return 0
-    return auto.SMALL_FOR.get(op, auto.SMALL)
+    return auto.SMALL_FOR.get(name, auto.SMALL)
 
 
 class use_backend:
