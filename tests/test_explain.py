@@ -64,7 +64,7 @@ def test_a_residual_net():
     assert rows["3.0.0"][4:8] == ("cython", "winograd", "winograd", "winograd")
     assert rows["4.0"].forward == "im2col"
     assert rows["5"].why == (("pointwise", "a 1 x 1 kernel"),)
-    assert rows["10"].dweight == "gemm"
+    assert rows["10"].dweight == "skinny"
     assert rows["8"][4:8] == ("numpy", "", "", "")
     assert rows["4.0"].output == (8, 3, 3, 32)
     assert rows["0"].flops == 2 * 2 * (8 * 12 * 12 * 16) * 27  # forward and dweight
