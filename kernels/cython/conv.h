@@ -1,10 +1,10 @@
 /* Convolution as a matrix product (im2col), images (N, H, W, C): forward, and both gradients.
 
    y[n, p, q, :] = act(patch(n, p, q) W^T + b), where a patch is the R S C/groups inputs under the kernel, as one row.
-   No matrix of all patches is made: each job gathers the patches of up to 96 output pixels into a buffer that stays in
-   its cache, and multiplies it with the weights, packed once (gemm_block.h).  A patch is a list of segments: taps that
-   lie side by side in memory (a kernel row, without dilation or groups) are copied in one piece.  1 x 1 kernels need no
-   patches.
+   No matrix of all patches is made: each job takes up to 192 output pixels and goes through their patches in blocks of
+   taps, so that what it gathers stays in L2, and multiplies each block with the weights, packed once (gemm_block.h).  A
+   block is a list of segments: taps that lie side by side in memory (a kernel row, without dilation or groups) are
+   copied in one piece.  1 x 1 kernels need no patches.
 
    dx is the same product with dz as the image: dx[h, w] sums dz[p, q] W[r, s] over p sh + r dh - top = h, q sw + s dw -
    left = w.  With strides, the pixels of each phase (h mod sh, w mod sw) meet a fixed subset of the taps, so each phase
@@ -21,8 +21,8 @@
 #define DL_CONV_JOBS 16
 #define DL_CONV_JOB_WORK 500000.0 /* multiplications: some 10 us */
 #define DL_CONV_SERIAL_WORK 250000.0
-#define DL_CONV_RANGE 768          /* columns of patches that a job of the weight gradient holds */
-#define DL_CONV_PATCH_BYTES 262144 /* of patches in L2 */
+#define DL_CONV_RANGE 320          /* columns of patches that a job of the weight gradient holds */
+#define DL_CONV_PATCH_BYTES 393216 /* of patches in L2 */
 #define DL_CONV_CHUNK 512          /* pixels in a chunk, at least */
 #define DL_CONV_SUM 16384
 
@@ -30,11 +30,13 @@ typedef struct {
     long dy, dx, pixels; /* `pixels` neighbours from (i step_h + dy, j step_w + dx) on */
 } dl_segment;
 
-/* Grid point (image, i, j) sees segments of a source image (h, w, c), `run` channels of each pixel. */
+/* Grid point (image, i, j) sees `taps` pixels of a source image (h, w, c), `run` channels of each.  They come in blocks
+   of `most` taps, of which block b is the segments from begin[b] to begin[b + 1]. */
 typedef struct {
     const void *src;
-    long h, w, c, run, grid_h, grid_w, step_h, step_w, segments;
+    long h, w, c, run, grid_h, grid_w, step_h, step_w, taps, most, blocks;
     dl_segment *segment;
+    long *begin;
 } dl_patches;
 
 /* out[point] = patches(point) B for every group, B (o.k, cols) from the weights. */
@@ -45,7 +47,7 @@ typedef struct {
     long group_stride, col_stride;
     const long *row; /* offset of each row of B, NULL if row k is at k */
     char *packed;
-    long groups, cols, points, block, ld;
+    long groups, cols, points, block, ld, step, parts; /* columns of a block of taps, and its k blocks */
     int direct, spread; /* patches are the image itself; grid points are every step-th pixel of out */
     void *out;
     long out_h, out_w, out_c, out_y, out_x, out_step_h, out_step_w;
@@ -57,8 +59,7 @@ typedef struct {
     void *dweight;
     char *partial;
     long groups, kernels, width; /* kernels of one group, and the size of one */
-    long points, chunk, chunks, block, ranges;
-    long *range;
+    long points, chunk, chunks, block, ld;
 } dl_weight_gradient;
 
 typedef struct {
@@ -66,10 +67,11 @@ typedef struct {
     long n, h, w, c, k, r, s, p, q, sh, sw, top, left, dh, dw, groups;
 } dl_conv;
 
-/* A row length for patches: whole panels, and no multiple of 1 kB, which would map all rows to the same cache sets. */
-static long dl_patch_ld(long width, long nr) {
-    const long ld = dl_round_up(dl_max(width, 1), nr);
-    return ld % 256 ? ld : ld + nr;
+/* A row length for patches: whole panels, and an odd number of 64 bytes, so that rows use all sets of the cache. */
+static long dl_patch_ld(long width, int dtype) {
+    const long line = 64 / (long)dl_item(dtype), step = dl_max(line, dl_tile_cols(dtype));
+    const long ld = dl_round_up(dl_max(width, 1), step);
+    return ld / line % 2 ? ld : ld + line;
 }
 
 #define DL_IMPL "conv_impl.h"
@@ -79,44 +81,62 @@ static const dl_job dl_conv_product_jobs[2][DL_ISAS] = DL_TABLE(conv_product_job
 static const dl_job dl_conv_weight_jobs[2][DL_ISAS] = DL_TABLE(conv_weight_job);
 static const dl_job dl_conv_sum_jobs[2][DL_ISAS] = DL_TABLE(conv_sum_job);
 
-/* Appends a tap, to the last segment if it continues it in memory and the whole stays below `longest` elements. */
-static void dl_add_tap(dl_patches *g, long dy, long dx, long longest) {
-    dl_segment *last = g->segment + g->segments - 1;
-    if (g->segments && g->run == g->c && last->dy == dy && last->dx + last->pixels == dx &&
-        (last->pixels + 1) * g->run <= longest) {
+/* Room for the segments of up to `taps` taps, in equal blocks of at most `columns` columns (one tap at least).
+   Returns 0, or -1 when there is no memory; the caller frees g->segment. */
+static int dl_room_for_taps(dl_patches *g, long taps, long columns) {
+    g->segment = (dl_segment *)malloc((sizeof(dl_segment) + sizeof(long)) * (taps + 2));
+    g->begin = (long *)(g->segment + taps + 2);
+    g->most = dl_max(1, columns / dl_max(g->run, 1));
+    g->most = dl_max(1, dl_ceil_div(taps, dl_max(1, dl_ceil_div(taps, g->most))));
+    return g->segment ? 0 : -1;
+}
+
+/* Appends a tap, to the last segment if it continues it in memory and in its block. */
+static void dl_add_tap(dl_patches *g, long dy, long dx) {
+    const long segments = g->blocks ? g->begin[g->blocks] : 0;
+    dl_segment *last = g->segment + segments - 1;
+    if (g->taps++ % g->most == 0)
+        g->begin[g->blocks++] = segments;
+    else if (g->run == g->c && last->dy == dy && last->dx + last->pixels == dx) {
         last->pixels++;
         return;
     }
-    g->segment[g->segments++] = (dl_segment){dy, dx, 1};
+    g->segment[segments] = (dl_segment){dy, dx, 1};
+    g->begin[g->blocks] = segments + 1;
 }
 
-/* The patches that the forward reads, taps in the order (r, s) of the weights. */
-static dl_patches dl_forward_patches(const dl_conv *v, const void *x, dl_segment *segment, long longest) {
-    dl_patches g = {.src = x,
-                    .h = v->h,
-                    .w = v->w,
-                    .c = v->c,
-                    .run = v->c / v->groups,
-                    .grid_h = v->p,
-                    .grid_w = v->q,
-                    .step_h = v->sh,
-                    .step_w = v->sw,
-                    .segment = segment};
+/* The image that the forward reads. */
+static dl_patches dl_forward_patches(const dl_conv *v, const void *x) {
+    return (dl_patches){.src = x,
+                        .h = v->h,
+                        .w = v->w,
+                        .c = v->c,
+                        .run = v->c / v->groups,
+                        .grid_h = v->p,
+                        .grid_w = v->q,
+                        .step_h = v->sh,
+                        .step_w = v->sw};
+}
+
+/* Its taps, in the order (r, s) of the weights. */
+static void dl_forward_taps(const dl_conv *v, dl_patches *g) {
     for (long r = 0; r < v->r; r++)
         for (long s = 0; s < v->s; s++)
-            dl_add_tap(&g, r * v->dh - v->top, s * v->dw - v->left, longest);
-    return g;
+            dl_add_tap(g, r * v->dh - v->top, s * v->dw - v->left);
 }
 
 /* Packs the weights and runs the product, bias (groups cols) or NULL.  Returns 0, or -1 when there is no memory. */
 static int dl_run_product(dl_product *p, int dtype, const void *bias) {
     const size_t item = dl_item(dtype);
     const long nr = dl_tile_cols(dtype), mr = dl_tile_rows(dtype);
-    p->o.kc = dl_gemm_kc(p->o.k);
+    p->o.k = p->patches.taps * p->patches.run;
+    p->step = p->patches.most * p->patches.run;
+    p->o.kc = dl_gemm_kc(p->step);
+    p->parts = dl_max(1, dl_ceil_div(p->step, p->o.kc));
     p->o.npad = dl_round_up(p->cols, nr);
     p->o.acs = p->o.finish = 1;
-    p->ld = dl_patch_ld(p->o.k, nr);
-    p->block = DL_GEMM_MC;
+    p->ld = dl_patch_ld(p->step, dtype);
+    p->block = DL_GEMM_MOST_MC;
     const double work = (double)p->points * p->groups * p->cols * p->o.k;
     while (p->block > 2 * mr && dl_ceil_div(p->points, p->block) < DL_CONV_JOBS &&
            work / p->points * p->block > 2 * DL_CONV_JOB_WORK)
@@ -131,7 +151,7 @@ static int dl_run_product(dl_product *p, int dtype, const void *bias) {
     }
     p->o.bias = bias ? p->packed + panels : NULL;
     const int serial = work < DL_CONV_SERIAL_WORK;
-    dl_launch(DL_PICK(dl_conv_pack_jobs, dtype), p, p->groups * dl_max(1, dl_ceil_div(p->o.k, p->o.kc)), serial);
+    dl_launch(DL_PICK(dl_conv_pack_jobs, dtype), p, p->groups * p->patches.blocks * p->parts, serial);
     dl_launch(DL_PICK(dl_conv_product_jobs, dtype), p, dl_ceil_div(p->points, p->block), serial);
     return 0;
 }
@@ -139,9 +159,7 @@ static int dl_run_product(dl_product *p, int dtype, const void *bias) {
 DL_UNUSED static int dl_conv_forward(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y) {
     const long taps = v->r * v->s, channels = v->c / v->groups, cols = v->k / v->groups;
     if (v->n * v->p * v->q * v->k == 0) return 0;
-    dl_segment *segment = (dl_segment *)malloc(sizeof(dl_segment) * (taps + 1));
-    if (!segment) return -1;
-    dl_product p = {.patches = dl_forward_patches(v, x, segment, LONG_MAX),
+    dl_product p = {.patches = dl_forward_patches(v, x),
                     .weight = weight,
                     .groups = v->groups,
                     .cols = cols,
@@ -150,11 +168,12 @@ DL_UNUSED static int dl_conv_forward(const dl_conv *v, const void *x, const void
                     .points = v->n * v->p * v->q,
                     .out = y,
                     .out_c = v->k};
-    p.o.k = taps * channels;
+    if (dl_room_for_taps(&p.patches, taps, DL_GEMM_KC)) return -1;
+    dl_forward_taps(v, &p.patches);
     p.o.activation = v->activation;
     p.direct = taps == 1 && v->sh == 1 && v->sw == 1 && !v->top && !v->left && v->p == v->h && v->q == v->w;
     const int status = dl_run_product(&p, v->dtype, bias);
-    free(segment);
+    free(p.patches.segment);
     return status;
 }
 
@@ -165,7 +184,7 @@ static void dl_phase_taps(const dl_conv *v, long a, long b, dl_patches *g, long 
         for (long s = v->s - 1; s >= 0; s--) { /* from right to left, so that their dx ascends and taps join */
             const long y = a + v->top - r * v->dh, x = b + v->left - s * v->dw;
             if (y % v->sh || x % v->sw) continue;
-            dl_add_tap(g, y / v->sh, x / v->sw, LONG_MAX);
+            dl_add_tap(g, y / v->sh, x / v->sw);
             for (long k = 0; k < kernels; k++)
                 *row++ = k * size + (r * v->s + s) * channels;
         }
@@ -174,10 +193,8 @@ static void dl_phase_taps(const dl_conv *v, long a, long b, dl_patches *g, long 
 DL_UNUSED static int dl_conv_input_gradient(const dl_conv *v, const void *dz, const void *weight, void *dx) {
     const long taps = v->r * v->s, kernels = v->k / v->groups, channels = v->c / v->groups;
     if (v->n * v->h * v->w * v->c == 0) return 0;
-    dl_segment *segment = (dl_segment *)malloc(sizeof(dl_segment) * (taps + 1) + sizeof(long) * (taps * kernels + 1));
-    if (!segment) return -1;
-    long *row = (long *)(segment + taps + 1);
-    int status = 0;
+    long *row = (long *)malloc(sizeof(long) * (taps * kernels + 1));
+    int status = row ? 0 : -1;
     for (long phase = 0; phase < v->sh * v->sw && !status; phase++) {
         const long a = phase / v->sw, b = phase % v->sw;
         dl_product p = {.weight = weight,
@@ -203,53 +220,37 @@ DL_UNUSED static int dl_conv_input_gradient(const dl_conv *v, const void *dz, co
                                  .step_h = 1,
                                  .step_w = 1,
                                  .grid_h = dl_ceil_div(dl_max(v->h - a, 0), v->sh),
-                                 .grid_w = dl_ceil_div(dl_max(v->w - b, 0), v->sw),
-                                 .segment = segment};
-        dl_phase_taps(v, a, b, &p.patches, row);
-        for (long s = 0; s < p.patches.segments; s++)
-            p.o.k += segment[s].pixels * kernels;
+                                 .grid_w = dl_ceil_div(dl_max(v->w - b, 0), v->sw)};
         p.points = v->n * p.patches.grid_h * p.patches.grid_w;
-        p.direct = p.patches.segments == 1 && segment->pixels == 1 && !segment->dy && !segment->dx &&
+        if (!p.points) continue;
+        status = dl_room_for_taps(&p.patches, taps, DL_GEMM_KC);
+        if (status) break;
+        dl_phase_taps(v, a, b, &p.patches, row);
+        p.direct = p.patches.taps == 1 && !p.patches.segment->dy && !p.patches.segment->dx &&
                    v->p == p.patches.grid_h && v->q == p.patches.grid_w;
-        if (p.points) status = dl_run_product(&p, v->dtype, NULL);
+        status = dl_run_product(&p, v->dtype, NULL);
+        free(p.patches.segment);
     }
-    free(segment);
+    free(row);
     return status;
-}
-
-/* Cuts segments into ranges of at most DL_CONV_RANGE columns (a longer segment is a range of its own). */
-static void dl_cut_ranges(dl_weight_gradient *p) {
-    long columns = 0;
-    p->range[0] = 0;
-    for (long s = 0; s < p->patches.segments; s++) {
-        const long more = p->patches.segment[s].pixels * p->patches.run;
-        if (!s || columns + more > DL_CONV_RANGE) {
-            p->range[p->ranges++] = s;
-            columns = 0;
-        }
-        columns += more;
-    }
-    p->range[p->ranges] = p->patches.segments;
 }
 
 DL_UNUSED static int dl_conv_weight_gradient(const dl_conv *v, const void *dz, const void *x, void *dweight) {
     const long taps = v->r * v->s, size = v->k * taps * (v->c / v->groups);
     const size_t item = dl_item(v->dtype);
     if (!size) return 0;
-    dl_segment *segment = (dl_segment *)malloc((sizeof(dl_segment) + sizeof(long)) * (taps + 1));
-    if (!segment) return -1;
-    dl_weight_gradient p = {.patches = dl_forward_patches(v, x, segment, DL_CONV_RANGE),
+    dl_weight_gradient p = {.patches = dl_forward_patches(v, x),
                             .dz = dz,
                             .dweight = dweight,
                             .groups = v->groups,
                             .kernels = v->k / v->groups,
                             .width = taps * (v->c / v->groups),
-                            .points = v->n * v->p * v->q,
-                            .range = (long *)(segment + taps + 1)};
-    dl_cut_ranges(&p);
-    const long jobs = p.ranges * p.groups, widest = dl_max(dl_min(p.width, DL_CONV_RANGE), p.patches.run);
-    p.block = dl_max(
-        32, dl_min(DL_GEMM_KC, DL_CONV_PATCH_BYTES / (long)item / dl_patch_ld(widest, dl_tile_cols(v->dtype)) / 8 * 8));
+                            .points = v->n * v->p * v->q};
+    if (dl_room_for_taps(&p.patches, taps, DL_CONV_RANGE)) return -1;
+    dl_forward_taps(v, &p.patches);
+    const long jobs = p.patches.blocks * p.groups;
+    p.ld = dl_patch_ld(p.patches.most * p.patches.run, v->dtype);
+    p.block = dl_max(32, dl_min(DL_GEMM_KC, DL_CONV_PATCH_BYTES / (long)item / p.ld / 8 * 8));
     p.chunks = dl_max(1, dl_min(dl_ceil_div(DL_CONV_JOBS, jobs), p.points / DL_CONV_CHUNK));
     p.chunk = dl_round_up(dl_max(1, dl_ceil_div(p.points, p.chunks)), p.block);
     p.chunks = dl_max(1, dl_ceil_div(p.points, p.chunk));
@@ -261,7 +262,7 @@ DL_UNUSED static int dl_conv_weight_gradient(const dl_conv *v, const void *dz, c
         dl_launch(DL_PICK(dl_conv_weight_jobs, v->dtype), &p, p.chunks * jobs, serial);
         if (p.chunks > 1) dl_launch(DL_PICK(dl_conv_sum_jobs, v->dtype), &p, dl_ceil_div(size, DL_CONV_SUM), serial);
     }
-    free(segment);
+    free(p.patches.segment);
     return p.partial ? 0 : -1;
 }
 #endif

@@ -30,9 +30,9 @@ DL_INLINE void DL_FN(gather_segment)(const dl_patches *g, const real *image, lon
     if (end < pixels) DL_FN(zero_run)(out + end * run, (pixels - end) * run);
 }
 
-/* Rows of patches for `count` grid points from `first` on: segments [s0, s1), channels from c0, rows ld apart. */
-DL_NOINLINE void DL_FN(gather)(const dl_patches *g, long first, long count, long s0, long s1, long c0, real *out,
-                               long ld) {
+/* A block of taps of `count` grid points from `first` on, a row each, ld apart: channels from c0. */
+DL_NOINLINE void DL_FN(gather)(const dl_patches *g, long first, long count, long block, long c0, real *out, long ld) {
+    const long s0 = g->begin[block], s1 = g->begin[block + 1];
     long j = first % g->grid_w, i = first / g->grid_w % g->grid_h;
     const real *image = (const real *)g->src + first / (g->grid_w * g->grid_h) * g->h * g->w * g->c + c0;
     for (; count; count--, out += ld) {
@@ -52,12 +52,13 @@ DL_NOINLINE void DL_FN(gather)(const dl_patches *g, long first, long count, long
     }
 }
 
-/* Job: packs one k block of one group's weights into panels; row k of B is at weight[row[k]], its columns col_stride
-   apart. */
+/* Job: packs one k block (a part of a block of taps) of one group's weights into panels; row k of B is at
+   weight[row[k]], its columns col_stride apart. */
 static void DL_FN(conv_pack_job)(void *ctx, long job, long worker) {
     const dl_product *p = (const dl_product *)ctx;
-    const long blocks = dl_max(1, dl_ceil_div(p->o.k, p->o.kc)), group = job / blocks, k0 = job % blocks * p->o.kc;
-    const long kc = dl_min(p->o.kc, p->o.k - k0);
+    const long part = job % p->parts, block = job / p->parts % p->patches.blocks;
+    const long group = job / p->parts / p->patches.blocks, k0 = block * p->step + part * p->o.kc;
+    const long kc = dl_min(p->o.kc, dl_min((block + 1) * p->step, p->o.k) - k0);
     const real *weight = (const real *)p->weight + group * p->group_stride;
     real *to = (real *)p->packed + group * p->o.npad * p->o.k + k0 * p->o.npad;
     for (long j = 0; j < p->o.npad; j += NR, to += kc * NR) {
@@ -98,10 +99,13 @@ static void DL_FN(conv_product_job)(void *ctx, long job, long worker) {
         o.bias = o.bias ? (const real *)o.bias + group * o.npad : NULL;
         o.ars = p->direct ? g->c : p->ld;
         const real *a = p->direct ? (const real *)g->src + first * g->c + group * g->run : patches;
-        if (!p->direct) DL_FN(gather)(g, first, count, 0, g->segments, group * g->run, patches, p->ld);
         real *c = rows ? rows : (real *)p->out + first * p->out_c + group * p->cols;
         const long ldc = rows ? p->cols : p->out_c;
-        DL_FN(gemm_block)(&o, a, count, 0, p->cols, 0, o.k, c, ldc, 0);
+        for (long block = 0; block < dl_max(g->blocks, 1); block++) { /* none: y is the bias */
+            const long k = block * p->step, end = dl_min(k + p->step, o.k);
+            if (!p->direct && end > k) DL_FN(gather)(g, first, count, block, group * g->run, patches, p->ld);
+            DL_FN(gemm_block)(&o, a - (p->direct ? 0 : k), count, 0, p->cols, k, end, c, ldc, block > 0);
+        }
         if (o.activation != DL_RELU) DL_FN(activate_block)(c, ldc, count, p->cols, o.activation);
         if (rows) DL_FN(scatter_rows)(p, rows, first, count, group);
     }
@@ -112,17 +116,14 @@ static void DL_FN(conv_product_job)(void *ctx, long job, long worker) {
 static void DL_FN(conv_weight_job)(void *ctx, long job, long worker) {
     const dl_weight_gradient *p = (const dl_weight_gradient *)ctx;
     const dl_patches *g = &p->patches;
-    const long chunk = job / (p->groups * p->ranges), group = job / p->ranges % p->groups, range = job % p->ranges;
-    const long s0 = p->range[range], s1 = p->range[range + 1], kernels = p->kernels, width = p->width;
-    long col = 0, n = 0;
-    for (long s = 0; s < s1; s++)
-        *(s < s0 ? &col : &n) += g->segment[s].pixels * g->run;
-    const long ld = dl_patch_ld(n, NR), end = dl_min((chunk + 1) * p->chunk, p->points);
+    const long range = job % g->blocks, group = job / g->blocks % p->groups, chunk = job / g->blocks / p->groups;
+    const long kernels = p->kernels, width = p->width, step = g->most * g->run, col = range * step, ld = p->ld;
+    const long n = dl_min(step, width - col), end = dl_min((chunk + 1) * p->chunk, p->points);
     real *patches = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * p->block * ld);
     real *out = (real *)p->partial + (chunk * p->groups + group) * kernels * width + col;
     for (long first = chunk * p->chunk; first < end; first += p->block) {
         const long count = dl_min(p->block, end - first);
-        DL_FN(gather)(g, first, count, s0, s1, group * g->run, patches, ld);
+        DL_FN(gather)(g, first, count, range, group * g->run, patches, ld);
         const dl_operands o = {.k = count, .kc = count, .ars = 1, .acs = p->groups * kernels, .ldb = ld, .b = patches};
         const real *dz = (const real *)p->dz + first * o.acs + group * kernels;
         for (long row = 0; row < kernels; row += DL_GEMM_MC)
