@@ -116,6 +116,8 @@ CONV = [
     conv2d("tiles", (1, 6, 8, 16), (32, 2, 2, 16), pad=(0, 1, 0, 1), act="relu"),
     conv2d("many-pixels", (2, 13, 17, 3), (7, 3, 3, 3), pad=1, act="relu"),
     conv2d("deep", (1, 4, 4, 130), (6, 3, 3, 130), pad=1),
+    conv2d("deeper", (1, 3, 3, 270), (6, 2, 2, 270), pad=1),
+    conv2d("more-outputs", (1, 4, 3, 3), (270, 2, 2, 3), stride=(1, 2), pad=1),
     *(
         conv2d(
             f"winograd-{h}x{w}x{c}-{k}", (n, h, w, c), (k, 3, 3, c), pad=pad, act=act, method="winograd", tags=WINOGRAD
