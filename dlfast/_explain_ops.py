@@ -8,7 +8,7 @@ from typing import Any
 from .functional._conv import conv_methods
 from .kernels import Call
 from .kernels.conv_adjoint import image_padding, image_shape, scatters
-from .kernels.conv_methods import Choice, Geometry, choose, output_shape
+from .kernels.conv_methods import Choice, Geometry, choose, geometry_of, output_shape
 
 PASSES = ("forward", "dx", "dweight")
 FEW = {"numba": 4, "cython": 8}  # rows up to which they multiply without packing
@@ -19,7 +19,7 @@ def choices(call: Call) -> dict[str, Choice]:
     """The algorithm of each pass, and why; empty where the backend has but one way."""
     if call.op in ("conv2d", "conv2d_max_pool2d"):
         image, kernel = _shapes(call)
-        return {name: _convolution(call, name, image, kernel, _geometry(call.options)) for name in PASSES}
+        return {name: _convolution(call, name, image, kernel, geometry_of(call.options)) for name in PASSES}
     if call.op == "conv_transpose2d":
         image, kernel, geometry = _adjoint(call)
         roles = {"forward": "dx", "dx": "forward", "dweight": "dweight"}
@@ -58,7 +58,7 @@ def flops(call: Call) -> tuple[int, int, int]:
     """
     if call.op in ("conv2d", "conv2d_max_pool2d"):
         image, kernel = _shapes(call)
-        each = 2 * math.prod(output_shape(image, kernel, _geometry(call.options))) * math.prod(kernel[1:])
+        each = 2 * math.prod(output_shape(image, kernel, geometry_of(call.options))) * math.prod(kernel[1:])
     elif call.op == "conv_transpose2d":
         x, kernel = _shapes(call)
         each = 2 * math.prod(x) * math.prod(kernel[1:])
@@ -88,13 +88,9 @@ def _shapes(call: Call) -> Any:
     return call.shapes[:2]
 
 
-def _geometry(options: dict[str, Any]) -> Geometry:
-    return Geometry(options["stride"], options["padding"], options["dilation"], options["groups"])
-
-
 def _adjoint(call: Call) -> tuple[tuple, tuple, Geometry]:
     """Image, kernel and geometry of the conv2d whose gradient a transposed convolution is."""
     x, kernel = _shapes(call)
     o = call.options
     image = image_shape(x, kernel, o["stride"], o["padding"], o["output_padding"], o["dilation"], o["groups"])
-    return image, kernel, _geometry({**o, "padding": image_padding(o["padding"], o["output_padding"])})
+    return image, kernel, geometry_of({**o, "padding": image_padding(o["padding"], o["output_padding"])})

@@ -108,7 +108,7 @@ def auto_table() -> dict[str, str]:
 
 def small_size(op: str) -> int:
     """Elements of the first array below which ``auto`` takes Cython instead of its choice; 0 where it never does."""
-    name = op.partition(" ")[0]
+    name = _operation(op)
     if op.endswith("_step") or "cython" not in backends_of(name) or _resolve(op, ("auto",))[0] == "cython":
         return 0
     return auto.SMALL_FOR.get(name, auto.SMALL)
@@ -150,17 +150,15 @@ def active(op: str, x: numpy.ndarray | None = None, method: str = "") -> Pair:
     """
     if x is not None and x.size < auto.SMALL_FOR.get(op, auto.SMALL):
         return _table.small[op]
-    if method and f"{op} {method}" in auto.CHOICE:
-        return _table[f"{op} {method}"]
-    return _table[op]
+    return _table[_key(op, method) if method else op]
 
 
 def active_module(op: str, method: str = "") -> ModuleType | None:
     """The file that serves ``op``, for what a family says of itself (``CONV_METHODS``); None where none does."""
-    key = f"{op} {method}" if f"{op} {method}" in auto.CHOICE else op
+    key = _key(op, method)
     if key not in _table.modules:
-        found = [name for name in _backends_in_order(key, _table.names) if pair(op, name)]
-        _table.modules[key] = _module(found[0], operations()[op]) if found else None
+        backend = _serving(key, _table.names)
+        _table.modules[key] = backend and _module(backend, operations()[op])
     return _table.modules[key]
 
 
@@ -225,25 +223,36 @@ class _Watched(_Table):
     def _noting(self, op: str, backend: str, forward: Callable) -> Callable:
         def noting(*arrays, **options):
             shapes = tuple(None if array is None else array.shape for array in arrays)
-            self.calls.append(Call(op.partition(" ")[0], backend, shapes, options))
+            self.calls.append(Call(_operation(op), backend, shapes, options))
             return forward(*arrays, **options)
 
         return noting
 
 
 def _resolve(op: str, names: tuple[str, ...]) -> tuple[str, Pair | Callable]:
-    name = op.partition(" ")[0]
-    for backend in _backends_in_order(op, names):
-        if functions := pair(name, backend):
-            return backend, functions
+    name = _operation(op)
+    if backend := _serving(op, names):
+        return backend, pair(name, backend)
     raise RuntimeError(
         f"backend {names[0]!r} has no kernel for {name!r} (these have: {', '.join(backends_of(name))}); "
         f"use_backend({', '.join(map(repr, names))}, 'reference') lets the reference stand in"
     )
 
 
-def _backends_in_order(op: str, names: tuple[str, ...]) -> list[str]:
-    return [backend for name in names for backend in (_auto_order(op) if name == "auto" else (name,))]
+def _serving(key: str, names: tuple[str, ...]) -> str | None:
+    """The first of these backends that has the operation; ``auto`` stands for several. None where none has it."""
+    order = (backend for name in names for backend in (_auto_order(key) if name == "auto" else (name,)))
+    return next((backend for backend in order if pair(_operation(key), backend)), None)
+
+
+def _key(op: str, method: str) -> str:
+    """What `auto.CHOICE` and the tables call an operation: with its method, where ``auto`` goes by that."""
+    key = f"{op} {method}"
+    return key if key in auto.CHOICE else op
+
+
+def _operation(key: str) -> str:
+    return key.partition(" ")[0]
 
 
 def _auto_order(op: str) -> tuple[str, ...]:

@@ -36,6 +36,11 @@ class Geometry(NamedTuple):
     groups: int
 
 
+def geometry_of(options) -> Geometry:
+    """The geometry among the options of a convolution."""
+    return Geometry(*(options[name] for name in Geometry._fields))
+
+
 class Choice(NamedTuple):
     """A method and, in words, why."""
 

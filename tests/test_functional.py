@@ -4,18 +4,13 @@ import inspect
 
 import numpy as np
 import pytest
+from peers import needs_torch, torch
 
 import dlfast as dl
 from dlfast import functional as F
 from dlfast.tensor import Tensor
 
-try:
-    import torch
-    import torch.nn.functional as TF
-except ImportError:
-    torch = TF = None
-
-needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
+TF = torch and torch.nn.functional
 
 
 def z(*shape, dtype=np.float32):

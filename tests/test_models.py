@@ -5,18 +5,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+from peers import needs_torch, torch
 
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import init, models, nn, optim
 from dlfast.models.resnet import PadShortcut, basic_block, projection
-
-try:
-    import torch
-except ImportError:
-    torch = None
-
-needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
 
 
 @pytest.fixture(autouse=True)

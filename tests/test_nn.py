@@ -7,18 +7,12 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
+from peers import needs_torch, torch
 
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import nn
 from dlfast.tensor import Tensor
-
-try:
-    import torch
-except ImportError:
-    torch = None
-
-needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
 
 
 @pytest.fixture(autouse=True)

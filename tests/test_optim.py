@@ -5,14 +5,10 @@ import math
 
 import numpy as np
 import pytest
+from peers import needs_torch, torch
 
 from dlfast import kernels, nn, optim
 from dlfast.nn import Linear, Parameter
-
-try:
-    import torch
-except ImportError:
-    torch = None
 
 SHAPES = [(3, 5), (7,), (), (2, 1, 4), (0, 3), (33,)]
 STEPS = 6
@@ -127,7 +123,7 @@ def test_every_backend_agrees_with_the_formula(kind, formula, options, dtype, ba
         np.testing.assert_allclose(p.data, expected, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
+@needs_torch
 @pytest.mark.parametrize("skip", SKIPS.values(), ids=SKIPS)
 @ALL
 def test_follows_pytorch(kind, formula, options, skip):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 _MAPS = Path("/proc/self/maps")
-_NAMES = ("scipy_openblas_{}_num_threads64_", "scipy_openblas_{}_num_threads", "openblas_{}_num_threads64_")
+_NAMES = [f"{scipy}openblas_{{}}_num_threads{bits}" for scipy in ("scipy_", "") for bits in ("64_", "")]
 
 
 def get_num_threads() -> int | None:
@@ -34,7 +34,7 @@ def _function(verb: str) -> Any:
         return None
     for path in sorted(set(paths), key=lambda path: "numpy" not in path):  # SciPy's wheels bring one of their own
         library = ctypes.CDLL(path)
-        for name in (*_NAMES, "openblas_{}_num_threads"):
+        for name in _NAMES:
             if hasattr(library, name.format(verb)):
                 return getattr(library, name.format(verb))
     return None

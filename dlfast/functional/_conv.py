@@ -8,7 +8,7 @@ from typing import Any
 from .. import _check as check
 from .._precision import automatic
 from ..kernels import active, active_module
-from ..kernels.conv_methods import METHODS, Geometry, choose, output_shape, pooling_pays, unfit
+from ..kernels.conv_methods import METHODS, Geometry, choose, geometry_of, output_shape, pooling_pays, unfit
 from ..kernels.geometry import conv_output_size
 from ..tensor import ArrayLike, Tensor, arrays_of, record, run, unwrap
 from ._linear import FUSED_ACTIVATIONS
@@ -49,8 +49,7 @@ def conv2d(
 
 
 def _forward_method(a, w, options: dict[str, Any]) -> str:
-    geometry = Geometry(options["stride"], options["padding"], options["dilation"], options["groups"])
-    return choose("forward", a.shape, w.shape, geometry, options["method"]).method
+    return choose("forward", a.shape, w.shape, geometry_of(options), options["method"]).method
 
 
 def conv2d_max_pool2d(
@@ -77,8 +76,7 @@ def conv2d_max_pool2d(
     inputs = (x, weight, bias)
     arrays, options = _checked("conv2d_max_pool2d", inputs, stride, padding, dilation, groups, activation, method)
     pool = check.pair("conv2d_max_pool2d", "pool_size", pool_size, 1)
-    geometry = Geometry(options["stride"], options["padding"], options["dilation"], groups)
-    _, p, q, _ = output_shape(arrays[0].shape, arrays[1].shape, geometry)
+    _, p, q, _ = output_shape(arrays[0].shape, arrays[1].shape, geometry_of(options))
     if pool[0] > p or pool[1] > q:
         raise ValueError(
             f"conv2d_max_pool2d: pool_size {pool} is larger than the {p} x {q} pixels of the convolution of "
@@ -104,15 +102,15 @@ def _checked(
     """The arrays of x, weight and bias and the options as the kernels take them; raises where they do not fit."""
     a, w, b = arrays = arrays_of(inputs)
     groups = check_arrays(op, a, w, b, groups)
-    options = conv_geometry(op, a.shape, w.shape, stride, padding, dilation)
+    options = conv_geometry(op, a.shape, w.shape, stride, padding, dilation) | {"groups": groups}
+    return arrays, _with_algorithm(op, options, w.shape, activation, method)
+
+
+def _with_algorithm(op: str, options: dict[str, Any], kernel: tuple, activation: Any, method: str) -> dict[str, Any]:
+    """The options with activation and method, which are checked; kernel: the shape of the weight of an image."""
     if activation is not None:
         check.choice(op, "activation", activation, FUSED_ACTIVATIONS)
-    options |= {
-        "groups": groups,
-        "activation": activation,
-        "method": conv_method(op, method, w.shape, groups, options),
-    }
-    return arrays, options
+    return {**options, "activation": activation, "method": conv_method(op, method, kernel, geometry_of(options))}
 
 
 def conv1d(
@@ -142,12 +140,9 @@ def conv1d(
     dilation = check.integer("conv1d", "dilation", dilation, 1)
     before, after = pad2("conv1d", padding, w.shape[1], stride, dilation)
     _check_axis("conv1d", "steps", a.shape, w.shape, 1, dilation, (before, after))
-    check.choice("conv1d", "activation", activation, FUSED_ACTIVATIONS)
-    options: dict[str, Any] = {"stride": (1, stride), "padding": (0, 0, before, after), "dilation": (1, dilation)}
-    kernel = (w.shape[0], 1, *w.shape[1:])
-    method = conv_method("conv1d", method, kernel, groups, options)
-    options |= {"groups": groups, "activation": activation, "method": method}
     image, taps = a[:, None], w[:, None]
+    geometry = Geometry((1, stride), (0, 0, before, after), (1, dilation), groups)
+    options = _with_algorithm("conv1d", geometry._asdict(), taps.shape, activation, method)
     forward, backward = active("conv2d", image, _forward_method(image, taps, options))
     y, saved = forward(image, taps, b, **options)
     return record(y[:, 0], _conv1d_backward, (backward, saved), inputs, True)
@@ -186,11 +181,11 @@ def _wrong_shapes(op: str, a, w, groups: int) -> None:
     raise ValueError(f"{op}: groups={groups} must divide the {kernels} output channels of weight {w.shape}")
 
 
-def conv_method(op: str, method: str, kernel: tuple, groups: int, options: dict[str, Any]) -> str:
+def conv_method(op: str, method: str, kernel: tuple, geometry: Geometry) -> str:
     """The method for the kernels: "auto" and the precision in force, or the one asked for if it fits."""
     if method == "auto":
         return automatic()
-    check_method(op, method, kernel, Geometry(options["stride"], options["padding"], options["dilation"], groups))
+    check_method(op, method, kernel, geometry)
     known = conv_methods()
     if method not in known:
         raise ValueError(f"{op}: the backend in force has the methods {', '.join(known)}, not {method!r}")

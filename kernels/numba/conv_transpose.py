@@ -13,7 +13,7 @@ import numpy as np
 from ..conv_adjoint import collect, image_shape, scatters, spread
 from ..memory import empty
 from .conv import conv2d_backward, conv2d_forward
-from .gemm import gemm, padded_bias, sum_rows
+from .gemm import bias_gradient, gemm, padded_bias
 from .jit import contiguous, helper, jit, parallel_for
 from .linear import activate, activation_gradient
 
@@ -50,7 +50,7 @@ def conv_transpose2d_backward(dy, saved, needs):
     """With dz = dy act'(y):  dx = conv2d of dz,  dweight = that of conv2d,  dbias = sum of dz."""
     dz = contiguous(activation_gradient(dy, saved[2], saved[8]))
     dx, dweight = collect(conv2d_forward, conv2d_backward, dz, saved, needs)
-    return dx, dweight, sum_rows(dz.reshape(-1, dz.shape[3])) if needs[2] else None
+    return dx, dweight, bias_gradient(dz, bool(needs[2]))
 
 
 @jit
