@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from ..optim import Adam, clip_grad_norm_
+from ..optim import Adam
 from ..tensor import Parameter
 from .rows import Step, normal
 
@@ -18,7 +17,7 @@ LR = 1e-2
 
 @dataclass
 class Update:
-    """Adam's step on parameters of these shapes, their gradients clipped to the norm `clip` first where it is given.
+    """Adam's step on parameters of these shapes, their gradients clipped to the norm `clip` where it is given.
 
     Results are the parameters after the first step.
     """
@@ -39,8 +38,7 @@ class Update:
             parameters = [Parameter(value) for value in values]
             for parameter, gradient in zip(parameters, gradients):
                 parameter.grad = gradient
-            optimizer = Adam(parameters, lr=LR)
-            return parameters, self.step(parameters, optimizer, clip_grad_norm_)
+            return parameters, Adam(parameters, lr=LR, clip_grad_norm=self.clip).step
 
         return UpdateStep(fresh)
 
@@ -56,22 +54,18 @@ class Update:
             for parameter, gradient in zip(parameters, gradients):
                 parameter.grad = torch.tensor(gradient)
             optimizer = torch.optim.Adam(parameters, lr=LR, **options)
-            return parameters, self.step(parameters, optimizer, torch.nn.utils.clip_grad_norm_)
+
+            def step() -> None:
+                if self.clip is not None:
+                    torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+                optimizer.step()
+
+            return parameters, step
 
         return {
             "PyTorch fused": UpdateStep(lambda: fresh(fused=True)),
             "PyTorch default": UpdateStep(fresh),
         }
-
-    def step(self, parameters: list, optimizer: Any, clip: Callable) -> Callable[[], object]:
-        if self.clip is None:
-            return optimizer.step
-
-        def clipped() -> None:
-            clip(parameters, self.clip)
-            optimizer.step()
-
-        return clipped
 
 
 class UpdateStep:
