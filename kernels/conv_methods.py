@@ -98,7 +98,7 @@ def _winograd_or_im2col(passing: str, output: tuple, channels: int, outputs: int
 
 
 @lru_cache(maxsize=1024)
-def pooling_pays(image, kernel, geometry: Geometry, pool_size) -> bool:
+def pooling_pays(image, kernel, geometry: Geometry, pool_size, method: str = "auto") -> bool:
     """Whether convolution and max-pooling (windows side by side) are best computed at once.
 
     That saves writing and reading the convolution's output, which is large against its arithmetic where the image has
@@ -108,5 +108,5 @@ def pooling_pays(image, kernel, geometry: Geometry, pool_size) -> bool:
     shape = output_shape(image, kernel, geometry)
     if shape[1] < pool_size[0] or shape[2] < pool_size[1]:
         return False
-    methods = [choose(passing, image, kernel, geometry).method for passing in ("forward", "dweight", "dx")]
+    methods = [choose(passing, image, kernel, geometry, method).method for passing in ("forward", "dweight", "dx")]
     return methods[:2] == ["direct"] * 2 or (methods == ["winograd"] * 3 and pool_size == (2, 2))

@@ -448,6 +448,7 @@ LARGE = [
     conv2d("large-groups", (6, 20, 20, 24), (48, 3, 3, 6), groups=4, pad=1),
     conv2d("large-depthwise", (6, 24, 25, 40), (40, 3, 3, 1), groups=40, pad=1),
     conv_transpose2d("large", (4, 15, 17, 40), (40, 4, 4, 24), stride=2, pad=1, act="relu"),
+    conv_transpose2d("large-few-outputs", (4, 15, 17, 40), (40, 4, 4, 3), stride=2, pad=1),
     conv2d_max_pool2d("large", (16, 28, 29, 1), (32, 3, 3, 1), pad=1, act="relu"),
     *(max_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
     *(avg_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),

@@ -6,7 +6,7 @@ import pytest
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import kernels
-from dlfast.kernels.conv_methods import METHODS, Geometry, choose, unfit
+from dlfast.kernels.conv_methods import METHODS, Geometry, choose, pooling_pays, unfit
 
 SWEEP = 60  # random convolutions for each method and dtype
 TOLERANCE = {np.float32: 2e-6, np.float64: 4e-15}
@@ -136,6 +136,14 @@ def test_choice_follows_the_shape():
     )
     assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 1), plain._replace(groups=64)).method == "depthwise"
     assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain._replace(stride=(2, 2))).method == "im2col"
+
+
+def test_pooling_at_once_pays_by_the_method_in_force():
+    plain, image, kernel = Geometry((1, 1), (1, 1, 1, 1), (1, 1), 1), (8, 28, 28, 64), (64, 3, 3, 64)
+    assert pooling_pays(image, kernel, plain, (2, 2))
+    assert not pooling_pays(image, kernel, plain, (2, 2), "exact")
+    assert not pooling_pays(image, kernel, plain, (3, 3))
+    assert pooling_pays((8, 28, 28, 1), (32, 3, 3, 1), plain, (3, 3), "exact")
 
 
 def test_precision_switches_winograd_off(backend):

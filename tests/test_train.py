@@ -1,49 +1,16 @@
 """fit, evaluate, predict, History and the callbacks; and that training is exact to the bit."""
 
-import csv
 import json
 import signal
 
 import numpy as np
 import pytest
+from trainings import bits, digits, exact, make, run, small
 
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import models, nn, optim, train
-from dlfast._files import write_atomically
-from dlfast.data import ArrayDataset, DataLoader, load
-from dlfast.train.checkpoint import pack, unpack
-
-
-def digits():
-    images, labels = load("digits").arrays
-    return ArrayDataset(images.reshape(len(images), 64), labels)
-
-
-def small():
-    return ArrayDataset(*digits()[:200])
-
-
-def make(dropout=0.2, lr=1e-2):
-    model = nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 10))
-    return model, optim.Adam(model.parameters(), lr=lr)
-
-
-def run(epochs, model=None, optimizer=None, data=None, val=None, **options):
-    if model is None:
-        model, optimizer = make()
-    options = {"progress": False, "loss": F.cross_entropy, "batch_size": 32} | options
-    return model, train.fit(model, data or small(), val, epochs=epochs, optimizer=optimizer, **options)
-
-
-def bits(state):
-    return {name: np.asarray(value).tobytes() for name, value in state.items()}
-
-
-def exact(history):
-    """The records without the times."""
-    times = ("seconds", "images_per_second")
-    return [{k: v for k, v in record.items() if k not in times} for record in history.epochs]
+from dlfast.data import ArrayDataset, DataLoader
 
 
 def test_learns_digits():
@@ -221,126 +188,6 @@ class TestInterrupt:
         assert history.stopped == "interrupted"
 
 
-class TestEarlyStopping:
-    class Scripted(train.Callback):
-        """Replaces the validation loss by a script and remembers the weights of each epoch."""
-
-        def __init__(self, losses):
-            self.losses, self.weights = losses, []
-
-        def on_epoch_end(self, run):
-            run.history.epochs[-1]["val_loss"] = self.losses[len(run.history) - 1]
-            self.weights.append(bits(run.model.state_dict()))
-
-    def stopped(self, losses, **options):
-        script = self.Scripted(losses)
-        model, history = run(len(losses), val=small(), callbacks=[script, train.EarlyStopping(**options)])
-        return bits(model.state_dict()), script.weights, history
-
-    def test_stops_and_restores_the_best_weights(self):
-        weights, seen, history = self.stopped([3.0, 2.0, 2.5, 2.1, 1.0], patience=2)
-        assert len(history) == 4
-        assert history.stopped == "no better than 2 for 2 epochs"
-        assert weights == seen[1] != seen[3]
-
-    def test_restores_the_best_weights_at_the_last_epoch_too(self):
-        weights, seen, history = self.stopped([3.0, 2.0, 2.5], patience=2)
-        assert history.stopped is None
-        assert weights == seen[1]
-
-    def test_options(self):
-        weights, seen, history = self.stopped([3.0, 2.0, 2.5], patience=2, restore_best=False)
-        assert weights == seen[2]
-        _, _, history = self.stopped([3.0, 2.9, 2.8, 0.0], patience=2, min_delta=0.5)
-        assert len(history) == 3
-
-    def test_an_accuracy_is_better_when_larger(self):
-        class Falling(train.Callback):
-            def on_epoch_end(self, run):
-                run.history.epochs[-1]["val_accuracy"] = 1 / len(run.history)
-
-        _, history = run(5, val=small(), callbacks=[Falling(), train.EarlyStopping(1, "val_accuracy")])
-        assert len(history) == 2
-
-    def test_bad_input(self):
-        with pytest.raises(ValueError, match="patience must be at least 1, got 0"):
-            train.EarlyStopping(patience=0)
-        with pytest.raises(ValueError, match="min_delta must be in"):
-            train.EarlyStopping(min_delta=-1)
-        with pytest.raises(ValueError, match="monitor 'val_f1' is not recorded; recorded are train_loss"):
-            run(1, callbacks=[train.EarlyStopping(monitor="val_f1")])
-
-
-class TestCheckpoint:
-    def make(self, folder):
-        return {"val": small(), "callbacks": [train.EarlyStopping(patience=3), train.Checkpoint(folder)]}
-
-    def test_resumed_equals_uninterrupted(self, tmp_path):
-        dl.manual_seed(7)
-        whole, history = run(6, **self.make(tmp_path / "whole"))
-        dl.manual_seed(7)
-        run(3, **self.make(tmp_path / "parts"))
-        dl.manual_seed(99)  # the state of the generator comes from the folder
-        model, optimizer = make()
-        _, resumed = run(6, model, optimizer, resume=tmp_path / "parts", **self.make(tmp_path / "parts"))
-        assert exact(resumed) == exact(history)
-        assert bits(model.state_dict()) == bits(whole.state_dict())
-        for name in ("best", "last"):
-            a, b = (dl.load(tmp_path / kind / f"{name}.safetensors") for kind in ("whole", "parts"))
-            a.pop("__tree__", None), b.pop("__tree__", None)  # it holds the times
-            assert bits(a) == bits(b)
-
-    def test_a_finished_run_stays_finished(self, tmp_path):
-        dl.manual_seed(7)
-        model, history = run(2, **self.make(tmp_path))
-        other, resumed = run(2, resume=tmp_path, **self.make(tmp_path))
-        assert resumed.epochs == history.epochs
-        assert bits(other.state_dict()) == bits(model.state_dict())
-
-    def test_a_stopped_run_stays_stopped(self, tmp_path):
-        script = TestEarlyStopping.Scripted
-        callbacks = lambda: [script([3.0, 2.0, 2.5, 2.6]), train.EarlyStopping(2), train.Checkpoint(tmp_path)]  # noqa: E731
-        model, history = run(4, val=small(), callbacks=callbacks())
-        other, resumed = run(9, val=small(), callbacks=callbacks(), resume=tmp_path)
-        assert resumed.stopped == history.stopped == "no better than 2 for 2 epochs"
-        assert bits(other.state_dict()) == bits(model.state_dict())
-
-    def test_best_holds_the_best_weights(self, tmp_path):
-        script = TestEarlyStopping.Scripted([3.0, 1.0, 2.0])
-        run(3, val=small(), callbacks=[script, train.Checkpoint(tmp_path)])
-        assert bits(dl.load(tmp_path / "best.safetensors")) == script.weights[1]
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["best.safetensors", "last.safetensors"]
-
-    def test_a_crash_while_writing_leaves_the_old_file(self, tmp_path, monkeypatch):
-        run(1, callbacks=[train.Checkpoint(tmp_path)])
-        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-
-        def crash(arrays, path):
-            path.write_bytes(b"half")
-            raise OSError("disk full")
-
-        monkeypatch.setattr("safetensors.numpy.save_file", crash)
-        with pytest.raises(OSError, match="disk full"):
-            run(1, callbacks=[train.Checkpoint(tmp_path)])
-        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-    def test_bad_input(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match="nothing to resume"):
-            run(1, resume=tmp_path / "none")
-        run(1, callbacks=[train.Checkpoint(tmp_path)])
-        model = nn.Sequential(nn.Linear(64, 12), nn.Linear(12, 10))
-        before = bits(model.state_dict())
-        with pytest.raises((ValueError, KeyError)):
-            run(1, model, optim.SGD(model.parameters()), resume=tmp_path)
-        assert bits(model.state_dict()) == before
-
-    def test_pack(self):
-        state = {"a": [np.arange(3), {"b": (1, 2.5, None, "x")}], 4: {}, "big": 2**100, "n": np.float64(0.1)}
-        back = unpack(pack(state))
-        np.testing.assert_array_equal(back["a"].pop(0), np.arange(3))
-        assert back == {"a": [{"b": [1, 2.5, None, "x"]}], 4: {}, "big": 2**100, "n": 0.1}
-
-
 class TestHistory:
     def test_json(self, tmp_path):
         _, history = run(2, val=small())
@@ -365,43 +212,6 @@ class TestHistory:
         history.plot(tmp_path / name)
         assert (tmp_path / name).stat().st_size > 3000
         assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_csv_logger(tmp_path):
-    _, history = run(2, val=small(), callbacks=[train.CSVLogger(tmp_path / "log.csv")])
-    with (tmp_path / "log.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert [float(row["val_loss"]) for row in rows] == history["val_loss"]
-
-
-@pytest.mark.parametrize("terminal", [False, True])
-def test_progress_bar(terminal):
-    import io
-
-    from rich.console import Console
-
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=160, highlight=False)
-    run(2, val=small(), callbacks=[train.ProgressBar(console)], progress=True)
-    text = console.file.getvalue()
-    for part in ("epoch 1/2  loss ", "epoch 2/2  loss ", "val_accuracy 0.", "images/s"):
-        assert part in text
-    assert ("\x1b[" in text) == terminal
-
-
-def test_write_atomically(tmp_path):
-    path = tmp_path / "new" / "file.txt"
-    write_atomically(path, lambda temporary: temporary.write_text("one"))
-    assert path.read_text() == "one"
-
-    def crash(temporary):
-        temporary.write_text("tw")
-        raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        write_atomically(path, crash)
-    assert path.read_text() == "one"
-    assert len(list(path.parent.iterdir())) == 1
 
 
 def test_fit_names_bad_arguments():

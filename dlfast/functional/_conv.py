@@ -90,9 +90,9 @@ def pools_at_once(x: ArrayLike, weight: Tensor, geometry: Geometry, pool_size: t
     """Whether `conv2d_max_pool2d` is faster than its two parts here, and would raise nothing that they would not."""
     a, kernel = unwrap(x), weight.shape
     fits = a.ndim == 4 and a.dtype == weight.dtype and a.shape[3] == kernel[3] * geometry.groups
-    if not (fits and pooling_pays(a.shape, kernel, geometry, pool_size)):
+    if not (fits and pooling_pays(a.shape, kernel, geometry, pool_size, automatic())):
         return False
-    method = choose("forward", a.shape, kernel, geometry).method
+    method = choose("forward", a.shape, kernel, geometry, automatic()).method
     return method in getattr(active_module("conv2d_max_pool2d", method), "POOLED_METHODS", ())
 
 

@@ -1,0 +1,235 @@
+"""Each layer and loss by gradcheck, alone and in nets; what single layers keep: statistics, modes, initial values."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+from samples import image
+
+import dlfast as dl
+from dlfast import functional as F
+from dlfast import nn
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    dl.manual_seed(0)
+
+
+P = np.random.default_rng(1).uniform(0.1, 0.9, (3, 4))
+
+
+LABELS = np.array([2, 0, 3])
+
+
+LAYERS = [
+    (nn.Linear(4, 3), [(2, 5, 4)]),
+    (nn.Linear(4, 3, bias=False, activation="tanh"), [(2, 4)]),
+    (nn.Conv2d(2, 4, 3, padding=1), [(2, 4, 5, 2)]),
+    (nn.Conv2d(2, 4, (3, 2), stride=(2, 1), dilation=(1, 2), groups=2, bias=False), [(1, 5, 6, 2)]),
+    (nn.Conv2d(2, 3, 3, padding="same", activation="sigmoid"), [(1, 3, 3, 2)]),
+    (nn.Conv2d(2, 3, 3, stride=2, method="im2col"), [(1, 5, 5, 2)]),
+    (nn.Conv1d(2, 4, 3, stride=2, padding=(2, 0), groups=2), [(2, 7, 2)]),
+    (nn.Conv1d(2, 3, 2, padding="same", dilation=2, bias=False, activation="tanh"), [(1, 5, 2)]),
+    (nn.ConvTranspose2d(2, 3, 3, 2, 1, 1, activation="sigmoid"), [(1, 3, 2, 2)]),
+    (nn.ConvTranspose2d(2, 4, (2, 3), (1, 2), ((1, 0), (0, 1)), groups=2, bias=False, dilation=2), [(1, 4, 3, 2)]),
+    (nn.MaxPool1d(2), [(2, 6, 3)]),
+    (nn.MaxPool2d(3, 2, 1), [(1, 5, 6, 2)]),
+    (nn.AvgPool2d(2, padding=1, count_include_pad=False), [(1, 5, 6, 2)]),
+    (nn.AdaptiveAvgPool2d((2, 3)), [(1, 5, 6, 2)]),
+    (nn.ReLU(), [(3, 4)]),
+    (nn.LeakyReLU(0.2), [(3, 4)]),
+    (nn.ELU(0.7), [(3, 4)]),
+    (nn.GELU(), [(3, 4)]),
+    (nn.GELU("tanh"), [(3, 4)]),
+    (nn.SiLU(), [(3, 4)]),
+    (nn.Swish(), [(3, 4)]),
+    (nn.Sigmoid(), [(3, 4)]),
+    (nn.Tanh(), [(3, 4)]),
+    (nn.Softplus(2.0), [(3, 4)]),
+    (nn.Hardswish(), [(3, 4)]),
+    (nn.Softmax(0), [(3, 4)]),
+    (nn.LogSoftmax(), [(3, 4)]),
+    (nn.Dropout(0.4), [(3, 4)]),
+    (nn.Dropout(0.4, mode="notes").eval(), [(3, 4)]),
+    (nn.BatchNorm1d(3), [(4, 3)]),
+    (nn.BatchNorm1d(3, affine=False), [(2, 4, 3)]),
+    (nn.BatchNorm2d(3), [(2, 2, 3, 3)]),
+    (nn.BatchNorm2d(3).eval(), [(2, 2, 3, 3)]),
+    (nn.LayerNorm(4), [(2, 3, 4)]),
+    (nn.LayerNorm((3, 4), bias=False), [(2, 3, 4)]),
+    (nn.RNNCell(3, 4), [(2, 3), (2, 4)]),
+    (nn.RNNCell(3, 4, nonlinearity="relu"), [(2, 3)]),
+    (nn.GRUCell(3, 4, bias=False), [(2, 3), (2, 4)]),
+    (nn.LSTMCell(3, 4), [(2, 3)]),
+    (nn.Flatten(), [(2, 3, 4)]),
+    (nn.Identity(), [(2, 3)]),
+    (nn.Residual(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 4)), [(2, 4)]),
+    (nn.Residual(nn.Linear(4, 3), shortcut=nn.Linear(4, 3, bias=False), activation="tanh"), [(2, 4)]),
+    (nn.Sequential(nn.Linear(4, 3), nn.Softplus()), [(2, 4)]),
+    (nn.MSELoss(), [(3, 4), (3, 4)]),
+]
+
+
+LOSSES = [
+    (nn.CrossEntropyLoss(np.arange(1.0, 5), label_smoothing=0.1), LABELS, image(3, 4)),
+    (nn.NLLLoss(reduction="sum"), LABELS, image(3, 4)),
+    (nn.L1Loss(), image(3, 4) + 0.5, image(3, 4)),
+    (nn.HuberLoss(delta=0.3), image(3, 4) + 0.5, image(3, 4)),
+    (nn.BCELoss(), P[::-1].copy(), P),
+    (nn.BCEWithLogitsLoss(reduction="none"), P, image(3, 4)),
+]
+
+
+def name_of(value):
+    return repr(value).split("\n")[0] if isinstance(value, nn.Module) else ""
+
+
+@pytest.mark.parametrize(("layer", "shapes"), LAYERS, ids=name_of)
+def test_every_layer_by_gradcheck(layer, shapes):
+    layer = copy.deepcopy(layer).to(np.float64)
+    inputs = [image(*shape) for shape in shapes]
+    dl.gradcheck(lambda *a: layer(*a[: len(inputs)]), [*inputs, *layer.parameters()])
+
+
+@pytest.mark.parametrize(("layer", "target", "x"), LOSSES, ids=name_of)
+def test_every_loss_by_gradcheck(layer, target, x):
+    dl.gradcheck(lambda x: layer(x, target), x)
+
+
+def test_embedding_by_gradcheck():
+    layer = nn.Embedding(5, 3, padding_idx=-1).to(np.float64)
+    assert layer.padding_idx == 4
+    np.testing.assert_array_equal(layer.weight.data[4], 0)
+    indices = np.array([[0, 3], [3, 1]])
+    dl.gradcheck(lambda w: layer(indices), list(layer.parameters()))
+    layer(np.array([4, 1])).sum().backward()
+    np.testing.assert_array_equal(layer.weight.grad.sum(1), [0, 3, 0, 0, 0])
+
+
+def test_the_table_of_layers_is_complete():
+    tested = {type(layer) for layer, *_ in [*LAYERS, *LOSSES]} | {nn.Embedding, nn.ModuleList, nn.Module, nn.Parameter}
+    assert {getattr(nn, name) for name in nn.__all__} == tested
+
+
+class Block(nn.Module):
+    """A Transformer block: attention of several heads and a feed-forward net, both residual."""
+
+    def __init__(self, width, heads):
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def attention(self, x):
+        b, t, c = x.shape
+        split = self.qkv(x).reshape(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = split[0], split[1], split[2]
+        scores = F.softmax(q @ k.transpose(-2, -1) / math.sqrt(c // self.heads))
+        return self.out((scores @ v).transpose(1, 2).reshape(b, t, c))
+
+    def forward(self, x):
+        x = x + self.attention(self.norm1(x))
+        return x + self.feed(self.norm2(x))
+
+
+def test_a_transformer_block_by_gradcheck():
+    block = Block(6, 2).to(np.float64)
+    x = np.random.default_rng(0).normal(size=(2, 3, 6))
+    dl.gradcheck(lambda x, *_: block(x), [x, *block.parameters()])
+
+
+@pytest.mark.parametrize("kind", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def test_an_unrolled_recurrent_net_by_gradcheck(kind):
+    cell, head = kind(2, 3).to(np.float64), nn.Linear(3, 2).to(np.float64)
+
+    def net(x, *_):
+        state, outputs = None, []
+        for t in range(6):
+            state = cell(x[:, t], state)
+            outputs.append(head(state[0] if kind is nn.LSTMCell else state))
+        return F.stack(outputs, axis=1)
+
+    x = np.random.default_rng(0).normal(size=(2, 6, 2))
+    dl.gradcheck(net, [x, *cell.parameters(), *head.parameters()])
+
+
+def test_a_layer_used_twice_by_gradcheck():
+    layer = nn.Linear(3, 3, activation="tanh").to(np.float64)
+    model = nn.Sequential(layer, nn.Sigmoid(), layer)
+    assert len(list(model.parameters())) == 2
+    assert sorted(model.state_dict()) == ["0.bias", "0.weight", "2.bias", "2.weight"] or len(model.state_dict()) == 2
+    dl.gradcheck(lambda x, *_: model(x), [np.random.default_rng(0).normal(size=(2, 3)), *model.parameters()])
+
+
+def test_a_convolutional_net_by_gradcheck():
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(12, 3)
+    ).to(np.float64)
+    x = image(2, 4, 4, 1)
+    dl.gradcheck(lambda x, *_: F.cross_entropy(model(x), [0, 2]), [x, *model.parameters()])
+
+
+def test_batch_norm_statistics():
+    layer = nn.BatchNorm1d(2, momentum=None)
+    batches = np.random.default_rng(0).normal(3, 2, (4, 50, 2)).astype(np.float32)
+    for batch in batches:
+        layer(batch)
+    assert layer.num_batches_tracked == 4
+    np.testing.assert_allclose(layer.running_mean, batches.mean((0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(layer.running_var, batches.var(1, ddof=1).mean(0), rtol=1e-5)
+    layer.eval()(batches[0])
+    assert layer.num_batches_tracked == 4
+    plain = nn.BatchNorm1d(2, track_running_stats=False)
+    assert list(plain.state_dict()) == ["weight", "bias"]
+    np.testing.assert_allclose(plain.eval()(batches[0]).data.mean(0), 0, atol=1e-6)
+    with pytest.raises(ValueError, match=r"BatchNorm2d: x must have shape \(N, H, W, C\), got \(2, 3\)"):
+        nn.BatchNorm2d(3)(np.zeros((2, 3), np.float32))
+    layer.train()
+    with pytest.raises(ValueError, match="running_mean must have shape"):
+        layer(np.zeros((4, 3), np.float32))
+    assert layer.num_batches_tracked == 4
+
+
+def test_dropout_only_in_training():
+    x = np.ones((50, 50), np.float32)
+    layer = nn.Dropout(0.5)
+    assert (layer(x).data == 0).any()
+    np.testing.assert_array_equal(layer.eval()(x), x)
+
+
+def test_cells_start_at_zero():
+    x, zeros = np.ones((2, 3), np.float32), np.zeros((2, 4), np.float32)
+    for cell, state in ((nn.RNNCell(3, 4), zeros), (nn.GRUCell(3, 4), zeros)):
+        np.testing.assert_array_equal(cell(x), cell(x, state))
+    cell = nn.LSTMCell(3, 4)
+    for found, expected in zip(cell(x), cell(x, (zeros, zeros))):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("layer", "limit"),
+    [
+        (nn.Linear(100, 200), 0.1),
+        (nn.Conv2d(32, 64, 5, groups=2), 1 / math.sqrt(16 * 25)),
+        (nn.Conv1d(32, 64, 9, groups=2), 1 / 12),
+        (nn.ConvTranspose2d(32, 64, 5, groups=2), 1 / math.sqrt(32 * 25)),
+        (nn.LSTMCell(50, 64), 1 / 8),
+        (nn.GRUCell(50, 64), 1 / 8),
+        (nn.RNNCell(50, 64), 1 / 8),
+    ],
+)
+def test_initial_values_are_uniform_within_pytorchs_limits(layer, limit):
+    for parameter in layer.parameters():
+        assert np.abs(parameter.data).max() <= limit * (1 + 1e-6)
+        assert np.abs(parameter.data).max() > 0.9 * limit
+        if parameter.size > 4000:
+            assert parameter.data.var() == pytest.approx(limit**2 / 3, rel=0.05)
+
+
+def test_seeds_make_layers_equal():
+    dl.manual_seed(5)
+    first = nn.Linear(3, 4).weight.data
+    dl.manual_seed(5)
+    np.testing.assert_array_equal(nn.Linear(3, 4).weight.data, first)
