@@ -47,6 +47,7 @@ _CYTHON = (
     "sgd_step",
     "rmsprop_step",
     "adam_step",
+    "square_sum",
 )
 
 # A key may name an operation's method too.
