@@ -25,7 +25,7 @@ in one process on 2 cores with AVX2; `pytest benchmarks` repeats the comparison 
 | conv2d, winograd | 1 x 32 x 32 x 16 -> 16: 231 / 134 | 8 x 56 x 56 x 64: 25400 / 18200 |
 | conv2d, im2col (3 x 3, stride 2) | | 8 x 56 x 56 x 64 -> 128: 28900 / 25900 |
 | conv2d, direct | 1 x 28 x 28 x 1 -> 32: 67 / 42 | 8 x 224 x 224 x 3 -> 32: 17000 / 19900 |
-| conv2d, depthwise | | 8 x 56 x 56 x 128: 9790 / 27500 |
+| conv2d, depthwise | | 8 x 56 x 56 x 128: 9140 / 4660 |
 | avg_pool2d 2 x 2 | 14 x 14 x 32: 47 / 13 | 64 x 14 x 14 x 32: 263 / 235 |
 """
 
@@ -50,7 +50,6 @@ _CYTHON = (
 CHOICE: dict[str, str] = {
     **dict.fromkeys(_CYTHON, "cython"),
     "conv2d direct": "numba",
-    "conv2d depthwise": "numba",
     "conv2d_max_pool2d winograd": "cython",
 }
 
