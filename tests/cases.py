@@ -128,6 +128,8 @@ CONV = [
             (1, 5, 6, 33, 20, 0, "tanh"),
             (3, 1, 1, 4, 3, 1, None),
             (1, 3, 3, 8, 8, (0, 2, 3, 1), "relu"),
+            (64, 7, 6, 9, 10, 1, "relu"),
+            (128, 6, 3, 3, 17, (0, 2, 3, 0), None),
             (0, 6, 6, 8, 8, 1, None),
             (1, 18, 21, 17, 15, 2, "relu"),
         )
@@ -241,9 +243,15 @@ CONV_POOL = [
     conv2d_max_pool2d("many-channels", (2, 6, 7, 12), (9, 3, 3, 12), pad=1, act="relu"),
     *(
         conv2d_max_pool2d(
-            f"winograd-{h}x{w}", (2, h, w, 12), (21, 3, 3, 12), pad=1, act=act, method="winograd", tags=WINOGRAD
+            f"winograd-{n}x{h}x{w}", (n, h, w, 12), (21, 3, 3, 12), pad=1, act=act, method="winograd", tags=WINOGRAD
         )
-        for h, w, act in ((5, 9, None), (8, 6, "relu"), (6, 7, "tanh"))
+        for n, h, w, act in (
+            (2, 5, 9, None),
+            (2, 8, 6, "relu"),
+            (2, 6, 7, "tanh"),
+            (64, 7, 6, "relu"),
+            (128, 6, 3, None),
+        )
     ),
     conv2d_max_pool2d("groups", (1, 6, 6, 4), (6, 3, 3, 2), groups=2),
     conv2d_max_pool2d("batch-0", (0, 6, 8, 1), (4, 3, 3, 1)),
@@ -441,6 +449,7 @@ LARGE = [
     linear("large-long-depth", (8,), 30000, 9),
     matmul("large", (3, 130, 210), (3, 210, 90)),
     conv2d("large", (5, 21, 23, 16), (40, 3, 3, 16), pad=1, act="relu"),
+    conv2d("large-small-images", (30, 14, 13, 24), (40, 3, 3, 24), pad=1, act="relu", tags=WINOGRAD),
     conv2d("large-stride", (4, 31, 30, 12), (24, 3, 3, 12), stride=2, pad=1),
     conv2d("large-one-channel", (16, 28, 28, 1), (32, 3, 3, 1), pad=1, act="relu"),
     conv2d("large-1x1", (8, 20, 20, 64), (48, 1, 1, 64), False),
@@ -453,6 +462,7 @@ LARGE = [
     conv_transpose2d("large", (4, 15, 17, 40), (40, 4, 4, 24), stride=2, pad=1, act="relu"),
     conv_transpose2d("large-few-outputs", (4, 15, 17, 40), (40, 4, 4, 3), stride=2, pad=1),
     conv2d_max_pool2d("large", (16, 28, 29, 1), (32, 3, 3, 1), pad=1, act="relu"),
+    conv2d_max_pool2d("large-small-images", (30, 14, 13, 24), (40, 3, 3, 24), pad=1, act="relu", tags=WINOGRAD),
     *(max_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
     *(avg_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
     *(
