@@ -1,5 +1,5 @@
 # cython: language_level=3, binding=False
-"""Convolution: `conv_methods.choose` names the algorithm of each pass; im2col and pointwise are conv.h (and fold.h).
+"""Convolution: `conv_methods.choose` names the algorithm of each pass; im2col is conv.h (and fold.h).
 
 N H W C images, R S kernel rows and columns, P Q output rows and columns, K out channels.
 """
@@ -30,6 +30,11 @@ cdef extern from "depthwise.h" nogil:
 cdef extern from "fold.h" nogil:
     const long DL_FOLD_CHANNELS
     int dl_fold_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
+
+cdef extern from "pointwise.h" nogil:
+    int dl_pointwise_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
+    int dl_pointwise_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
+    int dl_pointwise_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
 
 cdef extern from "winograd.h" nogil:
     int dl_winograd_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
@@ -86,12 +91,16 @@ cdef forward_kernel forward_of(object method):
         return dl_winograd_forward
     if method == "direct":
         return dl_direct_forward
+    if method == "pointwise":
+        return dl_pointwise_forward
     return dl_depthwise_forward if method == "depthwise" else dl_conv_forward
 
 
 cdef gradient_kernel input_gradient_of(object method, const dl_conv* v):
     if method == "winograd":
         return dl_winograd_input_gradient
+    if method == "pointwise":
+        return dl_pointwise_input_gradient
     if method == "im2col" and v.groups == 1 and v.c < DL_FOLD_CHANNELS:
         return dl_fold_input_gradient
     return dl_conv_input_gradient
@@ -102,6 +111,8 @@ cdef gradient_kernel weight_gradient_of(object method):
         return dl_winograd_weight_gradient
     if method == "direct":
         return dl_direct_weight_gradient
+    if method == "pointwise":
+        return dl_pointwise_weight_gradient
     return dl_conv_weight_gradient
 
 
