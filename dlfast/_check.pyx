@@ -1,31 +1,38 @@
-"""Checks of arguments that several functions share: cheap where all is well, messages are built on failure."""
+# cython: language_level=3, binding=False
+"""Checks of arguments that several functions share: cheap where all is well, messages are built on failure.
 
-from __future__ import annotations
+Compiled, because every call of a layer passes several.
+"""
+cimport numpy as cnp
+from libc.stdint cimport int64_t, uint64_t
 
 import operator
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 FLOAT32, FLOAT64, INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 FLOATS = (FLOAT32, FLOAT64)
 
+cdef object float32 = FLOAT32, float64 = FLOAT64, int64 = INT64, ndarray = np.ndarray
 
-def is_float(op: str, name: str, array: Any) -> None:
+
+cdef inline object dtype_of(object array):
+    return <object>cnp.PyArray_DESCR(<cnp.ndarray>array) if type(array) is ndarray else array.dtype
+
+
+def is_float(op, name, array):
     """Raise TypeError unless the array is float32 or float64."""
-    if array.dtype is not FLOAT32 and array.dtype is not FLOAT64 and array.dtype not in FLOATS:
-        raise TypeError(
-            f"{op}: {name} must be float32 or float64, got {array.dtype}; cast with {name}.astype(np.float32)"
-        )
+    dtype = dtype_of(array)
+    if dtype is not float32 and dtype is not float64 and dtype not in FLOATS:
+        raise TypeError(f"{op}: {name} must be float32 or float64, got {dtype}; cast with {name}.astype(np.float32)")
 
 
-def floats(op: str, names: Sequence[str], arrays: Sequence) -> None:
+def floats(op, names, arrays):
     """Raise TypeError unless all arrays (None aside) are float32, or all float64."""
-    first = arrays[0].dtype
-    if first is FLOAT32 or first is FLOAT64:
+    first = dtype_of(arrays[0])
+    if first is float32 or first is float64:
         for array in arrays:
-            if array is not None and array.dtype is not first:
+            if array is not None and dtype_of(array) is not first:
                 break
         else:
             return
@@ -39,20 +46,20 @@ def floats(op: str, names: Sequence[str], arrays: Sequence) -> None:
                 )
 
 
-def rank(op: str, name: str, array: Any, letters: str) -> None:
+def rank(op, name, array, letters):
     """Raise ValueError unless the array has as many axes as there are letters, for example "N, H, W, C"."""
     wanted = letters.count(",") + 1
     if array.ndim != wanted:
         raise ValueError(f"{op}: {name} must have {wanted} axes ({letters}), got shape {array.shape}")
 
 
-def shape(op: str, name: str, array: Any, wanted: tuple[int, ...], reason: str) -> None:
+def shape(op, name, array, wanted, reason):
     """Raise ValueError unless the array, if there is one, has the shape wanted."""
     if array is not None and array.shape != wanted:
         raise ValueError(f"{op}: {name} must have shape {wanted} {reason}, got {array.shape}")
 
 
-def integer(op: str, name: str, value: Any, least: int) -> int:
+def integer(op, name, value, least):
     """`value` as an int of at least `least`. TypeError for what is no integer, ValueError for one too small."""
     if type(value) is not int:
         if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
@@ -63,7 +70,7 @@ def integer(op: str, name: str, value: Any, least: int) -> int:
     return value
 
 
-def pair(op: str, name: str, value: Any, least: int) -> tuple[int, int]:
+def pair(op, name, value, least):
     """One integer for both image axes, or two, each at least `least`."""
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
@@ -73,7 +80,7 @@ def pair(op: str, name: str, value: Any, least: int) -> tuple[int, int]:
     return value, value
 
 
-def number(op: str, name: str, value: Any, low: float, high: float, low_open: bool = False) -> float:
+def number(op, name, value, low, high, low_open=False):
     """`value` as a float in [low, high), or (low, high). TypeError for what is no number, ValueError out of range."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{op}: {name} must be a number, got {value!r}")
@@ -82,24 +89,38 @@ def number(op: str, name: str, value: Any, low: float, high: float, low_open: bo
     return float(value)
 
 
-def choice(op: str, name: str, value: Any, allowed: tuple) -> Any:
+def choice(op, name, value, allowed):
     """`value`, which must be one of those allowed."""
     if value not in allowed:
         raise ValueError(f"{op}: {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
     return value
 
 
-def indices(op: str, name: str, values: np.ndarray, count: int, ignored: int | None = None) -> np.ndarray:
+def indices(op, name, values, count, ignored=None):
     """`values` as int64, each in 0..count-1 or equal to `ignored`. TypeError for other dtypes, ValueError else."""
-    if values.dtype.kind not in "iu":
-        nan = " with NaN among them" if values.dtype.kind == "f" and np.isnan(values).any() else ""
-        raise TypeError(f"{op}: {name} must be integers, got {values.dtype}{nan}; cast with {name}.astype(np.int64)")
-    signed = values if values.dtype is INT64 else values.astype(np.int64, copy=False)
-    # As unsigned numbers the negative ones are the largest, so one pass finds both kinds of bad index.
-    if signed.size and np.maximum.reduce(signed.view(np.uint64), axis=None) >= count:
+    if dtype_of(values) is not int64:
+        if values.dtype.kind not in "iu":
+            nan = " with NaN among them" if values.dtype.kind == "f" and np.isnan(values).any() else ""
+            raise TypeError(
+                f"{op}: {name} must be integers, got {values.dtype}{nan}; cast with {name}.astype(np.int64)"
+            )
+    signed = values if dtype_of(values) is int64 else values.astype(np.int64, copy=False)
+    if not all_below(signed, count):
         bad = (signed < 0) | (signed >= count)
         if ignored is not None:
             bad &= signed != ignored
         if bad.any():
             raise ValueError(f"{op}: {name} must be in 0..{count - 1}, got {values[bad][0]}")
     return signed
+
+
+cdef bint all_below(cnp.ndarray values, uint64_t count):
+    """Whether each of the int64 `values` is in 0..count-1."""
+    if not cnp.PyArray_ISCARRAY_RO(values):
+        values = np.array(values)
+    cdef const int64_t* value = <const int64_t*>cnp.PyArray_DATA(values)
+    cdef Py_ssize_t i, n = cnp.PyArray_SIZE(values)
+    cdef uint64_t largest = 0  # as unsigned numbers the negative ones are the largest
+    for i in range(n):
+        largest = max(largest, <uint64_t>value[i])
+    return largest < count or n == 0
