@@ -26,6 +26,8 @@ in one process on 2 cores with AVX2; `pytest benchmarks` repeats the comparison 
 | conv2d, im2col (3 x 3, stride 2) | | 8 x 56 x 56 x 64 -> 128: 28900 / 25900 |
 | conv2d, direct | 1 x 28 x 28 x 1 -> 32: 67 / 42 | 8 x 224 x 224 x 3 -> 32: 17000 / 19900 |
 | conv2d, depthwise | | 8 x 56 x 56 x 128: 9790 / 27500 |
+| conv_transpose2d | 1 x 14 x 14 x 128 -> 64: 2210 / 1750 | 8 x 28 x 28 x 64 -> 32: 14400 / 11800 |
+| conv_transpose2d, scatter (few outputs) | 1 x 28 x 28 x 32 -> 1: 190 / 310 | 16 x 32 x 32 x 64 -> 3: 6630 / 9160 |
 | avg_pool2d 2 x 2 | 14 x 14 x 32: 47 / 13 | 64 x 14 x 14 x 32: 263 / 235 |
 """
 
@@ -33,6 +35,7 @@ _CYTHON = (
     "linear",
     "matmul",
     "conv2d",
+    "conv_transpose2d",
     "avg_pool2d",
     "relu",
     "leaky_relu",
@@ -44,6 +47,7 @@ _CYTHON = (
     "sgd_step",
     "rmsprop_step",
     "adam_step",
+    "square_sum",
 )
 
 # A key may name an operation's method too.
@@ -52,6 +56,7 @@ CHOICE: dict[str, str] = {
     "conv2d direct": "numba",
     "conv2d depthwise": "numba",
     "conv2d_max_pool2d winograd": "cython",
+    "conv_transpose2d scatter": "numba",
 }
 
 SMALL = 4096  # elements of the first array: with fewer, Cython serves every operation that it has

@@ -37,7 +37,7 @@ def collect(conv2d_forward, conv2d_backward, dz, saved, needs):
 
 
 def scatters(weight, groups) -> bool:
-    """Whether so few output channels are better scattered than gathered; so far Numba has a kernel for it."""
+    """Whether so few output channels are better scattered than gathered; Numba has a kernel for it."""
     return groups == 1 and weight[3] < FEW_CHANNELS
 
 

@@ -422,6 +422,13 @@ STEPS = [
     adam("decay", weight_decay=0.1),
     adam("decoupled", weight_decay=0.1, decoupled=True),
     adam("other-betas", beta1=0.5, beta2=0.9, eps=1e-3),
+    sgd("clipped", weight_decay=0.1, grad_scale=0.3),
+    sgd("clipped-momentum", momentum=0.9, weight_decay=0.1, grad_scale=0.3),
+    sgd("clipped-nesterov", momentum=0.9, nesterov=True, weight_decay=0.1, grad_scale=0.3),
+    rmsprop("clipped", weight_decay=0.1, grad_scale=0.3),
+    rmsprop("clipped-momentum", weight_decay=0.1, momentum=0.9, grad_scale=0.3),
+    adam("clipped", weight_decay=0.1, grad_scale=0.3),
+    adam("clipped-decoupled", weight_decay=0.1, decoupled=True, grad_scale=0.3),
     *(make(f"size-{size}", size) for make in (sgd, rmsprop, adam) for size in (0, 1, 16, 259)),
 ]
 
@@ -441,6 +448,7 @@ LARGE = [
     conv2d("large-groups", (6, 20, 20, 24), (48, 3, 3, 6), groups=4, pad=1),
     conv2d("large-depthwise", (6, 24, 25, 40), (40, 3, 3, 1), groups=40, pad=1),
     conv_transpose2d("large", (4, 15, 17, 40), (40, 4, 4, 24), stride=2, pad=1, act="relu"),
+    conv_transpose2d("large-few-outputs", (4, 15, 17, 40), (40, 4, 4, 3), stride=2, pad=1),
     conv2d_max_pool2d("large", (16, 28, 29, 1), (32, 3, 3, 1), pad=1, act="relu"),
     *(max_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
     *(avg_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
