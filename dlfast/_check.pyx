@@ -46,6 +46,20 @@ def floats(op, names, arrays):
                 )
 
 
+def fits_linear(x, weight, bias):
+    """Whether these are plain arrays x (..., I), weight (O, I) and bias (O,) or None, all float32 or all float64."""
+    if type(x) is not ndarray or type(weight) is not ndarray or (bias is not None and type(bias) is not ndarray):
+        return False
+    dtype = dtype_of(x)
+    cdef cnp.ndarray a = x, w = weight, b = bias
+    cdef bint fits = (dtype is float32 or dtype is float64) and dtype_of(w) is dtype
+    fits = fits and cnp.PyArray_NDIM(a) > 0 and cnp.PyArray_NDIM(w) == 2
+    fits = fits and cnp.PyArray_DIM(a, cnp.PyArray_NDIM(a) - 1) == cnp.PyArray_DIM(w, 1)
+    if not fits or b is None:
+        return fits
+    return dtype_of(b) is dtype and cnp.PyArray_NDIM(b) == 1 and cnp.PyArray_DIM(b, 0) == cnp.PyArray_DIM(w, 0)
+
+
 def rank(op, name, array, letters):
     """Raise ValueError unless the array has as many axes as there are letters, for example "N, H, W, C"."""
     wanted = letters.count(",") + 1
@@ -112,6 +126,19 @@ def indices(op, name, values, count, ignored=None):
         if bad.any():
             raise ValueError(f"{op}: {name} must be in 0..{count - 1}, got {values[bad][0]}")
     return signed
+
+
+def labels(op, name, x, target, weight, ignored):
+    """`target` as int64, one label in 0..C-1, or `ignored`, for each row of x (..., C); weight (C,) or None."""
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError(f"{op}: {name} must have shape (..., C) with at least one class, got {x.shape}")
+    integer(op, "ignore_index", ignored, -(2**63))
+    target = indices(op, "target", target, x.shape[-1], ignored)
+    if target.shape != x.shape[:-1]:
+        shape(op, "target", target, x.shape[:-1], f"to match {name} {x.shape}")
+    if weight is not None:
+        shape(op, "weight", weight, x.shape[-1:], f"to match {name} {x.shape}")
+    return target
 
 
 cdef bint all_below(cnp.ndarray values, uint64_t count):

@@ -82,7 +82,7 @@ def add(a: ArrayLike, b: ArrayLike) -> Tensor:
 
 
 def _add_backward(dy, saved, needs):
-    return [unbroadcast(dy, shape) if need else None for shape, need in zip(saved, needs)]
+    return unbroadcast(dy, saved[0]) if needs[0] else None, unbroadcast(dy, saved[1]) if needs[1] else None
 
 
 def subtract(a: ArrayLike, b: ArrayLike) -> Tensor:
