@@ -1,7 +1,9 @@
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+
+_F = TypeVar("_F", bound=Callable)
 
 FLOAT32: np.dtype
 FLOAT64: np.dtype
@@ -21,3 +23,4 @@ def indices(op: str, name: str, values: np.ndarray, count: int, ignored: int | N
 def labels(
     op: str, name: str, x: np.ndarray, target: np.ndarray, weight: np.ndarray | None, ignored: Any
 ) -> np.ndarray: ...
+def remembered(function: _F) -> _F: ...

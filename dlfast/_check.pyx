@@ -7,6 +7,7 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t, uint64_t
 
 import operator
+from functools import lru_cache
 
 import numpy as np
 
@@ -151,3 +152,29 @@ cdef bint all_below(cnp.ndarray values, uint64_t count):
     for i in range(n):
         largest = max(largest, <uint64_t>value[i])
     return largest < count or n == 0
+
+
+cdef class remembered:
+    """A function of plain values that remembers its results, as a decorator: for checks of shapes and options.
+
+    Only integers, strings, None and tuples of them are remembered, since 1.0 and True equal 1 and yet are no integers
+    to a check. What is returned must not be changed.
+    """
+
+    cdef object function, cached
+
+    def __init__(self, function):
+        self.function, self.cached = function, lru_cache(maxsize=1024)(function)
+
+    def __call__(self, *args):
+        return self.cached(*args) if is_plain(args) else self.function(*args)
+
+
+cdef bint is_plain(tuple values):
+    for value in values:
+        if type(value) is tuple:
+            if not is_plain(<tuple>value):
+                return False
+        elif type(value) is not int and type(value) is not str and value is not None:
+            return False
+    return True
