@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import _check as check
 from .._precision import automatic
-from ..kernels import active, active_module
+from ..kernels import active, active_module, get_backend
 from ..kernels.conv_methods import METHODS, Geometry, choose, geometry_of, output_shape, pooling_pays, unfit
 from ..kernels.geometry import conv_output_size
 from ..tensor import ArrayLike, Tensor, arrays_of, record, run, unwrap
@@ -44,12 +44,12 @@ def conv2d(
     ValueError for shapes that do not fit, channels that groups does not divide, a kernel larger than the padded image.
     """
     inputs = (x, weight, bias)
-    arrays, options = _checked("conv2d", inputs, stride, padding, dilation, groups, activation, method)
-    return run("conv2d", inputs, arrays, options, _forward_method(arrays[0], arrays[1], options))
+    arrays, options, method = _checked("conv2d", inputs, stride, padding, dilation, groups, activation, method)
+    return run("conv2d", inputs, arrays, options, method)
 
 
-def _forward_method(a, w, options: dict[str, Any]) -> str:
-    return choose("forward", a.shape, w.shape, geometry_of(options), options["method"]).method
+def _forward_method(image: tuple, kernel: tuple, options: dict[str, Any]) -> str:
+    return choose("forward", image, kernel, geometry_of(options), options["method"]).method
 
 
 def conv2d_max_pool2d(
@@ -74,7 +74,8 @@ def conv2d_max_pool2d(
     Raises as `conv2d`, and ValueError for a pool_size larger than z.
     """
     inputs = (x, weight, bias)
-    arrays, options = _checked("conv2d_max_pool2d", inputs, stride, padding, dilation, groups, activation, method)
+    op = "conv2d_max_pool2d"
+    arrays, options, method = _checked(op, inputs, stride, padding, dilation, groups, activation, method)
     pool = check.pair("conv2d_max_pool2d", "pool_size", pool_size, 1)
     _, p, q, _ = output_shape(arrays[0].shape, arrays[1].shape, geometry_of(options))
     if pool[0] > p or pool[1] > q:
@@ -82,7 +83,6 @@ def conv2d_max_pool2d(
             f"conv2d_max_pool2d: pool_size {pool} is larger than the {p} x {q} pixels of the convolution of "
             f"x {arrays[0].shape} with weight {arrays[1].shape}; pad more or use a smaller window"
         )
-    method = _forward_method(arrays[0], arrays[1], options)
     return run("conv2d_max_pool2d", inputs, arrays, {**options, "pool_size": pool}, method)
 
 
@@ -98,12 +98,31 @@ def pools_at_once(x: ArrayLike, weight: Tensor, geometry: Geometry, pool_size: t
 
 def _checked(
     op: str, inputs: tuple, stride: Any, padding: Any, dilation: Any, groups: Any, activation: Any, method: str
-) -> tuple[list, dict[str, Any]]:
-    """The arrays of x, weight and bias and the options as the kernels take them; raises where they do not fit."""
+) -> tuple[list, dict[str, Any], str]:
+    """The arrays of x, weight and bias, the options as kernels take them, the method of the forward pass; or raises."""
     a, w, b = arrays = arrays_of(inputs)
     groups = check_arrays(op, a, w, b, groups)
-    options = conv_geometry(op, a.shape, w.shape, stride, padding, dilation) | {"groups": groups}
-    return arrays, _with_algorithm(op, options, w.shape, activation, method)
+    in_force = automatic(), get_backend()
+    return arrays, *_plan(op, a.shape, w.shape, stride, padding, dilation, groups, activation, method, in_force)
+
+
+@check.remembered
+def _plan(
+    op: str,
+    image: tuple,
+    kernel: tuple,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    activation: Any,
+    method: str,
+    in_force: tuple,
+) -> tuple[dict[str, Any], str]:
+    """The options and the method of the forward pass. in_force: what they depend on besides the arguments."""
+    options = conv_geometry(op, image, kernel, stride, padding, dilation) | {"groups": groups}
+    options = _with_algorithm(op, options, kernel, activation, method)
+    return options, _forward_method(image, kernel, options)
 
 
 def _with_algorithm(op: str, options: dict[str, Any], kernel: tuple, activation: Any, method: str) -> dict[str, Any]:
@@ -143,7 +162,7 @@ def conv1d(
     image, taps = a[:, None], w[:, None]
     geometry = Geometry((1, stride), (0, 0, before, after), (1, dilation), groups)
     options = _with_algorithm("conv1d", geometry._asdict(), taps.shape, activation, method)
-    forward, backward = active("conv2d", image, _forward_method(image, taps, options))
+    forward, backward = active("conv2d", image, _forward_method(image.shape, taps.shape, options))
     y, saved = forward(image, taps, b, **options)
     return record(y[:, 0], _conv1d_backward, (backward, saved), inputs, True)
 

@@ -31,7 +31,7 @@ def max_pool2d(
     """
     a = unwrap(x)
     check.is_float("max_pool2d", "x", a)
-    options = _windows("max_pool2d", a, kernel_size, stride, padding, dilation, ceil_mode)
+    options = _windows("max_pool2d", a.shape, kernel_size, stride, padding, dilation, int(bool(ceil_mode)))
     return run("max_pool2d", (x,), (a,), options)
 
 
@@ -71,14 +71,16 @@ def avg_pool2d(
     """
     a = unwrap(x)
     check.is_float("avg_pool2d", "x", a)
-    options = _windows("avg_pool2d", a, kernel_size, stride, padding, 1, ceil_mode)
+    options = dict(_windows("avg_pool2d", a.shape, kernel_size, stride, padding, 1, int(bool(ceil_mode))))
     del options["dilation"]
     return run("avg_pool2d", (x,), (a,), {**options, "count_include_pad": bool(count_include_pad)})
 
 
-def _windows(op: str, a: np.ndarray, kernel_size, stride, padding, dilation, ceil_mode) -> dict[str, Any]:
+@check.remembered
+def _windows(op: str, image: tuple, kernel_size, stride, padding, dilation, ceil_mode: int) -> dict[str, Any]:
     """The windows' geometry as the kernels take it; raises where none fits the padded image."""
-    check.rank(op, "x", a, "N, H, W, C")
+    if len(image) != 4:
+        raise ValueError(f"{op}: x must have 4 axes (N, H, W, C), got shape {image}")
     kernel = check.pair(op, "kernel_size", kernel_size, 1)
     stride = kernel if stride is None else check.pair(op, "stride", stride, 1)
     padding = check.pair(op, "padding", padding, 0)
@@ -87,10 +89,10 @@ def _windows(op: str, a: np.ndarray, kernel_size, stride, padding, dilation, cei
         span = dilation[axis] * (kernel[axis] - 1) + 1
         if 2 * padding[axis] > span:
             raise ValueError(f"{op}: padding must be at most half the window's span of {span}, got {padding}")
-        size = a.shape[1 + axis]
+        size = image[1 + axis]
         if pool_output_size(size, kernel[axis], stride[axis], padding[axis], dilation[axis], bool(ceil_mode)) < 1:
             raise ValueError(
-                f"{op}: kernel_size {kernel} with dilation {dilation} is larger than x {a.shape} with padding {padding}"
+                f"{op}: kernel_size {kernel} with dilation {dilation} is larger than x {image} with padding {padding}"
             )
     return {
         "kernel_size": kernel,

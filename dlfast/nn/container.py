@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -247,14 +248,12 @@ class Flatten(Module):
 
     def forward(self, x: ArrayLike) -> Tensor:
         x = as_tensor(x)
-        shape = x.shape
-        start, end = (axis + len(shape) if axis < 0 else axis for axis in (self.start_dim, self.end_dim))
+        shape, start, end = x.data.shape, self.start_dim, self.end_dim
+        start += len(shape) if start < 0 else 0
+        end += len(shape) if end < 0 else 0
         if not 0 <= start <= end < len(shape):
             raise ValueError(f"Flatten: x must have axes {self.start_dim} to {self.end_dim}, got shape {shape}")
-        joined = 1
-        for n in shape[start : end + 1]:
-            joined *= n
-        return x.reshape((*shape[:start], joined, *shape[end + 1 :]))
+        return x.reshape((*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

@@ -11,7 +11,6 @@ from .. import destination as _destination
 from ..conv_methods import METHODS as CONV_METHODS
 from ..conv_methods import Geometry as _Geometry
 from ..conv_methods import choose as _choose
-from ..geometry import conv_output_size as _conv_output_size
 
 cdef extern from "conv.h" nogil:
     ctypedef struct dl_conv:
@@ -75,8 +74,8 @@ cdef dl_conv geometry(x, weight, stride, padding, dilation, groups, activation):
     v.sh, v.sw = stride
     v.top, v.left = padding[0], padding[2]
     v.dh, v.dw = dilation
-    v.p = _conv_output_size(v.h, v.r, v.sh, padding[0], padding[1], v.dh)
-    v.q = _conv_output_size(v.w, v.s, v.sw, padding[2], padding[3], v.dw)
+    v.p = (v.h + v.top + <long>padding[1] - v.dh * (v.r - 1) - 1) // v.sh + 1  # as geometry.conv_output_size
+    v.q = (v.w + v.left + <long>padding[3] - v.dw * (v.s - 1) - 1) // v.sw + 1
     v.groups, v.activation, v.dtype = groups, _ACTIVATIONS[activation], is_double(x)
     return v
 
