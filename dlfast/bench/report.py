@@ -101,12 +101,15 @@ def _coloured(check: Check) -> str:
 def _gflops(result: Result) -> str:
     if not result.row.flops:
         return ""
-    share = f"{result.gflops / result.roofs.peak:.0%}"
-    if result.row.peak_share is not None:
-        holds = result.gflops / result.roofs.peak >= result.row.peak_share
-        share = f"[{'green' if holds else 'red'}]{share}[/] of {result.row.peak_share:.0%}"
-    return f"{result.gflops:.0f} ({share})"
+    return f"{result.gflops:.0f} ({_share(result.gflops / result.roofs.peak, result.row.peak_share)})"
 
 
 def _gbytes(result: Result) -> str:
-    return f"{result.gbytes:.1f} ({result.gbytes / result.roofs.copy:.0%})" if result.memory_bound else ""
+    if not result.memory_bound:
+        return ""
+    return f"{result.gbytes:.1f} ({_share(result.gbytes / result.roofs.copy, result.row.copy_share)})"
+
+
+def _share(share: float, wish: float | None) -> str:
+    text = f"{share:.0%}"
+    return text if wish is None else f"[{'green' if share >= wish else 'red'}]{text}[/] of {wish:.0%}"

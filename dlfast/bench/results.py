@@ -84,6 +84,8 @@ class Result:
         checks = [Check(peer, ratio, target) for peer, ratio, target in ratios if ratio is not None]
         if self.row.peak_share is not None:
             checks.append(Check("share of peak", self.gflops / self.roofs.peak, self.row.peak_share))
+        if self.row.copy_share is not None:
+            checks.append(Check("share of copy", self.gbytes / self.roofs.copy, self.row.copy_share))
         return checks
 
 
