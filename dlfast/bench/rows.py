@@ -43,8 +43,8 @@ class Row:
 
     flops, a multiply-add counting as two, and bytes, each array once for each pass over it, say what the work amounts
     to; 0 where that makes no sense. targets: wished-for ratios "time of the peer / ours" by the peer's name, `BEST`
-    for the fastest. peak_share, copy_share: wished-for shares of the measured peak and copy rate. tolerance: of results,
-    relative to the largest.
+    for the fastest. peak_share, copy_share: wished-for shares of the measured peak and of the copy rate. tolerance: of
+    results, relative to the largest.
     """
 
     name: str

@@ -40,11 +40,11 @@ def batch_norm(
     """
     inputs = (x, weight, bias, residual)
     a, w, b, r, mean, var = arrays_of((*inputs, running_mean, running_var))
-    names = ("weight", "bias", "running_mean", "running_var")
-    check.floats("batch_norm", ("x", "residual", *names), (a, r, w, b, mean, var))
+    names = ("running_mean", "running_var", "weight", "bias")
+    check.floats("batch_norm", ("x", *names, "residual"), (a, mean, var, w, b, r))
     if a.ndim < 2:
         raise ValueError(f"batch_norm: x must have shape (N, ..., C), got {a.shape}")
-    for name, array in zip(names, (w, b, mean, var)):
+    for name, array in zip(names, (mean, var, w, b)):
         if array is not None and array.shape != a.shape[-1:]:
             check.shape("batch_norm", name, array, a.shape[-1:], f"to match x {a.shape}")
     if r is not None and r.shape != a.shape:
