@@ -34,6 +34,7 @@ from rows import (
     dropout,
     elementwise,
     embedding,
+    first_row_far,
     layer_norm,
     linear,
     matmul,
@@ -346,7 +347,7 @@ LOSS = [
     *bce("wrong", (6,), x=exactly(-INF, -1e4, -100, 100, 1e4, INF), target=exactly(1, 1, 1, 0, 0, 0), tags=EXTREME),
 ]  # fmt: skip
 
-# batch_norm, layer_norm: x (M, C), weight and bias (C,); batch_norm mean and var (C,)
+# batch_norm: x (..., C), weight, bias, mean, var (C,), residual like x; layer_norm: x (M, C), weight and bias (C,)
 
 
 NORM = [
@@ -363,6 +364,19 @@ NORM = [
     batch_norm("shifted", 50, 3, x=shifted, tags=NO_GRADCHECK),
     batch_norm("constant", 6, 3, x=lambda *s: constant(0.5, *s), tags=NO_GRADCHECK),
     batch_norm("nan", 8, 20, x=holding(NAN), tags=NO_GRADCHECK),
+    batch_norm("image", 3, 5, lead=(2, 4)),
+    *(batch_norm(a, 9, 5, act=a) for a in ACTIVATIONS),
+    *(batch_norm(f"residual-{a}", 9, 5, residual=True, act=a) for a in (None, *ACTIVATIONS)),
+    batch_norm("residual-no-affine", 7, 8, affine=False, residual=True, act="relu"),
+    batch_norm("given-residual-relu", 9, 5, statistics=True, residual=True, act="relu"),
+    batch_norm("given-relu", 9, 65, statistics=True, act="relu"),
+    batch_norm("relu-image", 7, 17, lead=(2, 3), act="relu"),
+    batch_norm("residual-relu-wide", 70, 100, residual=True, act="relu"),
+    batch_norm("relu-blocks", 2100, 5, act="relu"),
+    batch_norm("shifted-relu", 3000, 2, x=shifted, act="relu", tags=NO_GRADCHECK),
+    batch_norm("first-row-far", 300, 3, x=first_row_far, tags=NO_GRADCHECK),
+    batch_norm("nan-residual-relu", 8, 20, residual=True, act="relu", x=holding(NAN), tags=NO_GRADCHECK),
+    batch_norm("batch-0-residual-relu", 0, 4, residual=True, act="relu"),
     layer_norm("plain", 9, 5),
     layer_norm("no-affine", 9, 5, False, False),
     layer_norm("no-bias", 9, 5, bias=False),
@@ -489,6 +503,8 @@ LARGE = [
     *bce("large", (7, 20011), True, True),
     batch_norm("large", 9001, 17),
     batch_norm("large-given", 9001, 17, statistics=True),
+    batch_norm("large-relu", 9001, 33, act="relu"),
+    batch_norm("large-residual-relu", 40009, 64, residual=True, act="relu"),
     layer_norm("large", 2503, 60),
     embedding("large", (300, 70), 500, 40, padding_idx=3),
     cell("rnn_cell", "large", 90, 100, 130, nonlinearity="tanh"),
