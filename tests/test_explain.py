@@ -60,7 +60,7 @@ def test_a_residual_net():
         ("10", "Linear"),
     ]
     rows = by_name(found)
-    assert rows["0"][4:8] == ("numba", "direct", "-", "direct")
+    assert rows["0"][4:8] == ("cython", "direct", "-", "direct")
     assert rows["3.0.0"][4:8] == ("cython", "winograd", "winograd", "winograd")
     assert rows["4.0"].forward == "im2col"
     assert rows["5"].why == (("pointwise", "a 1 x 1 kernel"),)

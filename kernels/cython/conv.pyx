@@ -23,8 +23,9 @@ cdef extern from "conv.h" nogil:
 
 cdef extern from "depthwise.h" nogil:
     int dl_depthwise_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
-    int dl_depthwise_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
-    int dl_depthwise_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
+    int dl_depthwise_gradient(
+        const dl_conv* v, const void* dz, const void* x, const void* weight, void* dx, void* dweight, void* dbias
+    )
 
 cdef extern from "fold.h" nogil:
     const long DL_FOLD_CHANNELS
@@ -47,6 +48,14 @@ cdef extern from "direct.h" nogil:
     int dl_direct_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
     int dl_direct_gradient(
         const dl_conv* v, const void* dy, const void* y, const void* x, void* dweight, void* dbias
+    )
+    int dl_direct_windows(
+        const dl_conv* v, long pool_h, long pool_w, const void* x, const void* weight, const void* bias, void* y,
+        void* index
+    )
+    int dl_direct_windows_gradient(
+        const dl_conv* v, long pool_h, long pool_w, const void* dy, const void* y, const void* index, const void* x,
+        void* dweight, void* dbias
     )
 
 ctypedef int (*forward_kernel)(const dl_conv*, const void*, const void*, const void*, void*) noexcept nogil
@@ -84,7 +93,7 @@ cdef gradient_kernel input_gradient_of(object method, const dl_conv* v):
         return dl_winograd_input_gradient
     if method == "im2col" and v.groups == 1 and v.c < DL_FOLD_CHANNELS:
         return dl_fold_input_gradient
-    return dl_depthwise_input_gradient if method == "depthwise" else dl_conv_input_gradient
+    return dl_conv_input_gradient
 
 
 cdef gradient_kernel weight_gradient_of(object method):
@@ -92,7 +101,7 @@ cdef gradient_kernel weight_gradient_of(object method):
         return dl_winograd_weight_gradient
     if method == "direct":
         return dl_direct_weight_gradient
-    return dl_depthwise_weight_gradient if method == "depthwise" else dl_conv_weight_gradient
+    return dl_conv_weight_gradient
 
 
 cdef int check(int status) except -1:
@@ -125,6 +134,8 @@ def conv2d_backward(dy, saved, needs):
     x, weight, y, stride, padding, dilation, groups, activation, method = saved
     cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
     options = stride, padding, dilation, groups
+    if chosen("dx", x, weight, options, method) == "depthwise":
+        return depthwise_gradient(&v, dy, y, x, weight, needs)
     if needs[1] and not needs[0] and chosen("dweight", x, weight, options, method) == "direct":
         return None, *direct_gradient(&v, dy, y, x, weight.shape, needs)
     dz, dbias = gradient_rows(dy, y, v.activation, v.n * v.p * v.q, v.k, needs[2])
@@ -149,6 +160,27 @@ cdef int gradient(gradient_kernel kernel, const dl_conv* v, object dz, object ot
     return check(status)
 
 
+cdef tuple depthwise_gradient(const dl_conv* v, object dy, object y, object x, object weight, object needs):
+    """(dx, dweight, dbias) in one pass over dz and x; dbias is a by-product of dweight."""
+    cdef int status
+    cdef bint with_weight = needs[1] or needs[2]
+    dz, _ = gradient_rows(dy, y, v.activation, v.n * v.p * v.q, v.k, False)
+    dx = _empty(x.shape, dz.dtype) if needs[0] else None
+    x, weight = contiguous(x) if with_weight else None, contiguous(weight)
+    dweight = _destination(needs[1], weight.shape, dz.dtype) if with_weight else None
+    dbias = _empty(v.k, dz.dtype) if needs[2] else None
+    cdef const void* pz = pointer(dz)
+    cdef const void* px = optional(x)
+    cdef const void* pw = pointer(weight)
+    cdef void* to_x = optional(dx)
+    cdef void* to_w = optional(dweight)
+    cdef void* to_b = optional(dbias)
+    with nogil:
+        status = dl_depthwise_gradient(v, pz, px, pw, to_x, to_w, to_b)
+    check(status)
+    return dx, dweight if needs[1] else None, dbias
+
+
 cdef tuple direct_gradient(const dl_conv* v, object dy, object y, object x, object shape, object needs):
     """(dweight, dbias) of a first layer: dz is made on the way and kept in cache."""
     cdef int status
@@ -162,6 +194,47 @@ cdef tuple direct_gradient(const dl_conv* v, object dy, object y, object x, obje
     cdef void* pb = optional(dbias)
     with nogil:
         status = dl_direct_gradient(v, pd, py, px, pw, pb)
+    check(status)
+    return dweight, dbias
+
+
+def direct_windows(x, weight, bias, options, activation, pool_size):
+    """(y, index) of conv_pool.pyx: act of the largest of each window, and which pixel that is."""
+    cdef int status
+    cdef long pool_h = pool_size[0], pool_w = pool_size[1]
+    stride, padding, dilation, groups = options
+    cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
+    xc, wc, bc = contiguous(x), contiguous(weight), contiguous(bias)
+    y = _empty((v.n, v.p // pool_h, v.q // pool_w, v.k), x.dtype)
+    index = _empty(y.shape, "uint8" if pool_h * pool_w <= 256 else "int32")
+    cdef const void* px = pointer(xc)
+    cdef const void* pw = pointer(wc)
+    cdef const void* pb = optional(bc)
+    cdef void* py = pointer(y)
+    cdef void* pi = pointer(index)
+    with nogil:
+        status = dl_direct_windows(&v, pool_h, pool_w, px, pw, pb, py, pi)
+    check(status)
+    return y, index
+
+
+def direct_windows_gradient(dy, y, index, x, weight, options, activation, pool_size, needs):
+    """(dweight, dbias) of a first layer and its windows."""
+    cdef int status
+    cdef long pool_h = pool_size[0], pool_w = pool_size[1]
+    stride, padding, dilation, groups = options
+    cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
+    dy, y, index, x = contiguous(dy), contiguous(y), contiguous(index), contiguous(x)
+    dweight = _destination(needs[1], weight.shape, dy.dtype)
+    dbias = _empty(v.k, dy.dtype) if needs[2] else None
+    cdef const void* pd = pointer(dy)
+    cdef const void* py = optional(y)
+    cdef const void* pi = pointer(index)
+    cdef const void* px = pointer(x)
+    cdef void* pw = pointer(dweight)
+    cdef void* pb = optional(dbias)
+    with nogil:
+        status = dl_direct_windows_gradient(&v, pool_h, pool_w, pd, py, pi, px, pw, pb)
     check(status)
     return dweight, dbias
 
