@@ -52,7 +52,6 @@ _CYTHON = (
 # A key may name an operation's method too.
 CHOICE: dict[str, str] = {
     **dict.fromkeys(_CYTHON, "cython"),
-    "conv2d direct": "numba",
     "conv2d depthwise": "numba",
     "conv2d_max_pool2d winograd": "cython",
     "conv_transpose2d scatter": "numba",

@@ -44,6 +44,7 @@ cdef extern from "winograd.h" nogil:
 
 cdef extern from "direct.h" nogil:
     int dl_direct_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
+    int dl_direct_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
     int dl_direct_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
     int dl_direct_gradient(
         const dl_conv* v, const void* dy, const void* y, const void* x, void* dweight, void* dbias
@@ -82,6 +83,8 @@ cdef forward_kernel forward_of(object method):
 cdef gradient_kernel input_gradient_of(object method, const dl_conv* v):
     if method == "winograd":
         return dl_winograd_input_gradient
+    if method == "direct":
+        return dl_direct_input_gradient
     if method == "im2col" and v.groups == 1 and v.c < DL_FOLD_CHANNELS:
         return dl_fold_input_gradient
     return dl_depthwise_input_gradient if method == "depthwise" else dl_conv_input_gradient

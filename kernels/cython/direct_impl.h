@@ -1,11 +1,12 @@
-/* The jobs of direct.h. */
+/* The jobs of direct.h that write images: y and dx. */
 #define NR (2 * LANES)
 
 /* Job: one panel of W^T. */
 static void DL_FN(direct_pack_job)(void *ctx, long panel, long worker) {
     const dl_direct *d = (const dl_direct *)ctx;
-    DL_FN(pack_panel)(d->depth, NR, dl_min(NR, d->v->k - panel * NR), (const real *)d->weight + panel * NR * d->depth,
-                      d->depth, 1, (real *)d->packed + panel * NR * d->depth);
+    const long k = panel * NR;
+    DL_FN(pack_panel)(d->depth, dl_min(NR, d->npad - k), dl_min(NR, d->v->k - k),
+                      (const real *)d->weight + k * d->depth, d->depth, 1, (real *)d->packed + k * d->depth);
     (void)worker;
 }
 
@@ -22,135 +23,90 @@ DL_NOINLINE void DL_FN(fetch_rows)(const dl_direct *d, long image, long p, long 
     }
 }
 
-/* c (DL_MR pixels x NR) = relu?(bias + sum over taps), from the packed panel b; a: the first pixel's first number. */
-DL_NOINLINE void DL_FN(direct_tile)(const dl_direct *d, const real *a, const real *b, real *c, long ldc,
-                                    const real *bias) {
-    const dl_conv *v = d->v;
-    const long step = v->sw * v->c, run = v->s * v->c;
-    vec acc[DL_MR][2];
-    DL_UNROLL for (int i = 0; i < DL_MR; i++) DL_UNROLL for (int j = 0; j < 2; j++) acc[i][j] = DL_FN(vsplat)(0);
-    for (long r = 0; r < v->r; r++, a += v->dh * d->line - run)
-        for (long k = 0; k < run; k++, a++, b += NR) {
-            const vec b0 = DL_FN(vload)(b), b1 = DL_FN(vload)(b + LANES);
-            DL_UNROLL for (int i = 0; i < DL_MR; i++) {
-                const vec ai = DL_FN(vsplat)(a[i * step]);
-                acc[i][0] += ai * b0;
-                acc[i][1] += ai * b1;
-            }
-        }
-    DL_UNROLL for (int i = 0; i < DL_MR; i++) DL_UNROLL for (int j = 0; j < 2; j++) {
-        if (bias) acc[i][j] += DL_FN(vload)(bias + j * LANES);
-        DL_FN(vstore)(c + i * ldc + j * LANES, v->activation == DL_RELU ? DL_FN(vrelu)(acc[i][j]) : acc[i][j]);
-    }
-}
-
-/* Job: a block of output rows of one image.  The last tile of a row overlaps the one before it. */
+/* Job: a block of output rows of one image.  Where K does not fill registers, they are made aside (see direct_line).
+   What was stored a moment ago in other pieces is slow to load, so that the rest waits for the whole block. */
 static void DL_FN(direct_row_job)(void *ctx, long job, long worker) {
     const dl_direct *d = (const dl_direct *)ctx;
     const dl_conv *v = d->v;
-    const long image = job / d->blocks, first = job % d->blocks * d->rows, last = dl_min(first + d->rows, v->p);
-    real *rows = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (d->rows * v->sh + v->r * v->dh) * d->line);
-    real edge[DL_MR * NR];
-    DL_FN(fetch_rows)(d, image, first, last - first, rows);
-    for (long p = first; p < last; p++) {
-        const real *row = rows + (p - first) * v->sh * d->line;
-        real *y = (real *)d->out + (image * v->p + p) * v->q * v->k;
-        for (long k = 0; k < v->k; k += NR)
-            for (long at = 0; at < v->q; at += DL_MR) {
-                const long q = dl_max(0, dl_min(at, v->q - DL_MR)), cols = dl_min(NR, v->k - k);
-                const int whole = cols == NR && q + DL_MR <= v->q;
-                DL_FN(direct_tile)(d, row + q * v->sw * v->c, (const real *)d->packed + k * d->depth,
-                                   whole ? y + q * v->k + k : edge, whole ? v->k : NR,
-                                   d->bias ? (const real *)d->bias + k : NULL);
-                if (!whole) DL_FN(copy_tile)(edge, NR, y + q * v->k + k, v->k, dl_min(DL_MR, v->q - q), cols);
-            }
-        if (v->activation != DL_RELU) DL_FN(activate_block)(y, v->k, v->q, v->k, v->activation);
-    }
+    const long image = job / d->blocks, first = job % d->blocks * d->rows, rows = dl_min(d->rows, v->p - first);
+    const long held = (d->rows * v->sh + v->r * v->dh) * d->line, width = v->q * v->k, fills = v->k % LANES == 0;
+    const dl_taps taps = {v->sw * v->c, v->dh * d->line, v->s * v->c, v->r, 0, 1, v->r};
+    real *in = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (held + (fills ? 0 : rows * width) + LANES));
+    real *y = (real *)d->out + (image * v->p + first) * width, *out = fills ? y : in + held;
+    DL_FN(fetch_rows)(d, image, first, rows, in);
+    for (long i = 0; i < rows; i++)
+        DL_FN(direct_line)(&taps, in + i * v->sh * d->line, (const real *)d->packed, out + i * width, v->k, v->q, v->k,
+                           (const real *)d->bias, v->activation == DL_RELU);
+    if (v->activation != DL_RELU) DL_FN(activate_block)(out, 0, 1, rows * width, v->activation);
+    if (!fills) DL_FN(copy_run)(y, out, rows * width);
     (void)worker;
 }
 
-/* dz (pixels, npad) = dy act'(y) from pixel `first` of all on, padded with 0; total (npad) += its sum over pixels. */
-DL_NOINLINE void DL_FN(direct_dz)(const dl_direct *d, long first, long pixels, real *dz, real *total) {
-    const long k = d->v->k;
-    const real *dy = (const real *)d->dy + first * k, *y = d->y ? (const real *)d->y + first * k : dy;
-    for (long j = 0; j < d->npad; j += NR) {
-        vec sum[2] = {DL_FN(vsplat)(0), DL_FN(vsplat)(0)};
-        for (long q = 0; q < pixels; q++)
-            DL_UNROLL for (int i = 0; i < 2; i++) {
-                const long c = j + i * LANES, at = q * k + c, n = k - c;
-                vec z = n >= LANES ? DL_FN(vload)(dy + at) : DL_FN(vload_n)(dy + at, n);
-                if (d->y)
-                    z = DL_FN(vactivation_gradient)(z, n >= LANES ? DL_FN(vload)(y + at) : DL_FN(vload_n)(y + at, n),
-                                                    d->v->activation);
-                DL_FN(vstore)(dz + q * d->npad + c, z);
-                sum[i] += z;
-            }
-        DL_UNROLL for (int i = 0; i < 2; i++) {
-            real *to = total + j + i * LANES;
-            DL_FN(vstore)(to, DL_FN(vload)(to) + sum[i]);
-        }
-    }
-}
-
-/* c (DL_MR taps x NR) += the sum over `rows` x q pixels of a[tap] dz. */
-DL_NOINLINE void DL_FN(direct_gradient_tile)(const dl_direct *d, const real *const *a, long rows, const real *dz,
-                                             real *c) {
-    const long step = d->v->sw * d->v->c, down = d->v->sh * d->line, ld = d->npad;
-    vec acc[DL_MR][2];
-    DL_UNROLL for (int i = 0; i < DL_MR; i++) DL_UNROLL for (int j = 0; j < 2; j++) acc[i][j] = DL_FN(vsplat)(0);
-    for (long p = 0; p < rows; p++)
-        for (long q = 0, at = p * down; q < d->v->q; q++, at += step, dz += ld) {
-            const vec b0 = DL_FN(vload)(dz), b1 = DL_FN(vload)(dz + LANES);
-            DL_UNROLL for (int i = 0; i < DL_MR; i++) {
-                const vec ai = DL_FN(vsplat)(a[i][at]);
-                acc[i][0] += ai * b0;
-                acc[i][1] += ai * b1;
-            }
-        }
-    DL_UNROLL for (int i = 0; i < DL_MR; i++) DL_UNROLL for (int j = 0; j < 2; j++) {
-        real *to = c + i * ld + j * LANES;
-        DL_FN(vstore)(to, DL_FN(vload)(to) + acc[i][j]);
-    }
-}
-
-/* Job: the partial sum of one chunk of output rows, block by block; taps beyond the last repeat it. */
-static void DL_FN(direct_gradient_job)(void *ctx, long job, long worker) {
+/* Job: one panel of the columns (s, c) of W, kernel row by kernel row: (R, K, NR). */
+static void DL_FN(direct_dx_pack_job)(void *ctx, long panel, long worker) {
     const dl_direct *d = (const dl_direct *)ctx;
     const dl_conv *v = d->v;
-    const long end = dl_min((job + 1) * d->chunk, v->n * v->p), run = v->s * v->c;
-    real *dz = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (d->rows * v->q * d->npad +
-                                                                 (d->rows * v->sh + v->r * v->dh) * d->line));
-    real *image = dz + d->rows * v->q * d->npad, *sum = (real *)d->packed + job * d->tall * d->npad;
-    memset(sum, 0, sizeof(real) * d->tall * d->npad);
-    for (long row = job * d->chunk, rows; row < end; row += rows) {
-        rows = dl_min(dl_min(d->rows, end - row), v->p - row % v->p);
-        DL_FN(fetch_rows)(d, row / v->p, row % v->p, rows, image);
-        DL_FN(direct_dz)(d, row * v->q, rows * v->q, dz, sum + (d->tall - 1) * d->npad);
-        for (long tap = 0; tap < d->depth; tap += DL_MR) {
-            const real *a[DL_MR];
-            for (long i = 0; i < DL_MR; i++) {
-                const long t = dl_min(tap + i, d->depth - 1);
-                a[i] = image + t / run * v->dh * d->line + t % run;
-            }
-            for (long k = 0; k < d->npad; k += NR)
-                DL_FN(direct_gradient_tile)(d, a, rows, dz + k, sum + tap * d->npad + k);
-        }
-    }
+    const long j = panel * NR, columns = v->s * v->c, width = dl_min(NR, d->npad - j);
+    for (long r = 0; r < v->r; r++)
+        DL_FN(pack_panel)(v->k, width, dl_min(NR, columns - j), (const real *)d->weight + r * columns + j, 1,
+                          v->r * columns, (real *)d->packed + (j * v->r + r * width) * v->k);
     (void)worker;
 }
 
-/* Job: one tap of dweight, or dbias: the partial sums added in the order of the chunks. */
-static void DL_FN(direct_sum_job)(void *ctx, long job, long worker) {
+/* dx[w, c] = sum over s of u[q, (s, c)]: one row.  Registers are stored whole, pixels from left to right, and there is
+   room behind both u and dx. */
+static void DL_FN(direct_collect)(const dl_direct *d, const real *u, real *dx) {
+    const dl_conv *v = d->v;
+    const long down = v->sw * v->c - d->npad;
+    for (long w = 0; w < v->w; w++) {
+        const long place = w + v->left - d->lowest * v->sw, first = place % v->sw;
+        const real *from = u + place / v->sw * d->npad + first * v->c;
+        for (long c = 0; c < v->c; c += LANES) {
+            vec sum = DL_FN(vsplat)(0);
+            for (long s = first, at = c; s < v->s; s += v->sw, at += down)
+                sum += DL_FN(vload)(from + at);
+            DL_FN(vstore)(dx + w * v->c + c, sum);
+        }
+    }
+}
+
+/* The kernel rows that reach row h of dx, every skip-th; returns the output row that the first of them reads. */
+static long DL_FN(direct_dx_taps)(const dl_conv *v, long h, dl_taps *taps) {
+    long highest = 0;
+    *taps = (dl_taps){v->k, 0, v->k, 0, 0, 1, v->r};
+    for (long r = 0; r < v->r; r++) {
+        const long place = h + v->top - r * v->dh, p = place / v->sh;
+        if (place < 0 || place % v->sh || p >= v->p) continue;
+        if (!taps->rows)
+            taps->first = r, highest = p;
+        else if (taps->rows == 1)
+            taps->skip = r - taps->first, taps->down = (p - highest) * v->q * v->k;
+        taps->rows++;
+    }
+    return highest;
+}
+
+/* Job: some rows of one image of dx.  Around u are zeros for the pixels q beyond the ends of a row that taps reach.
+   There are two u, because what was stored a moment ago in other pieces is slow to load. */
+static void DL_FN(direct_dx_job)(void *ctx, long job, long worker) {
     const dl_direct *d = (const dl_direct *)ctx;
-    const int last = job == d->depth;
-    const long step = last ? 1 : d->depth;
-    real *out = last ? (real *)d->dbias : (real *)d->out + job;
-    const real *from = (const real *)d->packed + (last ? d->tall - 1 : job) * d->npad;
-    for (long k = 0; out && k < d->v->k; k++) {
-        real sum = from[k];
-        for (long chunk = 1; chunk < d->chunks; chunk++)
-            sum += from[chunk * d->tall * d->npad + k];
-        out[k * step] = sum;
+    const dl_conv *v = d->v;
+    const long image = job / d->blocks, begin = job % d->blocks * d->rows, end = dl_min(begin + d->rows, v->h);
+    const long line = v->w * v->c, held = (d->highest - d->lowest + 1) * d->npad + LANES;
+    real *u = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (2 * held + line + LANES)), *row = u + 2 * held;
+    DL_FN(zero_run)(u, 2 * held);
+    for (long h = begin; h <= end; h++) {
+        real *now = u + h % 2 * held, *before = u + (h + 1) % 2 * held;
+        dl_taps taps;
+        const long p = DL_FN(direct_dx_taps)(v, h, &taps);
+        if (h < end && taps.rows && v->q > 0 && v->k)
+            DL_FN(direct_line)(&taps, (const real *)d->dy + (image * v->p + p) * v->q * v->k, (const real *)d->packed,
+                               now - d->lowest * d->npad, d->npad, v->q, v->s * v->c, NULL, 0);
+        else
+            DL_FN(zero_run)(now, held);
+        if (h == begin) continue;
+        DL_FN(direct_collect)(d, before, row);
+        DL_FN(copy_run)((real *)d->out + (image * v->h + h - 1) * line, row, line);
     }
     (void)worker;
 }

@@ -135,24 +135,41 @@ DL_INLINE void DL_FN(max_spread)(const dl_pool *v, real *dx, const dl_span *r, c
     }
 }
 
-/* Job: the rows of dx under rows (image, p) of windows that lie side by side, and what is left below and beside them.
- */
-static void DL_FN(max_tiled_job)(void *ctx, long job, long worker) {
-    const dl_pool *v = (const dl_pool *)ctx;
-    const long right = v->cols_of[v->q - 1].start + v->s, below = v->rows_of[v->p - 1].start + v->r;
-    for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->p); row++) {
-        const dl_span *r = v->rows_of + row % v->p;
-        real *image = (real *)v->out + row / v->p * v->h * v->w * v->c;
-        for (long q = 0; q < v->q; q++) {
-            const dl_span *s = v->cols_of + q;
-            DL_FN(max_spread)(v, image + (r->start * v->w + s->start) * v->c, r, s, (row * v->q + q) * v->c);
-        }
-        for (long h = r->start + r->begin; right < v->w && h < r->start + r->end; h++)
-            memset(image + (h * v->w + right) * v->c, 0, sizeof(real) * (v->w - right) * v->c);
-        if (row % v->p == v->p - 1 && below < v->h)
-            memset(image + below * v->w * v->c, 0, sizeof(real) * (v->h - below) * v->w * v->c);
+/* Whether registers from channel c on may be stored whole for a window of column q: what goes beyond the pixel is
+   overwritten by the next one, if that is in the same row of the output and of the image. */
+DL_INLINE int DL_FN(has_room)(const dl_pool *v, const dl_span *s, long q, long c) {
+    return q * v->c + c + LANES <= v->q * v->c && (s->start + s->end - 1) * v->c + c + LANES <= v->w * v->c;
+}
+
+/* The mean of rows x cols cells; cell: the first of them. */
+DL_INLINE void DL_FN(avg_cells)(const dl_pool *v, const real *cell, const long rows, const long cols, real divisor,
+                                real *out) {
+    vec sum = DL_FN(vsplat)(0);
+    for (long i = 0; i < rows; i++)
+        for (long j = 0; j < cols; j++)
+            sum += DL_FN(vload)(cell + (i * v->w + j) * v->c);
+    DL_FN(vstore)(out, sum / DL_FN(vsplat)(divisor));
+}
+
+/* The mean of the window of column q whose first pixel is `cell`. */
+DL_INLINE void DL_FN(avg_window)(const dl_pool *v, const real *cell, const dl_span *r, long q, real *out) {
+    const dl_span *s = v->cols_of + q;
+    const real divisor = (real)(r->counted * s->counted);
+    const long rows = r->end - r->begin, cols = s->end - s->begin;
+    cell += (r->begin * v->w + s->begin) * v->c;
+    long c = 0;
+    for (; c < v->c && DL_FN(has_room)(v, s, q, c); c += LANES)
+        if (rows == 2 && cols == 2)
+            DL_FN(avg_cells)(v, cell + c, 2, 2, divisor, out + c);
+        else
+            DL_FN(avg_cells)(v, cell + c, rows, cols, divisor, out + c);
+    for (; c < v->c; c++) {
+        real sum = 0;
+        for (long i = 0; i < rows; i++)
+            for (long j = 0; j < cols; j++)
+                sum += cell[(i * v->w + j) * v->c + c];
+        out[c] = sum / divisor;
     }
-    (void)worker;
 }
 
 /* Job: rows (image, p) of window means. */
@@ -161,22 +178,58 @@ static void DL_FN(avg_forward_job)(void *ctx, long job, long worker) {
     for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->p); row++) {
         const real *image = (const real *)v->in + row / v->p * v->h * v->w * v->c;
         const dl_span *r = v->rows_of + row % v->p;
-        for (long q = 0; q < v->q; q++) {
-            const dl_span *s = v->cols_of + q;
-            const real divisor = (real)(r->counted * s->counted);
-            real *DL_R out = (real *)v->out + (row * v->q + q) * v->c;
-            memset(out, 0, sizeof(real) * v->c);
-            for (long i = r->begin; i < r->end; i++)
-                for (long j = s->begin; j < s->end; j++) {
-                    const real *DL_R cell = image + ((r->start + i) * v->w + s->start + j) * v->c;
-                    for (long c = 0; c < v->c; c++)
-                        out[c] += cell[c];
-                }
-            for (long c = 0; c < v->c; c++)
-                out[c] /= divisor;
-        }
+        for (long q = 0; q < v->q; q++)
+            DL_FN(avg_window)(v, image + (r->start * v->w + v->cols_of[q].start) * v->c, r, q,
+                              (real *)v->out + (row * v->q + q) * v->c);
     }
     (void)worker;
+}
+
+/* dx = dy / cells for the cells of one window, where no other window reads them; dx: the window's first pixel. */
+DL_INLINE void DL_FN(avg_spread)(const dl_pool *v, real *dx, const dl_span *r, long q, const real *dy) {
+    const dl_span *s = v->cols_of + q;
+    const real divisor = (real)(r->counted * s->counted);
+    long c = 0;
+    for (; c < v->c && DL_FN(has_room)(v, s, q, c); c += LANES) {
+        const vec share = DL_FN(vload)(dy + c) / DL_FN(vsplat)(divisor);
+        for (long i = r->begin; i < r->end; i++)
+            for (long j = s->begin; j < s->end; j++)
+                DL_FN(vstore)(dx + (i * v->w + j) * v->c + c, share);
+    }
+    for (; c < v->c; c++)
+        for (long i = r->begin; i < r->end; i++)
+            for (long j = s->begin; j < s->end; j++)
+                dx[(i * v->w + j) * v->c + c] = dy[c] / divisor;
+}
+
+/* The rows of dx under rows (image, p) of windows that lie side by side, and what is left below and beside them. */
+DL_INLINE void DL_FN(tiled_rows)(const dl_pool *v, long job, const int max) {
+    const long right = v->cols_of[v->q - 1].start + v->s, below = v->rows_of[v->p - 1].start + v->r;
+    for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->p); row++) {
+        const dl_span *r = v->rows_of + row % v->p;
+        real *image = (real *)v->out + row / v->p * v->h * v->w * v->c;
+        for (long q = 0; q < v->q; q++) {
+            const dl_span *s = v->cols_of + q;
+            real *dx = image + (r->start * v->w + s->start) * v->c;
+            const long at = (row * v->q + q) * v->c;
+            if (max)
+                DL_FN(max_spread)(v, dx, r, s, at);
+            else
+                DL_FN(avg_spread)(v, dx, r, q, (const real *)v->in + at);
+        }
+        for (long h = r->start + r->begin; right < v->w && h < r->start + r->end; h++)
+            memset(image + (h * v->w + right) * v->c, 0, sizeof(real) * (v->w - right) * v->c);
+        if (row % v->p == v->p - 1 && below < v->h)
+            memset(image + below * v->w * v->c, 0, sizeof(real) * (v->h - below) * v->w * v->c);
+    }
+}
+static void DL_FN(max_tiled_job)(void *ctx, long job, long worker) {
+    (void)worker;
+    DL_FN(tiled_rows)((const dl_pool *)ctx, job, 1);
+}
+static void DL_FN(avg_tiled_job)(void *ctx, long job, long worker) {
+    (void)worker;
+    DL_FN(tiled_rows)((const dl_pool *)ctx, job, 0);
 }
 
 /* Job: rows (image, h) of dx, the sum of dy / cells over the windows of each pixel. */
