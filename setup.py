@@ -11,8 +11,8 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.modified import newer_group
 
-SOURCES = "kernels/cython"
-HEADERS = sorted(glob(f"{SOURCES}/*.h") + glob(f"{SOURCES}/*.pxi"))
+KERNELS = "kernels/cython"
+HEADERS = sorted(glob(f"{KERNELS}/*.h") + glob(f"{KERNELS}/*.pxi"))
 WINDOWS = os.name == "nt"
 GNU_FLAGS = ["-O3", "-g0", "-fno-math-errno", "-ffp-contract=fast", "-pthread"]
 GNU_FLAGS += ["-falign-functions=64", "-falign-loops=64"]  # else unrelated code moves a loop, and 5 % of a small step
@@ -40,13 +40,13 @@ class BuildExtensions(build_ext):
         return str(target)
 
 
-def extension(source):
-    """The extension module of one .pyx; its loops are in the headers beside it."""
+def extension(package, source, depends=()):
+    """The extension module of one .pyx."""
     return Extension(
-        f"dlfast.kernels.cython.{Path(source).stem}",
-        [source],
-        include_dirs=[SOURCES, numpy.get_include()],
-        depends=HEADERS,
+        f"{package}.{Path(source).stem}",
+        [Path(source).as_posix()],
+        include_dirs=[KERNELS, numpy.get_include()],
+        depends=[*depends],
         extra_compile_args=["/O2"] if WINDOWS else GNU_FLAGS,
         extra_link_args=[] if WINDOWS else ["-pthread"],
     )
@@ -59,6 +59,9 @@ setup(
         *(f"dlfast.kernels.{name}" for name in find_packages("kernels")),
     ],
     package_dir={"dlfast.kernels": "kernels"},
-    ext_modules=[extension(Path(source).as_posix()) for source in sorted(glob(f"{SOURCES}/*.pyx"))],
+    ext_modules=[
+        extension("dlfast", "dlfast/_tape.pyx"),
+        *(extension("dlfast.kernels.cython", source, HEADERS) for source in sorted(glob(f"{KERNELS}/*.pyx"))),
+    ],
     cmdclass={"build_ext": BuildExtensions},
 )

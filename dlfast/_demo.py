@@ -6,18 +6,25 @@ import json
 import math
 import statistics
 import sys
+from functools import partial
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from . import functional as F
 from . import kernels, models, optim, train
 from ._files import write_text
+from .bench.measure import Options, compared_times, pytorch_installed
+from .bench.networks import Training
+from .bench.rows import Row
 from .data import ArrayDataset, load
 from .kernels.threads import get_num_threads
 from .random import manual_seed
 
+ROUNDS = 7
 _LR = 2e-3
+_BATCH = 64
 
 
 def train_demo(console: Console, epochs: int, batch_size: int, seed: int, backend: str) -> train.History:
@@ -58,19 +65,32 @@ class _Cosine(train.Callback):
 
 def compare_steps(console: Console) -> dict[str, float]:
     """Time the training step on every backend and print the table."""
-    from ._steps import step_times
-
-    data = load("mnist10k")
-    x, y = data[:64]
+    x, y = load("mnist10k")[:_BATCH]
     with console.status("timing the same training step on every backend"):
         times = step_times(x, y, get_num_threads())
-    table = Table(title=f"One training step, 64 images, {get_num_threads()} threads", title_justify="left")
+    title = f"One training step, {_BATCH} images, {get_num_threads()} threads"
+    table = Table(title=title, title_justify="left")
     for name in ("", "ms a step", "images/s", "reference = 1"):
         table.add_column(name, justify="right" if name else "left")
     for name, ms in times.items():
-        table.add_row(name, f"{ms:.1f}", f"{64e3 / ms:,.0f}", f"{times['reference'] / ms:.1f}")
+        table.add_row(name, f"{ms:.1f}", f"{1e3 * _BATCH / ms:,.0f}", f"{times['reference'] / ms:.1f}")
     console.print(table)
     return times
+
+
+def step_times(x: np.ndarray, y: np.ndarray, threads: int) -> dict[str, float]:
+    """Milliseconds of forward, loss, backward and Adam on the batch (x, y): the median of steps taken in turns.
+
+    Keys are backends, and ``pytorch`` (its faster layout) where it is installed. Raises RuntimeError, and times
+    nothing, where a contender's loss or gradients are not the reference's.
+    """
+    backends = [name for name in ("reference", "numba", "cython", "auto") if name == "auto" or kernels.built(name)]
+    row = Row("demo CNN", partial(Training, models.demo_cnn, x, y), tolerance=1e-3)
+    options = Options(backends, (threads,), pytorch_installed(), ROUNDS)
+    ((_, timings),) = compared_times("training step", row, options)
+    times = {name: timing.median for name, timing in timings.items()}
+    peers = [times.pop(name) for name in list(times) if name not in backends]
+    return {**times, "pytorch": min(peers)} if peers else times
 
 
 def write_figures(path, history: train.History, step_ms: dict[str, float], seconds_total: float) -> None:

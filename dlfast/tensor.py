@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from threading import get_ident
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from ._arrays import to_array
 from ._check import FLOATS
 from ._methods import Methods
-from ._tape import Node, added, no_grad, run_backward, silent_threads, split_outputs
-from .kernels import active
+from ._tape import Node, Variable, arrays_of, no_grad, record, results_are, run, run_backward, unwrap, wrap
+from .kernels import Into
 
 __all__ = ["ArrayLike", "Parameter", "Tensor", "apply", "arrays_of", "as_tensor", "no_grad", "record", "run", "unwrap"]
 
 ArrayLike = Methods | np.ndarray | np.generic | Sequence | float
 
 
-class Tensor(Methods):
+class Tensor(Variable, Methods):
     """An array with an optional gradient; `backward()` fills `grad` of every Tensor that was made with requires_grad.
 
     data: an array is kept without a copy and with its dtype; lists of Python floats become float32.
@@ -26,8 +26,7 @@ class Tensor(Methods):
     Raises TypeError for arrays that do not hold numbers, and for requires_grad on anything but float32 and float64.
     """
 
-    __slots__ = ("data", "requires_grad", "grad", "_node")
-    _grad_view: np.ndarray | None = None  # a Parameter's place in an optimizer's arena
+    __slots__ = ()
     __array_ufunc__ = None  # array + Tensor calls Tensor.__radd__; np.exp(Tensor) raises instead of losing the gradient
 
     data: np.ndarray
@@ -36,13 +35,11 @@ class Tensor(Methods):
     _node: Node | None
 
     def __init__(self, data: ArrayLike, requires_grad: bool = False) -> None:
-        array = _to_array(data)
+        array = data.data if isinstance(data, Tensor) else to_array(data)
         if requires_grad and array.dtype not in FLOATS:
             raise TypeError(f"Tensor: requires_grad needs float32 or float64 data, got {array.dtype}; cast it first")
         self.data = array
         self.requires_grad = bool(requires_grad)
-        self.grad = None
-        self._node = None
 
     # The array
 
@@ -158,77 +155,27 @@ class Tensor(Methods):
             raise ValueError(f"backward: gradient must have shape {self.shape}, got {array.shape}")
         return array.astype(self.data.dtype, copy=False)
 
-    def _accumulate(self, gradient: np.ndarray, fresh: bool) -> None:
-        """Add to `grad`, out of place: the user may hold the array. Only a fresh first gradient is kept uncopied."""
-        if self.grad is not None:
-            self.grad = added(self.grad, gradient)
-        else:
-            self.grad = gradient if fresh else np.array(gradient, order="C")
 
-
-_new = object.__new__
-
-
-def wrap(data: np.ndarray, node: Node | None) -> Tensor:
-    """A Tensor around an array known to be sound: skips the checks of the constructor."""
-    tensor = _new(Tensor)
-    tensor.data = data
-    tensor.requires_grad = node is not None
-    tensor.grad = None
-    tensor._node = node
-    return tensor
+results_are(Tensor)
 
 
 def _restore(kind: type[Tensor], array: np.ndarray, requires_grad: bool) -> Tensor:
     return kind(array, requires_grad)
 
 
-def _to_array(data: ArrayLike) -> np.ndarray:
-    """An array of numbers; lists and bare Python floats become float32, typed data keep their dtype."""
-    if isinstance(data, Tensor):
-        return data.data
-    array = np.asarray(data)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"Tensor: data must hold real numbers, got an array of dtype {array.dtype}; "
-            "rows of unequal length and strings have to be converted first"
-        )
-    if array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)) and _is_untyped(data):
-        array = array.astype(np.float32)
-    return array
-
-
-def _is_untyped(data: Any) -> bool:
-    while isinstance(data, (list, tuple)) and data:
-        data = data[0]
-    return isinstance(data, (list, tuple, int, float)) and not isinstance(data, np.generic)
-
-
-def unwrap(value: ArrayLike) -> np.ndarray:
-    """The array of a Tensor, an array itself, or lists of numbers as an array."""
-    if isinstance(value, Tensor):
-        return value.data
-    return value if type(value) is np.ndarray else _to_array(value)
-
-
 class Parameter(Tensor):
     """A Tensor that a layer learns. It owns its storage: values are written in place, so that views of it stay good.
 
     p.data = array copies the values in, and raises ValueError unless shape and dtype agree. An optimizer moves a
-    parameter into its flat arena with `_bind`; from then on the tape writes the gradient straight into the arena
-    (`_grad_view`), and `_has_grad` tells whether there is one.
+    parameter into its flat arena with `_bind`; from then on the tape writes the gradient straight into the arena.
     """
 
-    __slots__ = ("_grad_view", "_has_grad")
-    _data: Any = Tensor.__dict__["data"]  # the storage itself, which the property below guards
-    _grad: Any = Tensor.__dict__["grad"]
+    __slots__ = ()
+    _data: Any = Variable.__dict__["data"]  # the storage itself, which the property below guards
+    _grad: Any = Variable.__dict__["grad"]
 
     def __init__(self, data: ArrayLike, requires_grad: bool = True) -> None:
         self._data = np.array(Tensor(data, requires_grad).data, order="C")
-        self._node = None
-        self._grad = None
-        self._grad_view: np.ndarray | None = None
-        self._has_grad = False
         self.requires_grad = requires_grad
 
     def _set_data(self, value: ArrayLike) -> None:
@@ -240,60 +187,33 @@ class Parameter(Tensor):
             )
         own[...] = array
 
-    def _get_grad(self) -> np.ndarray | None:
-        if not self._has_grad:
-            return None
-        return self._grad if self._grad_view is None else self._grad_view
-
     def _set_grad(self, value: ArrayLike | None) -> None:
         if value is None:
-            self._has_grad, self._grad = False, None
+            self._grad = None
             return
         array = unwrap(value)
         if array.shape != self._data.shape:
             raise ValueError(f"Parameter: grad must have shape {self._data.shape}, got {array.shape}")
-        self._has_grad = False
+        self._grad = None
         self._accumulate(array.astype(self._data.dtype, copy=False), False)
 
     data: Any = property(_data.__get__, _set_data)
-    grad: Any = property(_get_grad, _set_grad)
+    grad: Any = property(_grad.__get__, _set_grad)
 
-    def _accumulate(self, gradient: np.ndarray, fresh: bool) -> None:
-        if self._has_grad:
-            grad = self._grad if self._grad_view is None else self._grad_view
-            grad += gradient
-            return
-        if self._grad_view is not None:
-            if gradient is not self._grad_view:  # the kernel has not written it there itself
-                self._grad_view[...] = gradient
-        else:
-            self._grad = gradient if fresh else np.array(gradient, order="C")
-        self._has_grad = True
-
-    def _bind(self, data: np.ndarray, grad_view: np.ndarray) -> None:
+    def _bind(self, data: np.ndarray, grad: np.ndarray) -> None:
         """Move values and gradient into these arrays, of the same shape and dtype, and keep them there."""
         data[...] = self._data
-        if self._has_grad:
-            grad_view[...] = self.grad
-        self._data, self._grad, self._grad_view = data, None, grad_view
+        if self._grad is not None:
+            grad[...] = self._grad
+            self._grad = grad
+        self._data, self._place = data, Into(grad)
 
     def _rebind(self, data: np.ndarray) -> None:
         """Take over an array of perhaps another dtype, out of any arena; the gradient is forgotten."""
-        self._data, self._grad, self._grad_view, self._has_grad = data, None, None, False
+        self._data, self._grad, self._place = data, None, None
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
-
-
-def arrays_of(values: Sequence) -> list:
-    """The array behind each Tensor, array or list of numbers; None stays None."""
-    arrays = list(values)
-    for i, value in enumerate(arrays):
-        if isinstance(value, Tensor):
-            arrays[i] = value.data
-        elif value is not None and type(value) is not np.ndarray:
-            arrays[i] = _to_array(value)
-    return arrays
 
 
 def as_tensor(value: ArrayLike) -> Tensor:
@@ -308,35 +228,3 @@ def apply(op: str, *inputs: Any, **options: Any) -> Any:
     `functional` does that.
     """
     return run(op, inputs, arrays_of(inputs), options)
-
-
-def run(op: str, inputs: Sequence, arrays: Sequence, options: dict[str, Any], method: str = "") -> Any:
-    """As `apply`, for those who have the arrays already: what the kernel takes, and `inputs` what gradients go to.
-
-    method: the algorithm that the kernel will choose, for backends that are chosen by it.
-    """
-    forward, backward = active(op, arrays[0], method)
-    y, saved = forward(*arrays, **options)
-    return record(y, backward, saved, inputs, True)
-
-
-def record(y: Any, backward: Callable, saved: tuple, inputs: Sequence, fresh: bool = False) -> Any:
-    """Wrap a result; backward(dy, saved, needs) gives one gradient for each of `inputs`, Tensors or not.
-
-    fresh: those gradients alias neither dy nor each other nor anything else, as the kernel contract promises.
-    """
-    node = None
-    if not silent_threads or get_ident() not in silent_threads:
-        edges: list[Node | Tensor | None] = [None] * len(inputs)
-        needs = [False] * len(inputs)
-        wanted = False
-        for i, x in enumerate(inputs):
-            if isinstance(x, Tensor) and x.requires_grad:
-                edges[i] = x._node or x
-                needs[i] = wanted = True
-        if wanted:
-            node = Node(backward, saved, edges, tuple(needs), fresh)
-    if type(y) is not tuple:  # NumPy's arithmetic on 0-d arrays gives scalars
-        return wrap(y if type(y) is np.ndarray else np.asarray(y), node)
-    nodes = split_outputs(node, y) if node else [None] * len(y)
-    return tuple([wrap(one, part) for one, part in zip(y, nodes, strict=True)])

@@ -1,8 +1,9 @@
 """Kernels: arrays in, arrays out; and the lookup that says which backend serves an operation.
 
 The file tree is the registry. A family of operations has one stem (``conv``, ``pool``, ``linear``, ...) that names its
-file in every backend folder; ``<op>_forward``, ``<op>_backward`` and, for optimizer updates, ``<name>_step`` are found
-in those files by name. ``reference/`` defines every operation; the other backends may lack some.
+file in every backend folder; ``<op>_forward``, ``<op>_backward`` and, for optimizers, ``<name>_step`` and
+``<name>_sum`` are found in those files by name. ``reference/`` defines every operation; the other backends may lack
+some.
 
 The contract of a kernel::
 
@@ -15,6 +16,7 @@ The contract of a kernel::
 - ``needs`` has one flag for each positional argument, and the gradients come in the same order, None where not wanted;
   a flag may be an `Into`, which is true and names an array that a kernel may write the gradient into and return;
 - an optimizer's ``<name>_step(param, grad, *state, **options)`` is the exception: it updates in place;
+- ``<name>_sum(x)`` gives a Python float, summed in float64 over a 1-D contiguous array;
 - the bits do not depend on the number of threads.
 """
 
@@ -62,25 +64,30 @@ def destination(need, shape, dtype):
 
 @cache
 def operations() -> dict[str, str]:
-    """Every operation (``conv2d``) and update (``adam_step``) with its family, as the reference defines them."""
+    """Every operation (``conv2d``), update (``adam_step``) and sum with its family, as the reference defines them."""
     found = {}
     for module in pkgutil.iter_modules(reference.__path__):
         names = vars(import_module(f"{reference.__name__}.{module.name}"))
         for name in names:
             if name.endswith("_forward") and not name.startswith("_"):
                 found[name.removesuffix("_forward")] = module.name
-            elif name.endswith("_step") and not name.startswith("_"):
+            elif is_single(name) and not name.startswith("_"):
                 found[name] = module.name
     return found
 
 
+def is_single(op: str) -> bool:
+    """Whether it is one function, an optimizer's update or sum, and no pair of forward and backward."""
+    return op.endswith(("_step", "_sum"))
+
+
 @cache
 def pair(op: str, backend: str) -> Pair | Callable | None:
-    """(forward, backward) of ``op`` in ``backend``, the function itself for an update, None where it is missing."""
+    """(forward, backward) of ``op`` in ``backend``, the function itself for a single one, None where it is missing."""
     module = _module(backend, operations()[op])
     if module is None:
         return None
-    if op.endswith("_step"):
+    if is_single(op):
         return getattr(module, op, None)
     forward = getattr(module, f"{op}_forward", None)
     return forward and (forward, getattr(module, f"{op}_backward"))
@@ -109,7 +116,7 @@ def auto_table() -> dict[str, str]:
 def small_size(op: str) -> int:
     """Elements of the first array below which ``auto`` takes Cython instead of its choice; 0 where it never does."""
     name = _operation(op)
-    if op.endswith("_step") or "cython" not in backends_of(name) or _resolve(op, ("auto",))[0] == "cython":
+    if is_single(op) or "cython" not in backends_of(name) or _resolve(op, ("auto",))[0] == "cython":
         return 0
     return auto.SMALL_FOR.get(name, auto.SMALL)
 
@@ -167,6 +174,11 @@ def active_step(name: str) -> Callable:
     return _table[f"{name}_step"]
 
 
+def active_sum(name: str) -> Callable:
+    """The sum ``<name>_sum`` of the backend in force."""
+    return _table[f"{name}_sum"]
+
+
 class Call(NamedTuple):
     """An operation that ran: its backend, the shapes of its arrays (None for one not given) and its options."""
 
@@ -215,7 +227,7 @@ class _Watched(_Table):
 
     def __missing__(self, op: str):
         backend, functions = _resolve(op, self.names)
-        if not op.endswith("_step"):
+        if not is_single(op):
             functions = self._noting(op, backend, functions[0]), functions[1]
         self[op] = functions
         return functions

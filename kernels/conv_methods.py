@@ -13,6 +13,7 @@ A convolution has three passes, "forward", "dx" and "dweight", each with an algo
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,7 +24,8 @@ AUTOMATIC = ("auto", "exact")  # "exact" leaves out Winograd, the one method tha
 
 FEW_CHANNELS = 8  # of the image: below this gathering costs more than multiplying
 WINOGRAD_CHANNELS = 32  # of image and output together: below this the transforms cost more than they save
-WINOGRAD_TILES = {"forward": 16, "dx": 16, "dweight": 8}  # of 4 x 4 outputs: with fewer the kernels cost more
+WINOGRAD_KERNELS = {"forward": 16, "dx": 16, "dweight": 8}  # tiles that take as long as transforming the kernels
+WINOGRAD_SAVING = 1.4  # times fewer multiplications, these included, from which on it is faster
 DEPTHWISE_CHANNELS = 16  # a register of float32 on any CPU
 
 
@@ -91,9 +93,9 @@ def choose(passing: str, image, kernel, geometry: Geometry, method: str = "auto"
 def _winograd_or_im2col(passing: str, output: tuple, channels: int, outputs: int) -> Choice:
     if min(channels, outputs) < FEW_CHANNELS or channels + outputs < WINOGRAD_CHANNELS:
         return Choice("im2col", f"{channels} and {outputs} channels are few for Winograd's transforms")
-    tiles = output[0] * -(-output[1] // 4) * -(-output[2] // 4)
-    if tiles < WINOGRAD_TILES[passing]:
-        return Choice("im2col", f"transforming the kernels would not pay for {tiles} tiles of 4 x 4 pixels")
+    pixels, tiles = math.prod(output[:3]), output[0] * -(-output[1] // 4) * -(-output[2] // 4)
+    if 9 * pixels < WINOGRAD_SAVING * 36 * (tiles + WINOGRAD_KERNELS[passing]):
+        return Choice("im2col", f"{tiles} tiles of 4 x 4 for {pixels} pixels would not pay for their transforms")
     return Choice("winograd", "3 x 3 with stride 1 and enough channels")
 
 

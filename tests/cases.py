@@ -429,6 +429,13 @@ STEPS = [
     adam("decay", weight_decay=0.1),
     adam("decoupled", weight_decay=0.1, decoupled=True),
     adam("other-betas", beta1=0.5, beta2=0.9, eps=1e-3),
+    sgd("clipped", weight_decay=0.1, grad_scale=0.3),
+    sgd("clipped-momentum", momentum=0.9, weight_decay=0.1, grad_scale=0.3),
+    sgd("clipped-nesterov", momentum=0.9, nesterov=True, weight_decay=0.1, grad_scale=0.3),
+    rmsprop("clipped", weight_decay=0.1, grad_scale=0.3),
+    rmsprop("clipped-momentum", weight_decay=0.1, momentum=0.9, grad_scale=0.3),
+    adam("clipped", weight_decay=0.1, grad_scale=0.3),
+    adam("clipped-decoupled", weight_decay=0.1, decoupled=True, grad_scale=0.3),
     *(make(f"size-{size}", size) for make in (sgd, rmsprop, adam) for size in (0, 1, 16, 259)),
 ]
 

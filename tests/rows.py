@@ -239,18 +239,19 @@ def cells(op, prefix="", **options):
     ]
 
 
-def sgd(name, size=37, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0):
+def sgd(name, size=37, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0, grad_scale=1.0):
     options = {"lr": 0.1, "momentum": momentum, "dampening": dampening, "nesterov": nesterov}
-    options["weight_decay"] = weight_decay
+    options |= {"weight_decay": weight_decay, "grad_scale": grad_scale}
     return StepCase("sgd_step", name, size, (momentum != 0,), options, lambda step: {"first": step == 1})
 
 
-def rmsprop(name, size=37, alpha=0.99, eps=1e-8, inside=True, weight_decay=0.0, momentum=0.0):
+def rmsprop(name, size=37, alpha=0.99, eps=1e-8, inside=True, weight_decay=0.0, momentum=0.0, grad_scale=1.0):
     options = {"lr": 0.01, "alpha": alpha, "eps": eps, "eps_inside_sqrt": inside, "weight_decay": weight_decay}
-    return StepCase("rmsprop_step", name, size, (True, momentum != 0), {**options, "momentum": momentum})
+    options |= {"momentum": momentum, "grad_scale": grad_scale}
+    return StepCase("rmsprop_step", name, size, (True, momentum != 0), options)
 
 
-def adam(name, size=37, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled=False):
+def adam(name, size=37, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled=False, grad_scale=1.0):
     options = {"lr": 0.01, "beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay}
-    options["decoupled"] = decoupled
+    options |= {"decoupled": decoupled, "grad_scale": grad_scale}
     return StepCase("adam_step", name, size, (True, True), options, lambda step: {"step": step})

@@ -23,7 +23,7 @@ def tiny(monkeypatch):
     cut = data.ArrayDataset(*whole[np.r_[0:256, 8000:8064]])
     cut.split = lambda count: data.ArrayDataset.split(cut, 256)
     monkeypatch.setattr("dlfast._demo.load", lambda name: cut)
-    monkeypatch.setattr("dlfast._steps.ROUNDS", 1)
+    monkeypatch.setattr("dlfast._demo.ROUNDS", 1)
 
 
 def test_demo(tiny, tmp_path):

@@ -127,6 +127,8 @@ def test_choice_follows_the_shape():
         "im2col",
         "winograd",
     ]
+    assert choose("forward", (32, 4, 4, 64), (64, 3, 3, 64), plain).method == "winograd"
+    assert choose("forward", (32, 2, 2, 64), (64, 3, 3, 64), plain).method == "im2col"  # of each tile, a quarter
     assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain, "exact").method == "im2col"
     assert choose("forward", (8, 28, 28, 3), (64, 3, 3, 3), plain).method == "direct"
     assert choose("dx", (8, 28, 28, 3), (64, 3, 3, 3), plain).method == "direct"

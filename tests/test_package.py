@@ -88,9 +88,9 @@ def test_wheel_holds_the_package_alone(distributions):
     metadata = {name for name in names if name.startswith("dlfast_kernels-") and ".dist-info/" in name}
     assert any(name.endswith("/LICENSE") for name in metadata)
     extensions = {name for name in names if name.endswith((".so", ".pyd"))}
-    wanted = {f"dlfast/kernels/{name.removesuffix('.pyx')}" for name in _sources("kernels", "*.pyx")}
-    assert {name.split(".")[0] for name in extensions} == wanted
-    files = {f"dlfast/{name}" for name in _sources("dlfast", "*")}
+    compiled = {*_sources("dlfast", "*.pyx"), *(f"kernels/{name}" for name in _sources("kernels", "*.pyx"))}
+    assert {name.split(".")[0] for name in extensions} == {f"dlfast/{name.removesuffix('.pyx')}" for name in compiled}
+    files = {f"dlfast/{name}" for name in _sources("dlfast", "*") if not name.endswith((".pyx", ".so", ".pyd"))}
     files |= {f"dlfast/kernels/{name}" for name in _sources("kernels", "*.py")}
     assert names - metadata - extensions == files
 
@@ -106,8 +106,9 @@ def test_wheel_has_every_backend(distributions):
 def test_sdist_holds_what_the_build_needs(distributions):
     with tarfile.open(distributions[0]) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
-    for pattern in ("*.py", "*.pyx", "*.h"):
-        assert {f"kernels/{name}" for name in _sources("kernels", pattern)} <= names
+    for pattern in ("*.py", "*.pyi", "*.pyx", "*.h"):
+        for folder in ("dlfast", "kernels"):
+            assert {f"{folder}/{name}" for name in _sources(folder, pattern)} <= names
     assert {f"tests/{name}" for name in _sources("tests", "*.py")} <= names
     assert {"pyproject.toml", "setup.py", "LICENSE", "README.md", "ci/setup"} <= names
     assert not {name for name in names if name.endswith((".c", ".so", ".pyd", ".pyc"))}

@@ -200,13 +200,11 @@ def test_parameter_gradient_goes_into_its_view():
     assert p.grad is None
     np.testing.assert_array_equal(data, [0, 0, 2, 2, 2, 0, 0, 0, 0, 0])
     (p * p).sum().backward()
-    assert p._has_grad
-    assert p.grad is p._grad_view
+    assert p.grad is p._place.array
     np.testing.assert_array_equal(grad[2:5], 4)
     (p * p).sum().backward()
     np.testing.assert_array_equal(grad[2:5], 8)
     p.grad = None
-    assert not p._has_grad
     assert p.grad is None
     (p * 3.0).sum().backward()
     np.testing.assert_array_equal(grad[2:5], 3)

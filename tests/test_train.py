@@ -160,11 +160,11 @@ class TestInterrupt:
             self.count, self.batch, self.original = 0, batch, optimizer._update
             optimizer._update = self.update
 
-        def update(self, group, stretch):
+        def update(self, *work):
             self.count += 1
             if self.count == self.batch:
                 signal.raise_signal(signal.SIGINT)
-            self.original(group, stretch)
+            self.original(*work)
 
     def test_the_update_under_way_is_finished(self):
         dl.manual_seed(1)

@@ -1,11 +1,13 @@
 """`dlfast bench`: the same work on dlfast's backends, on PyTorch and on NumPy, compared, then timed in turns.
 
 A suite is a file in `suites/` that defines ``GROUPS``, a list of `Group`; a group is a list of `Row`; a row builds its
-`Work`, in most cases an `Operation`. Nothing else is to be done to add one: the file's name is the suite's name.
+`Work`: an `Operation`, a `Training` or another. Nothing else is to be done to add one: the file's name is the suite's.
 
-    rows.py       Group, Row, Operation       measure.py    compares and times rows
-    timing.py     turns, threads              results.py    ratios, targets, means, JSON
-    pytorch.py    the peer                    report.py, plots.py    what is shown
+    rows.py       Group, Row, Operation          measure.py    compares and times rows
+    networks.py   training steps, inference      results.py    ratios, targets, means, JSON
+    updates.py    the optimizer's update         report.py, plots.py    what is shown
+    footprint.py  memory, with the pool and without
+    timing.py     turns, threads                 pytorch.py, pytorch_networks.py    the peer
 """
 
 from importlib import import_module

@@ -13,7 +13,7 @@ from .. import _machine, kernels
 from . import load_suite
 from .results import Result, Roofs
 from .rows import Group, Row, Step
-from .timing import in_turns, using_threads
+from .timing import Timing, in_turns, using_threads
 
 
 class Disagreement(RuntimeError):
@@ -60,18 +60,26 @@ def measure_roofs(threads: Sequence[int]) -> dict[int, Roofs]:
 
 def measure(suite: str, group: Group, row: Row, options: Options, roofs: dict[int, Roofs]) -> Iterator[Result]:
     """The row's result for each number of threads. Raises Disagreement, and times nothing, where one computes wrong."""
+    for threads, times in compared_times(f"{suite}: {group.name}: {row.name}", row, options):
+        with using_threads(threads):
+            facts = row.facts(options.pytorch) if row.facts else {}
+        yield Result(suite, group, row, threads, roofs[threads], times, facts)
+
+
+def compared_times(name: str, row: Row, options: Options) -> Iterator[tuple[int, dict[str, Timing]]]:
+    """The times of each contender for each number of threads, as `measure`; `name` is the row's in errors."""
     work = row.work()
-    steps: dict[str, Step] = {name: work.ours() for name in options.backends}
+    steps: dict[str, Step] = {backend: work.ours() for backend in options.backends}
     steps |= work.peers(options.pytorch)
     with _turn_of("reference"):
         expected = work.ours().results()
     for threads in options.threads:
         with using_threads(threads):
-            for name, step in steps.items():
-                with _turn_of(name):
-                    _compare(f"{suite}: {group.name}: {row.name}: {name}", step.results(), expected, row.tolerance)
+            for contender, step in steps.items():
+                with _turn_of(contender):
+                    _compare(f"{name}: {contender}", step.results(), expected, row.tolerance)
             times = in_turns(steps, options.rounds, options.seconds, _turn_of)
-        yield Result(suite, group, row, threads, roofs[threads], times)
+        yield threads, times
 
 
 def _turn_of(name: str) -> AbstractContextManager:

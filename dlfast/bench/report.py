@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from rich import box
 from rich.console import Console
@@ -10,12 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from .results import BEST, Check, Result, Roofs, Summary, summaries
-from .timing import Timing
 
 _LEGEND = """\
 ms: median of the calls (minimum), contenders in turns in one process, results compared before. ratio: the fastest other
 library's median over ours (one for each library where targets name them); green where the target holds, red where not.
-GF/s: as if by the plain formula, so Winograd may pass 100% of the peak. GB/s where the copy rate is the nearer roof."""
+GF/s: as if by the plain formula, so Winograd may pass 100% of the peak. GB/s where the copy rate is the nearer roof.
+MB: most memory that a step takes, gradients included, beyond parameters and Adam's averages."""
 
 
 def print_roofs(console: Console, facts: dict[str, str], roofs: dict[int, Roofs]) -> None:
@@ -37,21 +38,31 @@ def print_results(console: Console, results: Sequence[Result]) -> None:
 def results_table(summary: Summary) -> Table:
     """Rows against contenders: backends, then other libraries, then what follows from the times."""
     first = summary.results[0]
-    names = list(dict.fromkeys(name for result in summary.results for name in result.times))
     table = Table(title=f"{first.group.name}, {_count(first.threads)}", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column(first.suite)
-    compared = ["ratio", "target"] if any(result.peers for result in summary.results) else []
-    for name in (*(f"{name}\nms" for name in names), *compared, "GF/s\n(of peak)"):
-        table.add_column(name, justify="right")
-    memory_bound = any(result.memory_bound for result in summary.results)
-    if memory_bound:
-        table.add_column("GB/s\n(of copy)", justify="right")
-    for result in summary.results:
-        times = [_time(result.times.get(name)) for name in names]
-        ratios = [_ratios(result), _targets(result)] if compared else []
-        bandwidth = [_gbytes(result)] if memory_bound else []
-        table.add_row(escape(result.row.name), *times, *ratios, _gflops(result), *bandwidth)
+    columns = [[escape(result.row.name) for result in summary.results]]
+    for heading, cell in _columns(summary):
+        cells = [cell(result) for result in summary.results]
+        if any(cells):
+            table.add_column(heading, justify="right")
+            columns.append(cells)
+    for row in zip(*columns):
+        table.add_row(*row)
     return table
+
+
+def _columns(summary: Summary) -> list[tuple[str, Callable[[Result], str]]]:
+    """Headings, and what gives a row's cell."""
+    names = dict.fromkeys(name for result in summary.results for name in result.times)
+    facts = dict.fromkeys(name for result in summary.results for name in result.facts)
+    return [
+        *((f"{name}\nms", partial(_time, name)) for name in names),
+        ("ratio", _ratios),
+        ("target", _targets),
+        *((name, partial(_fact, name)) for name in facts),
+        ("GF/s\n(of peak)", _gflops),
+        ("GB/s\n(of copy)", _gbytes),
+    ]
 
 
 def conclusion(summary: Summary) -> str:
@@ -72,8 +83,13 @@ def _count(threads: int) -> str:
     return f"{threads} thread{'s' if threads > 1 else ''}"
 
 
-def _time(timing: Timing | None) -> str:
+def _time(name: str, result: Result) -> str:
+    timing = result.times.get(name)
     return f"{_digits(timing.median)} ({_digits(timing.minimum)})" if timing else ""
+
+
+def _fact(name: str, result: Result) -> str:
+    return f"{result.facts[name]:.3g}" if name in result.facts else ""
 
 
 def _digits(ms: float) -> str:
@@ -101,12 +117,17 @@ def _coloured(check: Check) -> str:
 def _gflops(result: Result) -> str:
     if not result.row.flops:
         return ""
-    share = f"{result.gflops / result.roofs.peak:.0%}"
-    if result.row.peak_share is not None:
-        holds = result.gflops / result.roofs.peak >= result.row.peak_share
-        share = f"[{'green' if holds else 'red'}]{share}[/] of {result.row.peak_share:.0%}"
-    return f"{result.gflops:.0f} ({share})"
+    return f"{result.gflops:.0f} ({_share(result.gflops / result.roofs.peak, result.row.peak_share)})"
 
 
 def _gbytes(result: Result) -> str:
-    return f"{result.gbytes:.1f} ({result.gbytes / result.roofs.copy:.0%})" if result.memory_bound else ""
+    if not result.memory_bound:
+        return ""
+    return f"{result.gbytes:.1f} ({_share(result.gbytes / result.roofs.copy, result.row.copy_share)})"
+
+
+def _share(share: float, wish: float | None) -> str:
+    """Of a roof, and what is wished for."""
+    if wish is None:
+        return f"{share:.0%}"
+    return f"[{'green' if share >= wish else 'red'}]{share:.0%}[/] of {wish:.0%}"

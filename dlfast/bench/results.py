@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from statistics import geometric_mean
 
@@ -43,6 +43,7 @@ class Result:
     threads: int
     roofs: Roofs
     times: dict[str, Timing]
+    facts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ours(self) -> str:
@@ -84,6 +85,8 @@ class Result:
         checks = [Check(peer, ratio, target) for peer, ratio, target in ratios if ratio is not None]
         if self.row.peak_share is not None:
             checks.append(Check("share of peak", self.gflops / self.roofs.peak, self.row.peak_share))
+        if self.row.copy_share is not None:
+            checks.append(Check("share of copy", self.gbytes / self.roofs.copy, self.row.copy_share))
         return checks
 
 
@@ -143,6 +146,7 @@ def _row(result: Result) -> dict:
         "bytes": result.row.bytes,
         "ms": {name: asdict(timing) for name, timing in result.times.items()},
         "compared": result.ours,
+        "facts": dict(result.facts),
         "ratios": {BEST: result.ratio()} | {peer: result.ratio(peer) for peer in result.peers},
         "targets": [_check(check) for check in result.checks()],
     }

@@ -43,7 +43,8 @@ class Row:
 
     flops, a multiply-add counting as two, and bytes, each array once for each pass over it, say what the work amounts
     to; 0 where that makes no sense. targets: wished-for ratios "time of the peer / ours" by the peer's name, `BEST`
-    for the fastest. peak_share: wished-for share of the measured peak. tolerance: of results, relative to the largest.
+    for the fastest. peak_share, copy_share: wished-for shares of the measured peak and copy rate. tolerance: of
+    results, relative to the largest. facts(pytorch): what is measured beside the times, by name.
     """
 
     name: str
@@ -52,7 +53,9 @@ class Row:
     bytes: float = 0
     targets: Mapping[str, float] | None = None
     peak_share: float | None = None
+    copy_share: float | None = None
     tolerance: float = 1e-4
+    facts: Callable[[bool], Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ class Adam(Optimizer):
 
     _decoupled = False
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, clip_grad_norm=None):
+        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, options, clip_grad_norm)
 
     def _check_options(self, group: dict) -> None:
         for name in ("lr", "weight_decay"):
@@ -36,7 +37,7 @@ class Adam(Optimizer):
             self._check_range(betas, name, high=1.0)
         group["betas"] = tuple(betas.values())
 
-    def _update(self, group: dict, stretch: Stretch) -> None:
+    def _update(self, group: dict, stretch: Stretch, grad_scale: float) -> None:
         beta1, beta2 = group["betas"]
         kernels.active_step("adam")(
             stretch.data,
@@ -48,6 +49,7 @@ class Adam(Optimizer):
             beta2=beta2,
             eps=group["eps"],
             weight_decay=group["weight_decay"],
+            grad_scale=grad_scale,
             decoupled=self._decoupled,
             step=stretch.steps + 1,
         )
@@ -64,5 +66,5 @@ class AdamW(Adam):
 
     _decoupled = True
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
-        super().__init__(params, lr, betas, eps, weight_decay)
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, *, clip_grad_norm=None):
+        super().__init__(params, lr, betas, eps, weight_decay, clip_grad_norm=clip_grad_norm)

@@ -73,7 +73,7 @@ class Stretch:
         self.block, self.first, self.last = block, first, last
         self.low, self.high = block.offsets[first], block.offsets[last] + block.parameters[last].data.size
         self.data = _flat_view(block.parameters[first].data, self.high - self.low)
-        self.grad = _flat_view(block.parameters[first]._grad_view, self.high - self.low)
+        self.grad = _flat_view(block.parameters[first]._place.array, self.high - self.low)
         self._state: dict[str, np.ndarray] = {}
 
     def state(self, name: str) -> np.ndarray:
@@ -128,11 +128,11 @@ class Block:
     def stretches(self) -> list[Stretch]:
         """The longest stretches whose parameters all have a gradient and as many steps."""
         steps = self.steps
-        if [id(p._grad_view) for p in self.parameters] != self._grad_ids:
+        if [p._place for p in self.parameters] != self._places:
             self._follow()
-        if False not in [p._has_grad for p in self.parameters] and steps.count(steps[0]) == len(steps):
+        if False not in [p.grad is not None for p in self.parameters] and steps.count(steps[0]) == len(steps):
             return self._whole
-        return list(self._split(lambda i: self.parameters[i]._has_grad, lambda i: steps[i] == steps[i + 1]))
+        return list(self._split(lambda i: self.parameters[i].grad is not None, lambda i: steps[i] == steps[i + 1]))
 
     def _follow(self) -> None:
         """Plan anew, since a parameter has been moved in memory."""
@@ -143,13 +143,12 @@ class Block:
 
     def _plan(self) -> None:
         """Find the stretches of a step in which every parameter has a gradient, the usual one."""
-        self._grads = [p._grad_view for p in self.parameters]  # kept, so that no other array gets one of their ids
-        self._grad_ids = [id(view) for view in self._grads]
+        self._places = [p._place for p in self.parameters]
         self._joined = [self._adjacent(i) for i in range(len(self.parameters) - 1)]
         self._whole = list(self._split(lambda i: True, lambda i: True))
 
     def _adjacent(self, i: int) -> bool:
-        (data, grad), (next_data, next_grad) = ((p.data, p._grad_view) for p in self.parameters[i : i + 2])
+        (data, grad), (next_data, next_grad) = ((p.data, p._place.array) for p in self.parameters[i : i + 2])
         pitch = _padded(data.nbytes)
         return (
             data.base is next_data.base

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .. import kernels
 from ..tensor import Tensor
 
 
@@ -17,20 +18,26 @@ def clip_grad_norm_(parameters, max_norm: float, norm_type: float = 2.0, error_i
     ``norm_type`` may be ``float("inf")``, the largest |g|. The sum is taken in float64. Parameters without a gradient
     do not count. Raises ValueError for a negative max_norm or a norm_type not above 0 and, if ``error_if_nonfinite``,
     where the norm is NaN or infinite. Source: Pascanu et al., "On the difficulty of training recurrent neural
-    networks", 2013, algorithm 1.
+    networks", 2013, algorithm 1. An optimizer's option ``clip_grad_norm`` does the same without a pass of its own.
     """
     _check_bound("clip_grad_norm_", "max_norm", max_norm)
     if not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: norm_type must be above 0, got {norm_type!r}")
     gradients = _gradients(parameters)
-    norm = _norm(gradients, norm_type)
-    if error_if_nonfinite and not math.isfinite(norm):
-        raise ValueError(f"clip_grad_norm_: the norm of the gradients is {norm}; nothing was clipped")
-    factor = max_norm / (norm + 1e-6)
-    if not factor >= 1:  # a NaN norm must reach the gradients, or the fault would stay hidden
+    total = norm(gradients, norm_type)
+    if error_if_nonfinite and not math.isfinite(total):
+        raise ValueError(f"clip_grad_norm_: the norm of the gradients is {total}; nothing was clipped")
+    factor = clip_factor(total, max_norm)
+    if factor != 1:
         for g in gradients:
             g *= factor
-    return norm
+    return total
+
+
+def clip_factor(total: float, max_norm: float) -> float:
+    """min(1, max_norm / (total + 1e-6)); NaN where the norm is: it has to reach the weights, or the fault hides."""
+    factor = max_norm / (total + 1e-6)
+    return 1.0 if factor >= 1 else factor
 
 
 def clip_grad_value_(parameters, clip_value: float) -> None:
@@ -45,7 +52,11 @@ def _gradients(parameters) -> list[np.ndarray]:
     return [p.grad for p in parameters if p.grad is not None]
 
 
-def _norm(gradients: list[np.ndarray], norm_type: float) -> float:
+def norm(gradients: list[np.ndarray], norm_type: float = 2.0) -> float:
+    """The common norm of the arrays, the sum taken in float64."""
+    if norm_type == 2:
+        square_sum = kernels.active_sum("square")
+        return math.sqrt(sum(square_sum(g.reshape(-1)) for g in gradients))
     if norm_type == math.inf:
         return float(np.max([np.abs(g).max(initial=0.0) for g in gradients], initial=0.0))
     powers = (np.abs(g, dtype=np.float64) ** norm_type for g in gradients)

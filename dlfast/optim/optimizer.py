@@ -9,6 +9,7 @@ import numpy as np
 from .. import _check as check
 from ..tensor import Parameter
 from .arena import Block, Stretch
+from .clip import clip_factor, norm
 
 
 class Optimizer:
@@ -18,12 +19,23 @@ class Optimizer:
     the optimizer's own for that group. The options may be changed at any time in ``param_groups``. A parameter without
     a gradient is left alone, its state and its step count too.
 
-    A subclass gives ``_check_options(group)`` and ``_update(group, stretch)``.
+    clip_grad_norm: the common norm of all gradients that a step goes by, at most, None for no limit:
+
+        g <- g * min(1, clip_grad_norm / (norm + 1e-6)),   norm = sqrt(sum g^2) over every parameter of every group
+
+    as `clip_grad_norm_` does it, but in the pass of the update: ``p.grad`` stays as it is. ``optimizer.grad_norm`` is
+    the norm of the last step before it was clipped, None without clipping; ``clip_grad_norm`` may be changed any time.
+
+    A subclass gives ``_check_options(group)`` and ``_update(group, stretch, grad_scale)``.
     Raises ValueError for no parameters, duplicates and options out of range, TypeError for what is no Parameter or no
     number.
     """
 
-    def __init__(self, params, defaults: dict):
+    def __init__(self, params, defaults: dict, clip_grad_norm: float | None = None):
+        if clip_grad_norm is not None:
+            clip_grad_norm = check.number(self._name, "clip_grad_norm", clip_grad_norm, 0, math.inf)
+        self.clip_grad_norm = clip_grad_norm
+        self.grad_norm: float | None = None
         self.defaults = defaults
         self.param_groups: list[dict] = []
         self._blocks: list[list[Block]] = []
@@ -79,12 +91,19 @@ class Optimizer:
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
+        grad_scale = 1.0 if self.clip_grad_norm is None else self._clip_factor(self.clip_grad_norm)
         for group, blocks in zip(self.param_groups, self._blocks, strict=True):
             for block in blocks:
                 for stretch in block.stretches():
-                    self._update(group, stretch)
+                    self._update(group, stretch, grad_scale)
 
-    def _update(self, group: dict, stretch: Stretch) -> None:
+    def _clip_factor(self, max_norm: float) -> float:
+        """What brings the common norm of all gradients down to `max_norm`, from one pass over them."""
+        stretches = (stretch for blocks in self._blocks for block in blocks for stretch in block.stretches())
+        self.grad_norm = total = norm([stretch.grad for stretch in stretches])
+        return clip_factor(total, max_norm)
+
+    def _update(self, group: dict, stretch: Stretch, grad_scale: float) -> None:
         raise NotImplementedError
 
     def _located(self) -> list[tuple[Block, int]]:
@@ -93,7 +112,8 @@ class Optimizer:
         return [places[id(p)] for group in self.param_groups for p in group["params"]]
 
     def state_dict(self) -> dict:
-        """Everything a resumed run needs, as PyTorch lays it out: ``{"state": {i: {...}}, "param_groups": [...]}``.
+        """Everything a resumed run needs, as PyTorch lays it out: ``{"state": {i: {...}}, "param_groups": [...]}``, and
+        ``clip_grad_norm``.
 
         ``state[i]`` holds copies of the arrays kept for parameter ``i``, in its shape, and its ``step`` count;
         parameters that have never been updated are absent.
@@ -107,7 +127,7 @@ class Optimizer:
         for group in self.param_groups:
             options = {name: value for name, value in group.items() if name != "params"}
             groups.append({**options, "params": [next(numbers) for _ in group["params"]]})
-        return {"state": state, "param_groups": groups}
+        return {"state": state, "param_groups": groups, "clip_grad_norm": self.clip_grad_norm}
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Restore what `state_dict` gave: the following steps have the same bits.
@@ -125,6 +145,7 @@ class Optimizer:
             group.update({name: _plain(value) for name, value in saved.items() if name != "params"})
         for number, (block, i) in enumerate(located):
             self._load_state(state.get(number, {}), block, i)
+        self.clip_grad_norm = state_dict.get("clip_grad_norm", self.clip_grad_norm)
 
     def _check_state(self, number: int, entry: dict, parameter) -> None:
         for name, value in entry.items():

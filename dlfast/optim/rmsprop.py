@@ -22,9 +22,20 @@ class RMSprop(Optimizer):
     ValueError otherwise. Source: Tieleman and Hinton, lecture 6.5 of "Neural Networks for Machine Learning", 2012.
     """
 
-    def __init__(self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, eps_inside_sqrt=True):
+    def __init__(
+        self,
+        params,
+        lr=1e-2,
+        alpha=0.99,
+        eps=1e-8,
+        weight_decay=0.0,
+        momentum=0.0,
+        eps_inside_sqrt=True,
+        *,
+        clip_grad_norm=None,
+    ):
         options = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
-        super().__init__(params, {**options, "eps_inside_sqrt": eps_inside_sqrt})
+        super().__init__(params, {**options, "eps_inside_sqrt": eps_inside_sqrt}, clip_grad_norm)
 
     def _check_options(self, group: dict) -> None:
         for name in ("lr", "weight_decay", "momentum"):
@@ -32,7 +43,7 @@ class RMSprop(Optimizer):
         self._check_range(group, "alpha", high=1.0)
         self._check_range(group, "eps", low_open=True)
 
-    def _update(self, group: dict, stretch: Stretch) -> None:
+    def _update(self, group: dict, stretch: Stretch, grad_scale: float) -> None:
         kernels.active_step("rmsprop")(
             stretch.data,
             stretch.grad,
@@ -43,6 +54,7 @@ class RMSprop(Optimizer):
             eps=group["eps"],
             eps_inside_sqrt=group["eps_inside_sqrt"],
             weight_decay=group["weight_decay"],
+            grad_scale=grad_scale,
             momentum=group["momentum"],
         )
         stretch.count_step()

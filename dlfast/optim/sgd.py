@@ -24,9 +24,11 @@ class SGD(Optimizer):
     Nesterov's form: Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013.
     """
 
-    def __init__(self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False):
+    def __init__(
+        self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, clip_grad_norm=None
+    ):
         options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
-        super().__init__(params, {**options, "nesterov": nesterov})
+        super().__init__(params, {**options, "nesterov": nesterov}, clip_grad_norm)
 
     def _check_options(self, group: dict) -> None:
         for name in ("lr", "momentum", "weight_decay"):
@@ -35,7 +37,7 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
             raise ValueError("SGD: nesterov needs a momentum above 0 and dampening 0")
 
-    def _update(self, group: dict, stretch: Stretch) -> None:
+    def _update(self, group: dict, stretch: Stretch, grad_scale: float) -> None:
         momentum = group["momentum"]
         kernels.active_step("sgd")(
             stretch.data,
@@ -46,6 +48,7 @@ class SGD(Optimizer):
             dampening=group["dampening"],
             nesterov=group["nesterov"],
             weight_decay=group["weight_decay"],
+            grad_scale=grad_scale,
             first=stretch.steps == 0,
         )
         if momentum:  # the count says whether there is a velocity yet

@@ -74,6 +74,8 @@ static long dl_patch_ld(long width, int dtype) {
     return ld / line % 2 ? ld : ld + line;
 }
 
+#define DL_IMPL "index_impl.h"
+#include "simd.h"
 #define DL_IMPL "conv_impl.h"
 #include "simd.h"
 static const dl_job dl_conv_pack_jobs[2][DL_ISAS] = DL_TABLE(conv_pack_job);

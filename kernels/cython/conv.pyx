@@ -49,6 +49,14 @@ cdef extern from "direct.h" nogil:
     int dl_direct_gradient(
         const dl_conv* v, const void* dy, const void* y, const void* x, void* dweight, void* dbias
     )
+    int dl_direct_windows(
+        const dl_conv* v, long pool_h, long pool_w, const void* x, const void* weight, const void* bias, void* y,
+        void* index
+    )
+    int dl_direct_windows_gradient(
+        const dl_conv* v, long pool_h, long pool_w, const void* dy, const void* y, const void* index, const void* x,
+        void* dweight, void* dbias
+    )
 
 ctypedef int (*forward_kernel)(const dl_conv*, const void*, const void*, const void*, void*) noexcept nogil
 ctypedef int (*gradient_kernel)(const dl_conv*, const void*, const void*, void*) noexcept nogil
@@ -165,6 +173,47 @@ cdef tuple direct_gradient(const dl_conv* v, object dy, object y, object x, obje
     cdef void* pb = optional(dbias)
     with nogil:
         status = dl_direct_gradient(v, pd, py, px, pw, pb)
+    check(status)
+    return dweight, dbias
+
+
+def direct_windows(x, weight, bias, options, activation, pool_size):
+    """(y, index) of conv_pool.pyx: act of the largest of each window, and which pixel that is."""
+    cdef int status
+    cdef long pool_h = pool_size[0], pool_w = pool_size[1]
+    stride, padding, dilation, groups = options
+    cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
+    xc, wc, bc = contiguous(x), contiguous(weight), contiguous(bias)
+    y = _empty((v.n, v.p // pool_h, v.q // pool_w, v.k), x.dtype)
+    index = _empty(y.shape, "uint8" if pool_h * pool_w <= 256 else "int32")
+    cdef const void* px = pointer(xc)
+    cdef const void* pw = pointer(wc)
+    cdef const void* pb = optional(bc)
+    cdef void* py = pointer(y)
+    cdef void* pi = pointer(index)
+    with nogil:
+        status = dl_direct_windows(&v, pool_h, pool_w, px, pw, pb, py, pi)
+    check(status)
+    return y, index
+
+
+def direct_windows_gradient(dy, y, index, x, weight, options, activation, pool_size, needs):
+    """(dweight, dbias) of a first layer and its windows."""
+    cdef int status
+    cdef long pool_h = pool_size[0], pool_w = pool_size[1]
+    stride, padding, dilation, groups = options
+    cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
+    dy, y, index, x = contiguous(dy), contiguous(y), contiguous(index), contiguous(x)
+    dweight = _destination(needs[1], weight.shape, dy.dtype)
+    dbias = _empty(v.k, dy.dtype) if needs[2] else None
+    cdef const void* pd = pointer(dy)
+    cdef const void* py = optional(y)
+    cdef const void* pi = pointer(index)
+    cdef const void* px = pointer(x)
+    cdef void* pw = pointer(dweight)
+    cdef void* pb = optional(dbias)
+    with nogil:
+        status = dl_direct_windows_gradient(&v, pool_h, pool_w, pd, py, pi, px, pw, pb)
     check(status)
     return dweight, dbias
 

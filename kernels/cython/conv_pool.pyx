@@ -1,5 +1,6 @@
 # cython: language_level=3, binding=False
-"""Convolution, activation and max-pooling as one operation: Winograd with 2 x 2 windows in one pass (winograd.h).
+"""Convolution, activation and max-pooling as one operation, by Winograd with 2 x 2 windows (winograd.h) or the direct
+method with any (direct.h): no output of the convolution is written.
 
 Elsewhere the operation is the two it is made of.
 """
@@ -12,6 +13,8 @@ from ..conv_methods import choose as _choose
 from ..conv_methods import output_shape as _output_shape
 from .conv import conv2d_backward as _conv2d_backward
 from .conv import conv2d_forward as _conv2d_forward
+from .conv import direct_windows as _direct_windows
+from .conv import direct_windows_gradient as _direct_windows_gradient
 from .conv import winograd_windows as _windows
 from .conv import winograd_windows_gradient as _windows_gradient
 from .elementwise import sigmoid_forward as _sigmoid
@@ -19,23 +22,30 @@ from .elementwise import tanh_forward as _tanh
 from .pool import max_pool2d_backward as _max_pool2d_backward
 from .pool import max_pool2d_forward as _max_pool2d_forward
 
-POOLED_METHODS = ("winograd",)  # where no output of the convolution is written
+POOLED_METHODS = ("direct", "winograd")  # where no output of the convolution is written
 
 
-cdef bint at_once(str passing, object x, object weight, object geometry, object method, object pool_size):
-    return pool_size == (2, 2) and _choose(passing, x.shape, weight.shape, geometry, method).method == "winograd"
+cdef str at_once(str passing, object x, object weight, object geometry, object method, object pool_size):
+    """The method that takes this pass from or to the windows, "" where none does."""
+    chosen = _choose(passing, x.shape, weight.shape, geometry, method).method
+    if chosen == "winograd" and pool_size == (2, 2):
+        return "winograd"
+    return "direct" if chosen == "direct" and passing != "dx" else ""
 
 
 def conv2d_max_pool2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation, method, pool_size):
     """y = act(max over each window of x * w + b)."""
     geometry = _Geometry(stride, padding, dilation, groups)
-    if at_once("forward", x, weight, geometry, method, pool_size):
+    shape = _output_shape(x.shape, weight.shape, geometry)
+    windows = at_once("forward", x, weight, geometry, method, pool_size)
+    if windows == "winograd":
         y, index = _windows(x, weight, bias, padding, activation)
-        shape = _output_shape(x.shape, weight.shape, geometry)
+    elif windows == "direct":
+        y, index = _direct_windows(x, weight, bias, geometry, activation, pool_size)
     else:  # ReLU first: where it gives 0 there is no gradient, whoever wins the window
         relu = "relu" if activation == "relu" else None
         z, _ = _conv2d_forward(x, weight, bias, **geometry._asdict(), activation=relu, method=method)
-        y, (shape, index, *_) = _max_pool2d_forward(
+        y, (_, index, *_) = _max_pool2d_forward(
             z, kernel_size=pool_size, stride=pool_size, padding=(0, 0), dilation=(1, 1), ceil_mode=False
         )
         if activation in ("sigmoid", "tanh"):
@@ -44,19 +54,29 @@ def conv2d_max_pool2d_forward(x, weight, bias, *, stride, padding, dilation, gro
 
 
 def conv2d_max_pool2d_backward(dy, saved, needs):
-    """dx and dweight from the windows where they are Winograd's, else from dz, the gradient of x * w + b."""
+    """dx and dweight from the windows where the method of the pass can, else from dz, the gradient of x * w + b."""
     x, weight, y, shape, index, geometry, activation, method, pool_size = saved
     geometry = _Geometry(*geometry)
+    of_weight = at_once("dweight", x, weight, geometry, method, pool_size) if needs[1] else ""
+    if of_weight == "direct" and not needs[0]:
+        return None, *_direct_windows_gradient(dy, y, index, x, weight, geometry, activation, pool_size, needs)
     dy, dbias = gradient_rows(dy, y, _ACTIVATIONS[activation], dy.shape[0] * dy.shape[1] * dy.shape[2], dy.shape[3], needs[2])
     dx = dweight = None
     outside = list(needs[:2])
     if needs[0] and at_once("dx", x, weight, geometry, method, pool_size):
         dx, outside[0] = _windows_gradient(dy, index, x, weight, geometry.padding), False
-    if needs[1] and at_once("dweight", x, weight, geometry, method, pool_size):
-        dweight, outside[1] = _destination(needs[1], weight.shape, dy.dtype), False
-        _windows_gradient(dy, index, x, weight, geometry.padding, into=dweight)
+    if of_weight:
+        dweight, outside[1] = _weight_gradient(of_weight, dy, index, x, weight, geometry, pool_size, needs), False
     if any(outside):
         (dz,) = _max_pool2d_backward(dy, (shape, index, pool_size, pool_size, (0, 0), (1, 1)), (True,))
         parts = _conv2d_backward(dz, (x, weight, None, *geometry, None, method), (*outside, False))
         dx, dweight = parts[0] if outside[0] else dx, parts[1] if outside[1] else dweight
     return dx, dweight, dbias
+
+
+cdef object _weight_gradient(method, dy, index, x, weight, geometry, pool_size, needs):
+    """dweight from the gradient of the windows, without activation."""
+    if method == "direct":
+        return _direct_windows_gradient(dy, None, index, x, weight, geometry, None, pool_size, (False, needs[1], False))[0]
+    dweight = _destination(needs[1], weight.shape, dy.dtype)
+    return _windows_gradient(dy, index, x, weight, geometry.padding, into=dweight)

@@ -57,12 +57,11 @@ DL_INLINE void DL_FN(direct_gradient_tile)(const int taps, const int registers, 
                                            const real *const *from, long rows, const real *dz, real *c) {
     const long step = d->v->sw * d->v->c, down = d->v->sh * d->line, ld = d->npad, pixels = d->v->q;
     const real *a[DL_HIGH1];
-    vec acc[DL_HIGH1][2];
+    vec acc[DL_HIGH1][4], b[4];
     DL_UNROLL for (int i = 0; i < taps; i++) a[i] = from[i];
     DL_UNROLL for (int i = 0; i < taps; i++) DL_UNROLL for (int j = 0; j < registers; j++) acc[i][j] = DL_FN(vsplat)(0);
     for (long p = 0; p < rows; p++)
         for (long q = 0, at = p * down; q < pixels; q++, at += step, dz += ld) {
-            vec b[2];
             DL_UNROLL for (int j = 0; j < registers; j++) b[j] = DL_FN(vload)(dz + j * LANES);
             DL_UNROLL for (int i = 0; i < taps; i++) {
                 const vec ai = DL_FN(vsplat)(a[i][at]);
@@ -78,6 +77,7 @@ DL_INLINE void DL_FN(direct_gradient_tile)(const int taps, const int registers, 
     DL_NOINLINE void DL_FN(name)(const dl_direct *d, const real *const *from, long rows, const real *dz, real *c) { \
         DL_FN(direct_gradient_tile)(taps, registers, d, from, rows, dz, c);                                       \
     }
+TILE(direct_gradient_high4, DL_HIGH4, 4)
 TILE(direct_gradient_high2, DL_HIGH2, 2)
 TILE(direct_gradient_low2, DL_LOW2, 2)
 TILE(direct_gradient_high1, DL_HIGH1, 1)
@@ -85,25 +85,27 @@ TILE(direct_gradient_low1, DL_LOW1, 1)
 #undef TILE
 
 /* A block of `rows` output rows, whose image rows are in cache: sum (depth, npad) += its part, by tiles of taps; those
-   beyond the last tap repeat it, and there is room for them. */
+   beyond the last tap repeat it, and there is room for them.  A tile is as wide as there are outputs for, since kernel
+   rows often have 3 taps. */
 static void DL_FN(direct_gradient_block)(const dl_direct *d, const real *image, long rows, const real *dz, real *sum) {
     const long run = d->v->s * d->v->c;
-    for (long k = 0; k < d->npad; k += NR) {
-        const int registers = d->npad - k > LANES ? 2 : 1;
-        const long high = registers == 2 ? DL_HIGH2 : DL_HIGH1, low = registers == 2 ? DL_LOW2 : DL_LOW1;
+    for (long k = 0, width; k < d->npad; k += width) {
+        const long left = d->npad - k;
+        const int wide = left >= 2 * NR, narrow = left <= LANES;
+        const long high = wide ? DL_HIGH4 : narrow ? DL_HIGH1 : DL_HIGH2;
+        const long low = wide ? DL_HIGH4 : narrow ? DL_LOW1 : DL_LOW2;
         const long taps = dl_round_up(d->depth, low) < dl_round_up(d->depth, high) ? low : high;
+        width = wide ? 2 * NR : NR;
         for (long tap = 0; tap < d->depth; tap += taps) {
             const real *a[DL_HIGH1];
             for (long i = 0; i < taps; i++) {
                 const long t = dl_min(tap + i, d->depth - 1);
                 a[i] = image + t / run * d->v->dh * d->line + t % run;
             }
-            if (registers == 2)
-                (taps == high ? DL_FN(direct_gradient_high2)
-                              : DL_FN(direct_gradient_low2))(d, a, rows, dz + k, sum + tap * d->npad + k);
-            else
-                (taps == high ? DL_FN(direct_gradient_high1)
-                              : DL_FN(direct_gradient_low1))(d, a, rows, dz + k, sum + tap * d->npad + k);
+            (wide     ? DL_FN(direct_gradient_high4)
+             : narrow ? taps == high ? DL_FN(direct_gradient_high1) : DL_FN(direct_gradient_low1)
+             : taps == high ? DL_FN(direct_gradient_high2)
+                            : DL_FN(direct_gradient_low2))(d, a, rows, dz + k, sum + tap * d->npad + k);
         }
     }
 }
@@ -113,14 +115,17 @@ static void DL_FN(direct_gradient_job)(void *ctx, long job, long worker) {
     const dl_direct *d = (const dl_direct *)ctx;
     const dl_conv *v = d->v;
     const long end = dl_min((job + 1) * d->chunk, v->n * v->p);
-    real *dz = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (d->rows * v->q * d->npad +
+    real *dz = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * ((d->rows * v->q + 1) * d->npad +
                                                                  (d->rows * v->sh + v->r * v->dh) * d->line));
-    real *image = dz + d->rows * v->q * d->npad, *sum = (real *)d->packed + job * d->tall * d->npad;
+    real *image = dz + (d->rows * v->q + 1) * d->npad, *sum = (real *)d->packed + job * d->tall * d->npad;
     memset(sum, 0, sizeof(real) * d->tall * d->npad);
     for (long row = job * d->chunk, rows; row < end; row += rows) {
         rows = dl_min(dl_min(d->rows, end - row), v->p - row % v->p);
         DL_FN(fetch_rows)(d, row / v->p, row % v->p, rows, image);
-        DL_FN(direct_dz)(d, row * v->q, rows * v->q, dz, sum + (d->tall - 1) * d->npad);
+        if (d->index)
+            DL_FN(direct_windows_dz)(d, row, rows, dz, sum + (d->tall - 1) * d->npad);
+        else
+            DL_FN(direct_dz)(d, row * v->q, rows * v->q, dz, sum + (d->tall - 1) * d->npad);
         DL_FN(direct_gradient_block)(d, image, rows, dz, sum);
     }
     (void)worker;

@@ -1,21 +1,24 @@
-/* The winners of windows in registers and in memory: pool.h and winograd.h. */
+/* The winners of windows in registers and in memory: pool.h, direct.h and winograd.h. */
 
-/* Window positions are as wide as `real` in registers, and uint8 or int32 in the index array. */
+/* Window positions are as wide as `real` in registers, and uint8 or int32 in the index array.  Between bytes and words
+   the way is by half words: GCC takes a wider step byte by byte. */
 #if DL_VECTORS
 typedef uint8_t DL_FN(bytes) __attribute__((vector_size(LANES)));
+typedef uint16_t DL_FN(halves) __attribute__((vector_size(LANES * 2)));
 typedef int32_t DL_FN(words) __attribute__((vector_size(LANES * 4)));
 #define CONVERT(v, type) __builtin_convertvector(v, type)
 #else
 typedef uint8_t DL_FN(bytes);
+typedef uint16_t DL_FN(halves);
 typedef int32_t DL_FN(words);
 #define CONVERT(v, type) ((type)(v))
 #endif
 DL_INLINE void DL_FN(put_index)(void *to, int wide, long at, ivec index) {
+    const DL_FN(words) words = CONVERT(index, DL_FN(words));
     if (wide) {
-        const DL_FN(words) words = CONVERT(index, DL_FN(words));
         memcpy((int32_t *)to + at, &words, sizeof words);
     } else {
-        const DL_FN(bytes) bytes = CONVERT(index, DL_FN(bytes));
+        const DL_FN(bytes) bytes = CONVERT(CONVERT(words, DL_FN(halves)), DL_FN(bytes));
         memcpy((uint8_t *)to + at, &bytes, sizeof bytes);
     }
 }
@@ -24,9 +27,17 @@ DL_INLINE ivec DL_FN(get_index)(const void *from, int wide, long at) {
     DL_FN(bytes) bytes;
     if (wide) {
         memcpy(&words, (const int32_t *)from + at, sizeof words);
-        return CONVERT(words, ivec);
+    } else {
+        memcpy(&bytes, (const uint8_t *)from + at, sizeof bytes);
+        words = CONVERT(CONVERT(bytes, DL_FN(halves)), DL_FN(words));
     }
-    memcpy(&bytes, (const uint8_t *)from + at, sizeof bytes);
-    return CONVERT(bytes, ivec);
+    return CONVERT(words, ivec);
 }
 #undef CONVERT
+
+/* The larger of `best` and z, cell `number` of a window, with its number; of equals the first, and the first NaN. */
+DL_INLINE void DL_FN(keep_larger)(vec z, ireal number, vec *best, ivec *winner) {
+    const ivec wins = ~(ivec)(z <= *best) & (ivec)(*best == *best);
+    *best = DL_FN(vsel)(wins, z, *best);
+    *winner = DL_FN(isel)(wins, DL_FN(isplat)(number), *winner);
+}

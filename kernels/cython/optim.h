@@ -6,33 +6,41 @@
 #include "simd.h"
 
 #define DL_STEP_JOB 16384
+#define DL_SUM_LANES 16 /* sums beside each other, so that no addition waits for the one before */
 
 typedef struct {
     long n;
     void *param, *grad, *buffer; /* buffer: NULL without momentum */
-    double lr, momentum, dampening, decay;
+    double lr, momentum, dampening, decay, scale;
     int nesterov, first;
 } dl_sgd;
 
 typedef struct {
     long n;
     void *param, *grad, *square, *buffer;
-    double lr, alpha, eps, decay, momentum;
+    double lr, alpha, eps, decay, momentum, scale;
     int eps_inside;
 } dl_rmsprop;
 
 typedef struct {
     long n;
     void *param, *grad, *mean, *square;
-    double lr, beta1, beta2, eps, decay, correction1, correction2; /* corrections: 1 - beta^step */
+    double lr, beta1, beta2, eps, decay, scale, correction1, correction2; /* corrections: 1 - beta^step */
     int decoupled;
 } dl_adam;
+
+typedef struct {
+    long n;
+    const void *x;
+    double *partial; /* a sum for each job */
+} dl_square_sum;
 
 #define DL_IMPL "optim_impl.h"
 #include "simd.h"
 static const dl_job dl_sgd_jobs[2][DL_ISAS] = DL_TABLE(sgd_job);
 static const dl_job dl_rmsprop_jobs[2][DL_ISAS] = DL_TABLE(rmsprop_job);
 static const dl_job dl_adam_jobs[2][DL_ISAS] = DL_TABLE(adam_job);
+static const dl_job dl_square_sum_jobs[2][DL_ISAS] = DL_TABLE(square_sum_job);
 
 static void dl_sgd_run(dl_sgd *m, int dtype) {
     dl_parallel_for(DL_PICK(dl_sgd_jobs, dtype), m, dl_ceil_div(m->n, DL_STEP_JOB));
@@ -42,5 +50,14 @@ static void dl_rmsprop_run(dl_rmsprop *m, int dtype) {
 }
 static void dl_adam_run(dl_adam *m, int dtype) {
     dl_parallel_for(DL_PICK(dl_adam_jobs, dtype), m, dl_ceil_div(m->n, DL_STEP_JOB));
+}
+static double dl_square_sum_run(long n, const void *x, int dtype) {
+    const long jobs = dl_ceil_div(n, DL_STEP_JOB);
+    dl_square_sum m = {n, x, (double *)dl_scratch(DL_SCRATCH_SHARED, sizeof(double) * (size_t)dl_max(jobs, 1))};
+    double sum = 0;
+    dl_parallel_for(DL_PICK(dl_square_sum_jobs, dtype), &m, jobs);
+    for (long job = 0; job < jobs; job++)
+        sum += m.partial[job];
+    return sum;
 }
 #endif

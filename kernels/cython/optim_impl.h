@@ -12,25 +12,26 @@ static void DL_FN(sgd_job)(void *ctx, long job, long worker) {
     STRETCH(m);
     real *DL_R w = AT(m->param), *DL_R buffer = m->buffer ? AT(m->buffer) : NULL;
     const real *DL_R grad = AT(m->grad);
-    const real lr = (real)m->lr, decay = (real)m->decay, momentum = (real)m->momentum, fresh = (real)(1 - m->dampening);
+    const real lr = (real)m->lr, decay = (real)m->decay, momentum = (real)m->momentum, fresh = (real)(1 - m->dampening),
+               scale = (real)m->scale;
     if (!buffer)
         for (long i = 0; i < n; i++)
-            w[i] -= lr * (grad[i] + decay * w[i]);
+            w[i] -= lr * (scale * grad[i] + decay * w[i]);
     else if (m->first)
         for (long i = 0; i < n; i++) {
-            const real g = grad[i] + decay * w[i];
+            const real g = scale * grad[i] + decay * w[i];
             buffer[i] = g;
             w[i] -= lr * (m->nesterov ? g + momentum * g : g);
         }
     else if (m->nesterov)
         for (long i = 0; i < n; i++) {
-            const real g = grad[i] + decay * w[i];
+            const real g = scale * grad[i] + decay * w[i];
             buffer[i] = momentum * buffer[i] + fresh * g;
             w[i] -= lr * (g + momentum * buffer[i]);
         }
     else
         for (long i = 0; i < n; i++) {
-            buffer[i] = momentum * buffer[i] + fresh * (grad[i] + decay * w[i]);
+            buffer[i] = momentum * buffer[i] + fresh * (scale * grad[i] + decay * w[i]);
             w[i] -= lr * buffer[i];
         }
     (void)worker;
@@ -43,16 +44,16 @@ static void DL_FN(rmsprop_job)(void *ctx, long job, long worker) {
     const real *DL_R grad = AT(m->grad);
     const real lr = (real)m->lr, alpha = (real)m->alpha, rest = (real)(1 - m->alpha), decay = (real)m->decay;
     const real inner = m->eps_inside ? (real)m->eps : 0, outer = m->eps_inside ? 0 : (real)m->eps,
-               momentum = (real)m->momentum;
+               momentum = (real)m->momentum, scale = (real)m->scale;
     if (!buffer)
         for (long i = 0; i < n; i++) {
-            const real g = grad[i] + decay * w[i];
+            const real g = scale * grad[i] + decay * w[i];
             square[i] = alpha * square[i] + rest * (g * g);
             w[i] -= lr * (g / (SQRT(square[i] + inner) + outer));
         }
     else
         for (long i = 0; i < n; i++) {
-            const real g = grad[i] + decay * w[i];
+            const real g = scale * grad[i] + decay * w[i];
             square[i] = alpha * square[i] + rest * (g * g);
             buffer[i] = momentum * buffer[i] + g / (SQRT(square[i] + inner) + outer);
             w[i] -= lr * buffer[i];
@@ -68,13 +69,31 @@ static void DL_FN(adam_job)(void *ctx, long job, long worker) {
     const real beta1 = (real)m->beta1, rest1 = (real)(1 - m->beta1), beta2 = (real)m->beta2,
                rest2 = (real)(1 - m->beta2);
     const real keep = m->decoupled ? (real)(1 - m->lr * m->decay) : 1, decay = m->decoupled ? 0 : (real)m->decay;
-    const real rate = (real)(m->lr / m->correction1), root = (real)(1 / sqrt(m->correction2)), eps = (real)m->eps;
+    const real rate = (real)(m->lr / m->correction1), root = (real)(1 / sqrt(m->correction2)), eps = (real)m->eps,
+               scale = (real)m->scale;
     for (long i = 0; i < n; i++) {
-        const real g = m->decoupled ? grad[i] : grad[i] + decay * w[i];
+        const real g = m->decoupled ? scale * grad[i] : scale * grad[i] + decay * w[i];
         mean[i] = beta1 * mean[i] + rest1 * g;
         square[i] = beta2 * square[i] + rest2 * (g * g);
         w[i] = keep * w[i] - rate * (mean[i] / (SQRT(square[i]) * root + eps));
     }
+    (void)worker;
+}
+/* Job: the sum of squares of a stretch, in double: squares of large float32 numbers would be infinite. */
+static void DL_FN(square_sum_job)(void *ctx, long job, long worker) {
+    const dl_square_sum *m = (const dl_square_sum *)ctx;
+    STRETCH(m);
+    const real *x = AT(m->x);
+    double lanes[DL_SUM_LANES] = {0}, sum = 0;
+    long i = 0;
+    for (; i + DL_SUM_LANES <= n; i += DL_SUM_LANES)
+        for (int lane = 0; lane < DL_SUM_LANES; lane++)
+            lanes[lane] += (double)x[i + lane] * (double)x[i + lane];
+    for (int lane = 0; lane < DL_SUM_LANES; lane++)
+        sum += lanes[lane];
+    for (; i < n; i++)
+        sum += (double)x[i] * (double)x[i];
+    m->partial[job] = sum;
     (void)worker;
 }
 #undef SQRT

@@ -6,12 +6,9 @@ DL_INLINE void DL_FN(max_cells)(const dl_pool *v, const real *cell, const long r
     vec best = DL_FN(vload)(cell);
     ivec index = DL_FN(isplat)((ireal)first);
     for (long i = 0; i < rows; i++)
-        for (long j = 0; j < cols; j++) {
-            const vec x = DL_FN(vload)(cell + (i * v->dh * v->w + j * v->dw) * v->c);
-            const ivec wins = ~(ivec)(x <= best) & (ivec)(best == best);
-            best = DL_FN(vsel)(wins, x, best);
-            index = DL_FN(isel)(wins, DL_FN(isplat)((ireal)(first + i * v->s + j)), index);
-        }
+        for (long j = 0; j < cols; j++)
+            DL_FN(keep_larger)(DL_FN(vload)(cell + (i * v->dh * v->w + j * v->dw) * v->c),
+                               (ireal)(first + i * v->s + j), &best, &index);
     DL_FN(vstore)((real *)v->out + at, best);
     DL_FN(put_index)(v->index, v->wide_index, at, index);
 }

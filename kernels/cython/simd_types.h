@@ -29,6 +29,10 @@ DL_NOINLINE vec DL_FN(vload_n)(const real *p, long n) {
         part[i] = p[i];
     return DL_FN(vload)(part);
 }
+/* The register at p: whole, or its first `count` lanes and 0. */
+DL_INLINE vec DL_FN(lanes)(const real *p, long count) {
+    return count >= LANES ? DL_FN(vload)(p) : DL_FN(vload_n)(p, count);
+}
 DL_NOINLINE vec DL_FN(vload_pad)(const real *p, long n, real pad) {
     real part[LANES];
     for (long i = 0; i < LANES; i++)

@@ -65,8 +65,6 @@ static long dl_winograd_plane(long elements, size_t item) {
     return (dl_ceil_div(elements * (long)item, 64) | 1) * 64 / (long)item;
 }
 
-#define DL_IMPL "index_impl.h"
-#include "simd.h"
 #define DL_IMPL "winograd_points_impl.h"
 #include "simd.h"
 #define DL_IMPL "winograd_impl.h"

@@ -110,11 +110,6 @@ DL_INLINE DL_FN(place) DL_FN(find_tile)(const dl_tiles *g, long tile, int size, 
     return at;
 }
 
-/* The register at p: whole, or its first `count` lanes and 0. */
-DL_INLINE vec DL_FN(lanes)(const real *p, long count) {
-    return count >= LANES ? DL_FN(vload)(p) : DL_FN(vload_n)(p, count);
-}
-
 /* B^T d B of `count` channels from c on, to the 36 points at v. */
 DL_INLINE void DL_FN(data_points)(const DL_FN(place) *at, long c, long count, real *v, long plane) {
     vec in[6], out[6], middle[6][6];
@@ -191,12 +186,8 @@ DL_INLINE void DL_FN(output_windows)(const real *m, long plane, vec bias, int re
             vec best = out[0][2 * j] + bias;
             ivec winner = DL_FN(isplat)(0);
             if (j >= cols) break;
-            DL_UNROLL for (int cell = 1; cell < 4; cell++) {
-                const vec z = out[cell / 2][2 * j + cell % 2] + bias;
-                const ivec wins = ~(ivec)(z <= best) & (ivec)(best == best);
-                best = DL_FN(vsel)(wins, z, best);
-                winner = DL_FN(isel)(wins, DL_FN(isplat)(cell), winner);
-            }
+            DL_UNROLL for (int cell = 1; cell < 4; cell++)
+                DL_FN(keep_larger)(out[cell / 2][2 * j + cell % 2] + bias, cell, &best, &winner);
             const long at = i * row + j * column;
             uint8_t numbers[LANES];
             DL_STORE(y + at, 0, count, relu ? DL_FN(vrelu)(best) : best);

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from .jit import contiguous, helper, jit, parallel_for
-from .loops import BLOCK, SERIAL, converted, get, put
+from .loops import BLOCK, SERIAL, converted, get, put, summed
 from .vmath import where
 
 
 @helper(noalias=True, fastmath={"contract"})
 def _sgd_job(index, worker, param, grad, options):
-    lr, weight_decay = options
+    lr, weight_decay, grad_scale = options
     start = index * BLOCK
     for i in range(start, min(start + BLOCK, param.size)):
         p = get(param, i)
-        put(param, i, p - lr * (get(grad, i) + weight_decay * p))
+        put(param, i, p - lr * (grad_scale * get(grad, i) + weight_decay * p))
 
 
 @jit
@@ -29,11 +31,11 @@ def _sgd(param, grad, options):
 
 @helper(noalias=True, fastmath={"contract"})
 def _sgd_momentum_job(index, worker, param, grad, buffer, first, nesterov, options):
-    lr, momentum, fresh, weight_decay = options
+    lr, momentum, fresh, weight_decay, grad_scale = options
     start = index * BLOCK
     for i in range(start, min(start + BLOCK, param.size)):
         p = get(param, i)
-        g = get(grad, i) + weight_decay * p
+        g = grad_scale * get(grad, i) + weight_decay * p
         b = where(first, g, momentum * get(buffer, i) + fresh * g)
         put(buffer, i, b)
         put(param, i, p - lr * where(nesterov, g + momentum * b, b))
@@ -45,23 +47,23 @@ def _sgd_momentum(param, grad, buffer, first, nesterov, options):
     parallel_for(_sgd_momentum_job, -(-param.size // BLOCK), arguments, param.size < SERIAL)
 
 
-def sgd_step(param, grad, momentum_buffer, *, lr, momentum, dampening, nesterov, weight_decay, first):
+def sgd_step(param, grad, momentum_buffer, *, lr, momentum, dampening, nesterov, weight_decay, grad_scale, first):
     grad = contiguous(grad)
     if momentum_buffer is None:
-        _sgd(param, grad, (float(lr), float(weight_decay)))
+        _sgd(param, grad, (float(lr), float(weight_decay), float(grad_scale)))
     else:
-        options = float(lr), float(momentum), 1.0 - dampening, float(weight_decay)
+        options = float(lr), float(momentum), 1.0 - dampening, float(weight_decay), float(grad_scale)
         _sgd_momentum(param, grad, momentum_buffer, bool(first), bool(nesterov), options)
 
 
 @helper(noalias=True, fastmath={"contract"})
 def _rmsprop_job(index, worker, param, grad, square_avg, buffer, options):
     """`buffer` is empty where there is no momentum."""
-    lr, alpha, fresh, eps_inside, eps_outside, weight_decay, momentum = options
+    lr, alpha, fresh, eps_inside, eps_outside, weight_decay, momentum, grad_scale = options
     start = index * BLOCK
     stop = min(start + BLOCK, param.size)
     for i in range(start, stop):
-        g = get(grad, i) + weight_decay * get(param, i)
+        g = grad_scale * get(grad, i) + weight_decay * get(param, i)
         s = alpha * get(square_avg, i) + fresh * (g * g)
         put(square_avg, i, s)
         update = g / (math.sqrt(s + eps_inside) + eps_outside)
@@ -77,20 +79,22 @@ def _rmsprop(param, grad, square_avg, buffer, options):
     parallel_for(_rmsprop_job, -(-param.size // BLOCK), arguments, param.size < SERIAL)
 
 
-def rmsprop_step(param, grad, square_avg, momentum_buffer, *, lr, alpha, eps, eps_inside_sqrt, weight_decay, momentum):
+def rmsprop_step(
+    param, grad, square_avg, momentum_buffer, *, lr, alpha, eps, eps_inside_sqrt, weight_decay, momentum, grad_scale
+):
     inside, outside = (float(eps), 0.0) if eps_inside_sqrt else (0.0, float(eps))
-    options = float(lr), float(alpha), 1.0 - alpha, inside, outside, float(weight_decay), float(momentum)
+    options = lr, alpha, 1 - alpha, inside, outside, weight_decay, momentum, grad_scale
     buffer = param[:0] if momentum_buffer is None else momentum_buffer
-    _rmsprop(param, contiguous(grad), square_avg, buffer, options)
+    _rmsprop(param, contiguous(grad), square_avg, buffer, tuple(map(float, options)))
 
 
 @helper(noalias=True, fastmath={"contract"})
 def _adam_job(index, worker, param, grad, exp_avg, exp_avg_sq, options):
-    lr, beta1, fresh1, beta2, fresh2, eps, weight_decay, keep, root_correction = options
+    lr, beta1, fresh1, beta2, fresh2, eps, weight_decay, keep, root_correction, grad_scale = options
     start = index * BLOCK
     for i in range(start, min(start + BLOCK, param.size)):
         p = get(param, i)
-        g = get(grad, i) + weight_decay * p
+        g = grad_scale * get(grad, i) + weight_decay * p
         m = beta1 * get(exp_avg, i) + fresh1 * g
         v = beta2 * get(exp_avg_sq, i) + fresh2 * (g * g)
         put(exp_avg, i, m)
@@ -104,8 +108,18 @@ def _adam(param, grad, exp_avg, exp_avg_sq, options):
     parallel_for(_adam_job, -(-param.size // BLOCK), arguments, param.size < SERIAL)
 
 
-def adam_step(param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, weight_decay, decoupled, step):
+def adam_step(param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, weight_decay, decoupled, grad_scale, step):
     decay, keep = (0.0, 1.0 - lr * weight_decay) if decoupled else (float(weight_decay), 1.0)
     corrections = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
-    options = corrections[0], beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, keep, corrections[1]
+    options = corrections[0], beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, keep, corrections[1], grad_scale
     _adam(param, contiguous(grad), exp_avg, exp_avg_sq, tuple(map(float, options)))
+
+
+@summed
+def _square(x):
+    x = np.float64(x)  # squares of large float32 numbers would be infinite
+    return x * x
+
+
+def square_sum(x):
+    return _square(x)

@@ -1,0 +1,26 @@
+"""What becomes an array of numbers, and of which dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def to_array(data: Any) -> np.ndarray:
+    """An array of numbers; lists and bare Python floats become float32, typed data keep their dtype."""
+    array = np.asarray(data)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"Tensor: data must hold real numbers, got an array of dtype {array.dtype}; "
+            "rows of unequal length and strings have to be converted first"
+        )
+    if array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)) and _is_untyped(data):
+        array = array.astype(np.float32)
+    return array
+
+
+def _is_untyped(data: Any) -> bool:
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return isinstance(data, (list, tuple, int, float)) and not isinstance(data, np.generic)

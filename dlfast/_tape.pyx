@@ -1,0 +1,275 @@
+# cython: language_level=3, binding=False, auto_pickle=False
+"""The tape: recorded operations, the switch that stops recording, and the backward pass over them.
+
+Every operation passes here twice, forward and backward, so this one file of the layer API is compiled: in Cython a
+recorded operation costs a quarter of what it costs in Python.
+"""
+cimport cython
+from cpython.pythread cimport PyThread_get_thread_ident
+
+import functools
+import operator
+
+import numpy
+
+from ._arrays import to_array
+from .kernels import active
+from .kernels.memory import empty
+
+cdef object ndarray = numpy.ndarray
+cdef object by_order = operator.attrgetter("order")
+cdef type result_type = object  # Tensor; see `results_are`
+cdef dict silent = {}  # thread -> how many no_grad() it is inside; empty while every thread records
+cdef long long recorded = 0, walks = 0  # operations, and walks over a graph, since the start of the process
+
+
+@cython.binding(True)
+class no_grad:
+    """Stop recording in this thread, as a context manager or a decorator: `with no_grad(): ...`, `@no_grad()`."""
+
+    def __enter__(self):
+        thread = PyThread_get_thread_ident()
+        silent[thread] = silent.get(thread, 0) + 1
+
+    def __exit__(self, *exception):
+        thread = PyThread_get_thread_ident()
+        silent[thread] -= 1
+        if not silent[thread]:
+            del silent[thread]
+
+    def __call__(self, function):
+        @functools.wraps(function)
+        def wrapped(*args, **kwargs):
+            with no_grad():
+                return function(*args, **kwargs)
+
+        return wrapped
+
+
+cdef class Variable:
+    """What the tape knows of a Tensor: its array, its gradient, and the operation that made it.
+
+    `_place`: the `Into` of a Parameter's gradient in an optimizer's arena, None outside. There the gradient is always
+    this one array; elsewhere `grad` is an array of its own, which may have been handed to the user.
+    """
+
+    cdef public object data, grad, _node, _place
+    cdef public bint requires_grad
+
+    def _accumulate(self, gradient, bint fresh):
+        """Add to `grad`. A gradient that is not fresh aliases something else, and is copied."""
+        self.accumulate(gradient, fresh)
+
+    cdef int accumulate(self, object gradient, bint fresh) except -1:
+        if self._place is not None:
+            place = self._place.array
+            if self.grad is not None:
+                place += gradient
+            elif gradient is not place:  # the kernel has not written it there itself
+                place[...] = gradient
+            self.grad = place
+        elif self.grad is not None:  # out of place: the user may hold the array
+            self.grad = added(self.grad, gradient)
+        else:
+            self.grad = gradient if fresh else numpy.array(gradient, order="C")
+        return 0
+
+
+@cython.final
+@cython.freelist(64)
+@cython.trashcan(True)  # no recursion where a long chain is dropped
+cdef class Node:
+    """One recorded operation: `backward(dy, saved, needs)` gives one gradient (or None) for each edge.
+
+    edges[i] is the Node that made input i, the leaf Tensor itself, or None where no gradient is wanted, so that the
+    graph keeps only what backward needs, not every intermediate array. `fresh` says that the gradients alias nothing
+    (the kernel contract promises it), so a leaf may keep them without a copy.
+    """
+
+    cdef readonly long long order
+    cdef long long walk  # the last walk that met it
+    cdef public object backward, saved, grad  # backward and saved are None when freed
+    cdef public tuple edges, needs
+    cdef bint fresh
+
+
+cdef Node new_node(object backward, object saved, tuple edges, tuple needs, bint fresh):
+    global recorded
+    cdef Node node = Node.__new__(Node)
+    recorded += 1
+    node.order = recorded
+    node.backward, node.saved, node.edges, node.needs, node.fresh = backward, saved, edges, needs, fresh
+    return node
+
+
+# Recording
+
+
+def results_are(type tensor):
+    """Let results be of this class, which is derived from Variable and adds no fields."""
+    global result_type
+    result_type = tensor
+
+
+cpdef object wrap(object data, Node node):
+    """A Tensor around an array known to be sound: skips the checks of the constructor."""
+    cdef Variable tensor = result_type.__new__(result_type)
+    tensor.data, tensor._node, tensor.requires_grad = data, node, node is not None
+    return tensor
+
+
+cpdef object unwrap(object value):
+    """The array of a Tensor, an array itself, or lists of numbers as an array."""
+    if isinstance(value, Variable):
+        return (<Variable>value).data
+    return value if type(value) is ndarray else to_array(value)
+
+
+cpdef list arrays_of(object values):
+    """The array behind each Tensor, array or list of numbers; None stays None."""
+    return [None if value is None else unwrap(value) for value in values]
+
+
+cpdef object run(str op, object inputs, object arrays, dict options, str method=""):
+    """Run kernel `op` and record it; `arrays` is what the kernel takes, and `inputs` what gradients go to.
+
+    method: the algorithm that the kernel will choose, for backends that are chosen by it.
+    """
+    forward, backward = active(op, arrays[0], method)
+    y, saved = forward(*arrays, **options)
+    return record(y, backward, saved, inputs, True)
+
+
+cpdef object record(object y, object backward, object saved, object inputs, bint fresh=False):
+    """Wrap a result; backward(dy, saved, needs) gives one gradient for each of `inputs`, Tensors or not.
+
+    fresh: those gradients alias neither dy nor each other nor anything else, as the kernel contract promises.
+    """
+    cdef Node node = None
+    if not silent or PyThread_get_thread_ident() not in silent:
+        needs = tuple([isinstance(x, Variable) and (<Variable>x).requires_grad for x in inputs])
+        if True in needs:
+            node = new_node(backward, saved, tuple([edge_to(x) for x in inputs]), needs, fresh)
+    if type(y) is not tuple:  # NumPy's arithmetic on 0-d arrays gives scalars
+        return wrap(y if type(y) is ndarray else numpy.asarray(y), node)
+    nodes = split_outputs(node, y) if node is not None else [None] * len(y)
+    return tuple([wrap(one, part) for one, part in zip(y, nodes)])
+
+
+cdef object edge_to(object x):
+    if not isinstance(x, Variable) or not (<Variable>x).requires_grad:
+        return None
+    return x if (<Variable>x)._node is None else (<Variable>x)._node
+
+
+cdef list split_outputs(Node node, tuple outputs):
+    """One node for each output of an operation with several; they hand their gradients to `node`, which comes after."""
+    blank = [(y.shape, y.dtype) for y in outputs]
+    node.backward, node.saved = joint_backward, (node.backward, node.saved, blank)
+    return [new_node(pick_backward, (node, i), (node,), (True,), False) for i in range(len(outputs))]
+
+
+def pick_backward(dy, saved, needs):
+    node, i = saved
+    if node.grad is None:
+        node.grad = [None] * len(node.saved[2])
+    node.grad[i] = dy
+    return (None,)
+
+
+def joint_backward(dys, saved, needs):
+    backward, inner, blank = saved
+    full = [numpy.zeros(*like) if dy is None else dy for dy, like in zip(dys, blank)]
+    return backward(tuple(full), inner, needs)
+
+
+# The way back
+
+
+def run_backward(Node root, object gradient):
+    """Send `gradient` from `root` to every leaf, newest operation first, and free what the graph had saved.
+
+    Gradients of nodes are added out of place, because two edges may share one array (addition hands on its dy twice).
+    """
+    cdef Node node
+    cdef list nodes = reachable(root)
+    root.grad = gradient
+    try:
+        for node in nodes:
+            dy, backward, saved, edges = node.grad, node.backward, node.saved, node.edges
+            node.grad = node.backward = node.saved = None
+            node.edges = ()
+            if dy is None:
+                continue
+            if type(dy) is not ndarray and isinstance(dy, numpy.generic):  # NumPy turns 0-d results into scalars
+                dy = numpy.asarray(dy)
+            needs = with_places(node.needs, edges) if node.fresh else node.needs
+            hand_on(edges, backward(dy, saved, needs), node.fresh)
+    except BaseException:
+        for node in nodes:
+            node.grad = node.backward = node.saved = None
+        raise
+
+
+cdef int hand_on(tuple edges, object gradients, bint fresh) except -1:
+    """Give each gradient to the node or leaf at its edge."""
+    for edge, gradient in zip(edges, gradients):
+        if gradient is None or edge is None:
+            continue
+        if type(edge) is not Node:
+            (<Variable>edge).accumulate(gradient, fresh)
+        elif (<Node>edge).grad is None:
+            (<Node>edge).grad = gradient
+        else:
+            (<Node>edge).grad = added((<Node>edge).grad, gradient)
+    return 0
+
+
+cdef object added(object a, object b):
+    """a + b, of one shape and dtype, in memory of the pool."""
+    return numpy.add(a, b, out=empty(b.shape, b.dtype))
+
+
+cdef object with_places(tuple needs, tuple edges):
+    """`needs`, with the place in the optimizer's arena where a parameter's first gradient may be written at once."""
+    cdef list places = None
+    for i, edge in enumerate(edges):
+        if not isinstance(edge, Variable) or (<Variable>edge)._place is None or (<Variable>edge).grad is not None:
+            continue
+        if places is None:
+            places = list(needs)
+        if (<Variable>edge)._place not in places:  # the second gradient of a parameter is added to the first
+            places[i] = (<Variable>edge)._place
+    return needs if places is None else places
+
+
+cdef list reachable(Node root):
+    """Every node that `root` depends on, newest first; raises before anything changes if one was freed."""
+    global walks
+    cdef Node node, edge
+    cdef list nodes = [root]
+    cdef bint in_order = True
+    walks += 1
+    root.walk = walks
+    for node in nodes:  # grows while it is walked: no recursion, however long the chain
+        if node.backward is None:
+            raise RuntimeError(
+                "backward: this graph (or a part of it that another backward used) is already freed; "
+                "run the forward pass again, or add the losses and call backward once"
+            )
+        for other in node.edges:
+            if type(other) is Node and (<Node>other).walk != root.walk:
+                edge = other
+                edge.walk = root.walk
+                in_order = in_order and edge.order < (<Node>nodes[-1]).order
+                nodes.append(edge)
+    if not in_order:
+        nodes.sort(key=by_order, reverse=True)
+    return nodes
+
+
+def forget_gradients(list tensors):
+    """Set `grad` to None."""
+    cdef Variable tensor
+    for tensor in tensors:
+        tensor.grad = None
