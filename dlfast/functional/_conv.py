@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from .. import _check as check
@@ -102,15 +103,24 @@ def _checked(
     """The arrays of x, weight and bias and the options as the kernels take them; raises where they do not fit."""
     a, w, b = arrays = arrays_of(inputs)
     groups = check_arrays(op, a, w, b, groups)
-    options = conv_geometry(op, a.shape, w.shape, stride, padding, dilation) | {"groups": groups}
-    return arrays, _with_algorithm(op, options, w.shape, activation, method)
+    geometry = conv_geometry(op, a.shape, w.shape, stride, padding, dilation, groups)
+    return arrays, _with_algorithm(op, geometry, w.shape, activation, method)
 
 
-def _with_algorithm(op: str, options: dict[str, Any], kernel: tuple, activation: Any, method: str) -> dict[str, Any]:
-    """The options with activation and method, which are checked; kernel: the shape of the weight of an image."""
+def _with_algorithm(op: str, geometry: Geometry, kernel: tuple, activation: Any, method: str) -> dict[str, Any]:
+    """The options: geometry, activation and method, these two checked; kernel: the shape of the weight of an image."""
     if activation is not None:
         check.choice(op, "activation", activation, FUSED_ACTIVATIONS)
-    return {**options, "activation": activation, "method": conv_method(op, method, kernel, geometry_of(options))}
+    method = conv_method(op, method, kernel, geometry)
+    stride, padding, dilation, groups = geometry
+    return {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        "activation": activation,
+        "method": method,
+    }
 
 
 def conv1d(
@@ -142,7 +152,7 @@ def conv1d(
     _check_axis("conv1d", "steps", a.shape, w.shape, 1, dilation, (before, after))
     image, taps = a[:, None], w[:, None]
     geometry = Geometry((1, stride), (0, 0, before, after), (1, dilation), groups)
-    options = _with_algorithm("conv1d", geometry._asdict(), taps.shape, activation, method)
+    options = _with_algorithm("conv1d", geometry, taps.shape, activation, method)
     forward, backward = active("conv2d", image, _forward_method(image, taps, options))
     y, saved = forward(image, taps, b, **options)
     return record(y[:, 0], _conv1d_backward, (backward, saved), inputs, True)
@@ -205,14 +215,22 @@ def check_method(op: str, method: str, kernel: tuple, geometry: Geometry) -> str
     return method
 
 
-def conv_geometry(op: str, image: tuple, kernel: tuple, stride: Any, padding: Any, dilation: Any) -> dict[str, Any]:
-    """Stride, padding and dilation as the kernels take them; raises where no window fits the padded image."""
+def conv_geometry(
+    op: str, image: tuple, kernel: tuple, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Geometry:
+    """The geometry as the kernels take it; raises where no window fits the padded image."""
     stride = check.pair(op, "stride", stride, 1)
     dilation = check.pair(op, "dilation", dilation, 1)
-    padding = pad4(op, padding, kernel[1:3], stride, dilation)
+    return _fitting(op, image, kernel, stride, pad4(op, padding, kernel[1:3], stride, dilation), dilation, groups)
+
+
+@lru_cache(maxsize=1024)
+def _fitting(
+    op: str, image: tuple, kernel: tuple, stride: tuple, padding: tuple, dilation: tuple, groups: int
+) -> Geometry:
     _check_axis(op, "rows", image, kernel, 1, dilation[0], padding[:2])
     _check_axis(op, "columns", image, kernel, 2, dilation[1], padding[2:])
-    return {"stride": stride, "padding": padding, "dilation": dilation}
+    return Geometry(stride, padding, dilation, groups)
 
 
 def _check_axis(op: str, name: str, image: tuple, kernel: tuple, axis: int, dilation: int, padding: tuple) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -83,15 +84,7 @@ def _windows(op: str, a: np.ndarray, kernel_size, stride, padding, dilation, cei
     stride = kernel if stride is None else check.pair(op, "stride", stride, 1)
     padding = check.pair(op, "padding", padding, 0)
     dilation = check.pair(op, "dilation", dilation, 1)
-    for axis in (0, 1):
-        span = dilation[axis] * (kernel[axis] - 1) + 1
-        if 2 * padding[axis] > span:
-            raise ValueError(f"{op}: padding must be at most half the window's span of {span}, got {padding}")
-        size = a.shape[1 + axis]
-        if pool_output_size(size, kernel[axis], stride[axis], padding[axis], dilation[axis], bool(ceil_mode)) < 1:
-            raise ValueError(
-                f"{op}: kernel_size {kernel} with dilation {dilation} is larger than x {a.shape} with padding {padding}"
-            )
+    _check_fit(op, a.shape, kernel, stride, padding, dilation, bool(ceil_mode))
     return {
         "kernel_size": kernel,
         "stride": stride,
@@ -99,6 +92,18 @@ def _windows(op: str, a: np.ndarray, kernel_size, stride, padding, dilation, cei
         "dilation": dilation,
         "ceil_mode": bool(ceil_mode),
     }
+
+
+@lru_cache(maxsize=1024)
+def _check_fit(op: str, x: tuple, kernel: tuple, stride: tuple, padding: tuple, dilation: tuple, ceil: bool) -> None:
+    for axis in (0, 1):
+        span = dilation[axis] * (kernel[axis] - 1) + 1
+        if 2 * padding[axis] > span:
+            raise ValueError(f"{op}: padding must be at most half the window's span of {span}, got {padding}")
+        if pool_output_size(x[1 + axis], kernel[axis], stride[axis], padding[axis], dilation[axis], ceil) < 1:
+            raise ValueError(
+                f"{op}: kernel_size {kernel} with dilation {dilation} is larger than x {x} with padding {padding}"
+            )
 
 
 def adaptive_avg_pool2d(x: ArrayLike, output_size: int | tuple[int | None, int | None] | None) -> Tensor:

@@ -59,8 +59,8 @@ typedef struct {
 #define DL_HIGH4 (DL_MR / 2)
 #define DL_HIGH2 DL_MR
 #define DL_LOW2 (DL_MR * 5 / 6)
-#define DL_HIGH1 (DL_MR < 8 ? 2 * DL_MR : 16)
-#define DL_LOW1 (DL_HIGH1 * 5 / 6)
+#define DL_HIGH1 (DL_MR == 6 ? 14 : DL_MR < 6 ? 8 : 16)
+#define DL_LOW1 (DL_MR == 6 ? 10 : DL_MR < 6 ? 6 : 12)
 
 #define DL_IMPL "direct_tile.h"
 #include "simd.h"

@@ -4,7 +4,7 @@
 /* Of `registers` columns from j on: dz (pixels, npad) = dy act'(y), 0 beyond the last; total += the sum over pixels. */
 DL_INLINE void DL_FN(direct_dz_panel)(const int registers, const int activation, const dl_direct *d, long first,
                                       long pixels, long j, real *dz, real *total) {
-    const long k = d->v->k, begin = first * k + j, end = d->v->n * d->v->p * d->v->q * k;
+    const long k = d->v->k, npad = d->npad, begin = first * k + j, end = d->v->n * d->v->p * d->v->q * k;
     const long safe = dl_min(pixels, (end - begin - registers * LANES + k) / k); /* pixels whose registers are in dy */
     const real *dy = (const real *)d->dy + begin, *y = activation ? (const real *)d->y + begin : dy;
     real lane[2 * LANES];
@@ -12,42 +12,40 @@ DL_INLINE void DL_FN(direct_dz_panel)(const int registers, const int activation,
     vec sum[2];
     for (long i = 0; i < 2 * LANES; i++)
         lane[i] = j + i < k;
-    for (int i = 0; i < registers; i++) {
+    DL_UNROLL for (int i = 0; i < registers; i++) {
         valid[i] = (ivec)(DL_FN(vload)(lane + i * LANES) != DL_FN(vsplat)(0));
         sum[i] = DL_FN(vsplat)(0);
     }
-    for (long q = 0; q < pixels; q++, dy += k, y += k)
+    dz += j;
+    for (long q = 0; q < pixels; q++, dy += k, y += k, dz += npad)
         DL_UNROLL for (int i = 0; i < registers; i++) {
-            const long at = i * LANES, n = k - j - at;
-            vec z = q < safe ? DL_FN(vload)(dy + at) : DL_FN(vload_n)(dy + at, dl_min(n, LANES));
-            if (activation) {
-                const vec from = q < safe ? DL_FN(vload)(y + at) : DL_FN(vload_n)(y + at, dl_min(n, LANES));
-                z = DL_FN(vactivation_gradient)(z, from, activation);
-            }
+            const long at = i * LANES, count = q < safe ? LANES : k - j - at;
+            vec z = DL_FN(lanes)(dy + at, count);
+            if (activation) z = DL_FN(vactivation_gradient)(z, DL_FN(lanes)(y + at, count), activation);
             z = DL_FN(vsel)(valid[i], z, DL_FN(vsplat)(0));
-            DL_FN(vstore)(dz + q * d->npad + j + at, z);
+            DL_FN(vstore)(dz + at, z);
             sum[i] += z;
         }
-    for (int i = 0; i < registers; i++) {
+    DL_UNROLL for (int i = 0; i < registers; i++) {
         real *to = total + j + i * LANES;
         DL_FN(vstore)(to, DL_FN(vload)(to) + sum[i]);
     }
 }
 
-/* All columns: dz of `pixels` pixels from `first` of all on. */
+/* All columns of `pixels` pixels from `first` of all on. */
 DL_NOINLINE void DL_FN(direct_dz)(const dl_direct *d, long first, long pixels, real *dz, real *total) {
-#define PANEL(registers)                                                                    \
-    switch (d->y ? d->v->activation : DL_IDENTITY) {                                        \
-    case DL_RELU: DL_FN(direct_dz_panel)(registers, 1, d, first, pixels, j, dz, total); break;    \
-    case DL_SIGMOID: DL_FN(direct_dz_panel)(registers, 2, d, first, pixels, j, dz, total); break; \
-    case DL_TANH: DL_FN(direct_dz_panel)(registers, 3, d, first, pixels, j, dz, total); break;    \
-    default: DL_FN(direct_dz_panel)(registers, 0, d, first, pixels, j, dz, total);          \
-    }
+#define PANEL(activation)                                                                  \
+    if (d->npad - j > LANES)                                                               \
+        DL_FN(direct_dz_panel)(2, activation, d, first, pixels, j, dz, total);             \
+    else                                                                                   \
+        DL_FN(direct_dz_panel)(1, activation, d, first, pixels, j, dz, total);             \
+    break;
     for (long j = 0; j < d->npad; j += NR)
-        if (d->npad - j > LANES) {
-            PANEL(2)
-        } else {
-            PANEL(1)
+        switch (d->y ? d->v->activation : DL_IDENTITY) {
+        case DL_RELU: PANEL(DL_RELU)
+        case DL_SIGMOID: PANEL(DL_SIGMOID)
+        case DL_TANH: PANEL(DL_TANH)
+        default: PANEL(DL_IDENTITY)
         }
 #undef PANEL
 }

@@ -49,7 +49,8 @@ static void DL_FN(direct_window_job)(void *ctx, long job, long worker) {
     const long image = job / d->blocks, first = job % d->blocks * d->rows, last = dl_min(first + d->rows, v->p);
     const long y_row = v->q / d->pool_w * v->k, held = (d->rows * v->sh + v->r * v->dh) * d->line;
     const dl_taps taps = {v->sw * v->c, v->dh * d->line, v->s * v->c, v->r, 0, 1, v->r};
-    real *rows = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (held + d->pool_h * v->q * NR)), *lines = rows + held;
+    real *rows = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (held + d->pool_h * v->q * NR));
+    real *lines = rows + held;
     DL_FN(fetch_rows)(d, image, first, last - first, rows);
     for (long p = first; p < last; p += d->pool_h) {
         const long at = (image * v->p + p) / d->pool_h * y_row;
@@ -82,16 +83,16 @@ static void DL_FN(direct_dx_pack_job)(void *ctx, long panel, long worker) {
 /* dx[w, c] = sum over s of u[q, (s, c)]: one row.  Registers are stored whole, pixels from left to right, and there is
    room behind both u and dx. */
 static void DL_FN(direct_collect)(const dl_direct *d, const real *u, real *dx) {
-    const dl_conv *v = d->v;
-    const long down = v->sw * v->c - d->npad;
-    for (long w = 0; w < v->w; w++) {
-        const long place = w + v->left - d->lowest * v->sw, first = place % v->sw;
-        const real *from = u + place / v->sw * d->npad + first * v->c;
-        for (long c = 0; c < v->c; c += LANES) {
+    const long width = d->v->w, channels = d->v->c, taps = d->v->s, stride = d->v->sw, npad = d->npad;
+    const long left = d->v->left - d->lowest * stride, down = stride * channels - npad;
+    for (long w = 0; w < width; w++, dx += channels) {
+        const long first = stride == 1 ? 0 : (w + left) % stride;
+        const real *from = u + (stride == 1 ? w + left : (w + left) / stride) * npad + first * channels;
+        for (long c = 0; c < channels; c += LANES) {
             vec sum = DL_FN(vsplat)(0);
-            for (long s = first, at = c; s < v->s; s += v->sw, at += down)
+            for (long s = first, at = c; s < taps; s += stride, at += down)
                 sum += DL_FN(vload)(from + at);
-            DL_FN(vstore)(dx + w * v->c + c, sum);
+            DL_FN(vstore)(dx + c, sum);
         }
     }
 }

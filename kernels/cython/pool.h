@@ -27,8 +27,9 @@ typedef struct dl_span {
     long start, begin, end, counted;
 } dl_span;
 
-/* Tables along one axis, so that no job divides; of windows that hold a pixel where `windows` is not NULL.  Cells that count for a mean: those in the image, or with count_pad
-   also those in the padding, but never what ceil_mode lets hang beyond it. */
+/* Tables along one axis, so that no job divides; with the windows that hold a pixel if `windows` is not NULL.  Cells
+   that count for a mean: those in the image, or with count_pad also those in the padding, but never what ceil_mode lets
+   hang beyond it. */
 static void dl_axis(dl_span *spans, long *windows, long out, long size, long kernel, long stride, long padding,
                     long dilation, int count_pad) {
     for (long i = 0; i < out; i++) {

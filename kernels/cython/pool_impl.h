@@ -139,45 +139,45 @@ DL_INLINE int DL_FN(has_room)(const dl_pool *v, const dl_span *s, long q, long c
 }
 
 /* The mean of rows x cols cells; cell: the first of them. */
-DL_INLINE void DL_FN(avg_cells)(const dl_pool *v, const real *cell, const long rows, const long cols, real divisor,
+DL_INLINE void DL_FN(avg_cells)(const dl_pool *v, const real *cell, const long rows, const long cols, vec share,
                                 real *out) {
     vec sum = DL_FN(vsplat)(0);
     for (long i = 0; i < rows; i++)
         for (long j = 0; j < cols; j++)
             sum += DL_FN(vload)(cell + (i * v->w + j) * v->c);
-    DL_FN(vstore)(out, sum / DL_FN(vsplat)(divisor));
+    DL_FN(vstore)(out, sum * share);
 }
 
-/* The mean of the window of column q whose first pixel is `cell`. */
-DL_INLINE void DL_FN(avg_window)(const dl_pool *v, const real *cell, const dl_span *r, long q, real *out) {
+/* The mean of the window of column q whose first pixel is `cell`; share: 1 / cells. */
+DL_INLINE void DL_FN(avg_window)(const dl_pool *v, const real *cell, const dl_span *r, long q, real share, real *out) {
     const dl_span *s = v->cols_of + q;
-    const real divisor = (real)(r->counted * s->counted);
     const long rows = r->end - r->begin, cols = s->end - s->begin;
     cell += (r->begin * v->w + s->begin) * v->c;
     long c = 0;
     for (; c < v->c && DL_FN(has_room)(v, s, q, c); c += LANES)
         if (rows == 2 && cols == 2)
-            DL_FN(avg_cells)(v, cell + c, 2, 2, divisor, out + c);
+            DL_FN(avg_cells)(v, cell + c, 2, 2, DL_FN(vsplat)(share), out + c);
         else
-            DL_FN(avg_cells)(v, cell + c, rows, cols, divisor, out + c);
+            DL_FN(avg_cells)(v, cell + c, rows, cols, DL_FN(vsplat)(share), out + c);
     for (; c < v->c; c++) {
         real sum = 0;
         for (long i = 0; i < rows; i++)
             for (long j = 0; j < cols; j++)
                 sum += cell[(i * v->w + j) * v->c + c];
-        out[c] = sum / divisor;
+        out[c] = sum * share;
     }
 }
 
-/* Job: rows (image, p) of window means. */
+/* Job: rows (image, p) of window means.  A copy of the plan: the compiler must not think that stores change it. */
 static void DL_FN(avg_forward_job)(void *ctx, long job, long worker) {
-    const dl_pool *v = (const dl_pool *)ctx;
+    const dl_pool plan = *(const dl_pool *)ctx, *v = &plan;
     for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->p); row++) {
         const real *image = (const real *)v->in + row / v->p * v->h * v->w * v->c;
         const dl_span *r = v->rows_of + row % v->p;
-        for (long q = 0; q < v->q; q++)
+        real *out = (real *)v->out + row * v->q * v->c;
+        for (long q = 0; q < v->q; q++, out += v->c)
             DL_FN(avg_window)(v, image + (r->start * v->w + v->cols_of[q].start) * v->c, r, q,
-                              (real *)v->out + (row * v->q + q) * v->c);
+                              1 / (real)(r->counted * v->cols_of[q].counted), out);
     }
     (void)worker;
 }
@@ -185,22 +185,21 @@ static void DL_FN(avg_forward_job)(void *ctx, long job, long worker) {
 /* dx = dy / cells for the cells of one window, where no other window reads them; dx: the window's first pixel. */
 DL_INLINE void DL_FN(avg_spread)(const dl_pool *v, real *dx, const dl_span *r, long q, const real *dy) {
     const dl_span *s = v->cols_of + q;
-    const real divisor = (real)(r->counted * s->counted);
-    long c = 0;
-    for (; c < v->c && DL_FN(has_room)(v, s, q, c); c += LANES) {
-        const vec share = DL_FN(vload)(dy + c) / DL_FN(vsplat)(divisor);
-        for (long i = r->begin; i < r->end; i++)
-            for (long j = s->begin; j < s->end; j++)
-                DL_FN(vstore)(dx + (i * v->w + j) * v->c + c, share);
-    }
-    for (; c < v->c; c++)
-        for (long i = r->begin; i < r->end; i++)
-            for (long j = s->begin; j < s->end; j++)
-                dx[(i * v->w + j) * v->c + c] = dy[c] / divisor;
+    const real share = 1 / (real)(r->counted * s->counted);
+    for (long i = r->begin; i < r->end; i++)
+        for (long j = s->begin; j < s->end; j++) {
+            real *to = dx + (i * v->w + j) * v->c;
+            long c = 0;
+            for (; c < v->c && DL_FN(has_room)(v, s, q, c); c += LANES)
+                DL_FN(vstore)(to + c, DL_FN(vload)(dy + c) * DL_FN(vsplat)(share));
+            for (; c < v->c; c++)
+                to[c] = dy[c] * share;
+        }
 }
 
 /* The rows of dx under rows (image, p) of windows that lie side by side, and what is left below and beside them. */
-DL_INLINE void DL_FN(tiled_rows)(const dl_pool *v, long job, const int max) {
+DL_INLINE void DL_FN(tiled_rows)(const dl_pool *shared, long job, const int max) {
+    const dl_pool plan = *shared, *v = &plan;
     const long right = v->cols_of[v->q - 1].start + v->s, below = v->rows_of[v->p - 1].start + v->r;
     for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->p); row++) {
         const dl_span *r = v->rows_of + row % v->p;

@@ -69,16 +69,17 @@ DL_INLINE vec V(vexp)(vec x) { return V(vexp_sum)(x, C(0)); }
 /* For x <= 0 (and NaN). */
 DL_INLINE vec V(vexpm1)(vec x) {
     ivec n;
-    vec p = V(vexp_reduced)(V(vclip)(x, -30.0f, 0.0f), C(0), &n);
+    vec p = V(vexp_reduced)(V(vsel)(x < C(-30), C(-30), x), C(0), &n);
     vec scale = V(vpow2)(n);
     return scale * p + (scale - C(1));
 }
 
 /* tanh |x| = -m / (2 + m), m = exp(-2 |x|) - 1. */
 DL_INLINE vec V(vtanh)(vec x) {
-    vec m = V(vexpm1)(C(-2) * V(vabs)(x));
-    vec y = -m / (C(2) + m);
-    return (vec)((ivec)y | ((ivec)x & V(isplat)(INT32_MIN))); /* the sign of x; -0 stays -0 */
+    const ivec sign = V(isplat)(INT32_MIN);
+    vec m = V(vexpm1)(C(2) * (vec)((ivec)x | sign));
+    vec y = (C(0) - m) / (C(2) + m);
+    return (vec)((ivec)y | ((ivec)x & sign)); /* -0 stays -0 */
 }
 
 /* log(1 + x) for 0 <= x <= 1; above sqrt 2 - 1 as log 2 + log(1 + f), f = (x - 1) / 2. */
