@@ -6,10 +6,10 @@
 #define NR (2 * LANES)
 
 /* c (rows x registers) = relu?(bias + sum over the kernel rows of `t`); a: the first number of the first pixel, b: the
-   packed panel; step: from pixel to pixel in the image. */
-DL_INLINE void DL_FN(direct_tile)(const int rows, const int registers, const long step, const dl_taps *t, const real *a,
-                                  const real *b, real *c, long ldc, const real *bias, int relu) {
-    const long down = t->down - t->run, skip = (t->skip - 1) * t->run * registers * LANES;
+   packed panel. */
+DL_INLINE void DL_FN(direct_tile)(const int rows, const int registers, const dl_taps *t, const real *a, const real *b,
+                                  real *c, long ldc, const real *bias, int relu) {
+    const long step = t->step, down = t->down - t->run, skip = (t->skip - 1) * t->run * registers * LANES;
     vec acc[DL_HIGH1][2];
     DL_UNROLL for (int i = 0; i < rows; i++) DL_UNROLL for (int j = 0; j < registers; j++) acc[i][j] = DL_FN(vsplat)(0);
     b += t->first * t->run * registers * LANES;
@@ -27,14 +27,10 @@ DL_INLINE void DL_FN(direct_tile)(const int rows, const int registers, const lon
         DL_FN(vstore)(c + i * ldc + j * LANES, relu ? DL_FN(vrelu)(acc[i][j]) : acc[i][j]);
     }
 }
-/* Neighbours in memory (a grey image) have addresses known to the compiler. */
 #define TILE(name, rows, registers)                                                                 \
     DL_NOINLINE void DL_FN(name)(const dl_taps *t, const real *a, const real *b, real *c, long ldc, \
                                  const real *bias, int relu) {                                      \
-        if (t->step == 1)                                                                           \
-            DL_FN(direct_tile)(rows, registers, 1, t, a, b, c, ldc, bias, relu);                    \
-        else                                                                                        \
-            DL_FN(direct_tile)(rows, registers, t->step, t, a, b, c, ldc, bias, relu);              \
+        DL_FN(direct_tile)(rows, registers, t, a, b, c, ldc, bias, relu);                           \
     }
 TILE(direct_tile_high2, DL_HIGH2, 2)
 TILE(direct_tile_low2, DL_LOW2, 2)
