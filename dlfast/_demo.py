@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import statistics
-import sys
 from functools import partial
 
 import numpy as np
@@ -36,7 +35,6 @@ def train_demo(console: Console, epochs: int, batch_size: int, seed: int, backen
     text = f"A CNN of {size:,} parameters learns digits from {len(training):,} images on {threads} threads."
     console.print(text, soft_wrap=True)
     with kernels.use_backend(backend, "reference"):
-        announce_compilation(console)
         return train.fit(
             model,
             training,
@@ -107,24 +105,3 @@ def write_figures(path, history: train.History, step_ms: dict[str, float], secon
 def images_per_second(history: train.History) -> float:
     """The median of the epochs: in the first one kernels may have been compiled."""
     return statistics.median(history["images_per_second"])
-
-
-def announce_compilation(console: Console) -> None:
-    """Print one line when Numba compiles a kernel for the first time; loading a kept one prints nothing."""
-    for op in ("conv2d", "max_pool2d", "linear", "relu", "dropout", "cross_entropy"):
-        kernels.active(op)  # imports its backend
-    if "numba" not in sys.modules:
-        return
-    from numba.core import event
-
-    class Once(event.Listener):
-        def on_start(self, event):
-            if not told:
-                told.append(True)
-                console.print("Compiling kernels for this CPU: once, then they are kept.")
-
-        def on_end(self, event):
-            pass
-
-    told: list[bool] = []
-    event.register("numba:compile", Once())

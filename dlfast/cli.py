@@ -1,4 +1,4 @@
-"""The command line: `dlfast demo`, `bench`, `info`, `gradcheck`. Commands import what they need when they run."""
+"""The command line, `dlfast demo` and the others. Commands import what they need when they run."""
 
 from __future__ import annotations
 
@@ -154,6 +154,30 @@ def gradcheck() -> None:
     console.print(table)
     if failed:
         raise click.ClickException(f"gradients above {_MAX_ERROR:.0e}: {', '.join(failed)}")
+
+
+@main.command()
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "numba"]),
+    default="auto",
+    show_default=True,
+    help="auto: the kernels that are used by default; numba: all, for those who pin Numba.",
+)
+def warmup(backend) -> None:
+    """Compile the Numba kernels ahead of their first use.
+
+    Perceptrons, CNNs and recurrent cells of every kind take a small training step in float32, and what they need is
+    compiled and kept in the user's cache folder (DLFAST_CACHE_DIR moves it): the first real training step then starts
+    at once. Kernels that are there already are only loaded. Kernels compiled for another processor, or from other
+    sources, are never taken; run it again after an update. The Cython kernels need none of this.
+    """
+    with _clear_errors(ImportError, RuntimeError):
+        from rich.console import Console
+
+        from . import _warmup
+
+        _warmup.warm_up(Console(highlight=False), backend)
 
 
 def _check_files(json_file: Path | None, plot_file: Path | None) -> None:

@@ -23,8 +23,9 @@ cdef extern from "conv.h" nogil:
 
 cdef extern from "depthwise.h" nogil:
     int dl_depthwise_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
-    int dl_depthwise_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
-    int dl_depthwise_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
+    int dl_depthwise_gradient(
+        const dl_conv* v, const void* dz, const void* x, const void* weight, void* dx, void* dweight, void* dbias
+    )
 
 cdef extern from "winograd.h" nogil:
     int dl_winograd_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
@@ -89,7 +90,7 @@ cdef gradient_kernel input_gradient_of(object method):
         return dl_winograd_input_gradient
     if method == "direct":
         return dl_direct_input_gradient
-    return dl_depthwise_input_gradient if method == "depthwise" else dl_conv_input_gradient
+    return dl_conv_input_gradient
 
 
 cdef gradient_kernel weight_gradient_of(object method):
@@ -97,7 +98,7 @@ cdef gradient_kernel weight_gradient_of(object method):
         return dl_winograd_weight_gradient
     if method == "direct":
         return dl_direct_weight_gradient
-    return dl_depthwise_weight_gradient if method == "depthwise" else dl_conv_weight_gradient
+    return dl_conv_weight_gradient
 
 
 cdef int check(int status) except -1:
@@ -130,6 +131,8 @@ def conv2d_backward(dy, saved, needs):
     x, weight, y, stride, padding, dilation, groups, activation, method = saved
     cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
     options = stride, padding, dilation, groups
+    if chosen("dx", x, weight, options, method) == "depthwise":
+        return depthwise_gradient(&v, dy, y, x, weight, needs)
     if needs[1] and not needs[0] and chosen("dweight", x, weight, options, method) == "direct":
         return None, *direct_gradient(&v, dy, y, x, weight.shape, needs)
     dz, dbias = gradient_rows(dy, y, v.activation, v.n * v.p * v.q, v.k, needs[2])
@@ -152,6 +155,27 @@ cdef int gradient(gradient_kernel kernel, const dl_conv* v, object dz, object ot
     with nogil:
         status = kernel(v, pz, po, to)
     return check(status)
+
+
+cdef tuple depthwise_gradient(const dl_conv* v, object dy, object y, object x, object weight, object needs):
+    """(dx, dweight, dbias) in one pass over dz and x; dbias is a by-product of dweight."""
+    cdef int status
+    cdef bint with_weight = needs[1] or needs[2]
+    dz, _ = gradient_rows(dy, y, v.activation, v.n * v.p * v.q, v.k, False)
+    dx = _empty(x.shape, dz.dtype) if needs[0] else None
+    x, weight = contiguous(x) if with_weight else None, contiguous(weight)
+    dweight = _destination(needs[1], weight.shape, dz.dtype) if with_weight else None
+    dbias = _empty(v.k, dz.dtype) if needs[2] else None
+    cdef const void* pz = pointer(dz)
+    cdef const void* px = optional(x)
+    cdef const void* pw = pointer(weight)
+    cdef void* to_x = optional(dx)
+    cdef void* to_w = optional(dweight)
+    cdef void* to_b = optional(dbias)
+    with nogil:
+        status = dl_depthwise_gradient(v, pz, px, pw, to_x, to_w, to_b)
+    check(status)
+    return dx, dweight if needs[1] else None, dbias
 
 
 cdef tuple direct_gradient(const dl_conv* v, object dy, object y, object x, object shape, object needs):

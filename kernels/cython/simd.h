@@ -84,6 +84,13 @@ DL_UNUSED static void dl_choose_isa(void) {
 #endif
 }
 
+/* What vstream has stored is there before what follows. */
+DL_UNUSED static void dl_fence(void) {
+#if DL_X86
+    __builtin_ia32_sfence();
+#endif
+}
+
 DL_UNUSED static long dl_min(long a, long b) { return a < b ? a : b; }
 DL_UNUSED static long dl_max(long a, long b) { return a > b ? a : b; }
 DL_UNUSED static long dl_ceil_div(long a, long b) { return (a + b - 1) / b; }

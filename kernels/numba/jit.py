@@ -26,6 +26,7 @@ from numba.np.arrayobj import populate_array
 from platformdirs import user_cache_dir
 
 from ..cython import threads
+from .compiling import compilations
 
 SERIAL_WORK = 1 << 16  # multiply-adds below which waking the pool costs more than it brings
 
@@ -108,11 +109,16 @@ def cache_folder() -> Path | None:
     return folder if os.access(folder, os.W_OK) else None
 
 
-def _sources_key() -> str:
+def _sources_key(kernels: Path = Path(__file__).parent) -> str:
     digest = hashlib.sha256(f"{numba.__version__} {numpy.__version__}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+    for path in sorted(kernels.glob("*.py")):
+        source = path.read_bytes()
+        digest.update(f"{path.name} {len(source)} ".encode() + source)
     return digest.hexdigest()[:16]
+
+
+folder = cache_folder()
+compilations.where = f"they are kept in {folder}" if folder else "no folder can be written to keep them in"
 
 
 class _Locator(_CacheLocator):
