@@ -24,12 +24,13 @@ in one process on 2 cores with AVX2; `pytest benchmarks` repeats the comparison 
 | max_pool2d 2 x 2 | 14 x 14 x 32: 37 / 18 | 64 x 14 x 14 x 32: 317 / 402 |
 | conv2d, winograd | 1 x 32 x 32 x 16 -> 16: 231 / 134 | 8 x 56 x 56 x 64: 25400 / 18200 |
 | conv2d, im2col (3 x 3, stride 2) | | 8 x 56 x 56 x 64 -> 128: 28900 / 25900 |
-| conv2d, direct | 1 x 28 x 28 x 1 -> 32: 67 / 42 | 8 x 224 x 224 x 3 -> 32: 17000 / 19900 |
+| conv2d, direct | 1 x 28 x 28 x 1 -> 32: 67 / 42 | 8 x 224 x 224 x 3 -> 32: 28100 / 27400 |
+| conv2d, direct, few outputs | 1 x 28 x 28 x 1 -> 6: 98 / 23 | 32 x 28 x 28 x 1 -> 6: 1190 / 540 |
 | conv2d_max_pool2d, direct | 1 x 28 x 28 x 1 -> 32: 134 / 59 | 64 x 28 x 28 x 1 -> 32: 1846 / 1306 |
 | conv2d, depthwise | | 8 x 56 x 56 x 128: 9140 / 4660 |
 | conv_transpose2d | 1 x 14 x 14 x 128 -> 64: 2210 / 1750 | 8 x 28 x 28 x 64 -> 32: 14400 / 11800 |
 | conv_transpose2d, scatter (few outputs) | 1 x 28 x 28 x 32 -> 1: 190 / 310 | 16 x 32 x 32 x 64 -> 3: 6630 / 9160 |
-| avg_pool2d 2 x 2 | 14 x 14 x 32: 47 / 13 | 64 x 14 x 14 x 32: 263 / 235 |
+| avg_pool2d 2 x 2 | 14 x 14 x 32: 47 / 6 | 64 x 14 x 14 x 32: 263 / 146 |
 """
 
 _CYTHON = (
@@ -55,7 +56,6 @@ _CYTHON = (
 # A key may name an operation's method too.
 CHOICE: dict[str, str] = {
     **dict.fromkeys(_CYTHON, "cython"),
-    "conv2d direct": "numba",
     "conv_transpose2d scatter": "numba",
 }
 

@@ -115,7 +115,7 @@ static void V(bn_apply_job)(void *ctx, long job, long worker) {
     const long begin = (m->chunks - 1 - job) * m->chunk, end = dl_min(begin + m->chunk, m->wide);
     V(bn_apply)(m, begin, end - begin, m->width, m->stream);
     if (end == m->wide && m->rest) V(bn_apply)(m, end, 1, m->rest, 0);
-    if (m->stream) DL_STREAM_END();
+    if (m->stream) dl_fence();
     (void)worker;
 }
 
@@ -169,7 +169,7 @@ DL_INLINE void V(bn_sums)(const dl_batch_norm *m, long job, const int mask, cons
         DL_BN_COLUMNS(V(bn_sums_rows), m, end, 1, sum, product, mask, keep, 0);
         V(bn_flush)(sum, partial, m->stride, width);
     }
-    if (stream) DL_STREAM_END();
+    if (stream) dl_fence();
 }
 
 /* Job: sums of g and g (x - mean) down the columns of a chunk. */

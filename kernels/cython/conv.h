@@ -9,7 +9,7 @@
    dx is the same product with dz as the image: dx[h, w] sums dz[p, q] W[r, s] over p sh + r dh - top = h, q sw + s dw -
    left = w.  With strides, the pixels of each phase (h mod sh, w mod sw) meet a fixed subset of the taps, so each phase
    is a convolution of stride 1: nothing is scattered or summed twice, and jobs write disjoint pixels.  Images of few
-   channels are better served by fold.h.
+   channels are better served by direct.h.
 
    dweight = dz^T patches, over chunks of pixels with a partial sum each, added in the order of the chunks.
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, binding=False
-"""Convolution: `conv_methods.choose` names the algorithm of each pass; im2col is conv.h (and fold.h).
+"""Convolution: `conv_methods.choose` names the algorithm of each pass; im2col is conv.h.
 
 N H W C images, R S kernel rows and columns, P Q output rows and columns, K out channels.
 """
@@ -26,10 +26,6 @@ cdef extern from "depthwise.h" nogil:
         const dl_conv* v, const void* dz, const void* x, const void* weight, void* dx, void* dweight, void* dbias
     )
 
-cdef extern from "fold.h" nogil:
-    const long DL_FOLD_CHANNELS
-    int dl_fold_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
-
 cdef extern from "pointwise.h" nogil:
     int dl_pointwise_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
     int dl_pointwise_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
@@ -50,6 +46,7 @@ cdef extern from "winograd.h" nogil:
 
 cdef extern from "direct.h" nogil:
     int dl_direct_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
+    int dl_direct_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
     int dl_direct_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
     int dl_direct_gradient(
         const dl_conv* v, const void* dy, const void* y, const void* x, void* dweight, void* dbias
@@ -95,13 +92,13 @@ cdef forward_kernel forward_of(object method):
     return dl_depthwise_forward if method == "depthwise" else dl_conv_forward
 
 
-cdef gradient_kernel input_gradient_of(object method, const dl_conv* v):
+cdef gradient_kernel input_gradient_of(object method):
     if method == "winograd":
         return dl_winograd_input_gradient
     if method == "pointwise":
         return dl_pointwise_input_gradient
-    if method == "im2col" and v.groups == 1 and v.c < DL_FOLD_CHANNELS:
-        return dl_fold_input_gradient
+    if method == "direct":
+        return dl_direct_input_gradient
     return dl_conv_input_gradient
 
 
@@ -157,7 +154,7 @@ def conv2d_backward(dy, saved, needs):
     dx = dweight = None
     if needs[0]:
         dx = _empty(x.shape, dz.dtype)
-        gradient(input_gradient_of(chosen("dx", x, weight, options, method), &v), &v, dz, contiguous(weight), dx)
+        gradient(input_gradient_of(chosen("dx", x, weight, options, method)), &v, dz, contiguous(weight), dx)
     if needs[1]:
         dweight = _destination(needs[1], weight.shape, dz.dtype)
         gradient(weight_gradient_of(chosen("dweight", x, weight, options, method)), &v, dz, contiguous(x), dweight)

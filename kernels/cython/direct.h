@@ -12,6 +12,14 @@
    where a tile (taps x output channels) runs through the pixels of a block.  dz = dy act'(y) of that block is made on
    the way, and summed for dbias: dy and y are read once and dz is never written to memory.
 
+   The gradient of the image is a product of the first kind with the rows of dz as the image and the columns (s, c) of
+   the weights as outputs: for one row h,
+
+       u[q, (s, c)] = sum over r, k of dz[p, q, k] w[k, r, s, c],  p sh + r dh - top = h
+       dx[h, w, c] = sum over s of u[q, (s, c)],  q sw + s - left = w
+
+   so that 3 or 6 channels fill the registers all the same, and u stays in L1.
+
    With max-pooling in windows side by side behind it, the forward keeps the rows of a row of windows in cache and writes
    the largest of each window with its place there; the gradient of a window goes back to that place when dz is made.
 
@@ -24,6 +32,7 @@
 #define DL_DIRECT_BYTES 32768       /* of image rows: they share L1 and L2 with the packed weights */
 #define DL_DIRECT_BLOCK 24576       /* bytes of dz in L1 */
 #define DL_DIRECT_JOB_WORK 500000.0 /* multiplications: some 10 us */
+#define DL_DIRECT_CHUNK_WORK 60000.0 /* multiplications in a partial sum of the weight gradient, at least, */
 #define DL_DIRECT_PARTIALS 16       /* of the weight gradient, at most */
 #define DL_DIRECT_SUM_SERIAL 65536  /* numbers that one thread adds sooner than it wakes another */
 
@@ -33,32 +42,53 @@ typedef struct {
     void *out, *dbias, *index;              /* index: the winners of windows, or NULL */
     long pool_h, pool_w;                    /* of windows, 1 without */
     int wide;                               /* int32 in the index instead of uint8 */
-    char *packed; /* panels of W^T, (R S C, npad), or the partial sums */
-    long line, depth, npad; /* numbers in a padded image row; R S C; K in whole panels */
-    long rows, blocks;      /* output rows in a block; blocks in an image */
+    char *packed; /* panels of the weights, or the partial sums */
+    long line, depth, npad; /* numbers in a padded image row; R S C; columns in whole registers */
+    long rows, blocks;      /* output rows (of dx: image rows) in a block; blocks in an image */
+    long lowest, highest;   /* output pixels of a row that an image row's taps reach, those beyond its ends included */
     long chunk, chunks, tall; /* output rows of all images in a partial sum; rows of such a sum, the last for dbias */
 } dl_direct;
 
+/* What a line of tiles sums over: `run` numbers of each of `rows` kernel rows, `all` in the panels, of which it takes
+   every `skip`-th from `first` on.  step: from pixel to pixel of the image, down: from kernel row to kernel row. */
+typedef struct {
+    long step, down, run, rows, first, skip, all;
+} dl_taps;
+
+/* Heights of the register tiles with 4 registers, 2 and 1. */
+#define DL_HIGH4 (DL_MR / 2)
+#define DL_HIGH2 DL_MR
+#define DL_LOW2 (DL_MR * 5 / 6)
+#define DL_HIGH1 (DL_MR == 6 ? 14 : DL_MR < 6 ? 8 : 16)
+#define DL_LOW1 (DL_MR == 6 ? 10 : DL_MR < 6 ? 6 : 12)
+
+#define DL_IMPL "direct_tile.h"
+#include "simd.h"
 #define DL_IMPL "direct_pool_impl.h"
 #include "simd.h"
 #define DL_IMPL "direct_impl.h"
+#include "simd.h"
+#define DL_IMPL "direct_gradient_impl.h"
 #include "simd.h"
 static const dl_job dl_direct_pack_jobs[2][DL_ISAS] = DL_TABLE(direct_pack_job);
 static const dl_job dl_direct_row_jobs[2][DL_ISAS] = DL_TABLE(direct_row_job);
 static const dl_job dl_direct_window_jobs[2][DL_ISAS] = DL_TABLE(direct_window_job);
 static const dl_job dl_direct_gradient_jobs[2][DL_ISAS] = DL_TABLE(direct_gradient_job);
 static const dl_job dl_direct_sum_jobs[2][DL_ISAS] = DL_TABLE(direct_sum_job);
+static const dl_job dl_direct_dx_pack_jobs[2][DL_ISAS] = DL_TABLE(direct_dx_pack_job);
+static const dl_job dl_direct_dx_jobs[2][DL_ISAS] = DL_TABLE(direct_dx_job);
+
+static long dl_lanes(int dtype) { return dl_tile_cols(dtype) / 2; }
 
 /* v: only the output that windows cover, where there are windows. */
 static dl_direct dl_direct_plan(const dl_conv *v, const void *x) {
-    const long pixels = dl_max(v->q, dl_tile_rows(v->dtype)); /* a tile reads whole, even where the row is shorter */
     return (dl_direct){.v = v,
                        .x = x,
                        .pool_h = 1,
                        .pool_w = 1,
-                       .line = ((pixels - 1) * v->sw + v->s) * v->c,
+                       .line = ((dl_max(v->q, 1) - 1) * v->sw + v->s) * v->c,
                        .depth = v->r * v->s * v->c,
-                       .npad = dl_round_up(v->k, dl_tile_cols(v->dtype))};
+                       .npad = dl_round_up(v->k, dl_lanes(v->dtype))};
 }
 
 /* Returns 0, or -1 when there is no memory; also below. */
@@ -75,7 +105,7 @@ static int dl_direct_run(dl_direct *d, const void *bias) {
     d->packed = (char *)dl_scratch(DL_SCRATCH_SHARED, packed + item * d->npad);
     if (!d->packed) return -1;
     d->bias = dl_pad_bias(bias, v->k, d->npad, item, d->packed + packed);
-    dl_launch(DL_PICK(dl_direct_pack_jobs, v->dtype), d, d->npad / dl_tile_cols(v->dtype),
+    dl_launch(DL_PICK(dl_direct_pack_jobs, v->dtype), d, dl_ceil_div(v->k, dl_tile_cols(v->dtype)),
               d->npad * d->depth < DL_DIRECT_SUM_SERIAL);
     dl_launch(d->index ? DL_PICK(dl_direct_window_jobs, v->dtype) : DL_PICK(dl_direct_row_jobs, v->dtype), d,
               v->n * d->blocks, row_work * v->n * v->p < DL_CONV_SERIAL_WORK);
@@ -94,18 +124,19 @@ static int dl_direct_sums(dl_direct *d, void *dweight, void *dbias) {
     const dl_conv *v = d->v;
     const size_t item = dl_item(v->dtype);
     const long lines = v->n * v->p;
+    const double row_work = (double)v->q * v->k * dl_max(d->depth, 1);
     if (!v->k) return 0;
     d->out = dweight;
     d->dbias = dbias;
     d->rows = DL_DIRECT_BLOCK / (dl_max(v->q, 1) * d->npad * (long)item);
     d->rows = dl_max(1, d->rows / d->pool_h) * d->pool_h;
-    d->chunk = dl_round_up(dl_max(1, dl_ceil_div(lines, DL_DIRECT_PARTIALS)), d->pool_h);
+    d->chunk = dl_max(dl_ceil_div(lines, DL_DIRECT_PARTIALS), (long)(DL_DIRECT_CHUNK_WORK / dl_max(row_work, 1)) + 1);
+    d->chunk = dl_round_up(d->chunk, d->pool_h);
     d->chunks = dl_max(1, dl_ceil_div(lines, d->chunk));
-    d->tall = dl_round_up(d->depth, dl_tile_rows(v->dtype)) + 1;
+    d->tall = d->depth + 2 * dl_tile_rows(v->dtype) + 1;
     d->packed = (char *)dl_scratch(DL_SCRATCH_SHARED, item * d->chunks * d->tall * d->npad);
     if (!d->packed) return -1;
-    dl_launch(DL_PICK(dl_direct_gradient_jobs, v->dtype), d, d->chunks,
-              (double)lines * v->q * v->k * d->depth < DL_CONV_SERIAL_WORK);
+    dl_launch(DL_PICK(dl_direct_gradient_jobs, v->dtype), d, d->chunks, row_work * lines < DL_CONV_SERIAL_WORK);
     dl_launch(DL_PICK(dl_direct_sum_jobs, v->dtype), d, d->depth + 1,
               d->chunks * d->depth * d->npad < DL_DIRECT_SUM_SERIAL);
     return 0;
@@ -151,5 +182,24 @@ static int dl_direct_windows_gradient(const dl_conv *v, long pool_h, long pool_w
     d.dy = dy;
     d.y = y;
     return dl_direct_sums(&d, dweight, dbias);
+}
+
+static int dl_direct_input_gradient(const dl_conv *v, const void *dz, const void *weight, void *dx) {
+    const long columns = v->s * v->c;
+    if (v->n * v->h * v->w * v->c == 0) return 0;
+    dl_direct d = {.v = v, .dy = dz, .weight = weight, .out = dx};
+    const double row_work = (double)v->q * dl_max(v->k, 1) * dl_max(v->r * columns, 1);
+    d.npad = dl_round_up(columns, dl_lanes(v->dtype));
+    d.lowest = dl_min(0, -dl_ceil_div(dl_max(0, v->s - 1 - v->left), v->sw));
+    d.highest = dl_max(v->q - 1, dl_max(0, v->w - 1 + v->left) / v->sw);
+    d.rows = dl_min(v->h, dl_max(1, (long)(DL_DIRECT_JOB_WORK / dl_max(row_work, 1))));
+    d.blocks = dl_ceil_div(v->h, d.rows);
+    d.packed = (char *)dl_scratch(DL_SCRATCH_SHARED, dl_item(v->dtype) * v->r * v->k * d.npad + 64);
+    if (!d.packed) return -1;
+    dl_launch(DL_PICK(dl_direct_dx_pack_jobs, v->dtype), &d, dl_ceil_div(columns, dl_tile_cols(v->dtype)),
+              d.npad * v->r * v->k < DL_DIRECT_SUM_SERIAL);
+    dl_launch(DL_PICK(dl_direct_dx_jobs, v->dtype), &d, v->n * d.blocks,
+              row_work * v->n * v->h < DL_CONV_SERIAL_WORK);
+    return 0;
 }
 #endif

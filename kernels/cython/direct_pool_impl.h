@@ -5,7 +5,7 @@
    `count` channels of them exist. */
 DL_INLINE void DL_FN(largest_of_lines)(const dl_direct *d, const long height, const long width, const real *lines,
                                        long at, long count) {
-    const long row = dl_max(d->v->q, DL_MR) * NR;
+    const long row = d->v->q * NR;
     for (long q = 0; q < d->v->q / width; q++, at += d->v->k)
         for (long c = 0; c < dl_min(NR, count); c += LANES) {
             const real *cell = lines + q * width * NR + c;

@@ -77,13 +77,19 @@ DL_NOINLINE void DL_FN(gemm_block)(const dl_operands *g, const real *a0, long m,
 }
 
 /* In place on a block that is still in cache. */
-DL_NOINLINE void DL_FN(activate_block)(real *c, long ldc, long m, long n, int activation) {
-    if (activation == DL_IDENTITY) return;
+DL_INLINE void DL_FN(activate_rows)(real *c, long ldc, long m, long n, const int activation) {
     for (long i = 0; i < m; i++, c += ldc) {
         long j = 0;
         for (; j + LANES <= n; j += LANES)
             DL_FN(vstore)(c + j, DL_FN(vactivate)(DL_FN(vload)(c + j), activation));
         if (j < n) DL_FN(vstore_n)(c + j, DL_FN(vactivate)(DL_FN(vload_n)(c + j, n - j), activation), n - j);
+    }
+}
+DL_NOINLINE void DL_FN(activate_block)(real *c, long ldc, long m, long n, int activation) {
+    switch (activation) { /* not in the loop, which then keeps its constants in registers */
+    case DL_RELU: DL_FN(activate_rows)(c, ldc, m, n, DL_RELU); break;
+    case DL_SIGMOID: DL_FN(activate_rows)(c, ldc, m, n, DL_SIGMOID); break;
+    case DL_TANH: DL_FN(activate_rows)(c, ldc, m, n, DL_TANH); break;
     }
 }
 #undef NR

@@ -3,8 +3,8 @@
    max: y = the largest cell of the window (NaN beats all, the first of equals wins), index = r S + s of the winner.
    avg: y = sum of the window / number of its cells.
    Both backward passes gather: a pixel of dx looks up the windows that contain it, so that rows of dx are independent
-   jobs and the sum has one order, that of the windows.  Windows of max that lie side by side need no looking up: each
-   writes its own cells.  Jobs are whole rows, as many as make JOB elements. */
+   jobs and the sum has one order, that of the windows.  Windows that lie side by side need no looking up: each writes
+   its own cells.  Jobs are whole rows, as many as make JOB elements. */
 #ifndef DLFAST_POOL_H
 #define DLFAST_POOL_H
 #include "threads.h"
@@ -27,8 +27,9 @@ typedef struct dl_span {
     long start, begin, end, counted;
 } dl_span;
 
-/* Tables along one axis, so that no job divides.  Cells that count for a mean: those in the image, or with count_pad
-   also those in the padding, but never what ceil_mode lets hang beyond it. */
+/* Tables along one axis, so that no job divides; with the windows that hold a pixel if `windows` is not NULL.  Cells
+   that count for a mean: those in the image, or with count_pad also those in the padding, but never what ceil_mode lets
+   hang beyond it. */
 static void dl_axis(dl_span *spans, long *windows, long out, long size, long kernel, long stride, long padding,
                     long dilation, int count_pad) {
     for (long i = 0; i < out; i++) {
@@ -39,22 +40,22 @@ static void dl_axis(dl_span *spans, long *windows, long out, long size, long ker
         span->counted =
             count_pad ? dl_min(span->start + kernel, size + padding) - span->start : span->end - span->begin;
     }
-    for (long i = 0; i < size; i++)
+    for (long i = 0; windows && i < size; i++)
         for (long r = 0; r < kernel; r++) {
             const long start = i + padding - r * dilation;
             windows[i * kernel + r] = start >= 0 && start % stride == 0 && start / stride < out ? start / stride : -1;
         }
 }
 
-/* Returns 0, or -1 when there is no memory. */
-static int dl_pool_tables(dl_pool *v) {
-    char *room = (char *)dl_scratch(DL_SCRATCH_SHARED,
-                                    sizeof(dl_span) * (v->p + v->q) + sizeof(long) * (v->h * v->r + v->w * v->s));
+/* Returns 0, or -1 when there is no memory.  gather: with the tables for looking up a pixel's windows. */
+static int dl_pool_tables(dl_pool *v, int gather) {
+    const size_t spans = sizeof(dl_span) * (v->p + v->q), entries = gather ? v->h * v->r + v->w * v->s : 0;
+    char *room = (char *)dl_scratch(DL_SCRATCH_SHARED, spans + sizeof(long) * entries);
     if (!room) return -1;
     v->rows_of = (dl_span *)room;
     v->cols_of = v->rows_of + v->p;
-    v->row_windows = (long *)(v->cols_of + v->q);
-    v->col_windows = v->row_windows + v->h * v->r;
+    v->row_windows = gather ? (long *)(room + spans) : NULL;
+    v->col_windows = gather ? v->row_windows + v->h * v->r : NULL;
     dl_axis(v->rows_of, v->row_windows, v->p, v->h, v->r, v->sh, v->ph, v->dh, v->count_pad);
     dl_axis(v->cols_of, v->col_windows, v->q, v->w, v->s, v->sw, v->pw, v->dw, v->count_pad);
     return 0;
@@ -68,23 +69,25 @@ static const dl_job dl_max_forward_jobs[2][DL_ISAS] = DL_TABLE(max_forward_job);
 static const dl_job dl_max_backward_jobs[2][DL_ISAS] = DL_TABLE(max_backward_job);
 static const dl_job dl_max_tiled_jobs[2][DL_ISAS] = DL_TABLE(max_tiled_job);
 static const dl_job dl_avg_forward_jobs[2][DL_ISAS] = DL_TABLE(avg_forward_job);
+static const dl_job dl_avg_tiled_jobs[2][DL_ISAS] = DL_TABLE(avg_tiled_job);
 static const dl_job dl_avg_backward_jobs[2][DL_ISAS] = DL_TABLE(avg_backward_job);
 
-static int dl_pool_run(dl_pool *v, dl_job fn, long rows, long cells_a_row) {
+static int dl_pool_run(dl_pool *v, dl_job fn, int gather, long rows, long cells_a_row) {
     if (!v->c || !rows) return 0;
-    if (dl_pool_tables(v)) return -1;
+    if (dl_pool_tables(v, gather)) return -1;
     v->rows = dl_max(1, DL_POOL_JOB / dl_max(cells_a_row, 1));
     dl_parallel_for(fn, v, dl_ceil_div(rows, v->rows));
     return 0;
 }
 static int dl_pool_forward(dl_pool *v, int max) {
-    return dl_pool_run(v, max ? DL_PICK(dl_max_forward_jobs, v->dtype) : DL_PICK(dl_avg_forward_jobs, v->dtype),
-                       v->n * v->p, v->q * v->c * v->r * v->s);
+    const dl_job fn = max ? DL_PICK(dl_max_forward_jobs, v->dtype) : DL_PICK(dl_avg_forward_jobs, v->dtype);
+    return dl_pool_run(v, fn, 0, v->n * v->p, v->q * v->c * v->r * v->s);
 }
 static int dl_pool_backward(dl_pool *v, int max) {
-    const int tiled = v->r == v->sh && v->s == v->sw && v->dh == 1 && v->dw == 1 && v->p && v->q;
-    if (max && tiled) return dl_pool_run(v, DL_PICK(dl_max_tiled_jobs, v->dtype), v->n * v->p, v->w * v->c * 4 * v->r);
-    return dl_pool_run(v, max ? DL_PICK(dl_max_backward_jobs, v->dtype) : DL_PICK(dl_avg_backward_jobs, v->dtype),
-                       v->n * v->h, v->w * v->c * 4);
+    const dl_job tiled = max ? DL_PICK(dl_max_tiled_jobs, v->dtype) : DL_PICK(dl_avg_tiled_jobs, v->dtype);
+    const dl_job fn = max ? DL_PICK(dl_max_backward_jobs, v->dtype) : DL_PICK(dl_avg_backward_jobs, v->dtype);
+    if (v->r == v->sh && v->s == v->sw && v->dh == 1 && v->dw == 1 && v->p && v->q)
+        return dl_pool_run(v, tiled, 0, v->n * v->p, v->w * v->c * 4 * v->r);
+    return dl_pool_run(v, fn, 1, v->n * v->h, v->w * v->c * 4);
 }
 #endif

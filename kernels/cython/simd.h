@@ -60,12 +60,6 @@
         {name##_f32_base, name##_f32_base, name##_f32_base}, { name##_f64_base, name##_f64_base, name##_f64_base } \
     }
 #endif
-#if DL_X86
-#include <immintrin.h>
-#define DL_STREAM_END() _mm_sfence() /* other threads may read what was streamed */
-#else
-#define DL_STREAM_END() ((void)0)
-#endif
 #define DL_PICK(table, dtype) ((table)[dtype][dl_isa])
 #define DL_ISAS 3
 

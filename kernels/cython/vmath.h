@@ -38,19 +38,21 @@ DL_INLINE vec V(vclip)(vec x, real low, real high) {
 /* 2^n for the integer n in the low bits of `shifted`, -126 <= n <= 127. */
 DL_INLINE vec V(vpow2)(ivec n) { return (vec)((n + 127) << 23); }
 
-/* r with hi + lo = n ln 2 + r, n in *n_out; returns e^r - 1. */
-DL_INLINE vec V(vexp_reduced)(vec hi, vec lo, ivec *n_out) {
-    vec shifted = hi * C(1.44269504088896341f) + C(ROUNDER);
+/* r with x = n ln 2 + r. */
+DL_INLINE vec V(vreduce)(vec x, ivec *n_out) {
+    vec shifted = x * C(1.44269504088896341f) + C(ROUNDER);
     *n_out = (ivec)shifted - (ivec)C(ROUNDER);
     vec n = shifted - C(ROUNDER);
-    vec r = ((hi - n * C(0.693359375f)) - n * C(-2.12194440e-4f)) + lo;
-    vec p = C(1.9875691500e-4f);
-    p = p * r + C(1.3981999507e-3f);
-    p = p * r + C(8.3334519073e-3f);
-    p = p * r + C(4.1665795894e-2f);
-    p = p * r + C(1.6666665459e-1f);
-    p = p * r + C(5.0000001201e-1f);
-    return p * (r * r) + r;
+    return (x - n * C(0.693359375f)) - n * C(-2.12194440e-4f);
+}
+
+/* e^r - 1 for |r| <= ln 2 / 2.  In pairs (Estrin): the latency of the steps decides, not their number. */
+DL_INLINE vec V(vexpm1_reduced)(vec r) {
+    vec square = r * r;
+    vec p = C(1.9875691500e-4f) * r + C(1.3981999507e-3f);
+    p = p * square + (C(8.3334519073e-3f) * r + C(4.1665795894e-2f));
+    p = p * square + (C(1.6666665459e-1f) * r + C(5.0000001201e-1f));
+    return p * square + r;
 }
 
 /* Two factors 2^(n/2), so that neither leaves the normal range where the product overflows or turns subnormal. */
@@ -59,26 +61,32 @@ DL_INLINE vec V(vscale)(vec x, ivec n) {
     return x * V(vpow2)(half) * V(vpow2)(n - half);
 }
 
+/* e^(hi + lo). */
 DL_INLINE vec V(vexp_sum)(vec hi, vec lo) {
     ivec n;
-    vec p = V(vexp_reduced)(V(vclip)(hi, -104.0f, 89.0f), lo, &n);
-    return V(vscale)(p + C(1), n);
+    vec r = V(vreduce)(V(vclip)(hi, -104.0f, 89.0f), &n) + lo;
+    return V(vscale)(V(vexpm1_reduced)(r) + C(1), n);
 }
-DL_INLINE vec V(vexp)(vec x) { return V(vexp_sum)(x, C(0)); }
+DL_INLINE vec V(vexp)(vec x) {
+    ivec n;
+    vec r = V(vreduce)(V(vclip)(x, -104.0f, 89.0f), &n);
+    return V(vscale)(V(vexpm1_reduced)(r) + C(1), n);
+}
 
 /* For x <= 0 (and NaN). */
 DL_INLINE vec V(vexpm1)(vec x) {
     ivec n;
-    vec p = V(vexp_reduced)(V(vclip)(x, -30.0f, 0.0f), C(0), &n);
+    vec p = V(vexpm1_reduced)(V(vreduce)(V(vsel)(x < C(-30), C(-30), x), &n));
     vec scale = V(vpow2)(n);
     return scale * p + (scale - C(1));
 }
 
 /* tanh |x| = -m / (2 + m), m = exp(-2 |x|) - 1. */
 DL_INLINE vec V(vtanh)(vec x) {
-    vec m = V(vexpm1)(C(-2) * V(vabs)(x));
-    vec y = -m / (C(2) + m);
-    return (vec)((ivec)y | ((ivec)x & V(isplat)(INT32_MIN))); /* the sign of x; -0 stays -0 */
+    const ivec sign = V(isplat)(INT32_MIN);
+    vec m = V(vexpm1)(C(2) * (vec)((ivec)x | sign));
+    vec y = (C(0) - m) / (C(2) + m);
+    return (vec)((ivec)y | ((ivec)x & sign)); /* -0 stays -0 */
 }
 
 /* log(1 + x) for 0 <= x <= 1; above sqrt 2 - 1 as log 2 + log(1 + f), f = (x - 1) / 2. */

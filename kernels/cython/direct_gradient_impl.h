@@ -1,0 +1,150 @@
+/* The jobs of direct.h that make the gradient of the weights. */
+#define NR (2 * LANES)
+
+/* Of `registers` columns from j on: dz (pixels, npad) = dy act'(y), 0 beyond the last; total += the sum over pixels. */
+DL_INLINE void DL_FN(direct_dz_panel)(const int registers, const int activation, const dl_direct *d, long first,
+                                      long pixels, long j, real *dz, real *total) {
+    const long k = d->v->k, npad = d->npad, begin = first * k + j, end = d->v->n * d->v->p * d->v->q * k;
+    const long safe = dl_min(pixels, (end - begin - registers * LANES + k) / k); /* pixels whose registers are in dy */
+    const real *dy = (const real *)d->dy + begin, *y = activation ? (const real *)d->y + begin : dy;
+    real lane[2 * LANES];
+    ivec valid[2];
+    vec sum[2];
+    for (long i = 0; i < 2 * LANES; i++)
+        lane[i] = j + i < k;
+    DL_UNROLL for (int i = 0; i < registers; i++) {
+        valid[i] = (ivec)(DL_FN(vload)(lane + i * LANES) != DL_FN(vsplat)(0));
+        sum[i] = DL_FN(vsplat)(0);
+    }
+    dz += j;
+    for (long q = 0; q < pixels; q++, dy += k, y += k, dz += npad)
+        DL_UNROLL for (int i = 0; i < registers; i++) {
+            const long at = i * LANES, count = q < safe ? LANES : k - j - at;
+            vec z = DL_FN(lanes)(dy + at, count);
+            if (activation) z = DL_FN(vactivation_gradient)(z, DL_FN(lanes)(y + at, count), activation);
+            z = DL_FN(vsel)(valid[i], z, DL_FN(vsplat)(0));
+            DL_FN(vstore)(dz + at, z);
+            sum[i] += z;
+        }
+    DL_UNROLL for (int i = 0; i < registers; i++) {
+        real *to = total + j + i * LANES;
+        DL_FN(vstore)(to, DL_FN(vload)(to) + sum[i]);
+    }
+}
+
+/* All columns of `pixels` pixels from `first` of all on. */
+DL_NOINLINE void DL_FN(direct_dz)(const dl_direct *d, long first, long pixels, real *dz, real *total) {
+#define PANEL(activation)                                                                  \
+    if (d->npad - j > LANES)                                                               \
+        DL_FN(direct_dz_panel)(2, activation, d, first, pixels, j, dz, total);             \
+    else                                                                                   \
+        DL_FN(direct_dz_panel)(1, activation, d, first, pixels, j, dz, total);             \
+    break;
+    for (long j = 0; j < d->npad; j += NR)
+        switch (d->y ? d->v->activation : DL_IDENTITY) {
+        case DL_RELU: PANEL(DL_RELU)
+        case DL_SIGMOID: PANEL(DL_SIGMOID)
+        case DL_TANH: PANEL(DL_TANH)
+        default: PANEL(DL_IDENTITY)
+        }
+#undef PANEL
+}
+
+/* c (taps x registers) += the sum over `rows` x q pixels of a[tap] dz. */
+DL_INLINE void DL_FN(direct_gradient_tile)(const int taps, const int registers, const dl_direct *d,
+                                           const real *const *from, long rows, const real *dz, real *c) {
+    const long step = d->v->sw * d->v->c, down = d->v->sh * d->line, ld = d->npad, pixels = d->v->q;
+    const real *a[DL_HIGH1];
+    vec acc[DL_HIGH1][4], b[4];
+    DL_UNROLL for (int i = 0; i < taps; i++) a[i] = from[i];
+    DL_UNROLL for (int i = 0; i < taps; i++) DL_UNROLL for (int j = 0; j < registers; j++) acc[i][j] = DL_FN(vsplat)(0);
+    for (long p = 0; p < rows; p++)
+        for (long q = 0, at = p * down; q < pixels; q++, at += step, dz += ld) {
+            DL_UNROLL for (int j = 0; j < registers; j++) b[j] = DL_FN(vload)(dz + j * LANES);
+            DL_UNROLL for (int i = 0; i < taps; i++) {
+                const vec ai = DL_FN(vsplat)(a[i][at]);
+                DL_UNROLL for (int j = 0; j < registers; j++) acc[i][j] += ai * b[j];
+            }
+        }
+    DL_UNROLL for (int i = 0; i < taps; i++) DL_UNROLL for (int j = 0; j < registers; j++) {
+        real *to = c + i * ld + j * LANES;
+        DL_FN(vstore)(to, DL_FN(vload)(to) + acc[i][j]);
+    }
+}
+#define TILE(name, taps, registers)                                                                               \
+    DL_NOINLINE void DL_FN(name)(const dl_direct *d, const real *const *from, long rows, const real *dz, real *c) { \
+        DL_FN(direct_gradient_tile)(taps, registers, d, from, rows, dz, c);                                       \
+    }
+TILE(direct_gradient_high4, DL_HIGH4, 4)
+TILE(direct_gradient_high2, DL_HIGH2, 2)
+TILE(direct_gradient_low2, DL_LOW2, 2)
+TILE(direct_gradient_high1, DL_HIGH1, 1)
+TILE(direct_gradient_low1, DL_LOW1, 1)
+#undef TILE
+
+/* A block of `rows` output rows, whose image rows are in cache: sum (depth, npad) += its part, by tiles of taps; those
+   beyond the last tap repeat it, and there is room for them.  A tile is as wide as there are outputs for, since kernel
+   rows often have 3 taps. */
+static void DL_FN(direct_gradient_block)(const dl_direct *d, const real *image, long rows, const real *dz, real *sum) {
+    const long run = d->v->s * d->v->c;
+    for (long k = 0, width; k < d->npad; k += width) {
+        const long left = d->npad - k;
+        const int wide = left >= 2 * NR, narrow = left <= LANES;
+        const long high = wide ? DL_HIGH4 : narrow ? DL_HIGH1 : DL_HIGH2;
+        const long low = wide ? DL_HIGH4 : narrow ? DL_LOW1 : DL_LOW2;
+        const long taps = dl_round_up(d->depth, low) < dl_round_up(d->depth, high) ? low : high;
+        width = wide ? 2 * NR : NR;
+        for (long tap = 0; tap < d->depth; tap += taps) {
+            const real *a[DL_HIGH1];
+            for (long i = 0; i < taps; i++) {
+                const long t = dl_min(tap + i, d->depth - 1);
+                a[i] = image + t / run * d->v->dh * d->line + t % run;
+            }
+            (wide     ? DL_FN(direct_gradient_high4)
+             : narrow ? taps == high ? DL_FN(direct_gradient_high1) : DL_FN(direct_gradient_low1)
+             : taps == high ? DL_FN(direct_gradient_high2)
+                            : DL_FN(direct_gradient_low2))(d, a, rows, dz + k, sum + tap * d->npad + k);
+        }
+    }
+}
+
+/* Job: the partial sum of one chunk of output rows, block by block. */
+static void DL_FN(direct_gradient_job)(void *ctx, long job, long worker) {
+    const dl_direct *d = (const dl_direct *)ctx;
+    const dl_conv *v = d->v;
+    const long end = dl_min((job + 1) * d->chunk, v->n * v->p);
+    real *dz = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * ((d->rows * v->q + 1) * d->npad +
+                                                                 (d->rows * v->sh + v->r * v->dh) * d->line));
+    real *image = dz + (d->rows * v->q + 1) * d->npad, *sum = (real *)d->packed + job * d->tall * d->npad;
+    memset(sum, 0, sizeof(real) * d->tall * d->npad);
+    for (long row = job * d->chunk, rows; row < end; row += rows) {
+        rows = dl_min(dl_min(d->rows, end - row), v->p - row % v->p);
+        DL_FN(fetch_rows)(d, row / v->p, row % v->p, rows, image);
+        if (d->index)
+            DL_FN(direct_windows_dz)(d, row, rows, dz, sum + (d->tall - 1) * d->npad);
+        else
+            DL_FN(direct_dz)(d, row * v->q, rows * v->q, dz, sum + (d->tall - 1) * d->npad);
+        DL_FN(direct_gradient_block)(d, image, rows, dz, sum);
+    }
+    (void)worker;
+}
+
+/* Job: one tap of dweight, or dbias: the partial sums added in the order of the chunks. */
+static void DL_FN(direct_sum_job)(void *ctx, long job, long worker) {
+    const dl_direct *d = (const dl_direct *)ctx;
+    const int last = job == d->depth;
+    const long step = last ? 1 : d->depth;
+    real *out = last ? (real *)d->dbias : d->out ? (real *)d->out + job : NULL;
+    const real *from = (const real *)d->packed + (last ? d->tall - 1 : job) * d->npad;
+    for (long k = 0; out && k < d->v->k; k += LANES) {
+        real lane[LANES];
+        vec sum = DL_FN(vload)(from + k);
+        for (long chunk = 1; chunk < d->chunks; chunk++)
+            sum += DL_FN(vload)(from + chunk * d->tall * d->npad + k);
+        DL_FN(vstore)(lane, sum);
+        for (long i = 0; i < dl_min(LANES, d->v->k - k); i++)
+            out[(k + i) * step] = lane[i];
+    }
+    (void)worker;
+}
+#undef NR
