@@ -36,17 +36,6 @@ DL_INLINE ivec DL_FN(isel)(ivec mask, ivec a, ivec b) { return mask ? a : b; }
 DL_INLINE real DL_FN(vlane)(vec v, int lane) { return (void)lane, v; }
 #endif
 
-/* Stores a register past the caches, at a multiple of its size; dl_fence() before another thread reads it. */
-DL_INLINE void DL_FN(vstream)(real *p, vec v) {
-#if !DL_X86
-    DL_FN(vstore)(p, v);
-#elif DL_BYTES == 16
-    __asm__("movntps %1, %0" : "=m"(*(uvec *)p) : "x"(v));
-#else
-    __asm__("vmovntps %1, %0" : "=m"(*(uvec *)p) : "x"(v));
-#endif
-}
-
 /* The first n elements, 0 or `pad` beyond; and storing no more than n. */
 DL_NOINLINE vec DL_FN(vload_n)(const real *p, long n) {
     real part[LANES] = {0};
