@@ -20,7 +20,7 @@ in one process on 2 cores with AVX2; `pytest benchmarks` repeats the comparison 
 | adam_step | 1 k: 7.2 / 3.6 | 4 M: 2584 / 2514 |
 | tanh, sigmoid, silu, elu, gelu, hardswish | 2 k: 12-19 / 5-15 | 32 k: 24-73 / 21-97 |
 | softmax, layer_norm, mse | 2 k: 20-32 / 9-13 | 2048 x 768: 1900-2300 / 2000-2900 |
-| cross_entropy | 1 x 10: 14 / 8, 32 x 10: 11 / 12 | 2048 x 768: 1970 / 2870 |
+| cross_entropy | 1 x 10: 7 / 1.7, 128 x 10: 18 / 14 | 2048 x 768: 1970 / 2870 |
 | max_pool2d 2 x 2 | 14 x 14 x 32: 37 / 18 | 64 x 14 x 14 x 32: 317 / 402 |
 | conv2d, winograd | 1 x 32 x 32 x 16 -> 16: 231 / 134 | 8 x 56 x 56 x 64: 25400 / 18200 |
 | conv2d, im2col (3 x 3, stride 2) | | 8 x 56 x 56 x 64 -> 128: 28900 / 25900 |

@@ -37,7 +37,12 @@ static void V(cross_entropy_back_job)(void *ctx, long job, long worker) {
     if (weight)
         for (long c = all = 0; c < classes; c++)
             all += weight[c];
-    for (long row = job * m->step; row < dl_min((job + 1) * m->step, m->rows); row++) {
+    const long first = job * m->step, end = dl_min(first + m->step, m->rows);
+    const int together = classes <= DL_SHORT_ROW; /* exp of short rows as of one long one */
+    for (long i = first * classes; together && i < end * classes; i += LANES) {
+        DL_STORE((real *)m->dlogits, i, end * classes, V(vexp)(DL_LOAD((const real *)m->log_probs, i, end * classes, 0)));
+    }
+    for (long row = first; row < end; row++) {
         const real *log_probs = (const real *)m->log_probs + row * classes;
         real *out = (real *)m->dlogits + row * classes;
         const long label = m->target[row] == m->ignore ? -1 : m->target[row];
@@ -49,7 +54,9 @@ static void V(cross_entropy_back_job)(void *ctx, long job, long worker) {
             memset(out, 0, sizeof(real) * (size_t)classes);
             continue;
         }
-        for (long c = 0; c < classes; c += LANES) {
+        for (long c = 0; together && c < classes; c++)
+            out[c] = d * (out[c] * total - (weight ? each * weight[c] : each));
+        for (long c = 0; !together && c < classes; c += LANES) {
             const vec q = weight ? C(each) * DL_LOAD(weight, c, classes, 0) : C(each);
             DL_STORE(out, c, classes, C(d) * (V(vexp)(DL_LOAD(log_probs, c, classes, 0)) * C(total) - q));
         }

@@ -7,23 +7,22 @@ static void DL_FN(rows_job)(void *ctx, long job, long worker) {
     for (long i = begin; i < end; i++) {
         const real *dy = (const real *)r->dy + i * cols, *y = r->y ? (const real *)r->y + i * cols : dy;
         real *dz = r->dz ? (real *)r->dz + i * cols : NULL;
-        for (long j = 0; j < cols; j += LANES) {
-            const long n = cols - j;
-            const int whole = n >= LANES;
-            vec z = whole ? DL_FN(vload)(dy + j) : DL_FN(vload_n)(dy + j, n);
+        long j = 0;
+        for (; j + LANES <= cols; j += LANES) {
+            vec z = DL_FN(vload)(dy + j);
             if (dz) {
-                z = DL_FN(vactivation_gradient)(z, whole ? DL_FN(vload)(y + j) : DL_FN(vload_n)(y + j, n),
-                                                r->activation);
-                if (whole)
-                    DL_FN(vstore)(dz + j, z);
-                else
-                    DL_FN(vstore_n)(dz + j, z, n);
+                z = DL_FN(vactivation_gradient)(z, DL_FN(vload)(y + j), r->activation);
+                DL_FN(vstore)(dz + j, z);
             }
-            if (!total) continue;
-            if (whole)
-                DL_FN(vstore)(block + j, DL_FN(vload)(block + j) + z);
-            else
-                DL_FN(vstore_n)(block + j, DL_FN(vload_n)(block + j, n) + z, n);
+            if (total) DL_FN(vstore)(block + j, DL_FN(vload)(block + j) + z);
+        }
+        for (; j < cols; j++) { /* one by one: cheaper than a register that is put together from parts */
+            real z = dy[j];
+            if (dz) {
+                const vec v = DL_FN(vactivation_gradient)(DL_FN(vsplat)(z), DL_FN(vsplat)(y[j]), r->activation);
+                dz[j] = z = DL_FN(vlane)(v, 0);
+            }
+            if (total) block[j] += z;
         }
         if (total && (i + 1 == end || (i - begin) % DL_ROWS_BLOCK == DL_ROWS_BLOCK - 1))
             for (long j = 0; j < cols; j++) {
