@@ -60,7 +60,7 @@ setup(
     ],
     package_dir={"dlfast.kernels": "kernels"},
     ext_modules=[
-        extension("dlfast", "dlfast/_tape.pyx"),
+        *(extension("dlfast", source) for source in sorted(glob("dlfast/*.pyx"))),
         *(extension("dlfast.kernels.cython", source, HEADERS) for source in sorted(glob(f"{KERNELS}/*.pyx"))),
     ],
     cmdclass={"build_ext": BuildExtensions},

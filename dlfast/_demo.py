@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from . import functional as F
-from . import kernels, models, optim, train
+from . import kernels, models, nn, optim, train
 from ._files import write_text
 from .bench.measure import Options, compared_times, pytorch_installed
 from .bench.networks import Training
 from .bench.rows import Row
-from .data import ArrayDataset, load
+from .data import ArrayDataset, fetch, load
 from .kernels.threads import get_num_threads
 from .random import manual_seed
 
@@ -26,39 +29,98 @@ _LR = 2e-3
 _BATCH = 64
 
 
-def train_demo(console: Console, epochs: int, batch_size: int, seed: int, backend: str) -> train.History:
-    """Train the CNN on 8,000 of the images and validate it on the other 2,000."""
-    manual_seed(seed)
-    training, validation = _standardised(*load("mnist10k").split(8000))
-    model = models.demo_cnn()
-    size, threads = sum(p.size for p in model.parameters()), get_num_threads()
-    text = f"A CNN of {size:,} parameters learns digits from {len(training):,} images on {threads} threads."
+class Demo(NamedTuple):
+    """What is to be trained on, and how."""
+
+    what: str
+    training: ArrayDataset
+    validation: ArrayDataset
+    epochs: int
+    batch_size: int
+    seed: int
+
+    @classmethod
+    def of(cls, data: str, path: Path | None, epochs: int, batch_size: int, seed: int) -> Demo:
+        """On mnist10k, 8,000 images and 2,000, or on the first 20,000 and 5,000 of Fashion-MNIST's two parts."""
+        if data == "mnist10k":
+            what, (training, validation) = "digits", load("mnist10k").split(8000)
+        else:
+            what, (training, validation) = "clothes", map(_first, fetch(data, path), (20_000, 5_000))
+        training, validation = _standardised(training, validation)
+        return cls(what, training, validation, epochs, batch_size, seed)
+
+    def model(self) -> nn.Module:
+        """The network, whose first values follow from the seed; as do the order of images and dropout from here on."""
+        manual_seed(self.seed)
+        return models.demo_cnn()
+
+
+def _first(data: ArrayDataset, count: int) -> ArrayDataset:
+    return ArrayDataset(*data[:count])
+
+
+def train_demo(console: Console, demo: Demo, backend: str) -> train.History:
+    """Train the CNN and validate it after each epoch."""
+    model = demo.model()
+    size, images, threads = sum(p.size for p in model.parameters()), len(demo.training), get_num_threads()
+    text = f"A CNN of {size:,} parameters learns {demo.what} from {images:,} images on {threads} threads."
     console.print(text, soft_wrap=True)
     with kernels.use_backend(backend, "reference"):
         return train.fit(
             model,
-            training,
-            validation,
-            epochs=epochs,
-            batch_size=batch_size,
+            demo.training,
+            demo.validation,
+            epochs=demo.epochs,
+            batch_size=demo.batch_size,
             loss=F.cross_entropy,
             optimizer=optim.Adam(model.parameters(), lr=_LR),
             callbacks=[train.ProgressBar(console), _Cosine()],
         )
 
 
-def _standardised(training: ArrayDataset, validation: ArrayDataset) -> list[ArrayDataset]:
+def compare_training(console: Console, demo: Demo, history: train.History) -> dict[str, float]:
+    """Train the same in PyTorch and print both; returns PyTorch's accuracy and seconds."""
+    from . import _torch_demo
+
+    with console.status("training the same network in PyTorch"):
+        accuracy, seconds = _torch_demo.train(
+            demo.model(),
+            demo.training,
+            demo.validation,
+            epochs=demo.epochs,
+            batch_size=demo.batch_size,
+            rate=_rate,
+            seed=demo.seed,
+            threads=get_num_threads(),
+        )
+    table = Table(title=f"The whole training, {get_num_threads()} threads", title_justify="left")
+    for name in ("", "seconds", "images/s", "validation accuracy"):
+        table.add_column(name, justify="right" if name else "left")
+    ours = "dlfast", sum(history["seconds"]), history["val_accuracy"][-1]
+    for name, time, right in (ours, ("PyTorch", seconds, accuracy)):
+        rate = len(demo.training) * demo.epochs / time
+        table.add_row(name, f"{time:.1f}", f"{rate:,.0f}", f"{right:.4f}")
+    console.print(table)
+    return {"val_accuracy": accuracy, "seconds": seconds}
+
+
+def _standardised(training: ArrayDataset, validation: ArrayDataset) -> Iterator[ArrayDataset]:
     """Both with the mean 0 and the deviation 1 of the training images."""
     mean, deviation = training.arrays[0].mean(), training.arrays[0].std()
-    return [ArrayDataset((images - mean) / deviation, labels) for images, labels in (training[:], validation[:])]
+    return (ArrayDataset((images - mean) / deviation, labels) for images, labels in (training[:], validation[:]))
 
 
 class _Cosine(train.Callback):
-    """Lower the learning rate after each update along half a cosine: lr (1 + cos(pi t / T)) / 2."""
+    """Lower the learning rate after each update, to 0 along half a cosine."""
 
     def on_batch_end(self, run) -> None:
         done = (run.epoch - 1 + run.batch / run.batches) / run.epochs
-        run.optimizer.param_groups[0]["lr"] = _LR * (1 + math.cos(math.pi * done)) / 2
+        run.optimizer.param_groups[0]["lr"] = _rate(done)
+
+
+def _rate(done: float) -> float:
+    """The learning rate when that share of the updates is done."""
+    return _LR * (1 + math.cos(math.pi * done)) / 2
 
 
 def compare_steps(console: Console) -> dict[str, float]:
@@ -91,13 +153,13 @@ def step_times(x: np.ndarray, y: np.ndarray, threads: int) -> dict[str, float]:
     return {**times, "pytorch": min(peers)} if peers else times
 
 
-def write_figures(path, history: train.History, step_ms: dict[str, float], seconds_total: float) -> None:
-    """The figures of the demo as JSON."""
+def write_figures(path, history: train.History, seconds_total: float, **others: dict[str, float]) -> None:
+    """The figures of the demo as JSON, with others by name."""
     figures = {
         "val_accuracy": history["val_accuracy"][-1],
         "images_per_second": images_per_second(history),
-        "step_ms": step_ms,
         "seconds_total": seconds_total,
+        **others,
     }
     write_text(path, json.dumps(figures, indent=1) + "\n")
 

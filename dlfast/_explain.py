@@ -17,6 +17,7 @@ from .kernels.conv_methods import Choice
 from .kernels.threads import get_num_threads
 from .nn.linear import Affine
 from .nn.module import Module
+from .nn.norm import BatchNorm1d, BatchNorm2d
 from .tensor import ArrayLike, Tensor
 
 _ACTIVATIONS = {"relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "Tanh"}
@@ -118,11 +119,13 @@ def _row(layer: Layer, name: str, label: str, cells: dict[str, Any], work: int, 
 
 
 def _label(layer: Layer) -> str:
-    """ "Conv2d + ReLU + MaxPool2d" for a layer that runs what follows it in the same pass."""
-    name = type(layer.module).__name__
-    if not isinstance(layer.module, Affine):
+    """ "Conv2d + ReLU + MaxPool2d", "BatchNorm2d + sum + ReLU" for a layer that runs its neighbours in its pass."""
+    name, module = type(layer.module).__name__, layer.module
+    if not isinstance(module, (Affine, BatchNorm1d, BatchNorm2d)):
         return name
     given = layer.args[1] if len(layer.args) > 1 else layer.kwargs.get("activation")
-    activation = given or layer.module.activation
-    pool = len(layer.args) > 2 and layer.args[2] is not None
-    return " + ".join([name, *([_ACTIVATIONS[activation]] if activation else []), *(["MaxPool2d"] if pool else [])])
+    activation = given or module.activation
+    more = len(layer.args) > 2 and layer.args[2] is not None  # of a convolution a window, of a normalisation a residual
+    pool, total = more and isinstance(module, Affine), more and not isinstance(module, Affine)
+    parts = [name, "sum" if total else "", _ACTIVATIONS[activation] if activation else "", "MaxPool2d" if pool else ""]
+    return " + ".join(filter(None, parts))

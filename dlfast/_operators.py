@@ -78,11 +78,17 @@ def same_dtype(op: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def add(a: ArrayLike, b: ArrayLike) -> Tensor:
     x, y = _operands("add", a, b)
+    if x.shape == y.shape:
+        return tensor.record(x + y, _hand_on, (), (a, b))
     return tensor.record(x + y, _add_backward, (x.shape, y.shape), (a, b))
 
 
+def _hand_on(dy, saved, needs):
+    return dy, dy
+
+
 def _add_backward(dy, saved, needs):
-    return [unbroadcast(dy, shape) if need else None for shape, need in zip(saved, needs)]
+    return unbroadcast(dy, saved[0]) if needs[0] else None, unbroadcast(dy, saved[1]) if needs[1] else None
 
 
 def subtract(a: ArrayLike, b: ArrayLike) -> Tensor:

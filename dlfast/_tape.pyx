@@ -268,8 +268,20 @@ cdef list reachable(Node root):
     return nodes
 
 
+# For optimizers, which go through all parameters in every step
+
+
 def forget_gradients(list tensors):
     """Set `grad` to None."""
     cdef Variable tensor
     for tensor in tensors:
         tensor.grad = None
+
+
+def have_gradients(list tensors, list places):
+    """Whether each has a gradient, and that lies at its place."""
+    cdef Variable tensor
+    for tensor, place in zip(tensors, places):
+        if tensor.grad is None or tensor._place is not place:
+            return False
+    return True

@@ -38,15 +38,29 @@ def main() -> None:
     show_default=True,
     help="Kernels to train with; the reference stands in for those that a backend lacks.",
 )
-def demo(epochs, batch_size, seed, json_file, plot_file, threads, backend) -> None:
+@click.option("--data", type=click.Choice(["mnist10k", "fashion-mnist"]), default="mnist10k", show_default=True)
+@click.option(
+    "--path",
+    type=click.Path(path_type=Path),
+    help="Folder with the four files of fashion-mnist, or an .npz file.  [default: kept where `data.fetch` puts it]",
+)
+@click.option("--compare", is_flag=True, help="Train the same network in PyTorch too: accuracy and time beside ours.")
+def demo(epochs, batch_size, seed, json_file, plot_file, threads, backend, data, path, compare) -> None:
     """Train a CNN on real handwritten digits and time its training step.
 
     10,000 images ship with the package: 8,000 to learn from, 2,000 to validate on after each epoch. Adam starts at a
     learning rate of 0.002, which falls to 0 along a cosine. Then the network's training step is timed on each backend
     and, where PyTorch is installed, on PyTorch.
+
+    --data fashion-mnist takes pictures of clothes: the first 20,000 of the training part and 5,000 of the test part.
+    They are downloaded once (30 MB), or read from --path.
     """
     _check_files(json_file, plot_file)
-    with _clear_errors(ImportError, ValueError, RuntimeError):
+    if path is not None and data == "mnist10k":
+        raise click.ClickException("--path says where fashion-mnist is: give --data fashion-mnist too")
+    if compare and find_spec("torch") is None:
+        raise click.ClickException("--compare needs PyTorch: install torch")
+    with _clear_errors(ImportError, ValueError, RuntimeError, OSError):
         from rich.console import Console
 
         from . import _demo, kernels, set_num_threads
@@ -55,18 +69,20 @@ def demo(epochs, batch_size, seed, json_file, plot_file, threads, backend) -> No
             set_num_threads(threads)
         with kernels.use_backend(backend):  # an unknown or missing backend is said before anything starts
             pass
+        work = _demo.Demo.of(data, path, epochs, batch_size, seed)
     console = Console(highlight=False)
     with _clear_errors(FloatingPointError):
-        history = _demo.train_demo(console, epochs, batch_size, seed, backend)
+        history = _demo.train_demo(console, work, backend)
     if history.stopped is not None:
         raise click.Abort
     console.print(f"{_demo.images_per_second(history):,.0f} images a second in training")
     with _clear_errors(OSError, RuntimeError, ValueError):
         if plot_file is not None:
             history.plot(plot_file)
-        step_ms = _demo.compare_steps(console)
+        others = {"pytorch": _demo.compare_training(console, work, history)} if compare else {}
+        others["step_ms"] = _demo.compare_steps(console)
         if json_file is not None:
-            _demo.write_figures(json_file, history, step_ms, time.perf_counter() - _started)
+            _demo.write_figures(json_file, history, time.perf_counter() - _started, **others)
     console.print(f"validation accuracy {history['val_accuracy'][-1]:.4f} after {len(history)} epochs")
 
 

@@ -13,6 +13,8 @@ from ._methods import Methods
 from ._tape import Node, Variable, arrays_of, no_grad, record, results_are, run, run_backward, unwrap, wrap
 from .kernels import Into
 
+_ONE = {dtype: np.ones((), dtype) for dtype in FLOATS}  # the usual gradient of a loss
+
 __all__ = ["ArrayLike", "Parameter", "Tensor", "apply", "arrays_of", "as_tensor", "no_grad", "record", "run", "unwrap"]
 
 ArrayLike = Methods | np.ndarray | np.generic | Sequence | float
@@ -149,7 +151,8 @@ class Tensor(Variable, Methods):
                     f"backward: a Tensor of shape {self.shape} has several elements and so no single gradient; "
                     "reduce it first (loss.mean().backward()) or pass gradient=, an array of that shape"
                 )
-            return np.ones(self.data.shape, self.data.dtype)
+            one = _ONE.get(self.data.dtype) if self.data.ndim == 0 else None
+            return np.ones(self.data.shape, self.data.dtype) if one is None else one
         array = unwrap(gradient)
         if array.shape != self.data.shape:
             raise ValueError(f"backward: gradient must have shape {self.shape}, got {array.shape}")

@@ -34,6 +34,7 @@ from rows import (
     dropout,
     elementwise,
     embedding,
+    first_row_far,
     layer_norm,
     linear,
     matmul,
@@ -128,6 +129,8 @@ CONV = [
             (1, 5, 6, 33, 20, 0, "tanh"),
             (3, 1, 1, 4, 3, 1, None),
             (1, 3, 3, 8, 8, (0, 2, 3, 1), "relu"),
+            (64, 7, 6, 9, 10, 1, "relu"),
+            (128, 6, 3, 3, 17, (0, 2, 3, 0), None),
             (0, 6, 6, 8, 8, 1, None),
             (1, 18, 21, 17, 15, 2, "relu"),
         )
@@ -248,9 +251,15 @@ CONV_POOL = [
     conv2d_max_pool2d("many-channels", (2, 6, 7, 12), (9, 3, 3, 12), pad=1, act="relu"),
     *(
         conv2d_max_pool2d(
-            f"winograd-{h}x{w}", (2, h, w, 12), (21, 3, 3, 12), pad=1, act=act, method="winograd", tags=WINOGRAD
+            f"winograd-{n}x{h}x{w}", (n, h, w, 12), (21, 3, 3, 12), pad=1, act=act, method="winograd", tags=WINOGRAD
         )
-        for h, w, act in ((5, 9, None), (8, 6, "relu"), (6, 7, "tanh"))
+        for n, h, w, act in (
+            (2, 5, 9, None),
+            (2, 8, 6, "relu"),
+            (2, 6, 7, "tanh"),
+            (64, 7, 6, "relu"),
+            (128, 6, 3, None),
+        )
     ),
     conv2d_max_pool2d("groups", (1, 6, 6, 4), (6, 3, 3, 2), groups=2),
     conv2d_max_pool2d("batch-0", (0, 6, 8, 1), (4, 3, 3, 1)),
@@ -345,7 +354,7 @@ LOSS = [
     *bce("wrong", (6,), x=exactly(-INF, -1e4, -100, 100, 1e4, INF), target=exactly(1, 1, 1, 0, 0, 0), tags=EXTREME),
 ]  # fmt: skip
 
-# batch_norm, layer_norm: x (M, C), weight and bias (C,); batch_norm mean and var (C,)
+# batch_norm: x (..., C), weight, bias, mean, var (C,), residual like x; layer_norm: x (M, C), weight and bias (C,)
 
 
 NORM = [
@@ -362,6 +371,19 @@ NORM = [
     batch_norm("shifted", 50, 3, x=shifted, tags=NO_GRADCHECK),
     batch_norm("constant", 6, 3, x=lambda *s: constant(0.5, *s), tags=NO_GRADCHECK),
     batch_norm("nan", 8, 20, x=holding(NAN), tags=NO_GRADCHECK),
+    batch_norm("image", 3, 5, lead=(2, 4)),
+    *(batch_norm(a, 9, 5, act=a) for a in ACTIVATIONS),
+    *(batch_norm(f"residual-{a}", 9, 5, residual=True, act=a) for a in (None, *ACTIVATIONS)),
+    batch_norm("residual-no-affine", 7, 8, affine=False, residual=True, act="relu"),
+    batch_norm("given-residual-relu", 9, 5, statistics=True, residual=True, act="relu"),
+    batch_norm("given-relu", 9, 65, statistics=True, act="relu"),
+    batch_norm("relu-image", 7, 17, lead=(2, 3), act="relu"),
+    batch_norm("residual-relu-wide", 70, 100, residual=True, act="relu"),
+    batch_norm("relu-blocks", 2100, 5, act="relu"),
+    batch_norm("shifted-relu", 3000, 2, x=shifted, act="relu", tags=NO_GRADCHECK),
+    batch_norm("first-row-far", 300, 3, x=first_row_far, tags=NO_GRADCHECK),
+    batch_norm("nan-residual-relu", 8, 20, residual=True, act="relu", x=holding(NAN), tags=NO_GRADCHECK),
+    batch_norm("batch-0-residual-relu", 0, 4, residual=True, act="relu"),
     layer_norm("plain", 9, 5),
     layer_norm("no-affine", 9, 5, False, False),
     layer_norm("no-bias", 9, 5, bias=False),
@@ -448,6 +470,7 @@ LARGE = [
     linear("large-long-depth", (8,), 30000, 9),
     matmul("large", (3, 130, 210), (3, 210, 90)),
     conv2d("large", (5, 21, 23, 16), (40, 3, 3, 16), pad=1, act="relu"),
+    conv2d("large-small-images", (30, 14, 13, 24), (40, 3, 3, 24), pad=1, act="relu", tags=WINOGRAD),
     conv2d("large-stride", (4, 31, 30, 12), (24, 3, 3, 12), stride=2, pad=1),
     conv2d("large-one-channel", (16, 28, 28, 1), (32, 3, 3, 1), pad=1, act="relu"),
     conv2d("large-1x1", (8, 20, 20, 64), (48, 1, 1, 64), False),
@@ -460,6 +483,7 @@ LARGE = [
     conv_transpose2d("large", (4, 15, 17, 40), (40, 4, 4, 24), stride=2, pad=1, act="relu"),
     conv_transpose2d("large-few-outputs", (4, 15, 17, 40), (40, 4, 4, 3), stride=2, pad=1),
     conv2d_max_pool2d("large", (16, 28, 29, 1), (32, 3, 3, 1), pad=1, act="relu"),
+    conv2d_max_pool2d("large-small-images", (30, 14, 13, 24), (40, 3, 3, 24), pad=1, act="relu", tags=WINOGRAD),
     *(max_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
     *(avg_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
     *(
@@ -486,6 +510,8 @@ LARGE = [
     *bce("large", (7, 20011), True, True),
     batch_norm("large", 9001, 17),
     batch_norm("large-given", 9001, 17, statistics=True),
+    batch_norm("large-relu", 9001, 33, act="relu"),
+    batch_norm("large-residual-relu", 40009, 64, residual=True, act="relu"),
     layer_norm("large", 2503, 60),
     embedding("large", (300, 70), 500, 40, padding_idx=3),
     cell("rnn_cell", "large", 90, 100, 130, nonlinearity="tanh"),

@@ -196,10 +196,13 @@ def bce(name, shape, weight=False, pos_weight=False, x=None, target=None, tags=(
     return [Case("bce_with_logits", f"{name}-{r}", arrays, {"reduction": r}, tags) for r in REDUCTIONS]
 
 
-def batch_norm(name, m, c, affine=True, statistics=False, x=normal, eps=1e-5, tags=()):
-    arrays = [normal(c) if affine else None] * 2
+def batch_norm(
+    name, m, c, affine=True, statistics=False, residual=False, act=None, x=normal, eps=1e-5, lead=(), tags=()
+):
+    """x (..., m, c); with `statistics` mean and var are given."""
+    arrays = [x(*lead, m, c), *[normal(c) if affine else None] * 2, normal(*lead, m, c) if residual else None]
     arrays += [normal(c), between(0.5, 2, c)] if statistics else [None, None]
-    return Case("batch_norm", name, (x(m, c), *arrays), {"eps": eps}, tags)
+    return Case("batch_norm", name, tuple(arrays), {"eps": eps, "activation": act}, tags)
 
 
 def layer_norm(name, m, c, weight=True, bias=True, x=normal, eps=1e-5, tags=()):
@@ -210,6 +213,18 @@ def layer_norm(name, m, c, weight=True, bias=True, x=normal, eps=1e-5, tags=()):
 def shifted(*shape):
     """Values far from 0: a variance as mean of squares less the squared mean would be lost."""
     return normal(*shape, offset=100)
+
+
+def first_row_far(rows, columns):
+    """An outlier where a variance might start from: taken about it, all others would be lost."""
+    others = normal(rows, columns)
+
+    def make(rng):
+        x = others(rng)
+        x[0] = 1e4
+        return x
+
+    return make
 
 
 def embedding(name, shape, rows, width, padding_idx=None, tags=()):

@@ -83,9 +83,8 @@ def gemm(run, attributes, a, b, c=None):
 
 
 def batch_norm(run, attributes, x, weight, bias, mean, var):
-    rows = channels_last(x)
-    y = run("batch_norm", rows.reshape(-1, x.shape[1]), weight, bias, mean, var, eps=attributes["epsilon"])
-    return channels_first(y.reshape(rows.shape))
+    eps = attributes["epsilon"]
+    return channels_first(run("batch_norm", channels_last(x), weight, bias, None, mean, var, eps=eps, activation=None))
 
 
 def elementwise(op, **options):

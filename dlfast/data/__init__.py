@@ -1,6 +1,7 @@
-"""Data: small real data sets that ship with the package, and the loader that cuts any arrays into batches."""
+"""Data: small real data sets that ship with the package, larger ones to fetch, and the loader that cuts batches."""
 
 from .datasets import ArrayDataset, Series, Text, load
+from .fetching import data_folder, fetch
 from .loader import DataLoader
 
-__all__ = ["ArrayDataset", "DataLoader", "Series", "Text", "load"]
+__all__ = ["ArrayDataset", "DataLoader", "Series", "Text", "data_folder", "fetch", "load"]

@@ -122,17 +122,18 @@ def load(name):
 
 
 def _digits(archive) -> ArrayDataset:
-    return _images(archive, white=16)
+    return images_and_labels(archive["images"], archive["labels"], white=16)
 
 
 def _mnist10k(archive) -> ArrayDataset:
-    return _images(archive, white=255)
+    return images_and_labels(archive["images"], archive["labels"], white=255)
 
 
-def _images(archive, white: int) -> ArrayDataset:
-    images = archive["images"].astype(np.float32)
-    images /= white
-    return ArrayDataset(images.reshape(*images.shape, 1), archive["labels"].astype(np.int64))
+def images_and_labels(images: np.ndarray, labels: np.ndarray, white: int) -> ArrayDataset:
+    """Grey images (N, H, W) of bytes as float32 (N, H, W, 1) in 0..1, labels as int64."""
+    scaled = images.astype(np.float32)
+    scaled /= white
+    return ArrayDataset(scaled.reshape(*scaled.shape, 1), labels.astype(np.int64))
 
 
 def _gospels(archive) -> Text:

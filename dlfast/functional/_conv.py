@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from .. import _check as check
 from .._precision import automatic
-from ..kernels import active, active_module
+from ..kernels import active, active_module, get_backend
 from ..kernels.conv_methods import METHODS, Geometry, choose, geometry_of, output_shape, pooling_pays, unfit
 from ..kernels.geometry import conv_output_size
 from ..tensor import ArrayLike, Tensor, arrays_of, record, run, unwrap
@@ -45,12 +44,12 @@ def conv2d(
     ValueError for shapes that do not fit, channels that groups does not divide, a kernel larger than the padded image.
     """
     inputs = (x, weight, bias)
-    arrays, options = _checked("conv2d", inputs, stride, padding, dilation, groups, activation, method)
-    return run("conv2d", inputs, arrays, options, _forward_method(arrays[0], arrays[1], options))
+    arrays, options, method = _checked("conv2d", inputs, stride, padding, dilation, groups, activation, method)
+    return run("conv2d", inputs, arrays, options, method)
 
 
-def _forward_method(a, w, options: dict[str, Any]) -> str:
-    return choose("forward", a.shape, w.shape, geometry_of(options), options["method"]).method
+def _forward_method(image: tuple, kernel: tuple, options: dict[str, Any]) -> str:
+    return choose("forward", image, kernel, geometry_of(options), options["method"]).method
 
 
 def conv2d_max_pool2d(
@@ -75,7 +74,8 @@ def conv2d_max_pool2d(
     Raises as `conv2d`, and ValueError for a pool_size larger than z.
     """
     inputs = (x, weight, bias)
-    arrays, options = _checked("conv2d_max_pool2d", inputs, stride, padding, dilation, groups, activation, method)
+    op = "conv2d_max_pool2d"
+    arrays, options, method = _checked(op, inputs, stride, padding, dilation, groups, activation, method)
     pool = check.pair("conv2d_max_pool2d", "pool_size", pool_size, 1)
     _, p, q, _ = output_shape(arrays[0].shape, arrays[1].shape, geometry_of(options))
     if pool[0] > p or pool[1] > q:
@@ -83,7 +83,6 @@ def conv2d_max_pool2d(
             f"conv2d_max_pool2d: pool_size {pool} is larger than the {p} x {q} pixels of the convolution of "
             f"x {arrays[0].shape} with weight {arrays[1].shape}; pad more or use a smaller window"
         )
-    method = _forward_method(arrays[0], arrays[1], options)
     return run("conv2d_max_pool2d", inputs, arrays, {**options, "pool_size": pool}, method)
 
 
@@ -99,28 +98,38 @@ def pools_at_once(x: ArrayLike, weight: Tensor, geometry: Geometry, pool_size: t
 
 def _checked(
     op: str, inputs: tuple, stride: Any, padding: Any, dilation: Any, groups: Any, activation: Any, method: str
-) -> tuple[list, dict[str, Any]]:
-    """The arrays of x, weight and bias and the options as the kernels take them; raises where they do not fit."""
+) -> tuple[list, dict[str, Any], str]:
+    """The arrays of x, weight and bias, the options as kernels take them, the method of the forward pass; or raises."""
     a, w, b = arrays = arrays_of(inputs)
     groups = check_arrays(op, a, w, b, groups)
-    geometry = conv_geometry(op, a.shape, w.shape, stride, padding, dilation, groups)
-    return arrays, _with_algorithm(op, geometry, w.shape, activation, method)
+    in_force = automatic(), get_backend()
+    return arrays, *_plan(op, a.shape, w.shape, stride, padding, dilation, groups, activation, method, in_force)
 
 
-def _with_algorithm(op: str, geometry: Geometry, kernel: tuple, activation: Any, method: str) -> dict[str, Any]:
-    """The options: geometry, activation and method, these two checked; kernel: the shape of the weight of an image."""
+@check.remembered
+def _plan(
+    op: str,
+    image: tuple,
+    kernel: tuple,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    activation: Any,
+    method: str,
+    in_force: tuple,
+) -> tuple[dict[str, Any], str]:
+    """The options and the method of the forward pass. in_force: what they depend on besides the arguments."""
+    options = conv_geometry(op, image, kernel, stride, padding, dilation) | {"groups": groups}
+    options = _with_algorithm(op, options, kernel, activation, method)
+    return options, _forward_method(image, kernel, options)
+
+
+def _with_algorithm(op: str, options: dict[str, Any], kernel: tuple, activation: Any, method: str) -> dict[str, Any]:
+    """The options with activation and method, which are checked; kernel: the shape of the weight of an image."""
     if activation is not None:
         check.choice(op, "activation", activation, FUSED_ACTIVATIONS)
-    method = conv_method(op, method, kernel, geometry)
-    stride, padding, dilation, groups = geometry
-    return {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "activation": activation,
-        "method": method,
-    }
+    return {**options, "activation": activation, "method": conv_method(op, method, kernel, geometry_of(options))}
 
 
 def conv1d(
@@ -152,8 +161,8 @@ def conv1d(
     _check_axis("conv1d", "steps", a.shape, w.shape, 1, dilation, (before, after))
     image, taps = a[:, None], w[:, None]
     geometry = Geometry((1, stride), (0, 0, before, after), (1, dilation), groups)
-    options = _with_algorithm("conv1d", geometry, taps.shape, activation, method)
-    forward, backward = active("conv2d", image, _forward_method(image, taps, options))
+    options = _with_algorithm("conv1d", geometry._asdict(), taps.shape, activation, method)
+    forward, backward = active("conv2d", image, _forward_method(image.shape, taps.shape, options))
     y, saved = forward(image, taps, b, **options)
     return record(y[:, 0], _conv1d_backward, (backward, saved), inputs, True)
 
@@ -215,22 +224,14 @@ def check_method(op: str, method: str, kernel: tuple, geometry: Geometry) -> str
     return method
 
 
-def conv_geometry(
-    op: str, image: tuple, kernel: tuple, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Geometry:
-    """The geometry as the kernels take it; raises where no window fits the padded image."""
+def conv_geometry(op: str, image: tuple, kernel: tuple, stride: Any, padding: Any, dilation: Any) -> dict[str, Any]:
+    """Stride, padding and dilation as the kernels take them; raises where no window fits the padded image."""
     stride = check.pair(op, "stride", stride, 1)
     dilation = check.pair(op, "dilation", dilation, 1)
-    return _fitting(op, image, kernel, stride, pad4(op, padding, kernel[1:3], stride, dilation), dilation, groups)
-
-
-@lru_cache(maxsize=1024)
-def _fitting(
-    op: str, image: tuple, kernel: tuple, stride: tuple, padding: tuple, dilation: tuple, groups: int
-) -> Geometry:
+    padding = pad4(op, padding, kernel[1:3], stride, dilation)
     _check_axis(op, "rows", image, kernel, 1, dilation[0], padding[:2])
     _check_axis(op, "columns", image, kernel, 2, dilation[1], padding[2:])
-    return Geometry(stride, padding, dilation, groups)
+    return {"stride": stride, "padding": padding, "dilation": dilation}
 
 
 def _check_axis(op: str, name: str, image: tuple, kernel: tuple, axis: int, dilation: int, padding: tuple) -> None:

@@ -17,22 +17,23 @@ def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None, *, ac
     Raises TypeError for dtypes other than float32 and float64 or mixed ones, ValueError for shapes that do not fit.
     """
     inputs = (x, weight, bias)
-    a, w, b = arrays = arrays_of(inputs)
-    check.floats("linear", ("x", "weight", "bias"), arrays)
-    if not (a.ndim and w.ndim == 2 and a.shape[-1] == w.shape[1]):
-        _wrong_shapes(a, w)
-    if b is not None and b.shape != w.shape[:1]:
-        check.shape("linear", "bias", b, w.shape[:1], f"to match weight {w.shape}")
+    arrays = arrays_of(inputs)
+    if not check.fits_linear(*arrays):
+        _check_arrays(*arrays)
     if activation is not None:
         check.choice("linear", "activation", activation, FUSED_ACTIVATIONS)
     return run("linear", inputs, arrays, {"activation": activation})
 
 
-def _wrong_shapes(a, w) -> None:
+def _check_arrays(a, w, b) -> None:
+    """Raise where dtypes or shapes do not fit."""
+    check.floats("linear", ("x", "weight", "bias"), (a, w, b))
     if a.ndim == 0:
         raise ValueError("linear: x must have shape (..., I), got ()")
     check.rank("linear", "weight", w, "O, I")
-    raise ValueError(f"linear: weight must have shape (O, {a.shape[-1]}) to match x {a.shape}, got {w.shape}")
+    if a.shape[-1] != w.shape[1]:
+        raise ValueError(f"linear: weight must have shape (O, {a.shape[-1]}) to match x {a.shape}, got {w.shape}")
+    check.shape("linear", "bias", b, w.shape[:1], f"to match weight {w.shape}")
 
 
 def matmul(a: ArrayLike, b: ArrayLike) -> Tensor:

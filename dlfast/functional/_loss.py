@@ -7,7 +7,6 @@ for an unknown reduction. The mean of nothing is NaN.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -35,7 +34,7 @@ def cross_entropy(
     """
     x, labels, w = arrays_of((logits, target, weight))
     check.floats("cross_entropy", ("logits", "weight"), (x, w))
-    labels = _labels("cross_entropy", "logits", x, labels, w, ignore_index)
+    labels = check.labels("cross_entropy", "logits", x, labels, w, ignore_index)
     _reduction("cross_entropy", reduction)
     if label_smoothing != 0:
         check.number("cross_entropy", "label_smoothing", label_smoothing, 0, 1)
@@ -50,19 +49,6 @@ def cross_entropy(
         {"label_smoothing": float(label_smoothing), "ignore_index": ignore_index, "reduction": reduction},
     )
     return y if reduction != "none" or len(lead) == 1 else y.reshape(lead)
-
-
-def _labels(op: str, name: str, x: np.ndarray, labels: np.ndarray, w: np.ndarray | None, ignored: Any) -> np.ndarray:
-    """The labels as int64; x (..., C), labels (...), w (C,) or None."""
-    if x.ndim == 0 or x.shape[-1] == 0:
-        raise ValueError(f"{op}: {name} must have shape (..., C) with at least one class, got {x.shape}")
-    check.integer(op, "ignore_index", ignored, -(2**63))
-    labels = check.indices(op, "target", labels, x.shape[-1], ignored)
-    if labels.shape != x.shape[:-1]:
-        check.shape(op, "target", labels, x.shape[:-1], f"to match {name} {x.shape}")
-    if w is not None:
-        check.shape(op, "weight", w, x.shape[-1:], f"to match {name} {x.shape}")
-    return labels
 
 
 def _reduction(op: str, reduction: str) -> None:
@@ -80,7 +66,7 @@ def nll_loss(
     """-log_probs[target]: `cross_entropy` of what is already a log_softmax. Arguments and errors as there."""
     x, labels, w = arrays_of((log_probs, target, weight))
     check.floats("nll_loss", ("log_probs", "weight"), (x, w))
-    labels = _labels("nll_loss", "log_probs", x, labels, w, ignore_index)
+    labels = check.labels("nll_loss", "log_probs", x, labels, w, ignore_index)
     _reduction("nll_loss", reduction)
     counted = labels != ignore_index
     safe = np.where(counted, labels, 0)

@@ -10,6 +10,7 @@ import numpy as np
 from .. import _check as check
 from ..kernels import active
 from ..tensor import ArrayLike, Tensor, apply, arrays_of, as_tensor, record, run
+from ._linear import FUSED_ACTIVATIONS
 
 NEXT_TO_1 = math.nextafter(1, 2)  # ranges exclude their end, and a momentum of 1 is allowed
 
@@ -23,37 +24,48 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    *,
+    residual: ArrayLike | None = None,
+    activation: str | None = None,
 ) -> Tensor:
-    """y = (x - mean) / sqrt(var + eps) * weight + bias for each channel, channels last.
+    """y = act((x - mean) / sqrt(var + eps) * weight + bias + residual) for each channel, channels last.
 
-    x (..., C), everything else (C,) or None. While training, or without running statistics, mean and var (biased) are
-    those of the batch; the running ones, if given, then move in place to (1 - momentum) running + momentum batch, with
-    the unbiased var. Else the running ones are used. An empty batch uses and changes no statistics.
+    x (..., C), residual like x or None, everything else (C,) or None. While training, or without running statistics,
+    mean and var (biased) are those of the batch; the running ones, if given, then move in place to (1 - momentum)
+    running + momentum batch, with the unbiased var. Else the running ones are used. An empty batch uses and changes no
+    statistics. activation: None, "relu", "sigmoid" or "tanh"; the sum and ReLU are computed in the same pass.
     Raises TypeError for dtypes other than float32 and float64 or mixed ones, ValueError for shapes that do not fit, one
     running statistic without the other, eps <= 0, and one value a channel in training (its variance is 0).
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
     """
-    a, mean, var, w, b = arrays_of((x, running_mean, running_var, weight, bias))
-    names = ("x", "running_mean", "running_var", "weight", "bias")
-    check.floats("batch_norm", names, (a, mean, var, w, b))
+    inputs = (x, weight, bias, residual)
+    a, w, b, r, mean, var = arrays_of((*inputs, running_mean, running_var))
+    names = ("running_mean", "running_var", "weight", "bias")
+    check.floats("batch_norm", ("x", *names, "residual"), (a, mean, var, w, b, r))
     if a.ndim < 2:
         raise ValueError(f"batch_norm: x must have shape (N, ..., C), got {a.shape}")
-    for name, array in zip(names[1:], (mean, var, w, b)):
+    for name, array in zip(names, (mean, var, w, b)):
         if array is not None and array.shape != a.shape[-1:]:
             check.shape("batch_norm", name, array, a.shape[-1:], f"to match x {a.shape}")
+    if r is not None and r.shape != a.shape:
+        check.shape("batch_norm", "residual", r, a.shape, "like x")
     if (mean is None) != (var is None):
         raise ValueError("batch_norm: give running_mean and running_var, or neither")
+    if activation is not None:
+        check.choice("batch_norm", "activation", activation, FUSED_ACTIVATIONS)
     momentum = check.number("batch_norm", "momentum", momentum, 0, NEXT_TO_1)
     eps = check.number("batch_norm", "eps", eps, 0, math.inf, low_open=True)
     rows = math.prod(a.shape[:-1])
     from_batch = (training or mean is None) and rows > 0
     if from_batch and rows == 1 and training:
         raise ValueError(f"batch_norm: training needs more than one value a channel, got x {a.shape}")
-    y, used = _normalise(x, a, (weight, bias), (w, b), (None, None) if from_batch else _fixed(a, mean, var), eps)
+    forward, backward = active("batch_norm", a)
+    given = (None, None) if from_batch else _fixed(a, mean, var)
+    y, saved = forward(a, w, b, r, *given, eps=eps, activation=activation)
     if from_batch and mean is not None:
-        _move(mean, used[0], momentum)
-        _move(var, used[1] * (rows / (rows - 1)), momentum)
-    return y
+        _move(mean, saved[3], momentum)
+        _move(var, saved[4] * (rows / (rows - 1)), momentum)
+    return record(y, backward, saved, (*inputs, None, None), True)
 
 
 def _fixed(a: np.ndarray, mean: np.ndarray | None, var: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -61,18 +73,6 @@ def _fixed(a: np.ndarray, mean: np.ndarray | None, var: np.ndarray | None) -> tu
     if mean is None or var is None:
         return np.zeros(a.shape[-1], a.dtype), np.ones(a.shape[-1], a.dtype)
     return mean.copy(), var.copy()
-
-
-def _normalise(x, a, parameters, arrays, given, eps) -> tuple[Tensor, tuple[np.ndarray, np.ndarray]]:
-    """y in the shape of x, and the mean and variance that were used."""
-    shape = a.shape
-    if len(shape) != 2:
-        x = as_tensor(x).reshape(math.prod(shape[:-1]), shape[-1])
-        a = x.data
-    forward, backward = active("batch_norm", a)
-    y, saved = forward(a, *arrays, *given, eps=eps)
-    y = record(y, backward, saved, (x, *parameters, None, None), True)
-    return y if len(shape) == 2 else y.reshape(shape), saved[2:4]
 
 
 def _move(running: np.ndarray, batch: np.ndarray, momentum: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ def max_pool2d(
     """
     a = unwrap(x)
     check.is_float("max_pool2d", "x", a)
-    options = _windows("max_pool2d", a, kernel_size, stride, padding, dilation, ceil_mode)
+    options = _windows("max_pool2d", a.shape, kernel_size, stride, padding, dilation, int(bool(ceil_mode)))
     return run("max_pool2d", (x,), (a,), options)
 
 
@@ -72,19 +71,29 @@ def avg_pool2d(
     """
     a = unwrap(x)
     check.is_float("avg_pool2d", "x", a)
-    options = _windows("avg_pool2d", a, kernel_size, stride, padding, 1, ceil_mode)
+    options = dict(_windows("avg_pool2d", a.shape, kernel_size, stride, padding, 1, int(bool(ceil_mode))))
     del options["dilation"]
     return run("avg_pool2d", (x,), (a,), {**options, "count_include_pad": bool(count_include_pad)})
 
 
-def _windows(op: str, a: np.ndarray, kernel_size, stride, padding, dilation, ceil_mode) -> dict[str, Any]:
+@check.remembered
+def _windows(op: str, image: tuple, kernel_size, stride, padding, dilation, ceil_mode: int) -> dict[str, Any]:
     """The windows' geometry as the kernels take it; raises where none fits the padded image."""
-    check.rank(op, "x", a, "N, H, W, C")
+    if len(image) != 4:
+        raise ValueError(f"{op}: x must have 4 axes (N, H, W, C), got shape {image}")
     kernel = check.pair(op, "kernel_size", kernel_size, 1)
     stride = kernel if stride is None else check.pair(op, "stride", stride, 1)
     padding = check.pair(op, "padding", padding, 0)
     dilation = check.pair(op, "dilation", dilation, 1)
-    _check_fit(op, a.shape, kernel, stride, padding, dilation, bool(ceil_mode))
+    for axis in (0, 1):
+        span = dilation[axis] * (kernel[axis] - 1) + 1
+        if 2 * padding[axis] > span:
+            raise ValueError(f"{op}: padding must be at most half the window's span of {span}, got {padding}")
+        size = image[1 + axis]
+        if pool_output_size(size, kernel[axis], stride[axis], padding[axis], dilation[axis], bool(ceil_mode)) < 1:
+            raise ValueError(
+                f"{op}: kernel_size {kernel} with dilation {dilation} is larger than x {image} with padding {padding}"
+            )
     return {
         "kernel_size": kernel,
         "stride": stride,
@@ -92,18 +101,6 @@ def _windows(op: str, a: np.ndarray, kernel_size, stride, padding, dilation, cei
         "dilation": dilation,
         "ceil_mode": bool(ceil_mode),
     }
-
-
-@lru_cache(maxsize=1024)
-def _check_fit(op: str, x: tuple, kernel: tuple, stride: tuple, padding: tuple, dilation: tuple, ceil: bool) -> None:
-    for axis in (0, 1):
-        span = dilation[axis] * (kernel[axis] - 1) + 1
-        if 2 * padding[axis] > span:
-            raise ValueError(f"{op}: padding must be at most half the window's span of {span}, got {padding}")
-        if pool_output_size(x[1 + axis], kernel[axis], stride[axis], padding[axis], dilation[axis], ceil) < 1:
-            raise ValueError(
-                f"{op}: kernel_size {kernel} with dilation {dilation} is larger than x {x} with padding {padding}"
-            )
 
 
 def adaptive_avg_pool2d(x: ArrayLike, output_size: int | tuple[int | None, int | None] | None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -13,12 +14,14 @@ from ..functional._linear import FUSED_ACTIVATIONS
 from ..tensor import ArrayLike, Tensor, as_tensor
 from .conv import Conv1d, Conv2d, ConvTranspose2d
 from .elementwise import ReLU, Sigmoid, Tanh
-from .linear import Affine, Linear
+from .linear import Linear
 from .module import Module
+from .norm import BatchNorm1d, BatchNorm2d
 from .pool import MaxPool2d
 
 _FUSED: dict[type, str] = {ReLU: "relu", Sigmoid: "sigmoid", Tanh: "tanh"}
-_FUSING = (Linear, Conv1d, Conv2d, ConvTranspose2d)  # not what is derived from them: it may compute something else
+_NORMS = (BatchNorm1d, BatchNorm2d)
+_FUSING = (Linear, Conv1d, Conv2d, ConvTranspose2d, *_NORMS)  # no class derived from them: it may compute another thing
 
 
 def _checked(owner: str, value: Any) -> Module:
@@ -63,8 +66,9 @@ class Sequential(_Row):
     """Modules one after the other: y = f_n(... f_1(x)). Takes modules, or one OrderedDict of them by name.
 
     Indices give modules, slices give a Sequential of the same modules. Neighbours are run in one pass where that gives
-    the same bits: an activation by the Linear or convolution before it, ReLU after the MaxPool2d that follows it, and a
-    Conv2d with the MaxPool2d after it, where `conv2d_max_pool2d` writes no output of the convolution.
+    the same bits: an activation by the Linear, convolution or batch normalisation before it, else ReLU after the
+    MaxPool2d that follows it, and a Conv2d with the MaxPool2d after it, where `conv2d_max_pool2d` writes no output of
+    the convolution.
     """
 
     def __init__(self, *modules: Any) -> None:
@@ -78,11 +82,15 @@ class Sequential(_Row):
                 setattr(self, str(i), _checked("Sequential", module))
 
     def forward(self, x: Any) -> Any:
+        return _run(self._planned(), x)
+
+    def _planned(self) -> list[Step]:
+        """What runs the modules, worked out anew only where some module has changed."""
         plan = self.__dict__.get("_plan")
         if plan is None or plan[0] != Module.changes:
             plan = Module.changes, _steps([module for _, module in self._row()])
             self.__dict__["_plan"] = plan
-        return _run(plan[1], x)
+        return plan[1]
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: their plan would name the modules of this one."""
@@ -122,8 +130,9 @@ def _step(parts: list[Module], pooling: bool) -> tuple[Callable, str | None, int
             return _Pooled(part, window, "relu" if relu else None, _steps(parts[:taken], False)), None, taken
     if type(part) is ReLU and _pools(parts, 1):
         return _PooledFirst(parts[1], part), None, 2
-    fused = None if follower is ReLU and _pools(parts, 2) else _FUSED.get(follower)
-    if fused and isinstance(part, Affine) and type(part) in _FUSING and part.activation is None:
+    later = follower is ReLU and type(part) not in _NORMS and _pools(parts, 2)  # normalisation has it for nothing
+    fused = None if later else _FUSED.get(follower)
+    if fused and type(part) in _FUSING and getattr(part, "activation", None) is None:
         return part, fused, 2
     return part, None, 1
 
@@ -201,8 +210,9 @@ class Residual(Sequential):
     """y = act(shortcut(x) + f(x)), f being the modules one after the other. Source: He et al. 2016, section 3.2.
 
     shortcut: the Module that brings x to the shape of f(x), such as a projection; None adds x as it is. activation:
-    None, "relu", "sigmoid" or "tanh", after the sum. Takes modules, or one OrderedDict of them by name; length, indices
-    and slices are those of f. Raises ValueError where shortcut(x) and f(x) differ in shape.
+    None, "relu", "sigmoid" or "tanh", after the sum; a batch normalisation that ends f computes both in its own pass.
+    Takes modules, or one OrderedDict of them by name; length, indices and slices are those of f.
+    Raises ValueError where shortcut(x) and f(x) differ in shape.
     """
 
     shortcut: Module | None = None
@@ -218,7 +228,11 @@ class Residual(Sequential):
 
     def forward(self, x: Any) -> Tensor:
         short = as_tensor(x) if self.shortcut is None else self.shortcut(x)
-        y = super().forward(x)
+        steps = self._planned()
+        y, last = _run(steps[:-1], x), steps[-1:]
+        if last and _adds(last[0]) and isinstance(y, Tensor) and (short.shape, short.dtype) == (y.shape, y.dtype):
+            return last[0][0](y, self.activation, short)
+        y = _run(last, y)
         if short.shape != y.shape:
             what = "x has" if self.shortcut is None else "the shortcut gives"
             raise ValueError(
@@ -230,6 +244,12 @@ class Residual(Sequential):
 
     def extra_repr(self) -> str:
         return f"activation={self.activation!r}" if self.activation else ""
+
+
+def _adds(step: Step) -> bool:
+    """Whether this is a batch normalisation that can add a residual and take the activation behind the sum."""
+    module, activation = step
+    return type(module) in _NORMS and activation is None and getattr(module, "activation", None) is None
 
 
 class Identity(Module):
@@ -247,14 +267,12 @@ class Flatten(Module):
 
     def forward(self, x: ArrayLike) -> Tensor:
         x = as_tensor(x)
-        shape = x.shape
-        start, end = (axis + len(shape) if axis < 0 else axis for axis in (self.start_dim, self.end_dim))
+        shape, start, end = x.data.shape, self.start_dim, self.end_dim
+        start += len(shape) if start < 0 else 0
+        end += len(shape) if end < 0 else 0
         if not 0 <= start <= end < len(shape):
             raise ValueError(f"Flatten: x must have axes {self.start_dim} to {self.end_dim}, got shape {shape}")
-        joined = 1
-        for n in shape[start : end + 1]:
-            joined *= n
-        return x.reshape((*shape[:start], joined, *shape[end + 1 :]))
+        return x.reshape((*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

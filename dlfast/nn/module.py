@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import _check as check
+from .._tape import forget_gradients
 from ..tensor import Parameter, Tensor
 
 
@@ -157,8 +158,7 @@ class Module:
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
-        for parameter in self.parameters():
-            parameter.grad = None
+        forget_gradients(list(self.parameters()))
 
     def apply(self, function: Callable[[Module], Any]) -> Module:
         """Call the function with every module of the tree, children first. Returns self."""

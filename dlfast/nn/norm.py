@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _check as check
 from .. import functional as F
+from ..functional._linear import FUSED_ACTIVATIONS
 from ..functional._norm import NEXT_TO_1
 from ..tensor import ArrayLike, Parameter, Tensor, as_tensor
 from .module import Module
@@ -21,11 +22,13 @@ class _BatchNorm(Module):
     weight (C,) starts at 1, bias (C,) at 0; buffers running_mean (0), running_var (1), num_batches_tracked (0).
     momentum: the share of the new batch in the running statistics; None gives their plain mean over all batches.
     affine=False leaves out weight and bias, track_running_stats=False the buffers (batch statistics in evaluation too).
+    activation: None, "relu", "sigmoid" or "tanh"; ReLU is computed in the same pass.
     """
 
     running_mean: np.ndarray | None
     running_var: np.ndarray | None
     num_batches_tracked: Any
+    activation: str | None = None
     _shapes: dict[int, str] = {}
 
     def __init__(
@@ -35,19 +38,23 @@ class _BatchNorm(Module):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
+        *,
+        activation: str | None = None,
     ) -> None:
         name = type(self).__name__
         self.num_features = check.integer(name, "num_features", num_features, 1)
         self.eps = check.number(name, "eps", eps, 0, math.inf, low_open=True)
         self.momentum = momentum if momentum is None else check.number(name, "momentum", momentum, 0, NEXT_TO_1)
         self.affine, self.track_running_stats = bool(affine), bool(track_running_stats)
+        self.activation = check.choice(name, "activation", activation, FUSED_ACTIVATIONS)
         self.weight = Parameter(np.ones(num_features, np.float32)) if affine else None
         self.bias = Parameter(np.zeros(num_features, np.float32)) if affine else None
         self.register_buffer("running_mean", np.zeros(num_features, np.float32) if track_running_stats else None)
         self.register_buffer("running_var", np.ones(num_features, np.float32) if track_running_stats else None)
         self.register_buffer("num_batches_tracked", np.array(0) if track_running_stats else None)
 
-    def forward(self, x: ArrayLike) -> Tensor:
+    def forward(self, x: ArrayLike, activation: str | None = None, residual: ArrayLike | None = None) -> Tensor:
+        """This layer; `Sequential` hands over the activation that follows it, `Residual` also what is added before."""
         x = as_tensor(x)
         if x.ndim not in self._shapes:
             name, wanted = type(self).__name__, " or ".join(self._shapes.values())
@@ -56,7 +63,16 @@ class _BatchNorm(Module):
         if momentum is None:
             momentum = 1 / (1 + int(self.num_batches_tracked)) if self.track_running_stats else 0.0
         y = F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, momentum, self.eps
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            momentum,
+            self.eps,
+            residual=residual,
+            activation=activation or self.activation,
         )
         if self.training and self.track_running_stats and x.size:
             self.num_batches_tracked += 1
@@ -66,7 +82,7 @@ class _BatchNorm(Module):
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
             f"track_running_stats={self.track_running_stats}"
-        )
+        ) + (f", activation={self.activation!r}" if self.activation else "")
 
 
 class BatchNorm1d(_BatchNorm):

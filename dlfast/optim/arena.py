@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .._tape import have_gradients
 from ..kernels.memory import pooled
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest SIMD register
@@ -128,10 +129,10 @@ class Block:
     def stretches(self) -> list[Stretch]:
         """The longest stretches whose parameters all have a gradient and as many steps."""
         steps = self.steps
+        if have_gradients(self.parameters, self._places) and steps.count(steps[0]) == len(steps):
+            return self._whole
         if [p._place for p in self.parameters] != self._places:
             self._follow()
-        if False not in [p.grad is not None for p in self.parameters] and steps.count(steps[0]) == len(steps):
-            return self._whole
         return list(self._split(lambda i: self.parameters[i].grad is not None, lambda i: steps[i] == steps[i + 1]))
 
     def _follow(self) -> None:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from .. import _check as check
+from .._tape import forget_gradients
 from ..tensor import Parameter
 from .arena import Block, Stretch
 from .clip import clip_factor, norm
@@ -86,8 +87,7 @@ class Optimizer:
     def zero_grad(self) -> None:
         """Forget all gradients: ``p.grad`` is None until the next backward."""
         for group in self.param_groups:
-            for p in group["params"]:
-                p.grad = None
+            forget_gradients(group["params"])
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""

@@ -5,6 +5,7 @@ from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBuffer_Release, PyObject_GetBu
 
 import numpy as _np
 
+from .. import Into as _Into
 from . import memory as _memory
 from . import threads as _threads
 
@@ -15,12 +16,19 @@ cdef extern from *:
     """
     ctypedef struct PyArrayObject:
         pass
+    ctypedef Py_ssize_t npy_intp
     enum:
         NPY_DOUBLE
+        NPY_MAXDIMS
     void* PyArray_DATA(PyArrayObject* array)
     int PyArray_NDIM(PyArrayObject* array)
     int PyArray_TYPE(PyArrayObject* array)
+    npy_intp* PyArray_DIMS(PyArrayObject* array)
     bint PyArray_IS_C_CONTIGUOUS(PyArrayObject* array)
+
+cdef extern from "arrays.h":
+    object dl_new_array(int axes, npy_intp* dims, int type)
+    int dl_connect_memory(object memory_module) except -1
 
 cdef extern from "threads.h" nogil:
     int dl_connect(object threads_module) except -1 with gil
@@ -30,6 +38,7 @@ cdef extern from "simd.h" nogil:
     const char* dl_isa_name()
 
 dl_connect(_threads)
+dl_connect_memory(_memory)
 dl_choose_isa()
 
 cdef object _empty = _memory.empty
@@ -72,6 +81,53 @@ cdef inline bint is_double(object array) except -1:
     if is_plain(array):
         return PyArray_TYPE(<PyArrayObject*>array) == NPY_DOUBLE
     return array.itemsize == 8
+
+
+cdef inline Py_ssize_t dim(object array, int axis):
+    """Length of an axis, counted from 0, of a plain array."""
+    return PyArray_DIMS(<PyArrayObject*>array)[axis]
+
+
+cdef inline Py_ssize_t size(object array):
+    """Number of elements of a plain array."""
+    cdef Py_ssize_t product = 1
+    for axis in range(PyArray_NDIM(<PyArrayObject*>array)):
+        product *= dim(array, axis)
+    return product
+
+
+cdef inline object like(object array):
+    """A new array of this one's shape and dtype."""
+    if not is_plain(array):
+        return _empty(array.shape, array.dtype)
+    cdef PyArrayObject* a = <PyArrayObject*>array
+    return dl_new_array(PyArray_NDIM(a), PyArray_DIMS(a), PyArray_TYPE(a))
+
+
+cdef inline object new_row(Py_ssize_t n, object array):
+    """A new array (n,) of a plain array's dtype."""
+    return dl_new_array(1, &n, PyArray_TYPE(<PyArrayObject*>array))
+
+
+cdef inline object with_last(object array, Py_ssize_t n):
+    """A new array of a plain array's dtype and shape, except for a last axis of n."""
+    cdef npy_intp[NPY_MAXDIMS] dims
+    cdef int axes = PyArray_NDIM(<PyArrayObject*>array)
+    for axis in range(axes - 1):
+        dims[axis] = dim(array, axis)
+    dims[axes - 1] = n
+    return dl_new_array(axes, dims, PyArray_TYPE(<PyArrayObject*>array))
+
+
+cdef inline object new_image(Py_ssize_t n, Py_ssize_t p, Py_ssize_t q, Py_ssize_t k, object array):
+    """A new array (n, p, q, k) of a plain array's dtype."""
+    cdef npy_intp[4] dims = [n, p, q, k]
+    return dl_new_array(4, dims, PyArray_TYPE(<PyArrayObject*>array))
+
+
+cdef inline object place_for(object need, object array):
+    """Where the gradient of `array` is to be written: the caller's array where `need` is an Into, else a new one."""
+    return need.array if type(need) is _Into else like(array)
 
 
 def isa():

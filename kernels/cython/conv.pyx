@@ -1,5 +1,5 @@
 # cython: language_level=3, binding=False
-"""Convolution: `conv_methods.choose` names the algorithm of each pass; im2col and pointwise are conv.h.
+"""Convolution: `conv_methods.choose` names the algorithm of each pass; im2col is conv.h.
 
 N H W C images, R S kernel rows and columns, P Q output rows and columns, K out channels.
 """
@@ -11,7 +11,6 @@ from .. import destination as _destination
 from ..conv_methods import METHODS as CONV_METHODS
 from ..conv_methods import Geometry as _Geometry
 from ..conv_methods import choose as _choose
-from ..geometry import conv_output_size as _conv_output_size
 
 cdef extern from "conv.h" nogil:
     ctypedef struct dl_conv:
@@ -27,6 +26,11 @@ cdef extern from "depthwise.h" nogil:
         const dl_conv* v, const void* dz, const void* x, const void* weight, void* dx, void* dweight, void* dbias
     )
 
+cdef extern from "pointwise.h" nogil:
+    int dl_pointwise_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
+    int dl_pointwise_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
+    int dl_pointwise_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
+
 cdef extern from "winograd.h" nogil:
     int dl_winograd_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
     int dl_winograd_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
@@ -34,9 +38,10 @@ cdef extern from "winograd.h" nogil:
     int dl_winograd_windows(
         const dl_conv* v, const void* x, const void* weight, const void* bias, void* y, uint8_t* index
     )
-    int dl_winograd_windows_dx(const dl_conv* v, const void* dz, const uint8_t* index, const void* weight, void* dx)
-    int dl_winograd_windows_dweight(
-        const dl_conv* v, const void* dz, const uint8_t* index, const void* x, void* dweight
+    bint dl_winograd_fits_both(const dl_conv* v)
+    int dl_winograd_both_gradients(
+        const dl_conv* v, const void* dz, const void* y, const uint8_t* index, const void* x, const void* weight,
+        void* dx, void* dweight, void* dbias
     )
 
 cdef extern from "direct.h" nogil:
@@ -66,8 +71,8 @@ cdef dl_conv geometry(x, weight, stride, padding, dilation, groups, activation):
     v.sh, v.sw = stride
     v.top, v.left = padding[0], padding[2]
     v.dh, v.dw = dilation
-    v.p = _conv_output_size(v.h, v.r, v.sh, padding[0], padding[1], v.dh)
-    v.q = _conv_output_size(v.w, v.s, v.sw, padding[2], padding[3], v.dw)
+    v.p = (v.h + v.top + <long>padding[1] - v.dh * (v.r - 1) - 1) // v.sh + 1  # as geometry.conv_output_size
+    v.q = (v.w + v.left + <long>padding[3] - v.dw * (v.s - 1) - 1) // v.sw + 1
     v.groups, v.activation, v.dtype = groups, _ACTIVATIONS[activation], is_double(x)
     return v
 
@@ -82,6 +87,8 @@ cdef forward_kernel forward_of(object method):
         return dl_winograd_forward
     if method == "direct":
         return dl_direct_forward
+    if method == "pointwise":
+        return dl_pointwise_forward
     return dl_depthwise_forward if method == "depthwise" else dl_conv_forward
 
 
@@ -90,6 +97,8 @@ cdef gradient_kernel input_gradient_of(object method):
         return dl_winograd_input_gradient
     if method == "direct":
         return dl_direct_input_gradient
+    if method == "pointwise":
+        return dl_pointwise_input_gradient
     return dl_conv_input_gradient
 
 
@@ -98,6 +107,8 @@ cdef gradient_kernel weight_gradient_of(object method):
         return dl_winograd_weight_gradient
     if method == "direct":
         return dl_direct_weight_gradient
+    if method == "pointwise":
+        return dl_pointwise_weight_gradient
     return dl_conv_weight_gradient
 
 
@@ -135,6 +146,10 @@ def conv2d_backward(dy, saved, needs):
         return depthwise_gradient(&v, dy, y, x, weight, needs)
     if needs[1] and not needs[0] and chosen("dweight", x, weight, options, method) == "direct":
         return None, *direct_gradient(&v, dy, y, x, weight.shape, needs)
+    if fits_both(&v, x, weight, options, method):
+        dz, dbias = gradient_rows(dy, y, v.activation, v.n * v.p * v.q, v.k, needs[2] and v.activation)
+        dx, dweight, total = both_gradients(&v, dz, None, None, x, weight, (*needs[:2], needs[2] and not v.activation))
+        return dx, dweight, total if dbias is None else dbias
     dz, dbias = gradient_rows(dy, y, v.activation, v.n * v.p * v.q, v.k, needs[2])
     dx = dweight = None
     if needs[0]:
@@ -216,19 +231,19 @@ def direct_windows(x, weight, bias, options, activation, pool_size):
 
 
 def direct_windows_gradient(dy, y, index, x, weight, options, activation, pool_size, needs):
-    """(dweight, dbias) of a first layer and its windows."""
+    """(dweight, dbias), each if needed, of a first layer and its windows."""
     cdef int status
     cdef long pool_h = pool_size[0], pool_w = pool_size[1]
     stride, padding, dilation, groups = options
     cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
     dy, y, index, x = contiguous(dy), contiguous(y), contiguous(index), contiguous(x)
-    dweight = _destination(needs[1], weight.shape, dy.dtype)
+    dweight = _destination(needs[1], weight.shape, dy.dtype) if needs[1] else None
     dbias = _empty(v.k, dy.dtype) if needs[2] else None
     cdef const void* pd = pointer(dy)
     cdef const void* py = optional(y)
     cdef const void* pi = pointer(index)
     cdef const void* px = pointer(x)
-    cdef void* pw = pointer(dweight)
+    cdef void* pw = optional(dweight)
     cdef void* pb = optional(dbias)
     with nogil:
         status = dl_direct_windows_gradient(&v, pool_h, pool_w, pd, py, pi, px, pw, pb)
@@ -254,21 +269,40 @@ def winograd_windows(x, weight, bias, padding, activation):
     return y, index
 
 
-def winograd_windows_gradient(dz, index, x, weight, padding, *, into=None):
-    """dx from the gradient of the windows; or dweight, where there is an array for it."""
+def winograd_windows_gradients(dy, y, index, x, weight, padding, activation, method, needs):
+    """(dx, dweight, dbias) from the gradient of the windows; None where winograd.h does not take both at once."""
+    options = (1, 1), padding, (1, 1), 1
+    cdef dl_conv v = geometry(x, weight, (1, 1), padding, (1, 1), 1, activation)
+    if not fits_both(&v, x, weight, options, method):
+        return None
+    return both_gradients(&v, dy, y, index, x, weight, needs)
+
+
+cdef bint fits_both(const dl_conv* v, object x, object weight, tuple options, object method) except -1:
+    """Whether Winograd computes the gradients of x and of the weight at once."""
+    return (
+        dl_winograd_fits_both(v)
+        and chosen("dx", x, weight, options, method) == "winograd"
+        and chosen("dweight", x, weight, options, method) == "winograd"
+    )
+
+
+cdef tuple both_gradients(const dl_conv* v, dz, y, index, x, weight, needs):
+    """(dx, dweight, dbias), each if needed, from dz or the gradient of windows."""
     cdef int status
-    cdef dl_conv v = geometry(x, weight, (1, 1), padding, (1, 1), 1, None)
-    dz, index, other = contiguous(dz), contiguous(index), contiguous(weight if into is None else x)
-    out = _empty(x.shape, dz.dtype) if into is None else into
-    cdef bint of_image = into is None
+    dz, y, index, x, weight = contiguous(dz), contiguous(y), contiguous(index), contiguous(x), contiguous(weight)
+    dx = _empty(x.shape, dz.dtype) if needs[0] else None
+    dweight = _destination(needs[1], weight.shape, dz.dtype) if needs[1] else None
+    dbias = _empty(v.k, dz.dtype) if needs[2] else None
     cdef const void* pz = pointer(dz)
-    cdef const uint8_t* pi = <const uint8_t*>pointer(index)
-    cdef const void* po = pointer(other)
-    cdef void* to = pointer(out)
+    cdef const void* py = optional(y)
+    cdef const uint8_t* pi = <const uint8_t*>optional(index)
+    cdef const void* px = pointer(x)
+    cdef const void* pw = pointer(weight)
+    cdef void* to_x = optional(dx)
+    cdef void* to_weight = optional(dweight)
+    cdef void* to_bias = optional(dbias)
     with nogil:
-        if of_image:
-            status = dl_winograd_windows_dx(&v, pz, pi, po, to)
-        else:
-            status = dl_winograd_windows_dweight(&v, pz, pi, po, to)
+        status = dl_winograd_both_gradients(v, pz, py, pi, px, pw, to_x, to_weight, to_bias)
     check(status)
-    return out
+    return dx, dweight, dbias

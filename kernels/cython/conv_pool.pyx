@@ -16,7 +16,7 @@ from .conv import conv2d_forward as _conv2d_forward
 from .conv import direct_windows as _direct_windows
 from .conv import direct_windows_gradient as _direct_windows_gradient
 from .conv import winograd_windows as _windows
-from .conv import winograd_windows_gradient as _windows_gradient
+from .conv import winograd_windows_gradients as _windows_gradients
 from .elementwise import sigmoid_forward as _sigmoid
 from .elementwise import tanh_forward as _tanh
 from .pool import max_pool2d_backward as _max_pool2d_backward
@@ -26,11 +26,9 @@ POOLED_METHODS = ("direct", "winograd")  # where no output of the convolution is
 
 
 cdef str at_once(str passing, object x, object weight, object geometry, object method, object pool_size):
-    """The method that takes this pass from or to the windows, "" where none does."""
+    """The method that takes this pass to or from the windows, "" where none does."""
     chosen = _choose(passing, x.shape, weight.shape, geometry, method).method
-    if chosen == "winograd" and pool_size == (2, 2):
-        return "winograd"
-    return "direct" if chosen == "direct" and passing != "dx" else ""
+    return chosen if chosen == "direct" or (chosen == "winograd" and pool_size == (2, 2)) else ""
 
 
 def conv2d_max_pool2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation, method, pool_size):
@@ -54,29 +52,28 @@ def conv2d_max_pool2d_forward(x, weight, bias, *, stride, padding, dilation, gro
 
 
 def conv2d_max_pool2d_backward(dy, saved, needs):
-    """dx and dweight from the windows where the method of the pass can, else from dz, the gradient of x * w + b."""
+    """Gradients from the windows where the method can, else from dz, the gradient of x * w + b."""
     x, weight, y, shape, index, geometry, activation, method, pool_size = saved
     geometry = _Geometry(*geometry)
-    of_weight = at_once("dweight", x, weight, geometry, method, pool_size) if needs[1] else ""
-    if of_weight == "direct" and not needs[0]:
-        return None, *_direct_windows_gradient(dy, y, index, x, weight, geometry, activation, pool_size, needs)
-    dy, dbias = gradient_rows(dy, y, _ACTIVATIONS[activation], dy.shape[0] * dy.shape[1] * dy.shape[2], dy.shape[3], needs[2])
-    dx = dweight = None
-    outside = list(needs[:2])
-    if needs[0] and at_once("dx", x, weight, geometry, method, pool_size):
-        dx, outside[0] = _windows_gradient(dy, index, x, weight, geometry.padding), False
-    if of_weight:
-        dweight, outside[1] = _weight_gradient(of_weight, dy, index, x, weight, geometry, pool_size, needs), False
-    if any(outside):
-        (dz,) = _max_pool2d_backward(dy, (shape, index, pool_size, pool_size, (0, 0), (1, 1)), (True,))
-        parts = _conv2d_backward(dz, (x, weight, None, *geometry, None, method), (*outside, False))
-        dx, dweight = parts[0] if outside[0] else dx, parts[1] if outside[1] else dweight
+    windows = at_once("dweight", x, weight, geometry, method, pool_size)
+    if windows == "winograd":
+        found = _windows_gradients(dy, y, index, x, weight, geometry.padding, activation, method, needs)
+        return of_pixels(dy, saved, needs) if found is None else found
+    if windows != "direct":
+        return of_pixels(dy, saved, needs)
+    dx = of_pixels(dy, saved, (True, False, False))[0] if needs[0] else None
+    if not (needs[1] or needs[2]):
+        return dx, None, None
+    return dx, *_direct_windows_gradient(dy, y, index, x, weight, geometry, activation, pool_size, needs)
+
+
+cdef tuple of_pixels(dy, saved, needs):
+    """The gradients by way of dz (N, P, Q, K), which is 0 where no window has its largest."""
+    x, weight, y, shape, index, geometry, activation, method, pool_size = saved
+    rows = dy.shape[0] * dy.shape[1] * dy.shape[2]
+    dy, dbias = gradient_rows(dy, y, _ACTIVATIONS[activation], rows, dy.shape[3], needs[2])
+    if not (needs[0] or needs[1]):
+        return None, None, dbias
+    (dz,) = _max_pool2d_backward(dy, (shape, index, pool_size, pool_size, (0, 0), (1, 1)), (True,))
+    dx, dweight, _ = _conv2d_backward(dz, (x, weight, None, *geometry, None, method), (*needs[:2], False))
     return dx, dweight, dbias
-
-
-cdef object _weight_gradient(method, dy, index, x, weight, geometry, pool_size, needs):
-    """dweight from the gradient of the windows, without activation."""
-    if method == "direct":
-        return _direct_windows_gradient(dy, None, index, x, weight, geometry, None, pool_size, (False, needs[1], False))[0]
-    dweight = _destination(needs[1], weight.shape, dy.dtype)
-    return _windows_gradient(dy, index, x, weight, geometry.padding, into=dweight)

@@ -67,7 +67,8 @@ static dl_axis dl_forward_axis(long points, long stride, long dilation, long tap
                      .points = points};
 }
 
-/* Pixels phase + i stride of dx see pixels i + (phase + before - t dilation) / stride of dz; t that leave a rest, none. */
+/* Pixels phase + i stride of dx see pixels i + (phase + before - t dilation) / stride of dz, for t that leave no rest.
+ */
 static dl_axis dl_phase_axis(long phase, long pixels, long stride, long dilation, long taps, long before, long size) {
     dl_axis axis = {.step = 1, .apart = 1, .size = size, .origin = phase, .spread = stride};
     axis.points = dl_ceil_div(dl_max(0, pixels - phase), stride);

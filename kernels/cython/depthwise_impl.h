@@ -197,8 +197,8 @@ typedef struct {
 } DL_FN(correlation);
 
 /* All channels of `count` points: to[r, s] += the sum of x dz for rows x taps of the kernel, the first of them number
-   `first`; with `ones`, the last sum += that of dz.  The last register of channels has a place of its own: those that it
-   shares with the one before must not be added twice. */
+   `first`; with `ones`, the last sum += that of dz.  The last register of channels has a place of its own: those that
+   it shares with the one before must not be added twice. */
 DL_INLINE void DL_FN(correlate)(const int rows, const int taps, const DL_FN(correlation) * g, long count, long first,
                                 const real *x, const real *dz, real *to, int ones) {
     for (long c = 0; c < g->channels; c += LANES, to += (g->all_taps + 1) * LANES) {

@@ -119,7 +119,7 @@ static int dl_direct_forward(const dl_conv *v, const void *x, const void *weight
     return dl_direct_run(&d, bias);
 }
 
-/* dweight, and dbias where it is not NULL, from d->dy and the output d->y (NULL without activation). */
+/* dweight and dbias, each unless NULL, from d->dy and the output d->y (NULL without activation). */
 static int dl_direct_sums(dl_direct *d, void *dweight, void *dbias) {
     const dl_conv *v = d->v;
     const size_t item = dl_item(v->dtype);

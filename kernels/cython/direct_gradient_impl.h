@@ -134,7 +134,7 @@ static void DL_FN(direct_sum_job)(void *ctx, long job, long worker) {
     const dl_direct *d = (const dl_direct *)ctx;
     const int last = job == d->depth;
     const long step = last ? 1 : d->depth;
-    real *out = last ? (real *)d->dbias : (real *)d->out + job;
+    real *out = last ? (real *)d->dbias : d->out ? (real *)d->out + job : NULL;
     const real *from = (const real *)d->packed + (last ? d->tall - 1 : job) * d->npad;
     for (long k = 0; out && k < d->v->k; k += LANES) {
         real lane[LANES];

@@ -15,16 +15,8 @@ DL_INLINE void DL_FN(largest_of_lines)(const dl_direct *d, const long height, co
                 for (long s = r ? 0 : 1; s < width; s++)
                     DL_FN(keep_larger)(DL_FN(vload)(cell + r * row + s * NR), (ireal)(r * width + s), &best, &winner);
             if (d->v->activation == DL_RELU) best = DL_FN(vrelu)(best);
-            if (count - c >= LANES) {
-                DL_FN(vstore)((real *)d->out + at + c, best);
-                DL_FN(put_index)(d->index, d->wide, at + c, winner);
-                continue;
-            }
-            int32_t numbers[LANES];
-            DL_FN(put_index)(numbers, d->wide, 0, winner);
-            DL_FN(vstore_n)((real *)d->out + at + c, best, count - c);
-            const size_t item = d->wide ? sizeof(int32_t) : sizeof(uint8_t);
-            memcpy((char *)d->index + (at + c) * item, numbers, (count - c) * item);
+            DL_STORE((real *)d->out + at, c, count, best);
+            DL_FN(store_index)(d->index, d->wide, at + c, winner, count - c);
         }
 }
 
@@ -32,21 +24,14 @@ DL_INLINE void DL_FN(largest_of_lines)(const dl_direct *d, const long height, co
    its other pixels; sum (npad) += the gradients. */
 DL_INLINE void DL_FN(spread_windows)(const dl_direct *d, const long height, const long width, long at, real *dz,
                                      real *sum) {
-    const long k = d->v->k, row = d->v->q * d->npad, item = d->wide ? sizeof(int32_t) : sizeof(uint8_t);
+    const long k = d->v->k, row = d->v->q * d->npad;
     const real *y = (const real *)d->y;
     for (long q = 0; q < d->v->q / width; q++, at += k, dz += width * d->npad)
         for (long j = 0; j < d->npad; j += LANES) {
             const long from = at + j, count = dl_max(0, k - j);
             vec gain = DL_FN(lanes)((const real *)d->dy + from, count);
-            ivec winner;
+            const ivec winner = DL_FN(load_index)(d->index, d->wide, from, count);
             if (y) gain = DL_FN(vactivation_gradient)(gain, DL_FN(lanes)(y + from, count), d->v->activation);
-            if (count >= LANES)
-                winner = DL_FN(get_index)(d->index, d->wide, from);
-            else {
-                int32_t numbers[LANES] = {0};
-                memcpy(numbers, (const char *)d->index + from * item, count * item);
-                winner = DL_FN(get_index)(numbers, d->wide, 0);
-            }
             DL_FN(vstore)(sum + j, DL_FN(vload)(sum + j) + gain);
             for (long r = 0; r < height; r++)
                 for (long s = 0; s < width; s++) {

@@ -31,9 +31,9 @@ cdef object forward(int op, object x, double p=0, double q=0):
     """op(x), in an array of its own."""
     cdef dl_map m
     cdef object xc = contiguous(x)
-    cdef object y = _empty(x.shape, x.dtype)
+    cdef object y = like(x)
     cdef int dtype = is_double(x)
-    m.n, m.a, m.out, m.p, m.q = x.size, pointer(xc), pointer(y), p, q
+    m.n, m.a, m.out, m.p, m.q = size(xc), pointer(xc), pointer(y), p, q
     m.b = m.a
     with nogil:
         dl_map_run(&m, op, 0, dtype)
@@ -45,11 +45,10 @@ cdef tuple backward(int op, object dy, object kept, object needs, double p=0, do
     if not needs[0]:
         return (None,)
     cdef dl_map m
-    cdef object shape = dy.shape
+    cdef object dx = like(dy)
     dy, kept = contiguous(dy), contiguous(kept)
-    cdef object dx = _empty(shape, dy.dtype)
     cdef int dtype = is_double(dy)
-    m.n, m.a, m.b, m.out, m.p, m.q = dy.size, pointer(dy), pointer(kept), pointer(dx), p, q
+    m.n, m.a, m.b, m.out, m.p, m.q = size(dy), pointer(dy), pointer(kept), pointer(dx), p, q
     with nogil:
         dl_map_run(&m, op, 1, dtype)
     return (dx,)

@@ -35,6 +35,25 @@ DL_INLINE ivec DL_FN(get_index)(const void *from, int wide, long at) {
 }
 #undef CONVERT
 
+/* The same for the first `count` lanes; the others read as 0. */
+DL_INLINE void DL_FN(store_index)(void *to, int wide, long at, ivec index, long count) {
+    const long item = wide ? sizeof(int32_t) : sizeof(uint8_t);
+    int32_t part[LANES];
+    if (count >= LANES) {
+        DL_FN(put_index)(to, wide, at, index);
+        return;
+    }
+    DL_FN(put_index)(part, wide, 0, index);
+    memcpy((char *)to + at * item, part, count * item);
+}
+DL_INLINE ivec DL_FN(load_index)(const void *from, int wide, long at, long count) {
+    const long item = wide ? sizeof(int32_t) : sizeof(uint8_t);
+    int32_t part[LANES] = {0};
+    if (count >= LANES) return DL_FN(get_index)(from, wide, at);
+    if (count > 0) memcpy(part, (const char *)from + at * item, count * item);
+    return DL_FN(get_index)(part, wide, 0);
+}
+
 /* The larger of `best` and z, cell `number` of a window, with its number; of equals the first, and the first NaN. */
 DL_INLINE void DL_FN(keep_larger)(vec z, ireal number, vec *best, ivec *winner) {
     const ivec wins = ~(ivec)(z <= *best) & (ivec)(*best == *best);

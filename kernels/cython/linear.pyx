@@ -7,30 +7,28 @@ from cpython.buffer cimport PyBUF_STRIDES
 
 from math import prod as _prod
 
-from .. import destination as _destination
-
 
 def linear_forward(x, weight, bias, *, activation):
     """y = act(x W^T + b): x (..., I), weight (O, I), bias (O,) or None, y (..., O)."""
     xc, wc, bc = contiguous(x), contiguous(weight), contiguous(bias)
-    cdef long features = wc.shape[1], out = wc.shape[0]
-    y = _empty((*x.shape[:-1], out), x.dtype)
-    affine(xc, wc, bc, y, y.size // out if out else 0, features, out, _ACTIVATIONS[activation], False)
+    cdef long features = dim(wc, 1), out = dim(wc, 0)
+    y = with_last(xc, out)
+    affine(xc, wc, bc, y, size(y) // out if out else 0, features, out, _ACTIVATIONS[activation], False)
     return y, (x, weight, y if activation else None, activation)
 
 
 def linear_backward(dy, saved, needs):
     """With dz = dy act'(y):  dx = dz W,  dweight = dz^T x,  dbias = sum of dz over the leading shape."""
     x, weight, y, activation = saved
-    xc, wc = contiguous(x), contiguous(weight)
-    cdef long out = wc.shape[0], features = wc.shape[1], rows = dy.size // out if out else 0
+    dy, xc, wc = contiguous(dy), contiguous(x), contiguous(weight)
+    cdef long out = dim(wc, 0), features = dim(wc, 1), rows = size(dy) // out if out else 0
     dz, dbias = gradient_rows(dy, y, _ACTIVATIONS[activation], rows, out, needs[2])
     dx = dweight = None
     if needs[0]:
-        dx = _empty(x.shape, dy.dtype)
-        times(dz, wc, dx, dx.size // features if features else 0, out, features, False)
+        dx = like(xc)
+        times(dz, wc, dx, size(dx) // features if features else 0, out, features, False)
     if needs[1]:
-        dweight = _destination(needs[1], weight.shape, dy.dtype)
+        dweight = place_for(needs[1], wc)
         times_transposed(dz, xc, dweight, rows, out, features)
     return dx, dweight, dbias
 

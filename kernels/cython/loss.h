@@ -38,10 +38,14 @@ static void dl_cross_entropy_run(dl_cross_entropy *m, int backward, int dtype) {
                     dl_ceil_div(m->rows, m->step));
 }
 
+static double dl_element(const void *values, long i, int dtype) {
+    return dtype ? ((const double *)values)[i] : (double)((const float *)values)[i];
+}
+
 static double dl_sum(const void *values, long n, int dtype) {
     double sum = 0;
     for (long i = 0; i < n; i++)
-        sum += dtype ? ((const double *)values)[i] : (double)((const float *)values)[i];
+        sum += dl_element(values, i, dtype);
     return sum;
 }
 

@@ -38,16 +38,20 @@ cdef extern from "loss.h" nogil:
         DL_BCE
     void dl_cross_entropy_run(dl_cross_entropy* m, int backward, int dtype)
     double dl_sum(const void* values, long n, int dtype)
+    double dl_element(const void* values, long i, int dtype)
     int dl_pairs_run(dl_pairs* m, double* total, int dtype)
     void dl_pairs_back(dl_pairs* m, int dtype)
 
-_nan = float("nan")
+cdef double _nan = float("nan"), _infinity = float("inf")
 
 
-cdef object scalar(object value, object dtype):
-    """A 0-d array."""
-    y = _empty((), dtype)
-    y[()] = value
+cdef object scalar(double value, object array):
+    """A 0-d array of a plain array's dtype."""
+    y = dl_new_array(0, NULL, PyArray_TYPE(<PyArrayObject*>array))
+    if is_double(y):
+        (<double*>pointer(y))[0] = value
+    else:
+        (<float*>pointer(y))[0] = value
     return y
 
 
@@ -55,10 +59,10 @@ def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_ind
     """loss[m] = -sum over c of q[m, c] log_probs[m, c], 0 for ignored rows; logits (M, C), target (M,) int64."""
     cdef dl_cross_entropy m
     cdef int dtype = is_double(logits)
+    cdef double total, divisor
     lc, tc, wc = contiguous(logits), contiguous(target), contiguous(weight)
-    m.rows, m.classes = lc.shape
-    log_probs = _empty(lc.shape, lc.dtype)
-    losses, row_weights = _empty(m.rows, lc.dtype), _empty(m.rows, lc.dtype)
+    m.rows, m.classes = dim(lc, 0), dim(lc, 1)
+    log_probs, losses, row_weights = like(lc), new_row(m.rows, lc), new_row(m.rows, lc)
     m.logits, m.target, m.weight = pointer(lc), <const int64_t*>pointer(tc), optional(wc)
     m.log_probs, m.losses, m.row_weights = pointer(log_probs), pointer(losses), pointer(row_weights)
     m.ignore, m.smoothing = ignore_index, label_smoothing
@@ -70,8 +74,8 @@ def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_ind
     total = dl_sum(m.losses, m.rows, dtype)
     if reduction == "mean":
         divisor = dl_sum(m.row_weights, m.rows, dtype)
-        total = total / divisor if divisor else total * float("inf") if total == total and total else _nan
-    return scalar(total, lc.dtype), saved
+        total = total / divisor if divisor else total * _infinity if total == total and total else _nan
+    return scalar(total, lc), saved
 
 
 def cross_entropy_backward(dy, saved, needs):
@@ -82,8 +86,8 @@ def cross_entropy_backward(dy, saved, needs):
         return None, None, None
     cdef int dtype = is_double(log_probs)
     lc, tc, wc, dc = contiguous(log_probs), contiguous(target), contiguous(weight), contiguous(dy)
-    dlogits = _empty(lc.shape, lc.dtype)
-    m.rows, m.classes = lc.shape
+    dlogits = like(lc)
+    m.rows, m.classes = dim(lc, 0), dim(lc, 1)
     m.divisor = summed_weight(tc, wc, ignore_index) if reduction == "mean" else 1
     m.log_probs, m.target, m.weight = pointer(lc), <const int64_t*>pointer(tc), optional(wc)
     m.dy, m.dlogits = pointer(dc), pointer(dlogits)
@@ -93,10 +97,18 @@ def cross_entropy_backward(dy, saved, needs):
     return dlogits, None, None
 
 
-cdef double summed_weight(object target, object weight, object ignore_index) except? -1:
-    """The sum of weight[target] over the rows not ignored."""
-    counted = target != ignore_index
-    return _np.count_nonzero(counted) if weight is None else weight[target[counted]].sum(dtype="float64")
+cdef double summed_weight(object target, object weight, int64_t ignored) except? -1:
+    """The sum of weight[target] over the rows not ignored; the arrays are contiguous."""
+    cdef const int64_t* label = <const int64_t*>pointer(target)
+    cdef const void* weights = optional(weight)
+    cdef bint double_weights = weight is not None and is_double(weight)
+    cdef double total = 0
+    cdef Py_ssize_t i, n = size(target)
+    with nogil:
+        for i in range(n):
+            if label[i] != ignored:
+                total += 1 if not weights else dl_element(weights, label[i], double_weights)
+    return total
 
 
 cdef object pairs_forward(
@@ -107,8 +119,8 @@ cdef object pairs_forward(
     cdef double total
     cdef int status, dtype = is_double(x)
     xc, tc, wc, pc = contiguous(x), contiguous(target), contiguous(weight), contiguous(pos_weight)
-    losses = _empty(x.shape, x.dtype) if reduction == "none" else None
-    m.n, m.kind, m.delta = x.size, kind, delta
+    losses = like(x) if reduction == "none" else None
+    m.n, m.kind, m.delta = size(xc), kind, delta
     m.x, m.target, m.weight, m.pos_weight = pointer(xc), pointer(tc), optional(wc), optional(pc)
     m.losses = optional(losses)
     with nogil:
@@ -117,7 +129,7 @@ cdef object pairs_forward(
         raise MemoryError("no memory for the partial sums of a loss")
     if losses is not None:
         return losses
-    return scalar(total if reduction == "sum" else total / m.n if m.n else _nan, x.dtype)
+    return scalar(total if reduction == "sum" else total / m.n if m.n else _nan, xc)
 
 
 cdef tuple pairs_backward(
@@ -135,10 +147,10 @@ cdef tuple pairs_backward(
     cdef dl_pairs m
     cdef int dtype = is_double(x)
     xc, tc, wc, pc, dc = map(contiguous, (x, target, weight, pos_weight, dy))
-    dx = _empty(x.shape, x.dtype) if needs[0] else None
-    dtarget = _empty(x.shape, x.dtype) if needs[1] else None
-    m.n, m.kind, m.delta, m.dy_each = x.size, kind, delta, reduction == "none"
-    m.divisor = max(x.size, 1) if reduction == "mean" else 1
+    dx = like(x) if needs[0] else None
+    dtarget = like(x) if needs[1] else None
+    m.n, m.kind, m.delta, m.dy_each = size(xc), kind, delta, reduction == "none"
+    m.divisor = max(m.n, 1) if reduction == "mean" else 1
     m.x, m.target, m.weight, m.pos_weight, m.dy = pointer(xc), pointer(tc), optional(wc), optional(pc), pointer(dc)
     m.dx, m.dtarget = optional(dx), optional(dtarget)
     with nogil:

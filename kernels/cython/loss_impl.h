@@ -6,9 +6,11 @@
 static void V(cross_entropy_job)(void *ctx, long job, long worker) {
     const dl_cross_entropy *m = (const dl_cross_entropy *)ctx;
     const real smoothing = (real)m->smoothing, *weight = (const real *)m->weight;
-    for (long row = job * m->step; row < dl_min((job + 1) * m->step, m->rows); row++) {
-        real *log_probs = (real *)m->log_probs + row * m->classes, loss = 0, row_weight = 0;
-        V(log_softmax_row)((const real *)m->logits + row * m->classes, log_probs, m->classes);
+    const long first = job * m->step, end = dl_min(first + m->step, m->rows), start = first * m->classes;
+    V(log_softmax_rows)((const real *)m->logits + start, (real *)m->log_probs + start, end - first, m->classes);
+    for (long row = first; row < end; row++) {
+        const real *log_probs = (const real *)m->log_probs + row * m->classes;
+        real loss = 0, row_weight = 0;
         if (m->target[row] != m->ignore) {
             row_weight = weight ? weight[m->target[row]] : 1;
             loss = -row_weight * log_probs[m->target[row]];

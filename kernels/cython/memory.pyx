@@ -1,10 +1,13 @@
 # cython: language_level=3, binding=False
 """The memory pool as a module: arrays from it, its statistics and its bound. What it does is told in memory_pool.h."""
+from cpython.pycapsule cimport PyCapsule_New
 
 cdef extern from "memory_array.h":
+    ctypedef Py_ssize_t npy_intp
     ctypedef struct dl_memory_stats:
         long long in_use, kept, peak, from_pool, from_system, given_back, limit
     object dl_empty(object shape, object dtype, bint zeros)
+    object dl_new(int axes, npy_intp* dims, int type)
     object dl_pool_enter()
     int dl_pool_leave(object before) except -1
     int dl_array_init() except -1
@@ -12,7 +15,12 @@ cdef extern from "memory_array.h":
     void dl_memory_set_limit(long long limit) noexcept
     long long dl_memory_release() noexcept
 
+cdef extern from "arrays.h":
+    const char* DL_NEW_NAME
+
 dl_array_init()
+
+_new = PyCapsule_New(<void*>dl_new, DL_NEW_NAME, NULL)
 
 
 def empty(shape, dtype=None):

@@ -98,12 +98,9 @@ static PyObject *dl_wrap(int axes, npy_intp *dims, npy_intp bytes, PyArray_Descr
     return array;
 }
 
-/* np.empty(shape, dtype), in the pool where that may be, the elements are plain numbers, and it is worth while. */
-static PyObject *dl_empty(PyObject *shape, PyObject *dtype, int zeros) {
-    npy_intp dims[DL_AXES];
-    PyArray_Descr *descr = NULL;
-    int axes = dl_shape(shape, dims);
-    if (axes < 0 || !PyArray_DescrConverter(dtype, &descr)) return NULL;
+/* np.empty or np.zeros in the pool where that may be, the elements are plain numbers, and it is worth while. Takes over
+   the reference to descr. */
+static PyObject *dl_new_of(int axes, npy_intp *dims, PyArray_Descr *descr, int zeros) {
     npy_intp bytes = dl_bytes(axes, dims, PyDataType_ELSIZE(descr));
     int pooled = bytes >= DL_SMALLEST && PyTypeNum_ISNUMBER(descr->type_num) ? dl_may_stand_in() : 0;
     if (pooled < 0) {
@@ -114,6 +111,17 @@ static PyObject *dl_empty(PyObject *shape, PyObject *dtype, int zeros) {
     PyObject *array = dl_wrap(axes, dims, bytes, descr);
     if (array && zeros) memset(PyArray_DATA((PyArrayObject *)array), 0, (size_t)bytes);
     return array;
+}
+
+static PyObject *dl_empty(PyObject *shape, PyObject *dtype, int zeros) {
+    npy_intp dims[DL_AXES];
+    PyArray_Descr *descr = NULL;
+    int axes = dl_shape(shape, dims);
+    return axes < 0 || !PyArray_DescrConverter(dtype, &descr) ? NULL : dl_new_of(axes, dims, descr, zeros);
+}
+
+static PyObject *dl_new(int axes, npy_intp *dims, int type) {
+    return dl_new_of(axes, dims, PyArray_DescrFromType(type), 0);
 }
 
 /* Lets NumPy itself allocate from the pool in this context; returns the allocator to go back to. */

@@ -1,9 +1,12 @@
 # cython: language_level=3, binding=False
-"""Normalisation of rows x (M, C) by norm.h: over M for batch_norm, over C for layer_norm.
+"""Normalisation of rows: over the rows for batch_norm (batch_norm.h), over C for layer_norm (norm.h).
 
 weight and bias are (C,) or None.
 """
 include "common.pxi"
+
+from .. import destination as _destination
+from . import elementwise as _elementwise
 
 cdef extern from "norm.h" nogil:
     ctypedef struct dl_norm:
@@ -12,83 +15,91 @@ cdef extern from "norm.h" nogil:
         const void* dy
         const void* scale
         const void* shift
-        const void* a
-        const void* b
         void* mean
         void* rstd
         void* out
-        const double* centre
         double eps
-    enum:
-        DL_NORM_SUM
-        DL_BATCH_NORM
-        DL_BATCH_NORM_SUMS
-        DL_BATCH_NORM_BACK
-        DL_LAYER_NORM
-        DL_LAYER_NORM_BACK
-    int dl_norm_run(dl_norm* m, int step, double* sums, int dtype)
+    int dl_layer_norm_run(dl_norm* m, double* sums, int dtype)
+
+cdef extern from "batch_norm.h" nogil:
+    ctypedef struct dl_batch_norm:
+        long rows, cols
+        int dtype, relu, batch
+        const void* x
+        const void* weight
+        const void* bias
+        const void* residual
+        const void* dy
+        const void* y
+        void* mean
+        void* var
+        void* out
+        void* dresidual
+        void* dweight
+        void* dbias
+        double eps
+    int dl_bn_forward(dl_batch_norm* m)
+    int dl_bn_backward(dl_batch_norm* m)
 
 
-cdef object run(dl_norm* m, int step, object sums, int dtype):
-    """One pass over the rows; sums (2, C) float64 or None."""
+cdef int run_batch_norm(dl_batch_norm* m, bint backward) except -1:
     cdef int status
-    cdef double* total = <double*>optional(sums)
     with nogil:
-        status = dl_norm_run(m, step, total, dtype)
+        status = dl_bn_backward(m) if backward else dl_bn_forward(m)
     if status != 0:
-        raise MemoryError("no memory for the partial sums of a normalisation")
-    return sums
+        raise MemoryError("no memory for the partial sums of a batch normalisation")
+    return 0
 
 
-cdef tuple statistics(object x):
-    """Mean and biased variance of each column, in x's dtype; 0 for no rows."""
-    cdef dl_norm m
-    cdef int dtype = is_double(x)
-    m.rows, m.cols = x.shape
-    m.x, m.centre = pointer(x), NULL
-    divisor = max(m.rows, 1)
-    mean = run(&m, DL_NORM_SUM, _empty((2, m.cols)), dtype)[0] / divisor
-    m.centre = <const double*>pointer(mean)
-    var = run(&m, DL_NORM_SUM, _empty((2, m.cols)), dtype)[0] / divisor
-    return mean.astype(x.dtype), var.astype(x.dtype)
-
-
-def batch_norm_forward(x, weight, bias, mean, var, *, eps):
-    """y = (x - mean) / sqrt(var + eps) * weight + bias; mean and var (C,) or None for those of the batch."""
-    cdef dl_norm m
-    batch_statistics = mean is None
-    xc = contiguous(x)
-    if batch_statistics:
-        mean, var = statistics(xc)
-    scale = 1 / _np.sqrt(var + eps)
-    scale = contiguous(scale if weight is None else scale * weight)
-    shift = _np.zeros(mean.shape, xc.dtype) if bias is None else contiguous(bias)
-    centre, y = contiguous(mean), _empty(x.shape, x.dtype)
-    m.rows, m.cols = x.shape
-    m.x, m.mean, m.scale, m.shift, m.out = pointer(xc), pointer(centre), pointer(scale), pointer(shift), pointer(y)
-    run(&m, DL_BATCH_NORM, None, is_double(xc))
-    return y, (x, weight, mean, var, eps, batch_statistics)
+def batch_norm_forward(x, weight, bias, residual, mean, var, *, eps, activation):
+    """y = act((x - mean) / sqrt(var + eps) * weight + bias + residual); mean and var None for those of the batch."""
+    cdef dl_batch_norm m
+    xc, wc, bc, rc = contiguous(x), contiguous(weight), contiguous(bias), contiguous(residual)
+    m.cols, m.dtype, m.batch = x.shape[-1], is_double(xc), mean is None
+    m.rows = x.size // m.cols if m.cols else 0
+    if m.batch:
+        mean, var = _empty(m.cols, x.dtype), _empty(m.cols, x.dtype)
+    mc, vc, y = contiguous(mean), contiguous(var), _empty(x.shape, x.dtype)
+    m.x, m.weight, m.bias, m.residual = pointer(xc), optional(wc), optional(bc), optional(rc)
+    m.mean, m.var, m.out = pointer(mc), pointer(vc), pointer(y)
+    m.relu, m.eps = activation == "relu", eps
+    run_batch_norm(&m, False)
+    if activation in ("sigmoid", "tanh"):
+        y = getattr(_elementwise, f"{activation}_forward")(y)[0]
+    kept = None if activation is None or (m.relu and residual is None) else y
+    return y, (x, weight, bias, mean, var, kept, eps, bool(m.batch), activation)
 
 
 def batch_norm_backward(dy, saved, needs):
-    """dx = rstd (g - mean of g - u mean of g u), or rstd g,  dweight = sum of dy u,  dbias = sum of dy."""
-    cdef dl_norm m
-    x, weight, mean, var, eps, batch_statistics = saved
-    cdef int dtype = is_double(dy)
-    rstd = contiguous(1 / _np.sqrt(var + eps))
-    xc, dc, centre = contiguous(x), contiguous(dy), contiguous(mean)
-    m.rows, m.cols = x.shape
-    m.x, m.dy, m.mean, m.shift = pointer(xc), pointer(dc), pointer(centre), pointer(rstd)
-    sums = run(&m, DL_BATCH_NORM_SUMS, _empty((2, m.cols)), dtype)
-    dbias, dweight = sums.astype(dy.dtype)
-    dx = None
-    if needs[0]:
-        dx = _empty(x.shape, dy.dtype)
-        means = (sums / max(m.rows, 1) if batch_statistics else _np.zeros_like(sums)).astype(dy.dtype)
-        scale = contiguous(rstd if weight is None else rstd * weight)
-        m.a, m.b, m.scale, m.out = pointer(means[0]), pointer(means[1]), pointer(scale), pointer(dx)
-        run(&m, DL_BATCH_NORM_BACK, None, dtype)
-    return dx, dweight.copy() if needs[1] else None, dbias.copy() if needs[2] else None, None, None
+    """dx = rstd (h - mean of h - u mean of h u), h = g weight,  dweight = sum of g u,  dbias = sum of g, g = dy act'."""
+    cdef dl_batch_norm m
+    x, weight, bias, mean, var, y, eps, batch_statistics, activation = saved
+    if activation in ("sigmoid", "tanh"):
+        dy, y = getattr(_elementwise, f"{activation}_backward")(dy, (y,), (True,))[0], None
+    xc, wc, bc, mc, vc = contiguous(x), contiguous(weight), contiguous(bias), contiguous(mean), contiguous(var)
+    dc, yc = contiguous(dy), contiguous(y)
+    m.cols, m.dtype, m.batch = x.shape[-1], is_double(xc), batch_statistics
+    m.rows = x.size // m.cols if m.cols else 0
+    dx = _empty(x.shape, dy.dtype) if needs[0] else None
+    dweight, dbias = [_destination(need, mean.shape, dy.dtype) for need in needs[1:3]]
+    dresidual = _empty(x.shape, dy.dtype) if needs[3] else None
+    m.x, m.weight, m.bias, m.dy, m.y = pointer(xc), optional(wc), optional(bc), pointer(dc), optional(yc)
+    m.mean, m.var, m.out, m.dresidual = pointer(mc), pointer(vc), optional(dx), optional(dresidual)
+    m.dweight, m.dbias = pointer(dweight), pointer(dbias)
+    m.relu, m.eps = activation == "relu", eps
+    run_batch_norm(&m, True)
+    return dx, dweight if needs[1] else None, dbias if needs[2] else None, dresidual, None, None
+
+
+cdef object run_layer_norm(dl_norm* m, object sums, int dtype):
+    """Forward, or backward with sums (2, C) float64, which are returned."""
+    cdef int status
+    cdef double* total = <double*>optional(sums)
+    with nogil:
+        status = dl_layer_norm_run(m, total, dtype)
+    if status != 0:
+        raise MemoryError("no memory for the partial sums of a normalisation")
+    return sums
 
 
 def layer_norm_forward(x, weight, bias, *, eps):
@@ -99,7 +110,7 @@ def layer_norm_forward(x, weight, bias, *, eps):
     y, mean, rstd = _empty(x.shape, x.dtype), _empty(m.rows, x.dtype), _empty(m.rows, x.dtype)
     m.x, m.scale, m.shift, m.eps = pointer(xc), optional(wc), optional(bc), eps
     m.out, m.mean, m.rstd = pointer(y), pointer(mean), pointer(rstd)
-    run(&m, DL_LAYER_NORM, None, is_double(xc))
+    run_layer_norm(&m, None, is_double(xc))
     return y, (x, weight, mean, rstd)
 
 
@@ -112,5 +123,5 @@ def layer_norm_backward(dy, saved, needs):
     m.rows, m.cols = x.shape
     m.x, m.dy, m.scale = pointer(xc), pointer(dc), optional(wc)
     m.mean, m.rstd, m.out = pointer(mc), pointer(rc), optional(dx)
-    sums = run(&m, DL_LAYER_NORM_BACK, _empty((2, m.cols)), is_double(dy)).astype(dy.dtype)
+    sums = run_layer_norm(&m, _empty((2, m.cols)), is_double(dy)).astype(dy.dtype)
     return dx, sums[1].copy() if needs[1] else None, sums[0].copy() if needs[2] else None

@@ -56,7 +56,7 @@ def max_pool2d_forward(x, *, kernel_size, stride, padding, dilation, ceil_mode):
     cdef dl_pool v = windows(x.shape, kernel_size, stride, padding, dilation)
     output_size(&v, ceil_mode)
     xc = contiguous(x)
-    y = _empty((v.n, v.p, v.q, v.c), x.dtype)
+    y = new_image(v.n, v.p, v.q, v.c, xc)
     index = _empty((v.n, v.p, v.q, v.c), "int32" if v.wide_index else "uint8")
     v.dtype, v.in_, v.out, v.index = is_double(xc), pointer(xc), pointer(y), pointer(index)
     run_forward(&v, True)
@@ -82,7 +82,7 @@ def avg_pool2d_forward(x, *, kernel_size, stride, padding, ceil_mode, count_incl
     cdef dl_pool v = windows(x.shape, kernel_size, stride, padding, (1, 1))
     output_size(&v, ceil_mode)
     xc = contiguous(x)
-    y = _empty((v.n, v.p, v.q, v.c), x.dtype)
+    y = new_image(v.n, v.p, v.q, v.c, xc)
     v.dtype, v.in_, v.out, v.count_pad = is_double(xc), pointer(xc), pointer(y), count_include_pad
     run_forward(&v, False)
     return y, (x.shape, kernel_size, stride, padding, count_include_pad)

@@ -27,15 +27,18 @@ cdef extern from "products.h" nogil:
 dl_connect_products(_products)
 
 
-cdef tuple gradient_rows(object dy, object y, int activation, long rows, long cols, bint with_bias):
-    """(dz, dbias): dz = dy act'(y), dy itself without an activation; dbias (cols,) = sum of its rows, or None."""
+cdef tuple gradient_rows(object dy, object y, int activation, long rows, long cols, object need):
+    """(dz, dbias): dz = dy act'(y), dy itself without an activation; dbias (cols,) = sum of its rows, None unless
+    needed."""
     cdef dl_rows r
     cdef int status
     dy = contiguous(dy)
     y = contiguous(y) if activation else None
-    dz = _empty(dy.shape, dy.dtype) if activation else dy
-    dbias = _empty(cols, dy.dtype) if with_bias else None
-    if not activation and not with_bias:
+    dz = like(dy) if activation else dy
+    dbias = None
+    if need:
+        dbias = need.array if type(need) is _Into else new_row(cols, dy)
+    elif not activation:
         return dz, dbias
     r.dtype, r.activation, r.rows, r.cols = is_double(dy), activation, rows, cols
     r.dy, r.y, r.dz, r.dbias = pointer(dy), optional(y), pointer(dz) if activation else NULL, optional(dbias)

@@ -6,6 +6,7 @@
 #include "simd.h"
 
 #define DL_SOFTMAX_JOB 4096 /* elements in a job, some 5 us */
+#define DL_SHORT_ROW 32     /* rows so short that a register each would be waste: log-softmax takes several together */
 
 typedef struct {
     long rows, n, step;

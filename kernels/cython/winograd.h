@@ -1,6 +1,6 @@
 /* Winograd's minimal filtering F(4x4, 3x3): 36 multiplications for 4 x 4 outputs that need 144 the direct way.
 
-   With the interpolation points 0, 1, -1, 2, -2 and infinity a tile of output is
+   With the interpolation points 0, 1, -1, infinity, 2 and -2 a tile of output is
 
        Y = A^T [ (G g G^T) * (B^T d B) ] A
 
@@ -11,35 +11,47 @@
 
    - forward: V from x, U from the weights, Y = A^T M A;
    - dx: the same with dz for x, the kernels flipped and the channels swapped;
-   - dweight: dU[point] (K, C) = Z[point]^T (K, tiles) V[point] (tiles, C) with Z = A dZ A^T, then dg = G^T dU G.
+   - dweight: dU[point] (K, C) = Z[point]^T (K, tiles) V[point] (tiles, C) with Z = A dZ A^T, then dg = G^T dU G;
+   - both gradients at once: dV[point] (tiles, C) = Z[point] U[point]^T too, and dx = B dV B^T, tiles added where they
+     overlap: dz is transformed once.  For small images of few channels.
 
    U is packed once, in the order in which the products read it.  A job then takes a block of tiles through transform,
    products and transform back without meeting the other jobs: its V and M stay in its core's cache.  A job of the
    weight gradient keeps the dU of a block of channels there, and turns it into a partial dg at the end.
 
+   At the lower and the right edge of an image a tile may have one or two lines of output left.  It is short: F(2, 3)
+   along that axis, with the points 0, 1, -1 and infinity.  These are the first four of the six, and a block has its
+   tiles sorted, so that those with a point are neighbours: a 14 x 14 image needs 22^2 products instead of 24^2.
+
    With max-pooling in 2 x 2 windows behind it, the output transform writes the largest of each window, and the
-   transforms of dz make its tiles from the gradient of the windows: neither y nor dz exists in memory.
+   transform of dz makes its tiles from the gradient of the windows: neither y nor dz exists in memory.
 
    Source: Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks", sections 4.1 and 4.3. */
 #ifndef DLFAST_WINOGRAD_H
 #define DLFAST_WINOGRAD_H
 #include "conv.h"
 
-#define DL_WINOGRAD_BYTES 360448 /* of a job's V and M: within L2, beside a part of U */
+#ifndef DL_WINOGRAD_BYTES
+#define DL_WINOGRAD_BYTES 458752 /* of a job's V and M: within L2, beside a part of U */
+#define DL_WINOGRAD_COLS 32      /* of M in a block: one pass through V for each */
+#define DL_WINOGRAD_BOTH_TILES 32 /* in a block of both gradients, about */
+#endif
 #define DL_WINOGRAD_TILES 24     /* in a block, at least: each makes one pass through U */
-#define DL_WINOGRAD_COLS 64      /* of M in a block: one pass through V for each */
 #define DL_WINOGRAD_CHUNK 32     /* rows of U packed by a job */
 #define DL_WINOGRAD_JOBS 8
+#define DL_WINOGRAD_BOTH_IMAGE 64 /* tiles of an image, at most, */
 #define DL_WINOGRAD_PARTIALS 16
 #define DL_WINOGRAD_SUMS 32      /* tiles summed in registers by a job of the weight gradient */
 #define DL_WINOGRAD_CHANNELS 64  /* of K and of C whose dU a job of the weight gradient keeps */
 
-/* An image (n, h, w, c) cut into tiles: tile (i, j) of the grid begins at pixel (4 i - top, 4 j - left).  Not NULL, the
-   index tells which pixel of each 2 x 2 window has the value that `image` (n, h/2, w/2, c) holds for it, others 0. */
+/* An image (n, h, w, c) cut into tiles for p x q outputs: tile (i, j) of the grid begins at pixel (4 i - top, 4 j - left).
+   Not NULL, the index tells which pixel of each 2 x 2 window has the value that `image` (n, h/2, w/2, c) holds for it,
+   others 0; y is what `activation` gave there, or NULL. */
 typedef struct {
-    const void *image;
+    const void *image, *y;
     const uint8_t *index;
-    long h, w, c, top, left, grid_h, grid_w;
+    int activation;
+    long h, w, c, top, left, p, q, grid_h, grid_w;
 } dl_tiles;
 
 typedef struct {
@@ -49,7 +61,7 @@ typedef struct {
     const void *bias;
     void *out;      /* (n, p, q, cols), or */
     uint8_t *index; /* (n, p/2, q/2, cols): the largest of each 2 x 2 window, with its number here */
-    long p, q, cols, npad, depth, kc, width, tiles, block, blocks, splits;
+    long cols, npad, depth, kc, width, tiles, block, blocks, splits;
     int activation;
     char *u;
 } dl_winograd;
@@ -60,6 +72,45 @@ typedef struct {
     long c, k, tiles, chunk, block, c_blocks, k_blocks;
 } dl_winograd_gradient;
 
+/* Both gradients: `kernels` describes U^T, `dx` is x's geometry with dx as its image, NULL where it is not wanted. */
+typedef struct {
+    dl_tiles x, dz, dx;
+    dl_winograd kernels;
+    dl_weight_gradient sum; /* partial NULL where dweight is not wanted */
+    char *dbias;            /* partial sums (chunks, K), or NULL */
+    long tiles, chunk, block;
+} dl_winograd_both;
+
+/* Where the tiles of a block go: those of short columns, of no short lines, of short rows, of both. */
+typedef struct {
+    long ends[4], place[];
+} dl_order;
+
+/* Points along line i of the tiles of p outputs. */
+static int dl_line_points(long p, long i) { return p - 4 * i <= 2 ? 4 : 6; }
+
+static int dl_tile_kind(const dl_tiles *g, long tile) {
+    const int rows = dl_line_points(g->p, tile / g->grid_w % g->grid_h), cols = dl_line_points(g->q, tile % g->grid_w);
+    return rows == 4 ? (cols == 4 ? 3 : 0) : (cols == 4 ? 2 : 1);
+}
+
+static void dl_order_tiles(const dl_tiles *g, long first, long count, dl_order *order) {
+    long next[5] = {0};
+    for (long t = 0; t < count; t++)
+        next[dl_tile_kind(g, first + t) + 1]++;
+    for (int kind = 0; kind < 4; kind++)
+        order->ends[kind] = next[kind + 1] += next[kind];
+    for (long t = 0; t < count; t++)
+        order->place[t] = next[dl_tile_kind(g, first + t)]++;
+}
+static size_t dl_order_bytes(long tiles) { return dl_round_up(sizeof(dl_order) + sizeof(long) * tiles, 64); }
+
+/* The places of tiles with this point: from first to last. */
+static long dl_first_place(const dl_order *order, long point) { return point / 6 > 3 ? order->ends[0] : 0; }
+static long dl_last_place(const dl_order *order, long point) {
+    return order->ends[point % 6 > 3 ? 1 : point / 6 > 3 ? 2 : 3];
+}
+
 /* Elements from one point to the next: an odd number of cache lines, which spreads the points over the cache sets. */
 static long dl_winograd_plane(long elements, size_t item) {
     return (dl_ceil_div(elements * (long)item, 64) | 1) * 64 / (long)item;
@@ -69,105 +120,112 @@ static long dl_winograd_plane(long elements, size_t item) {
 #include "simd.h"
 #define DL_IMPL "winograd_impl.h"
 #include "simd.h"
+#define DL_IMPL "winograd_both_impl.h"
+#include "simd.h"
 static const dl_job dl_winograd_weight_jobs[2][DL_ISAS] = DL_TABLE(winograd_weight_job);
 static const dl_job dl_winograd_tile_jobs[2][DL_ISAS] = DL_TABLE(winograd_tile_job);
 static const dl_job dl_winograd_gradient_jobs[2][DL_ISAS] = DL_TABLE(winograd_gradient_job);
+static const dl_job dl_winograd_both_jobs[2][DL_ISAS] = DL_TABLE(winograd_both_job);
 
-/* Tiles in a block, from the shapes alone: V and M within the cache, whole register tiles, blocks of even length. */
+/* Tiles in a block, from the shapes alone: V and M within the cache, blocks of even length, whole images if they have
+   several. */
 static void dl_winograd_blocks(dl_winograd *p, int dtype) {
-    const long mr = dl_tile_rows(dtype), channels = dl_round_up(p->depth, dl_tile_cols(dtype)) + p->width;
+    const long channels = dl_round_up(p->depth, dl_tile_cols(dtype)) + p->width, image = p->in.grid_h * p->in.grid_w;
     const long most = dl_max(DL_WINOGRAD_TILES, DL_WINOGRAD_BYTES / (36 * channels * (long)dl_item(dtype)));
-    p->block = dl_round_up(dl_ceil_div(p->tiles, dl_ceil_div(p->tiles, most)), mr);
+    p->block = dl_ceil_div(p->tiles, dl_ceil_div(p->tiles, most));
+    if (p->block > image) p->block = dl_round_up(p->block, image);
     p->blocks = dl_ceil_div(p->tiles, p->block);
     p->splits = dl_min(dl_ceil_div(DL_WINOGRAD_JOBS, p->blocks), dl_ceil_div(p->npad, p->width));
 }
 
-/* Returns 0, or -1 when there is no memory. */
-static int dl_winograd_run(dl_winograd *p, int dtype) {
+/* Makes room for U and transforms the kernels, and pads the bias.  Returns 0, or -1 when there is no memory. */
+static int dl_winograd_weights(dl_winograd *p, size_t extra, int dtype, int serial) {
     const size_t item = dl_item(dtype);
     const long nr = dl_tile_cols(dtype);
     p->npad = dl_round_up(p->cols, nr);
-    p->width = dl_min(p->npad, DL_WINOGRAD_COLS);
     p->kc = dl_round_up(dl_gemm_kc(p->depth), DL_WINOGRAD_CHUNK);
-    dl_winograd_blocks(p, dtype);
     const size_t packed = dl_round_up(item * 36 * p->depth * p->npad, 64);
-    p->u = (char *)dl_scratch(DL_SCRATCH_SHARED, packed + item * p->npad);
+    p->u = (char *)dl_scratch(DL_SCRATCH_SHARED, packed + item * p->npad + 64 + extra);
     if (!p->u) return -1;
     p->bias = dl_pad_bias(p->bias, p->cols, p->npad, item, p->u + packed);
-    const int serial = (double)p->tiles * 36 * p->depth * p->cols < DL_CONV_SERIAL_WORK;
     dl_launch(DL_PICK(dl_winograd_weight_jobs, dtype), p,
               p->npad / nr * dl_ceil_div(p->depth, DL_WINOGRAD_CHUNK), serial);
+    return 0;
+}
+
+/* Returns 0, or -1 when there is no memory. */
+static int dl_winograd_run(dl_winograd *p, int dtype) {
+    p->tiles *= p->in.grid_h * p->in.grid_w;
+    if (!p->tiles || !p->cols) return 0;
+    const int serial = (double)p->tiles * 36 * p->depth * p->cols < DL_CONV_SERIAL_WORK;
+    p->width = dl_min(dl_round_up(p->cols, dl_tile_cols(dtype)), DL_WINOGRAD_COLS);
+    if (dl_winograd_weights(p, 0, dtype, serial)) return -1;
+    dl_winograd_blocks(p, dtype);
     dl_launch(DL_PICK(dl_winograd_tile_jobs, dtype), p, p->blocks * p->splits, serial);
     return 0;
+}
+
+/* The tiles of x, and those of dz or (with the index) of the gradient of its windows. */
+static dl_tiles dl_winograd_image(const dl_conv *v, const void *x) {
+    return (dl_tiles){.image = x, .h = v->h, .w = v->w, .c = v->c, .top = v->top, .left = v->left, .p = v->p, .q = v->q,
+                      .grid_h = dl_ceil_div(v->p, 4), .grid_w = dl_ceil_div(v->q, 4)};
+}
+static dl_tiles dl_winograd_source(const dl_conv *v, const void *dz, const void *y, const uint8_t *index) {
+    return (dl_tiles){.image = dz, .y = y, .index = index, .activation = v->activation, .h = v->p, .w = v->q, .c = v->k,
+                      .p = v->p, .q = v->q, .grid_h = dl_ceil_div(v->p, 4), .grid_w = dl_ceil_div(v->q, 4)};
 }
 
 /* y, or with an index the largest of each 2 x 2 window of y. */
 static int dl_winograd_windows(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y,
                                uint8_t *index) {
-    dl_winograd p = {.in = {x, NULL, v->h, v->w, v->c, v->top, v->left, dl_ceil_div(v->p, 4), dl_ceil_div(v->q, 4)},
+    dl_winograd p = {.in = dl_winograd_image(v, x),
                      .weight = weight,
                      .stride_k = 1,
                      .stride_col = 9 * v->c,
                      .bias = bias,
                      .out = y,
                      .index = index,
-                     .p = v->p,
-                     .q = v->q,
+                     .tiles = v->n,
                      .cols = v->k,
                      .depth = v->c,
                      .activation = v->activation};
-    p.tiles = v->n * p.in.grid_h * p.in.grid_w;
-    return p.tiles && p.cols ? dl_winograd_run(&p, v->dtype) : 0;
+    return dl_winograd_run(&p, v->dtype);
 }
 
 static int dl_winograd_forward(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y) {
     return dl_winograd_windows(v, x, weight, bias, y, NULL);
 }
 
-/* dz with the index of the windows that it belongs to, or NULL; also below. */
-static dl_tiles dl_winograd_source(const dl_conv *v, const void *dz, const uint8_t *index) {
-    const long size = index ? 2 : 1;
-    return (dl_tiles){.image = dz, .index = index, .h = v->p / size * size, .w = v->q / size * size, .c = v->k};
-}
-
-static int dl_winograd_windows_dx(const dl_conv *v, const void *dz, const uint8_t *index, const void *weight,
-                                  void *dx) {
-    dl_winograd p = {.in = dl_winograd_source(v, dz, index),
+static int dl_winograd_input_gradient(const dl_conv *v, const void *dz, const void *weight, void *dx) {
+    dl_winograd p = {.in = dl_winograd_source(v, dz, NULL, NULL),
                      .weight = weight,
                      .stride_k = 9 * v->c,
                      .stride_col = 1,
                      .flip = 1,
                      .out = dx,
-                     .p = v->h,
-                     .q = v->w,
+                     .tiles = v->n,
                      .cols = v->c,
                      .depth = v->k};
     p.in.top = 2 - v->top;
     p.in.left = 2 - v->left;
+    p.in.p = v->h;
+    p.in.q = v->w;
     p.in.grid_h = dl_ceil_div(v->h, 4);
     p.in.grid_w = dl_ceil_div(v->w, 4);
-    p.tiles = v->n * p.in.grid_h * p.in.grid_w;
-    return p.tiles && p.cols ? dl_winograd_run(&p, v->dtype) : 0;
+    return dl_winograd_run(&p, v->dtype);
 }
 
-static int dl_winograd_input_gradient(const dl_conv *v, const void *dz, const void *weight, void *dx) {
-    return dl_winograd_windows_dx(v, dz, NULL, weight, dx);
-}
-
-static int dl_winograd_windows_dweight(const dl_conv *v, const void *dz, const uint8_t *index, const void *x,
-                                       void *dweight) {
-    const long h = dl_ceil_div(v->p, 4), w = dl_ceil_div(v->q, 4), size = v->k * 9 * v->c;
+static int dl_winograd_weight_gradient(const dl_conv *v, const void *dz, const void *x, void *dweight) {
+    const long size = v->k * 9 * v->c;
     const size_t item = dl_item(v->dtype);
-    dl_winograd_gradient p = {.x = {x, NULL, v->h, v->w, v->c, v->top, v->left, h, w},
-                              .dz = dl_winograd_source(v, dz, index),
+    dl_winograd_gradient p = {.x = dl_winograd_image(v, x),
+                              .dz = dl_winograd_source(v, dz, NULL, NULL),
                               .sum = {.dweight = dweight, .groups = 1, .kernels = v->k, .width = 9 * v->c},
                               .c = dl_min(v->c, DL_WINOGRAD_CHANNELS),
                               .k = dl_min(v->k, DL_WINOGRAD_CHANNELS),
-                              .tiles = v->n * h * w,
                               .block = DL_WINOGRAD_SUMS};
     if (!size) return 0;
-    p.dz.grid_h = h;
-    p.dz.grid_w = w;
+    p.tiles = v->n * p.x.grid_h * p.x.grid_w;
     p.c_blocks = dl_ceil_div(v->c, p.c);
     p.k_blocks = dl_ceil_div(v->k, p.k);
     const long jobs = p.c_blocks * p.k_blocks, blocks = dl_max(1, dl_ceil_div(p.tiles, p.block));
@@ -182,7 +240,42 @@ static int dl_winograd_windows_dweight(const dl_conv *v, const void *dz, const u
         dl_launch(DL_PICK(dl_conv_sum_jobs, v->dtype), &p.sum, dl_ceil_div(size, DL_CONV_SUM), serial);
     return 0;
 }
-static int dl_winograd_weight_gradient(const dl_conv *v, const void *dz, const void *x, void *dweight) {
-    return dl_winograd_windows_dweight(v, dz, NULL, x, dweight);
+
+/* Whether both gradients are best computed at once: images of few tiles, enough of them for all jobs, and kernels whose
+   U and dU stay near. */
+static int dl_winograd_fits_both(const dl_conv *v) {
+    const long image = dl_ceil_div(v->p, 4) * dl_ceil_div(v->q, 4);
+    return v->c && v->c <= DL_WINOGRAD_CHANNELS && v->k && v->c * v->k <= DL_WINOGRAD_CHANNELS * DL_WINOGRAD_CHANNELS &&
+           v->k <= DL_GEMM_KC && image <= DL_WINOGRAD_BOTH_IMAGE &&
+           v->n * image >= DL_WINOGRAD_JOBS * DL_WINOGRAD_BOTH_TILES;
+}
+
+/* dx, dweight and dbias, each unless NULL, from dz, or with an index from the gradient dz of the 2 x 2 windows whose
+   activation gave y (NULL without): for what dl_winograd_fits_both. */
+static int dl_winograd_both_gradients(const dl_conv *v, const void *dz, const void *y, const uint8_t *index,
+                                      const void *x, const void *weight, void *dx, void *dweight, void *dbias) {
+    const long size = v->k * 9 * v->c, image = dl_ceil_div(v->p, 4) * dl_ceil_div(v->q, 4);
+    const size_t item = dl_item(v->dtype), most = dl_tile_cols(v->dtype);
+    dl_winograd_both p = {.x = dl_winograd_image(v, x),
+                          .dz = dl_winograd_source(v, dz, y, index),
+                          .dx = dl_winograd_image(v, dx),
+                          .kernels = {.weight = weight, .stride_k = 9 * v->c, .stride_col = 1, .cols = v->c, .depth = v->k},
+                          .sum = {.dweight = dweight, .groups = 1, .kernels = v->k, .width = 9 * v->c},
+                          .tiles = v->n * image,
+                          .block = dl_max(1, DL_WINOGRAD_BOTH_TILES / image) * image};
+    p.chunk = p.block * dl_ceil_div(dl_ceil_div(p.tiles, p.block), DL_WINOGRAD_PARTIALS);
+    p.sum.chunks = dl_ceil_div(p.tiles, p.chunk);
+    p.kernels.width = dl_round_up(v->c, most);
+    const size_t sums = dweight ? item * p.sum.chunks * size : 0, biases = dbias ? item * p.sum.chunks * v->k : 0;
+    if (dl_winograd_weights(&p.kernels, sums + biases, v->dtype, 0)) return -1;
+    char *room = p.kernels.u + dl_round_up(item * 36 * v->k * p.kernels.npad, 64);
+    p.sum.partial = dweight ? room : NULL;
+    p.dbias = dbias ? room + sums : NULL;
+    dl_launch(DL_PICK(dl_winograd_both_jobs, v->dtype), &p, p.sum.chunks, 0);
+    if (dweight) dl_launch(DL_PICK(dl_conv_sum_jobs, v->dtype), &p.sum, dl_ceil_div(size, DL_CONV_SUM), 0);
+    p.sum = (dl_weight_gradient){.dweight = dbias, .partial = p.dbias, .groups = 1, .kernels = 1, .width = v->k,
+                                 .chunks = p.sum.chunks};
+    if (dbias) DL_PICK(dl_conv_sum_jobs, v->dtype)(&p.sum, 0, 0);
+    return 0;
 }
 #endif

@@ -6,7 +6,7 @@ static void DL_FN(winograd_weight_job)(void *ctx, long job, long worker) {
     const dl_winograd *p = (const dl_winograd *)ctx;
     const long chunks = dl_ceil_div(p->depth, DL_WINOGRAD_CHUNK), col = job / chunks * NR;
     const long k0 = job % chunks * DL_WINOGRAD_CHUNK, count = dl_min(DL_WINOGRAD_CHUNK, p->depth - k0);
-    const long tap = p->flip ? p->stride_k / 9 : p->stride_col / 9;
+    const long tap = dl_max(p->stride_k, p->stride_col) / 9;
     real *g = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * 9 * DL_WINOGRAD_CHUNK * NR);
     for (long i = 0; i < 9; i++)
         DL_FN(pack_panel)(count, NR, dl_min(NR, p->cols - col),
@@ -31,69 +31,80 @@ static void DL_FN(winograd_weight_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
-/* V = B^T d B for `count` tiles and n channels from c0 on: v[point][tile][channel], channels padded with 0 to ld. */
-DL_NOINLINE void DL_FN(winograd_data)(const dl_tiles *g, long first, long count, long c0, long n, real *room, real *v,
-                                      long plane, long ld) {
-    for (long t = 0; t < count; t++, v += ld) {
-        const DL_FN(place) at = DL_FN(find_tile)(g, first + t, 6, c0, n, room);
+/* V = B^T d B for `count` tiles and n channels from c0 on: v[point][place of the tile][channel], channels padded with 0
+   to ld.  `zeros` stands for rows outside the image. */
+DL_NOINLINE void DL_FN(winograd_data)(const dl_tiles *g, const dl_order *order, long first, long count, long c0, long n,
+                                      real *zeros, real *v, long plane, long ld) {
+    for (long t = 0; t < count; t++) {
+        const DL_FN(place) at = DL_FN(find_tile)(g, first + t, 6, c0, zeros);
+        real *to = v + order->place[t] * ld;
         long c = 0;
         for (; c + LANES <= n; c += LANES)
-            DL_FN(data_points)(&at, c, LANES, v, plane);
+            DL_FN(data_points)(&at, c, LANES, to, plane);
         for (; c < ld; c += LANES)
-            DL_FN(data_points)(&at, c, dl_min(n - c, LANES - 1), v, plane);
+            DL_FN(data_points)(&at, c, dl_min(n - c, LANES - 1), to, plane);
     }
 }
 
-/* Z = A dZ A^T likewise, of 4 x 4 tiles. */
-DL_NOINLINE void DL_FN(winograd_gradient)(const dl_tiles *g, long first, long count, long c0, long n,
-                                          real *room, real *z, long plane, long ld) {
-    for (long t = 0; t < count; t++, z += ld) {
-        const DL_FN(place) at = DL_FN(find_tile)(g, first + t, 4, c0, n, room);
-        long c = 0;
-        for (; c + LANES <= n; c += LANES)
-            DL_FN(gradient_points)(&at, c, LANES, z, plane);
-        for (; c < ld; c += LANES)
-            DL_FN(gradient_points)(&at, c, dl_min(n - c, LANES - 1), z, plane);
+/* Z = A dZ A^T likewise, of 4 x 4 pixels or 2 x 2 windows. */
+DL_NOINLINE void DL_FN(winograd_gradient)(const dl_tiles *g, const dl_order *order, long first, long count, long c0,
+                                          long n, real *zeros, real *z, long plane, long ld) {
+    const long rows = g->p / 2, cols = g->q / 2;
+    for (long t = 0; t < count; t++) {
+        const DL_FN(place) at = DL_FN(find_tile)(g, first + t, 4, c0, zeros);
+        const long j = (first + t) % g->grid_w * 2, i = (first + t) / g->grid_w % g->grid_h * 2;
+        const long image = (first + t) / (g->grid_w * g->grid_h), from = ((image * rows + i) * cols + j) * g->c + c0;
+        real *to = z + order->place[t] * ld;
+        for (long c = 0; c < ld; c += LANES)
+            if (g->index)
+                DL_FN(gradient_windows)(g, &at, from + c, cols * g->c, rows - i, cols - j, n - c, to + c, plane);
+            else
+                DL_FN(gradient_points)(&at, c, n - c, to, plane);
     }
 }
 
 /* Y = act(A^T M A + bias) for `count` tiles and `width` columns from col on, cut at the edges of the image. */
-DL_NOINLINE void DL_FN(winograd_output)(const dl_winograd *p, long first, long count, long col, long width,
-                                        const real *m, long plane) {
+DL_NOINLINE void DL_FN(winograd_output)(const dl_winograd *p, const dl_order *order, long first, long count, long col,
+                                        long width, const real *m, long plane) {
     const real *bias = p->bias ? (const real *)p->bias + col : NULL;
-    const long size = p->index ? 2 : 1, side = 4 / size, out_h = p->p / size, out_w = p->q / size; /* in windows */
+    const long size = p->index ? 2 : 1, side = 4 / size, out_h = p->in.p / size, out_w = p->in.q / size; /* in windows */
     const long valid = dl_min(width, p->cols - col), row = out_w * p->cols;
     const int relu = p->activation == DL_RELU;
-    for (long t = first; t < first + count; t++, m += width) {
+    for (long t = first; t < first + count; t++) {
         const long w = t % p->in.grid_w * side, h = t / p->in.grid_w % p->in.grid_h * side;
         const long rows = dl_min(side, out_h - h), cols = dl_min(side, out_w - w);
         const long at = ((t / (p->in.grid_w * p->in.grid_h) * out_h + h) * out_w + w) * p->cols + col;
+        const DL_FN(place) tile = {.rows = dl_line_points(p->in.p, h / side), .cols = dl_line_points(p->in.q, w / side)};
+        const real *from = m + order->place[t - first] * width;
         real *y = (real *)p->out + at;
         for (long k = 0; k < valid; k += LANES) {
             const vec add = bias ? DL_FN(vload)(bias + k) : DL_FN(vsplat)(0);
             if (p->index)
-                DL_FN(output_windows)(m + k, plane, add, relu, y + k, p->index + at + k, row, p->cols, rows, cols,
-                                      valid - k);
+                DL_FN(output_windows)(from + k, plane, &tile, add, relu, y + k, p->index + at + k, row, p->cols, rows,
+                                      cols, valid - k);
             else if (k + LANES <= valid)
-                DL_FN(output_pixels)(m + k, plane, add, relu, y + k, row, p->cols, rows, cols, LANES);
+                DL_FN(output_pixels)(from + k, plane, &tile, add, relu, y + k, row, p->cols, rows, cols, LANES);
             else
-                DL_FN(output_pixels)(m + k, plane, add, relu, y + k, row, p->cols, rows, cols, valid - k);
+                DL_FN(output_pixels)(from + k, plane, &tile, add, relu, y + k, row, p->cols, rows, cols, valid - k);
         }
         for (long i = 0; i < rows && p->activation > DL_RELU; i++)
             DL_FN(activate_block)(y + i * row, p->cols, cols, valid, p->activation);
     }
 }
 
-/* Job: a block of tiles, all of the columns or one of `splits` parts of them. */
+/* Job: a block of tiles, all of the columns or one of `splits` parts of them.  Tiles of the register run past the last
+   place: behind it is room for them. */
 static void DL_FN(winograd_tile_job)(void *ctx, long job, long worker) {
     const dl_winograd *p = (const dl_winograd *)ctx;
-    const long first = job % p->blocks * p->block, count = dl_min(p->block, p->tiles - first);
-    const long ld = dl_round_up(p->depth, LANES), v_plane = dl_winograd_plane(p->block * ld, sizeof(real));
-    const long m_plane = dl_winograd_plane(p->block * p->width, sizeof(real));
-    real *v = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (36 * (v_plane + m_plane) + 37 * ld));
-    real *m = v + 36 * v_plane, *room = m + 36 * m_plane;
-    memset(room, 0, sizeof(real) * 6 * p->in.c);
-    DL_FN(winograd_data)(&p->in, first, count, 0, p->depth, room, v, v_plane, ld);
+    const long first = job % p->blocks * p->block, count = dl_min(p->block, p->tiles - first), room = p->block + DL_MR;
+    const long ld = dl_round_up(p->depth, LANES), v_plane = dl_winograd_plane(room * ld, sizeof(real));
+    const long m_plane = dl_winograd_plane(room * p->width, sizeof(real)), bytes = dl_order_bytes(p->block);
+    dl_order *order = (dl_order *)dl_scratch(
+        DL_SCRATCH_JOB, bytes + sizeof(real) * (36 * (v_plane + m_plane) + 6 * p->in.c));
+    real *v = (real *)((char *)order + bytes), *m = v + 36 * v_plane, *zeros = m + 36 * m_plane;
+    memset(zeros, 0, sizeof(real) * 6 * p->in.c);
+    dl_order_tiles(&p->in, first, count, order);
+    DL_FN(winograd_data)(&p->in, order, first, count, 0, p->depth, zeros, v, v_plane, ld);
     const long each = dl_ceil_div(dl_ceil_div(p->npad, p->width), p->splits) * p->width;
     const long begin = job / p->blocks * each;
     for (long col = begin; col < dl_min(begin + each, p->npad); col += p->width) {
@@ -104,14 +115,14 @@ static void DL_FN(winograd_tile_job)(void *ctx, long job, long worker) {
             const long kc = dl_min(p->kc, p->depth - k);
             for (long point = 0; point < 36; point++)
                 for (long j = 0; j < width; j += NR, u += kc * NR)
-                    for (long i = 0; i < count; i += DL_MR) {
+                    for (long i = dl_first_place(order, point); i < dl_last_place(order, point); i += DL_MR) {
                         real *c = m + point * m_plane + i * width + j;
                         DL_FN(tile_rows)(kc, v + point * v_plane + i * ld + k, ld, u, NR, c, width, k ? c : NULL, width,
                                          0);
                     }
             k += p->kc;
         } while (k < p->depth);
-        DL_FN(winograd_output)(p, first, count, col, width, m, m_plane);
+        DL_FN(winograd_output)(p, order, first, count, col, width, m, m_plane);
     }
     (void)worker;
 }
@@ -134,6 +145,18 @@ DL_NOINLINE void DL_FN(winograd_kernels)(const real *du, long plane, long ld, re
         }
 }
 
+/* dU (rows, v_ld) = or += Z^T V of a block of tiles, for each point. */
+DL_NOINLINE void DL_FN(winograd_products)(const dl_order *order, long point, const real *z, long z_ld, const real *v,
+                                          long v_ld, long rows, real *du, int first) {
+    const long begin = dl_first_place(order, point), count = dl_last_place(order, point) - begin;
+    for (long j = 0; j < v_ld; j += NR)
+        for (long i = 0; i < rows; i += DL_MR) {
+            real *c = du + i * v_ld + j;
+            DL_FN(tile_panel)(count, z + begin * z_ld + i, z_ld, v + begin * v_ld + j, v_ld, c, v_ld, first ? NULL : c,
+                              v_ld, 0);
+        }
+}
+
 /* Job: the partial dg of one chunk of tiles, for a block of output channels and one of input channels. */
 static void DL_FN(winograd_gradient_job)(void *ctx, long job, long worker) {
     const dl_winograd_gradient *p = (const dl_winograd_gradient *)ctx;
@@ -144,22 +167,20 @@ static void DL_FN(winograd_gradient_job)(void *ctx, long job, long worker) {
     const long v_plane = dl_winograd_plane(p->block * v_ld, sizeof(real)),
                z_plane = dl_winograd_plane(p->block * z_ld, sizeof(real)),
                u_plane = dl_winograd_plane(rows * v_ld, sizeof(real)), zero = 6 * dl_max(p->x.c, p->dz.c);
-    real *v = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (36 * (v_plane + z_plane + u_plane) + zero + 17 * z_ld));
-    real *z = v + 36 * v_plane, *du = z + 36 * z_plane, *zeros = du + 36 * u_plane;
+    const long bytes = dl_order_bytes(p->block);
+    dl_order *order = (dl_order *)dl_scratch(
+        DL_SCRATCH_JOB, bytes + sizeof(real) * (36 * (v_plane + z_plane + u_plane) + zero));
+    real *v = (real *)((char *)order + bytes), *z = v + 36 * v_plane, *du = z + 36 * z_plane, *zeros = du + 36 * u_plane;
     memset(zeros, 0, sizeof(real) * zero);
     if (!p->tiles) memset(du, 0, sizeof(real) * 36 * u_plane);
     for (long first = chunk * p->chunk; first < dl_min((chunk + 1) * p->chunk, p->tiles); first += p->block) {
         const long count = dl_min(p->block, p->tiles - first);
-        DL_FN(winograd_data)(&p->x, first, count, c0, channels, zeros, v, v_plane, v_ld);
-        DL_FN(winograd_gradient)(&p->dz, first, count, k0, kernels, p->dz.index ? zeros + zero : zeros, z, z_plane,
-                                 z_ld);
+        dl_order_tiles(&p->x, first, count, order);
+        DL_FN(winograd_data)(&p->x, order, first, count, c0, channels, zeros, v, v_plane, v_ld);
+        DL_FN(winograd_gradient)(&p->dz, order, first, count, k0, kernels, zeros, z, z_plane, z_ld);
         for (long point = 0; point < 36; point++)
-            for (long j = 0; j < v_ld; j += NR)
-                for (long i = 0; i < rows; i += DL_MR) {
-                    real *c = du + point * u_plane + i * v_ld + j;
-                    DL_FN(tile_panel)(count, z + point * z_plane + i, z_ld, v + point * v_plane + j, v_ld, c, v_ld,
-                                      first == chunk * p->chunk ? NULL : c, v_ld, 0);
-                }
+            DL_FN(winograd_products)(order, point, z + point * z_plane, z_ld, v + point * v_plane, v_ld, rows,
+                                     du + point * u_plane, first == chunk * p->chunk);
     }
     real *partial = (real *)p->sum.partial + chunk * p->dz.c * 9 * p->x.c;
     DL_FN(winograd_kernels)(du, u_plane, v_ld, partial + k0 * 9 * p->x.c + c0, kernels, channels, p->x.c);

@@ -1,8 +1,13 @@
-"""Normalisation of rows x (M, C): over M for batch_norm, over C for layer_norm. weight and bias (C,) or None."""
+"""Normalisation: of each channel of x (..., C) for batch_norm, of the rows of x (M, C) for layer_norm.
+
+weight and bias are (C,) or None.
+"""
+
+import math
 
 import numpy as np
 
-from .elementwise import like
+from .elementwise import activate, activation_gradient, like
 
 
 def _scale_shift(normalised, weight, bias):
@@ -22,36 +27,48 @@ def _statistics(x):
     return like(mean, x), like(var, x)
 
 
-def batch_norm_forward(x, weight, bias, mean, var, *, eps):
-    """y = (x - mean) / sqrt(var + eps) * weight + bias, along M: x (M, C), channels last, M = N H W for images.
+def _rows(x):
+    """(M, C) from (..., C)."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])  # -1 cannot tell where a size is 0
 
-    mean and var (C,) are used if given (evaluation), else those of the batch, var biased. Saved: the ones used.
-    Source: Ioffe and Szegedy 2015, algorithm 1.
+
+def batch_norm_forward(x, weight, bias, residual, mean, var, *, eps, activation):
+    """y = act((x - mean) / sqrt(var + eps) * weight + bias + residual) for each channel of x (..., C).
+
+    residual has the shape of x, or is None. mean and var (C,) are used if given (evaluation), else those of all the
+    rows of the batch, N H W of them for images, var biased. Saved: the ones used; and y where backward needs it: not
+    for ReLU without a residual, whose mask can be told from x. Source: Ioffe and Szegedy 2015, algorithm 1.
     """
     batch_statistics = mean is None
     if batch_statistics:
-        mean, var = _statistics(x)
-    y = like(_scale_shift((x - mean) / np.sqrt(var + eps), weight, bias), x)
-    return y, (x, weight, mean, var, eps, batch_statistics)
+        mean, var = _statistics(_rows(x))
+    z = _scale_shift((x - mean) / np.sqrt(var + eps), weight, bias)
+    y = like(activate(z if residual is None else z + residual, activation), x)
+    kept = None if activation is None or (activation == "relu" and residual is None) else y
+    return y, (x, weight, bias, mean, var, kept, eps, batch_statistics, activation)
 
 
 def batch_norm_backward(dy, saved, needs):
-    """With u = (x - mean) rstd and g = dy weight:
+    """With u = (x - mean) rstd, g = dy act'(y) and h = g weight:
 
-    dx = rstd (g - mean over M of g - u mean over M of g u), or rstd g where mean and var were given (constants)
-    dweight = sum over M of dy u,  dbias = sum over M of dy
+    dx = rstd (h - mean over M of h - u mean over M of h u), or rstd h where mean and var were given (constants)
+    dweight = sum over M of g u,  dbias = sum over M of g,  dresidual = g
     """
-    x, weight, mean, var, eps, batch_statistics = saved
+    x, weight, bias, mean, var, y, eps, batch_statistics, activation = saved
     rstd = 1 / np.sqrt(var + eps)
     u = (x - mean) * rstd
-    dbias = dy.sum(axis=0)
-    dweight = (dy * u).sum(axis=0)
+    if activation == "relu" and y is None:
+        y = _scale_shift((x - mean) / np.sqrt(var + eps), weight, bias)
+    g = activation_gradient(dy, y, activation)
+    dbias = _rows(g).sum(axis=0)
+    dweight = _rows(g * u).sum(axis=0)
     dx = None
     if needs[0]:
-        rows = max(len(x), 1)
-        g = dy - dbias / rows - u * (dweight / rows) if batch_statistics else dy
-        dx = like(g * (rstd if weight is None else rstd * weight), dy)
-    return dx, dweight if needs[1] else None, dbias if needs[2] else None, None, None
+        rows = max(len(_rows(x)), 1)
+        centred = g - dbias / rows - u * (dweight / rows) if batch_statistics else g
+        dx = like(centred * (rstd if weight is None else rstd * weight), dy)
+    dresidual = np.array(g, order="C") if needs[3] else None
+    return dx, dweight if needs[1] else None, dbias if needs[2] else None, dresidual, None, None
 
 
 def layer_norm_forward(x, weight, bias, *, eps):

@@ -1,0 +1,180 @@
+# cython: language_level=3, binding=False
+"""Checks of arguments that several functions share: cheap where all is well, messages are built on failure.
+
+Compiled, because every call of a layer passes several.
+"""
+cimport numpy as cnp
+from libc.stdint cimport int64_t, uint64_t
+
+import operator
+from functools import lru_cache
+
+import numpy as np
+
+FLOAT32, FLOAT64, INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
+FLOATS = (FLOAT32, FLOAT64)
+
+cdef object float32 = FLOAT32, float64 = FLOAT64, int64 = INT64, ndarray = np.ndarray
+
+
+cdef inline object dtype_of(object array):
+    return <object>cnp.PyArray_DESCR(<cnp.ndarray>array) if type(array) is ndarray else array.dtype
+
+
+def is_float(op, name, array):
+    """Raise TypeError unless the array is float32 or float64."""
+    dtype = dtype_of(array)
+    if dtype is not float32 and dtype is not float64 and dtype not in FLOATS:
+        raise TypeError(f"{op}: {name} must be float32 or float64, got {dtype}; cast with {name}.astype(np.float32)")
+
+
+def floats(op, names, arrays):
+    """Raise TypeError unless all arrays (None aside) are float32, or all float64."""
+    first = dtype_of(arrays[0])
+    if first is float32 or first is float64:
+        for array in arrays:
+            if array is not None and dtype_of(array) is not first:
+                break
+        else:
+            return
+    for name, array in zip(names, arrays):
+        if array is not None:
+            is_float(op, name, array)
+            if array.dtype != first:
+                raise TypeError(
+                    f"{op}: {name} must have the dtype of {names[0]}, {first}, got {array.dtype}; "
+                    f"cast with {name}.astype(np.{first})"
+                )
+
+
+def fits_linear(x, weight, bias):
+    """Whether these are plain arrays x (..., I), weight (O, I) and bias (O,) or None, all float32 or all float64."""
+    if type(x) is not ndarray or type(weight) is not ndarray or (bias is not None and type(bias) is not ndarray):
+        return False
+    dtype = dtype_of(x)
+    cdef cnp.ndarray a = x, w = weight, b = bias
+    cdef bint fits = (dtype is float32 or dtype is float64) and dtype_of(w) is dtype
+    fits = fits and cnp.PyArray_NDIM(a) > 0 and cnp.PyArray_NDIM(w) == 2
+    fits = fits and cnp.PyArray_DIM(a, cnp.PyArray_NDIM(a) - 1) == cnp.PyArray_DIM(w, 1)
+    if not fits or b is None:
+        return fits
+    return dtype_of(b) is dtype and cnp.PyArray_NDIM(b) == 1 and cnp.PyArray_DIM(b, 0) == cnp.PyArray_DIM(w, 0)
+
+
+def rank(op, name, array, letters):
+    """Raise ValueError unless the array has as many axes as there are letters, for example "N, H, W, C"."""
+    wanted = letters.count(",") + 1
+    if array.ndim != wanted:
+        raise ValueError(f"{op}: {name} must have {wanted} axes ({letters}), got shape {array.shape}")
+
+
+def shape(op, name, array, wanted, reason):
+    """Raise ValueError unless the array, if there is one, has the shape wanted."""
+    if array is not None and array.shape != wanted:
+        raise ValueError(f"{op}: {name} must have shape {wanted} {reason}, got {array.shape}")
+
+
+def integer(op, name, value, least):
+    """`value` as an int of at least `least`. TypeError for what is no integer, ValueError for one too small."""
+    if type(value) is not int:
+        if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+            raise TypeError(f"{op}: {name} must be an integer, got {value!r}")
+        value = operator.index(value)
+    if value < least:
+        raise ValueError(f"{op}: {name} must be at least {least}, got {value}")
+    return value
+
+
+def pair(op, name, value, least):
+    """One integer for both image axes, or two, each at least `least`."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ValueError(f"{op}: {name} must be one integer or two, got {value!r}")
+        return integer(op, name, value[0], least), integer(op, name, value[1], least)
+    value = integer(op, name, value, least)
+    return value, value
+
+
+def number(op, name, value, low, high, low_open=False):
+    """`value` as a float in [low, high), or (low, high). TypeError for what is no number, ValueError out of range."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{op}: {name} must be a number, got {value!r}")
+    if not low <= value < high or (low_open and value == low):
+        raise ValueError(f"{op}: {name} must be in {'(' if low_open else '['}{low:g}, {high:g}), got {value!r}")
+    return float(value)
+
+
+def choice(op, name, value, allowed):
+    """`value`, which must be one of those allowed."""
+    if value not in allowed:
+        raise ValueError(f"{op}: {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
+
+
+def indices(op, name, values, count, ignored=None):
+    """`values` as int64, each in 0..count-1 or equal to `ignored`. TypeError for other dtypes, ValueError else."""
+    if dtype_of(values) is not int64:
+        if values.dtype.kind not in "iu":
+            nan = " with NaN among them" if values.dtype.kind == "f" and np.isnan(values).any() else ""
+            raise TypeError(
+                f"{op}: {name} must be integers, got {values.dtype}{nan}; cast with {name}.astype(np.int64)"
+            )
+    signed = values if dtype_of(values) is int64 else values.astype(np.int64, copy=False)
+    if not all_below(signed, count):
+        bad = (signed < 0) | (signed >= count)
+        if ignored is not None:
+            bad &= signed != ignored
+        if bad.any():
+            raise ValueError(f"{op}: {name} must be in 0..{count - 1}, got {values[bad][0]}")
+    return signed
+
+
+def labels(op, name, x, target, weight, ignored):
+    """`target` as int64, one label in 0..C-1, or `ignored`, for each row of x (..., C); weight (C,) or None."""
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError(f"{op}: {name} must have shape (..., C) with at least one class, got {x.shape}")
+    integer(op, "ignore_index", ignored, -(2**63))
+    target = indices(op, "target", target, x.shape[-1], ignored)
+    if target.shape != x.shape[:-1]:
+        shape(op, "target", target, x.shape[:-1], f"to match {name} {x.shape}")
+    if weight is not None:
+        shape(op, "weight", weight, x.shape[-1:], f"to match {name} {x.shape}")
+    return target
+
+
+cdef bint all_below(cnp.ndarray values, uint64_t count):
+    """Whether each of the int64 `values` is in 0..count-1."""
+    if not cnp.PyArray_ISCARRAY_RO(values):
+        values = np.array(values)
+    cdef const int64_t* value = <const int64_t*>cnp.PyArray_DATA(values)
+    cdef Py_ssize_t i, n = cnp.PyArray_SIZE(values)
+    cdef uint64_t largest = 0  # as unsigned numbers the negative ones are the largest
+    for i in range(n):
+        largest = max(largest, <uint64_t>value[i])
+    return largest < count or n == 0
+
+
+cdef class remembered:
+    """A function of plain values that remembers its results, as a decorator: for checks of shapes and options.
+
+    Only integers, strings, None and tuples of them are remembered, since 1.0 and True equal 1 and yet are no integers
+    to a check. What is returned must not be changed.
+    """
+
+    cdef object function, cached
+
+    def __init__(self, function):
+        self.function, self.cached = function, lru_cache(maxsize=1024)(function)
+
+    def __call__(self, *args):
+        return self.cached(*args) if is_plain(args) else self.function(*args)
+
+
+cdef bint is_plain(tuple values):
+    for value in values:
+        if type(value) is tuple:
+            if not is_plain(<tuple>value):
+                return False
+        elif type(value) is not int and type(value) is not str and value is not None:
+            return False
+    return True
