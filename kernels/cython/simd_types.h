@@ -10,23 +10,9 @@ DL_INLINE ivec DL_FN(isplat)(ireal a) { return a + (ivec){0}; }
 DL_INLINE vec DL_FN(vsel)(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
 DL_INLINE ivec DL_FN(isel)(ivec mask, ivec a, ivec b) { return (mask & a) | (~mask & b); }
 DL_INLINE real DL_FN(vlane)(vec v, int lane) { return v[lane]; }
-#if DL_X86 /* past the caches, which saves reading what is to be overwritten; p aligned to a register, see DL_STREAM */
-DL_INLINE void DL_FN(vstream)(real *p, vec v) {
-#if DL_BYTES == 64
-    _mm512_stream_si512((void *)p, (__m512i)v);
-#elif DL_BYTES == 32
-    _mm256_stream_si256((__m256i *)p, (__m256i)v);
-#else
-    _mm_stream_si128((__m128i *)p, (__m128i)v);
-#endif
-}
-#else
-DL_INLINE void DL_FN(vstream)(real *p, vec v) { DL_FN(vstore)(p, v); }
-#endif
 #else
 typedef real vec;
 typedef ireal ivec;
-DL_INLINE void DL_FN(vstream)(real *p, vec v) { *p = v; }
 DL_INLINE vec DL_FN(vload)(const real *p) { return *p; }
 DL_INLINE void DL_FN(vstore)(real *p, vec v) { *p = v; }
 DL_INLINE vec DL_FN(vsplat)(real a) { return a; }
