@@ -1,7 +1,8 @@
 /* The first step of the backward of linear and conv2d, in one pass: dz = dy act'(y) and dbias = sum over rows of dz.
 
    Rows are summed in blocks of 64, blocks within a chunk, chunks in order: the error grows with the number of levels,
-   not of rows, and the chunks depend on the shape alone. */
+   not of rows, and the chunks depend on the shape alone.  Rows too short for a register are taken several at once, and
+   their sums added at the end. */
 #ifndef DLFAST_ROWS_H
 #define DLFAST_ROWS_H
 #include "gemm_block.h"
@@ -18,10 +19,10 @@ static void (*const dl_rows_totals[2][DL_ISAS])(const dl_rows *, long) = DL_TABL
 
 /* Returns 0, or -1 when there is no memory. */
 static int dl_rows_serve(dl_rows *r) {
-    r->chunk = dl_max(DL_ROWS_BLOCK, dl_ceil_div(r->rows, DL_ROWS_CHUNKS));
-    const long chunks = dl_ceil_div(r->rows, r->chunk);
-    r->partial =
-        r->dbias ? (char *)dl_scratch(DL_SCRATCH_SHARED, (chunks + 1) * 2 * r->cols * dl_item(r->dtype)) : NULL;
+    r->chunk = dl_round_up(dl_max(1, dl_ceil_div(r->rows, DL_ROWS_CHUNKS)), DL_ROWS_BLOCK);
+    const long chunks = dl_ceil_div(r->rows, r->chunk), lanes = dl_tile_cols(r->dtype) / 2;
+    const size_t wide = r->cols < lanes ? r->cols * lanes : r->cols;
+    r->partial = r->dbias ? (char *)dl_scratch(DL_SCRATCH_SHARED, (chunks + 1) * 2 * wide * dl_item(r->dtype)) : NULL;
     if (r->dbias && !r->partial) return -1;
     dl_launch(DL_PICK(dl_rows_jobs, r->dtype), r, chunks, r->rows * r->cols < DL_ROWS_SERIAL);
     if (r->dbias) DL_PICK(dl_rows_totals, r->dtype)(r, chunks);
