@@ -29,7 +29,7 @@ in one process on 2 cores with AVX2; `pytest benchmarks` repeats the comparison 
 | conv2d, depthwise | | 8 x 56 x 56 x 128: 9140 / 4660 |
 | conv_transpose2d | 1 x 14 x 14 x 128 -> 64: 2210 / 1750 | 8 x 28 x 28 x 64 -> 32: 14400 / 11800 |
 | conv_transpose2d, scatter (few outputs) | 1 x 28 x 28 x 32 -> 1: 190 / 310 | 16 x 32 x 32 x 64 -> 3: 6630 / 9160 |
-| avg_pool2d 2 x 2 | 14 x 14 x 32: 47 / 13 | 64 x 14 x 14 x 32: 263 / 235 |
+| avg_pool2d 2 x 2 | 14 x 14 x 32: 47 / 13 | 128 x 28 x 28 x 6: 1100 / 410 |
 """
 
 _CYTHON = (

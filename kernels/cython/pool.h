@@ -3,8 +3,8 @@
    max: y = the largest cell of the window (NaN beats all, the first of equals wins), index = r S + s of the winner.
    avg: y = sum of the window / number of its cells.
    Both backward passes gather: a pixel of dx looks up the windows that contain it, so that rows of dx are independent
-   jobs and the sum has one order, that of the windows.  Windows of max that lie side by side need no looking up: each
-   writes its own cells.  Jobs are whole rows, as many as make JOB elements. */
+   jobs and the sum has one order, that of the windows.  Windows that lie side by side need no looking up: each writes
+   its own cells.  Jobs are whole rows, as many as make JOB elements. */
 #ifndef DLFAST_POOL_H
 #define DLFAST_POOL_H
 #include "threads.h"
@@ -69,6 +69,7 @@ static const dl_job dl_max_backward_jobs[2][DL_ISAS] = DL_TABLE(max_backward_job
 static const dl_job dl_max_tiled_jobs[2][DL_ISAS] = DL_TABLE(max_tiled_job);
 static const dl_job dl_avg_forward_jobs[2][DL_ISAS] = DL_TABLE(avg_forward_job);
 static const dl_job dl_avg_backward_jobs[2][DL_ISAS] = DL_TABLE(avg_backward_job);
+static const dl_job dl_avg_tiled_jobs[2][DL_ISAS] = DL_TABLE(avg_tiled_job);
 
 static int dl_pool_run(dl_pool *v, dl_job fn, long rows, long cells_a_row) {
     if (!v->c || !rows) return 0;
@@ -83,7 +84,9 @@ static int dl_pool_forward(dl_pool *v, int max) {
 }
 static int dl_pool_backward(dl_pool *v, int max) {
     const int tiled = v->r == v->sh && v->s == v->sw && v->dh == 1 && v->dw == 1 && v->p && v->q;
-    if (max && tiled) return dl_pool_run(v, DL_PICK(dl_max_tiled_jobs, v->dtype), v->n * v->p, v->w * v->c * 4 * v->r);
+    if (tiled)
+        return dl_pool_run(v, max ? DL_PICK(dl_max_tiled_jobs, v->dtype) : DL_PICK(dl_avg_tiled_jobs, v->dtype),
+                           v->n * v->p, v->w * v->c * 4 * v->r);
     return dl_pool_run(v, max ? DL_PICK(dl_max_backward_jobs, v->dtype) : DL_PICK(dl_avg_backward_jobs, v->dtype),
                        v->n * v->h, v->w * v->c * 4);
 }

@@ -152,29 +152,63 @@ static void DL_FN(max_tiled_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
+/* Channels c.. c+LANES of a row's pixels are written from left to right: what a register holds beyond a pixel's last
+   channel lands on the next pixel, which is written after it; DL_STORE leaves out what lies beyond the row.  With a
+   register or more of channels the last one ends with the last channel instead. */
+#define EACH_REGISTER(c, channels) \
+    for (long block = 0, c; c = dl_max(0, dl_min(block, channels - LANES)), block < channels; block += LANES)
+
 /* Job: rows (image, p) of window means. */
 static void DL_FN(avg_forward_job)(void *ctx, long job, long worker) {
     const dl_pool *v = (const dl_pool *)ctx;
+    const long width = v->w * v->c;
     for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->p); row++) {
-        const real *image = (const real *)v->in + row / v->p * v->h * v->w * v->c;
         const dl_span *r = v->rows_of + row % v->p;
+        const real *top = (const real *)v->in + (row / v->p * v->h + r->start + r->begin) * width;
+        real *out = (real *)v->out + row * v->q * v->c;
         for (long q = 0; q < v->q; q++) {
             const dl_span *s = v->cols_of + q;
-            const real divisor = (real)(r->counted * s->counted);
-            real *DL_R out = (real *)v->out + (row * v->q + q) * v->c;
-            memset(out, 0, sizeof(real) * v->c);
-            for (long i = r->begin; i < r->end; i++)
-                for (long j = s->begin; j < s->end; j++) {
-                    const real *DL_R cell = image + ((r->start + i) * v->w + s->start + j) * v->c;
-                    for (long c = 0; c < v->c; c++)
-                        out[c] += cell[c];
-                }
-            for (long c = 0; c < v->c; c++)
-                out[c] /= divisor;
+            const vec divisor = DL_FN(vsplat)((real)(r->counted * s->counted));
+            EACH_REGISTER(c, v->c) {
+                vec sum = DL_FN(vsplat)(0);
+                for (long i = 0; i < r->end - r->begin; i++)
+                    for (long j = s->begin; j < s->end; j++)
+                        sum += DL_LOAD(top + i * width, (s->start + j) * v->c + c, width, 0);
+                DL_STORE(out, q * v->c + c, v->q * v->c, sum / divisor);
+            }
         }
     }
     (void)worker;
 }
+
+/* Job: the rows of dx under rows (image, p) of windows that lie side by side, and what is left below and beside them. */
+static void DL_FN(avg_tiled_job)(void *ctx, long job, long worker) {
+    const dl_pool *v = (const dl_pool *)ctx;
+    const long width = v->w * v->c, right = dl_min(v->w, v->cols_of[v->q - 1].start + v->s) * v->c,
+               below = v->rows_of[v->p - 1].start + v->r;
+    for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->p); row++) {
+        const dl_span *r = v->rows_of + row % v->p;
+        real *image = (real *)v->out + row / v->p * v->h * width;
+        const real *dy = (const real *)v->in + row * v->q * v->c;
+        for (long i = r->begin; i < r->end; i++) {
+            real *line = image + (r->start + i) * width;
+            for (long q = 0; q < v->q; q++) {
+                const dl_span *s = v->cols_of + q;
+                const vec divisor = DL_FN(vsplat)((real)(r->counted * s->counted));
+                for (long j = s->begin; j < s->end; j++)
+                    EACH_REGISTER(c, v->c) {
+                        const vec share = DL_LOAD(dy, q * v->c + c, v->q * v->c, 0) / divisor;
+                        DL_STORE(line, (s->start + j) * v->c + c, right, share);
+                    }
+            }
+            memset(line + right, 0, sizeof(real) * (width - right));
+        }
+        if (row % v->p == v->p - 1 && below < v->h)
+            memset(image + below * width, 0, sizeof(real) * (v->h - below) * width);
+    }
+    (void)worker;
+}
+#undef EACH_REGISTER
 
 /* Job: rows (image, h) of dx, the sum of dy / cells over the windows of each pixel. */
 static void DL_FN(avg_backward_job)(void *ctx, long job, long worker) {
