@@ -106,7 +106,7 @@ def bench(suites, part, backends, threads, pytorch, quick, json_file, plot_file)
     with exit code 1. Then the contenders take turns in one process, each turn after a rest and a call that is not
     timed. Tables give medians and minima in ms, ratios of medians, GF/s beside the multiply-adds and GB/s beside the
     copies that this machine is measured to do. PyTorch runs images in both of its layouts and counts by the faster.
-    Takes about five minutes; --quick, --suite and --filter make it shorter. Close other programs first.
+    Takes about twelve minutes; --quick, --suite and --filter make it shorter. Close other programs first.
     """
     _check_files(json_file, plot_file)
     with _clear_errors(ImportError, ValueError, RuntimeError):

@@ -234,6 +234,9 @@ POOL = [
     *(avg_pool2d(*row, ceil=True) for row in CEIL_WINDOWS),
     *(avg_pool2d(f"{name}-not-counted", *row, ceil=True, count=False) for name, *row in CEIL_WINDOWS),
     avg_pool2d("padding-not-counted", (1, 7, 9, 5), 3, 2, 1, count=False),
+    *(avg_pool2d(f"{c}-channels", (2, 5, 7, c), 2) for c in (1, 3, 7, 9, 13, 17)),
+    *(avg_pool2d(f"{c}-channels-padded", (2, 5, 6, c), (2, 3), pad=1, count=False) for c in (1, 6, 11)),
+    avg_pool2d("one-window", (2, 3, 3, 6), 3),
     avg_pool2d("nan", (1, 6, 8, 3), 3, 2, 1, fill=holding(NAN), tags=NO_GRADCHECK),
 ]
 
