@@ -24,7 +24,7 @@
 #define DL_CONV_RANGE 320          /* columns of patches that a job of the weight gradient holds */
 #define DL_CONV_PATCH_BYTES 393216 /* of patches in L2 */
 #define DL_CONV_CHUNK 512          /* pixels in a chunk, at least */
-#define DL_CONV_SUM 16384
+#define DL_CONV_SUM 2048           /* numbers of the gradient that a job adds up */
 
 typedef struct {
     long dy, dx, pixels; /* `pixels` neighbours from (i step_h + dy, j step_w + dx) on */

@@ -20,8 +20,8 @@
 
    so that 3 or 6 channels fill the registers all the same, and u stays in L1.
 
-   With max-pooling in windows side by side behind it, the forward keeps the rows of a row of windows in cache and writes
-   the largest of each window with its place there; the gradient of a window goes back to that place when dz is made.
+   With max-pooling in windows side by side behind it, the forward keeps the lines of a row of windows in cache and
+   writes the largest of each window and its place; the gradient of a window goes back to that place when dz is made.
 
    Without dilation along the row and without groups.  Source: Zhang, Franchetti and Low 2018, "High Performance
    Zero-Memory Overhead Direct Convolutions". */

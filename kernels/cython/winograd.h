@@ -31,22 +31,20 @@
 #define DLFAST_WINOGRAD_H
 #include "conv.h"
 
-#ifndef DL_WINOGRAD_BYTES
 #define DL_WINOGRAD_BYTES 458752 /* of a job's V and M: within L2, beside a part of U */
 #define DL_WINOGRAD_COLS 32      /* of M in a block: one pass through V for each */
-#define DL_WINOGRAD_BOTH_TILES 32 /* in a block of both gradients, about */
-#endif
 #define DL_WINOGRAD_TILES 24     /* in a block, at least: each makes one pass through U */
 #define DL_WINOGRAD_CHUNK 32     /* rows of U packed by a job */
 #define DL_WINOGRAD_JOBS 8
-#define DL_WINOGRAD_BOTH_IMAGE 64 /* tiles of an image, at most, */
 #define DL_WINOGRAD_PARTIALS 16
 #define DL_WINOGRAD_SUMS 32      /* tiles summed in registers by a job of the weight gradient */
 #define DL_WINOGRAD_CHANNELS 64  /* of K and of C whose dU a job of the weight gradient keeps */
+#define DL_WINOGRAD_BOTH_TILES 32 /* in a block of both gradients, as whole images allow */
+#define DL_WINOGRAD_BOTH_IMAGE 64 /* in an image of which both gradients are computed at once, at most */
 
-/* An image (n, h, w, c) cut into tiles for p x q outputs: tile (i, j) of the grid begins at pixel (4 i - top, 4 j - left).
-   Not NULL, the index tells which pixel of each 2 x 2 window has the value that `image` (n, h/2, w/2, c) holds for it,
-   others 0; y is what `activation` gave there, or NULL. */
+/* An image (n, h, w, c) cut into tiles for p x q outputs: tile (i, j) of the grid begins at pixel
+   (4 i - top, 4 j - left).  Not NULL, the index tells which pixel of each 2 x 2 window has the value that `image`
+   (n, h/2, w/2, c) holds for it, others 0; y is what `activation` gave there, or NULL. */
 typedef struct {
     const void *image, *y;
     const uint8_t *index;
@@ -255,17 +253,21 @@ static int dl_winograd_fits_both(const dl_conv *v) {
 static int dl_winograd_both_gradients(const dl_conv *v, const void *dz, const void *y, const uint8_t *index,
                                       const void *x, const void *weight, void *dx, void *dweight, void *dbias) {
     const long size = v->k * 9 * v->c, image = dl_ceil_div(v->p, 4) * dl_ceil_div(v->q, 4);
-    const size_t item = dl_item(v->dtype), most = dl_tile_cols(v->dtype);
+    const size_t item = dl_item(v->dtype);
     dl_winograd_both p = {.x = dl_winograd_image(v, x),
                           .dz = dl_winograd_source(v, dz, y, index),
                           .dx = dl_winograd_image(v, dx),
-                          .kernels = {.weight = weight, .stride_k = 9 * v->c, .stride_col = 1, .cols = v->c, .depth = v->k},
+                          .kernels = {.weight = weight,
+                                      .stride_k = 9 * v->c,
+                                      .stride_col = 1,
+                                      .cols = v->c,
+                                      .depth = v->k,
+                                      .width = dl_round_up(v->c, dl_tile_cols(v->dtype))},
                           .sum = {.dweight = dweight, .groups = 1, .kernels = v->k, .width = 9 * v->c},
                           .tiles = v->n * image,
                           .block = dl_max(1, DL_WINOGRAD_BOTH_TILES / image) * image};
     p.chunk = p.block * dl_ceil_div(dl_ceil_div(p.tiles, p.block), DL_WINOGRAD_PARTIALS);
     p.sum.chunks = dl_ceil_div(p.tiles, p.chunk);
-    p.kernels.width = dl_round_up(v->c, most);
     const size_t sums = dweight ? item * p.sum.chunks * size : 0, biases = dbias ? item * p.sum.chunks * v->k : 0;
     if (dl_winograd_weights(&p.kernels, sums + biases, v->dtype, 0)) return -1;
     char *room = p.kernels.u + dl_round_up(item * 36 * v->k * p.kernels.npad, 64);

@@ -35,7 +35,8 @@ static void DL_FN(winograd_both_job)(void *ctx, long job, long worker) {
                u_plane = dl_winograd_plane(rows * v_ld, sizeof(real)), bytes = dl_order_bytes(p->block);
     dl_order *order = (dl_order *)dl_scratch(
         DL_SCRATCH_JOB, bytes + sizeof(real) * (36 * (v_plane + z_plane + u_plane) + zero));
-    real *v = (real *)((char *)order + bytes), *z = v + 36 * v_plane, *du = z + 36 * z_plane, *zeros = du + 36 * u_plane;
+    real *v = (real *)((char *)order + bytes), *z = v + 36 * v_plane, *du = z + 36 * z_plane;
+    real *zeros = du + 36 * u_plane;
     real *dbias = p->dbias ? (real *)p->dbias + job * kernels : NULL;
     memset(zeros, 0, sizeof(real) * zero);
     if (dbias) memset(dbias, 0, sizeof(real) * kernels);
@@ -53,8 +54,8 @@ static void DL_FN(winograd_both_job)(void *ctx, long job, long worker) {
                                          first == job * p->chunk);
             for (long j = 0; j < v_ld && p->dx.image; j += NR)
                 for (long i = dl_first_place(order, point); i < dl_last_place(order, point); i += DL_MR)
-                    DL_FN(tile_rows)(kernels, zp + i * z_ld, z_ld, u + j * kernels, NR, vp + i * v_ld + j, v_ld, NULL, 0,
-                                     0);
+                    DL_FN(tile_rows)(kernels, zp + i * z_ld, z_ld, u + j * kernels, NR, vp + i * v_ld + j, v_ld, NULL,
+                                     0, 0);
         }
         if (p->dx.image) DL_FN(winograd_pixels)(&p->dx, order, first, count, v, v_plane, v_ld);
     }

@@ -67,14 +67,16 @@ DL_NOINLINE void DL_FN(winograd_gradient)(const dl_tiles *g, const dl_order *ord
 DL_NOINLINE void DL_FN(winograd_output)(const dl_winograd *p, const dl_order *order, long first, long count, long col,
                                         long width, const real *m, long plane) {
     const real *bias = p->bias ? (const real *)p->bias + col : NULL;
-    const long size = p->index ? 2 : 1, side = 4 / size, out_h = p->in.p / size, out_w = p->in.q / size; /* in windows */
+    const long size = p->index ? 2 : 1, side = 4 / size; /* in windows */
+    const long out_h = p->in.p / size, out_w = p->in.q / size;
     const long valid = dl_min(width, p->cols - col), row = out_w * p->cols;
     const int relu = p->activation == DL_RELU;
     for (long t = first; t < first + count; t++) {
         const long w = t % p->in.grid_w * side, h = t / p->in.grid_w % p->in.grid_h * side;
         const long rows = dl_min(side, out_h - h), cols = dl_min(side, out_w - w);
         const long at = ((t / (p->in.grid_w * p->in.grid_h) * out_h + h) * out_w + w) * p->cols + col;
-        const DL_FN(place) tile = {.rows = dl_line_points(p->in.p, h / side), .cols = dl_line_points(p->in.q, w / side)};
+        const DL_FN(place) tile = {.rows = dl_line_points(p->in.p, h / side),
+                                   .cols = dl_line_points(p->in.q, w / side)};
         const real *from = m + order->place[t - first] * width;
         real *y = (real *)p->out + at;
         for (long k = 0; k < valid; k += LANES) {
@@ -170,7 +172,8 @@ static void DL_FN(winograd_gradient_job)(void *ctx, long job, long worker) {
     const long bytes = dl_order_bytes(p->block);
     dl_order *order = (dl_order *)dl_scratch(
         DL_SCRATCH_JOB, bytes + sizeof(real) * (36 * (v_plane + z_plane + u_plane) + zero));
-    real *v = (real *)((char *)order + bytes), *z = v + 36 * v_plane, *du = z + 36 * z_plane, *zeros = du + 36 * u_plane;
+    real *v = (real *)((char *)order + bytes), *z = v + 36 * v_plane, *du = z + 36 * z_plane;
+    real *zeros = du + 36 * u_plane;
     memset(zeros, 0, sizeof(real) * zero);
     if (!p->tiles) memset(du, 0, sizeof(real) * 36 * u_plane);
     for (long first = chunk * p->chunk; first < dl_min((chunk + 1) * p->chunk, p->tiles); first += p->block) {

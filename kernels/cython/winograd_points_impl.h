@@ -86,8 +86,8 @@ DL_INLINE void DL_FN(output_transposed_short)(const vec in[2], vec out[4]) {
     out[3] = in[1];
 }
 
-/* A tile of an image: where its rows begin, the elements from pixel to pixel, which of its columns [low, high) lie in the
-   image, and its points along a column and a row, 6 or 4. */
+/* A tile of an image: where its rows begin, the elements from pixel to pixel, which of its columns [low, high) lie in
+   the image, and its points along a column and a row, 6 or 4. */
 typedef struct {
     real *row[6];
     long step, low, high;
