@@ -13,7 +13,7 @@ from ..memory import empty
 from . import vmath
 from .jit import contiguous, helper, jit, parallel_for
 from .loops import BLOCK, SERIAL, get, mapped, put
-from .vmath import clip, exp, expm1_negative, normal, real, sigmoid, softplus
+from .vmath import clip, exp_gradual, exp_negative, expm1_negative, normal, real, sigmoid, softplus, where
 
 INVERSE_ROOT_2PI = 1 / math.sqrt(2 * math.pi)
 DOUBLE_ROOT_2_BY_PI = 2 * math.sqrt(2 / math.pi)
@@ -107,7 +107,7 @@ def elu_forward(x, *, alpha):
 
 @gradient
 def elu_backward(dy, x, alpha):
-    below = dy * (alpha * exp(clip(x, real(x, -math.inf), real(x, 0))))
+    below = dy * (alpha * exp_negative(where(x > 0, real(x, 0), x)))
     return dy if x > 0 else below
 
 
@@ -138,8 +138,9 @@ def _gelu_tanh(x):
 def _gelu_tanh_gradient(dy, x):
     one, double_u = real(x, 1), _double_u(x)
     slope = real(x, DOUBLE_ROOT_2_BY_PI) * (one + real(x, 3 * CUBE) * (x * x))
-    e = exp(-abs(double_u))
-    gate, product = (e if x < 0 else one) / (one + e), e / ((one + e) * (one + e))
+    e = exp_negative(-abs(double_u))
+    share = one / (one + e)
+    gate, product = (e if x < 0 else one) * share, e * (share * share)
     return dy * (gate + gated(x, gated(slope, product)))
 
 
@@ -154,7 +155,8 @@ def gelu_backward(dy, saved, needs):
 
 @mapped
 def _silu(x):
-    return gated(x, sigmoid(x))
+    one, e = real(x, 1), exp_gradual(-abs(x))
+    return gated(x, (e if x < 0 else one) / (one + e))
 
 
 def silu_forward(x):
@@ -165,8 +167,9 @@ def silu_forward(x):
 def silu_backward(dy, x):
     """dx = dy s (1 + x (1 - s)); s and 1 - s from one exponential."""
     one = real(x, 1)
-    e = exp(-abs(x))
-    small, large = e / (one + e), one / (one + e)
+    e = exp_negative(-abs(x))
+    large = one / (one + e)
+    small = e * large
     s, rest = (small, large) if x < 0 else (large, small)
     return dy * gated(one + gated(x, rest), s)
 

@@ -15,7 +15,7 @@ from .elementwise import gated
 from .jit import contiguous, helper, jit, parallel_for
 from .loops import SERIAL, get, mapped, pointer, put, summed
 from .softmax import log_softmax_row, rows_per_job
-from .vmath import clip, exp, inlined, log1p_exp, real, where
+from .vmath import clip, exp_negative, inlined, log1p_exp, real, where
 
 
 def _ordered(values):
@@ -131,8 +131,9 @@ def _bce(x, target, weight, pos_weight):
 @mapped
 def _bce_gradient(x, target, dy, weight, pos_weight):
     """sigmoid(x) and sigmoid(-x) come from one exponential."""
-    one, e = real(x, 1), exp(-abs(x))
-    small, large = e / (one + e), one / (one + e)
+    one, e = real(x, 1), exp_negative(-abs(x))
+    large = one / (one + e)
+    small = e * large
     rise, fall = where(x < 0, small, large), where(x < 0, large, small)
     return dy * weight * ((one - target) * rise - pos_weight * target * fall)
 
@@ -231,9 +232,9 @@ def _cross_entropy_back_row(log_probs, spread, label, shares, dy, dlogits, size)
     """dlogits = dy (softmax(logits) sum of q - q), q = spread, and more at the label; shares = (how much more, sum)."""
     label_share, total_share = shares
     for c in range(size):
-        put(dlogits, c, dy * (exp(get(log_probs, c)) * total_share - get(spread, c)))
+        put(dlogits, c, dy * (exp_negative(get(log_probs, c)) * total_share - get(spread, c)))
     q = get(spread, label) + label_share
-    put(dlogits, label, dy * (exp(get(log_probs, label)) * total_share - q))
+    put(dlogits, label, dy * (exp_negative(get(log_probs, label)) * total_share - q))
 
 
 @helper

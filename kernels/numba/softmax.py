@@ -12,7 +12,7 @@ import numpy as np
 from ..memory import empty
 from .jit import contiguous, helper, jit, parallel_for
 from .loops import BLOCK, CHUNK, SERIAL, get, pointer, put
-from .vmath import exp, inlined, maximum, real
+from .vmath import exp_negative, inlined, maximum, real
 
 
 @inlined
@@ -26,13 +26,14 @@ def _largest(x, size):
 
 @helper(noalias=True, fastmath={"reassoc", "contract"})
 def _exp_row(x, y, size, most):
-    """y = exp(x - most); returns the sum of y, a float64 (chunks are summed in y's dtype, in any order)."""
+    """y = exp(x - most), unless y is None; returns its sum in float64 (chunks: in x's dtype, in any order)."""
     total = 0.0
     for start in range(0, size, CHUNK):
         part = real(most, 0)
         for c in range(start, min(start + CHUNK, size)):
-            e = exp(get(x, c) - most)
-            put(y, c, e)
+            e = exp_negative(get(x, c) - most)
+            if y is not None:
+                put(y, c, e)
             part += e
         total += part
     return total
@@ -42,7 +43,7 @@ def _exp_row(x, y, size, most):
 def log_softmax_row(x, y, size):
     """y = (x - max) - log(sum of exp(x - max)) for one row of `size` numbers behind a pointer."""
     most = _largest(x, size)
-    log_total = real(most, math.log(_exp_row(x, y, size, most)))
+    log_total = real(most, math.log(_exp_row(x, None, size, most)))
     for c in range(size):
         put(y, c, (get(x, c) - most) - log_total)
 
@@ -80,7 +81,7 @@ def _log_softmax_back_row(dy, y, dx, size):
     """dx = dy - exp(y) (sum of dy)."""
     total = _dot(dy, None, size)
     for c in range(size):
-        put(dx, c, get(dy, c) - exp(get(y, c)) * total)
+        put(dx, c, get(dy, c) - exp_negative(get(y, c)) * total)
 
 
 def rows_per_job(size: int) -> int:

@@ -1,9 +1,9 @@
 """Elementary functions that LLVM turns into SIMD code: no branches, no tables, no calls.
 
 Each takes and returns one float32 or float64; inside a loop over contiguous arrays it becomes vector instructions. NaN
-goes through, infinities give the limit, nothing overflows on the way, and results below the normal range lose their
-last bits gradually. The largest errors found, in units of the last place (samples of the whole range of both types,
-against higher precision): exp, expm1_negative 1.1, log1p_exp, softplus 1.9, sigmoid, tanh 2.5, normal 4.8.
+goes through, infinities give the limit, nothing overflows on the way, and results below the normal range may be 0. The
+largest errors found, in units of the last place (samples of the whole range of both types, against higher precision;
+tests/test_vmath.py holds them): exp_negative, expm1_negative 1.1, log1p_exp, softplus 1.9, sigmoid, tanh 2.5, normal 5.
 
 A polynomial has two lists of coefficients, lowest power first, for float32 and for float64; they are minimax fits
 (Remez). Source for the reductions: W. Cody and W. Waite, "Software Manual for the Elementary Functions" (1980).
@@ -23,8 +23,7 @@ from .jit import helper
 LOG2E = 1 / math.log(2)
 LN2_HIGH = (0.693359375, 6.93147180369123816490e-01)  # few bits: the product with n is exact
 LN2_LOW = (-2.12194440e-4, 1.90821492927058770002e-10)
-LOWEST = (-104.0, -746.0)  # exp is 0 below
-HIGHEST = (89.0, 710.0)  # exp is infinite above
+LOWEST = (-88.0, -709.2)  # exp is below the normal range
 PHI_CLIP = (15.0, 39.0)  # the normal distribution function of minus this is 0
 
 # (exp(r) - 1 - r) / r^2 for |r| <= log(2) / 2.
@@ -40,17 +39,17 @@ LOG1P = (
      1.5384542446104144e-1, 1.3335209727110791e-1, 1.1733885073948428e-1, 1.0848194705777482e-1, 7.4793599672793916e-2,
      1.5653603306023878e-1),
 )  # fmt: skip
-# Phi(-z) exp(z^2 / 2) (1 + z) as a function of t = (z - 4) / (z + 4), z >= 0. Source of the form: M. Shepherd and
+# Phi(-z) exp(z^2 / 2) (z + 4) as a function of t = (z - 4) / (z + 4), z >= 0. Source of the form: M. Shepherd and
 # J. Laframboise, "Chebyshev approximation of (1 + 2x) exp(x^2) erfc x" (1981).
 PHI = (
-    (4.72053217e-1, -9.67033919e-2, 1.3998691e-2, 2.85975645e-2, -3.21853429e-2, 1.79652214e-2, -5.05046068e-3,
-     -4.08460843e-4, 7.24468601e-4, 8.96268439e-5),
-    (4.7205320650984466e-1, -9.6703477326525578e-2, 1.3999634724431367e-2, 2.860036405352535e-2,
-     -3.2197837428405365e-2, 1.7936097480472776e-2, -5.002378584283283e-3, -2.8562310904003353e-4,
-     6.9489703033775556e-4, -9.4430173469365365e-5, -8.7852702685467353e-5, 2.1249722096746666e-5,
-     1.3624905426252146e-5, -3.4314772750638675e-6, -2.6077084127336324e-6, 4.0387818464625575e-7,
-     5.4308761382556978e-7, 6.8049536768086629e-10, -1.0144796941048888e-7, -1.7453754036944715e-8,
-     1.1823059743276702e-8, 3.9342465618070533e-9),
+    (7.55285135e-1, -6.0789658e-1, 3.87136916e-1, -1.86523656e-1, 6.04034897e-2, -7.52400605e-3, -3.51021108e-3,
+     1.56841031e-3, 1.74658752e-4, -1.34197586e-4),
+    (7.5528513041575146e-1, -6.0789664197189076e-1, 3.8713740074222308e-1, -1.8652185795979847e-1,
+     6.0396574890530443e-2, -7.5401889624339976e-3, -3.4796923594611474e-3, 1.6308183983663408e-3,
+     1.3334422830305047e-4, -2.3109448957660827e-4, -1.9077101793405329e-6, 3.5142687016601027e-5,
+     7.1434284268150371e-7, -5.9146212067705082e-6, -6.2318635307416377e-7, 1.0120542877921737e-6,
+     2.5987343523689223e-7, -1.455886924500228e-7, -7.1697039370455742e-8, 9.1099753296872734e-9,
+     1.0675706499575448e-8, 1.5597123536410183e-9),
 )  # fmt: skip
 
 # A call would keep a loop from becoming vector code. "contract": a product and a sum become one instruction.
@@ -116,7 +115,7 @@ def polynomial(typing, x, single, double):
 
 @intrinsic
 def power_of_two(typing, n):
-    """2^n for a whole number n in the range of normal exponents, -126..127 or -1022..1023."""
+    """2^n for a whole number n in the range of normal exponents, -126..127 or -1022..1023; 0 for the one below."""
 
     def codegen(context, builder, signature, values):
         bits = _mantissa_bits(n)
@@ -183,17 +182,30 @@ def _exp_parts(x, rest):
 
 @fused
 def _exp_sum(x, rest):
-    """exp(x + rest), by way of two factors 2^(n/2): neither is out of range where exp is infinite or nearly 0."""
-    n, m = _exp_parts(clip(x, real(x, LOWEST), real(x, HIGHEST)), rest)
-    half = nearest(n * real(x, 0.5))
-    scale = power_of_two(half)
-    return (scale + scale * m) * power_of_two(n - half)
+    """exp(x + rest) for x <= 0: below LOWEST n is one less than the least exponent, whose power of two is 0."""
+    lowest = real(x, LOWEST)
+    n, m = _exp_parts(lowest if x < lowest else x, rest)
+    scale = power_of_two(n)
+    return scale + scale * m
 
 
 @inlined
-def exp(x):
-    """e^x."""
+def exp_negative(x):
+    """e^x for x <= 0; 0 where that is below the normal range."""
     return _exp_sum(x, real(x, 0))
+
+
+@fused
+def exp_gradual(x):
+    """e^x for x <= 0; below the normal range with fewer digits but not 0, for those who multiply it with a large x.
+
+    By way of two factors 2^(n/2), for neither is out of range there.
+    """
+    lowest = real(x, (-104.0, -746.0))
+    n, m = _exp_parts(lowest if x < lowest else x, real(x, 0))
+    half = nearest(n * real(x, 0.5))
+    scale = power_of_two(half)
+    return (scale + scale * m) * power_of_two(n - half)
 
 
 @fused
@@ -215,7 +227,7 @@ def tanh(x):
 def sigmoid(x):
     """1 / (1 + exp(-x))."""
     one = real(x, 1)
-    e = exp(-abs(x))
+    e = exp_negative(-abs(x))
     return (e if x < 0 else one) / (one + e)
 
 
@@ -225,7 +237,7 @@ def log1p_exp(x):
 
     Source: fdlibm, s_log1p.c.
     """
-    f = exp(-abs(x))
+    f = exp_negative(-abs(x))
     s = f / (real(x, 2) + f)
     square = s * s
     half = real(x, 0.5) * f * f
@@ -242,12 +254,14 @@ def softplus(x):
 def normal(x):
     """(Phi(x), exp(-x^2 / 2)): the normal distribution function and its derivative times sqrt(2 pi).
 
-    Phi(-z) = exp(-z^2 / 2) p(t) / (1 + z), t = (z - 4) / (z + 4), for z >= 0. The square is formed in two parts, as
-    its rounding error would be multiplied by exp. Source: fdlibm, s_erf.c.
+    Phi(-z) = exp(-z^2 / 2) p(t) u, u = 1 / (z + 4), t = (z - 4) / (z + 4) = 1 - 8 u, for z >= 0. The square is formed
+    in two parts, as its rounding error would be multiplied by exp. Source: fdlibm, s_erf.c.
     """
-    one, four = real(x, 1), real(x, 4)
-    z = clip(abs(x), real(x, 0), real(x, PHI_CLIP))
+    one, most = real(x, 1), real(x, PHI_CLIP)
+    z = abs(x)
+    z = most if z > most else z
     h = head(z)
     density = _exp_sum(real(x, -0.5) * h * h, real(x, -0.5) * (z - h) * (z + h))
-    tail = density * polynomial((z - four) / (z + four), *PHI) / (one + z)
+    u = one / (z + real(x, 4))
+    tail = density * (polynomial(one - real(x, 8) * u, *PHI) * u)
     return (tail if x < 0 else one - tail), density
