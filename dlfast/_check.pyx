@@ -113,13 +113,14 @@ def choice(op, name, value, allowed):
 
 def indices(op, name, values, count, ignored=None):
     """`values` as int64, each in 0..count-1 or equal to `ignored`. TypeError for other dtypes, ValueError else."""
+    signed = values
     if dtype_of(values) is not int64:
         if values.dtype.kind not in "iu":
             nan = " with NaN among them" if values.dtype.kind == "f" and np.isnan(values).any() else ""
             raise TypeError(
                 f"{op}: {name} must be integers, got {values.dtype}{nan}; cast with {name}.astype(np.int64)"
             )
-    signed = values if dtype_of(values) is int64 else values.astype(np.int64, copy=False)
+        signed = values.astype(np.int64, copy=False)
     if not all_below(signed, count):
         bad = (signed < 0) | (signed >= count)
         if ignored is not None:

@@ -59,12 +59,10 @@ BLOCKS = [
 ]
 
 
-@pytest.mark.parametrize("backend", ["reference", "numba", "cython"])
+@pytest.mark.parametrize("backend", kernels.backends_of("batch_norm"))
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: repr(block).replace("\n", ""))
 @pytest.mark.parametrize("training", [True, False])
 def test_fused_is_what_the_parts_give(block, training, backend):
-    if not kernels.built(backend):
-        pytest.skip("not built")
     block = copy.deepcopy(block).train(training)
     x = normal(3, 6, 4, 5)
     with kernels.use_backend(backend, "reference"):
@@ -111,12 +109,10 @@ def test_arguments():
     assert repr(nn.BatchNorm1d(3, activation="relu")).endswith("activation='relu')")
 
 
-@pytest.mark.parametrize("backend", ["numba", "cython"])
+@pytest.mark.parametrize("backend", [name for name in kernels.backends_of("batch_norm") if name != "reference"])
 @pytest.mark.parametrize("offset", [1e3, 1e5])
 def test_statistics_of_data_far_from_0(backend, offset):
     """The variance of float32 data keeps its digits at an offset that leaves the data theirs; the first row is far."""
-    if not kernels.built(backend):
-        pytest.skip("not built")
     x = (np.float32(offset) + np.random.default_rng(0).integers(-8, 9, (5000, 3))).astype(np.float32)
     x[0] = 0
     with kernels.use_backend(backend):

@@ -141,10 +141,11 @@ static void dl_bn_tables(const dl_batch_norm *m) {
     }
 }
 
+#define DL_BN_STREAM ((size_t)8 << 20) /* bytes */
 /* Streaming pays where a pass is all writing but for one array; dx and a sum of two arrays measured slower. */
 static int dl_bn_streams(const dl_batch_norm *m, const void *to) {
     const size_t item = m->dtype ? 8 : 4;
-    return dl_streams(to, (size_t)(m->rows * m->cols) * item, (size_t)m->width * item);
+    return dl_streams(to, (size_t)(m->rows * m->cols) * item, (size_t)m->width * item, DL_BN_STREAM);
 }
 
 static int dl_bn_forward(dl_batch_norm *m) {

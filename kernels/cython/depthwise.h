@@ -21,7 +21,7 @@
 #define DL_DEPTHWISE_RUN 8    /* pixels whose products are summed in registers: those of x and dz stay in L1 */
 #define DL_DEPTHWISE_JOBS 16  /* of the weight gradient, at most: each has a partial sum */
 #define DL_DEPTHWISE_ROWS 16  /* in a job of the forward, at most */
-#define DL_DEPTHWISE_STREAM (4 << 20) /* bytes of a result that is written past the caches */
+#define DL_DEPTHWISE_STREAM ((size_t)4 << 20) /* bytes of a result that is written past the caches */
 
 /* One axis: point i of `points` meets the pixels i step + first + t apart, t < taps, of `size`, there with tap
    `tap` + t next of the kernel; it is pixel origin + i spread of the result. */
@@ -107,7 +107,8 @@ static int dl_depthwise_forward(const dl_conv *v, const void *x, const void *wei
     if (!room) return -1;
     dl_pack_phase(v, weight, &view, room);
     d.chunk = dl_max(1, dl_min(DL_DEPTHWISE_ROWS, dl_ceil_div(d.lines, DL_DEPTHWISE_JOBS)));
-    d.stream = dl_item(v->dtype) * d.lines * v->q * v->c >= DL_DEPTHWISE_STREAM && v->activation <= DL_RELU;
+    const size_t pixel = dl_item(v->dtype) * v->c;
+    d.stream = dl_streams(y, pixel * d.lines * v->q, pixel, DL_DEPTHWISE_STREAM) && v->activation <= DL_RELU;
     dl_launch(DL_PICK(dl_depthwise_forward_jobs, v->dtype), &d, dl_ceil_div(d.lines, d.chunk), dl_depthwise_serial(v));
     return 0;
 }
@@ -135,7 +136,7 @@ static int dl_depthwise_gradient(const dl_conv *v, const void *dz, const void *x
     }
     const size_t size = item * v->n * v->h * v->w * v->c;
     if (dx && !chunks) memset(dx, 0, size);
-    d.stream = size >= DL_DEPTHWISE_STREAM;
+    d.stream = dl_streams(dx, size, item * v->c, DL_DEPTHWISE_STREAM);
     dl_launch(DL_PICK(dl_depthwise_gradient_jobs, v->dtype), &d, chunks, dl_depthwise_serial(v));
     if (dweight) DL_PICK(dl_depthwise_totals, v->dtype)(&d, chunks, dweight, dbias);
     return 0;

@@ -168,7 +168,7 @@ DL_NOINLINE void DL_FN(depthwise_phase_row)(const dl_depthwise *d, const dl_phas
         .bias = bias,
         .weight = (const real *)phase->weight,
         .relu = relu,
-        .stream = d->stream && ((uintptr_t)d->out | channels * sizeof(real)) % (LANES * sizeof(real)) == 0};
+        .stream = d->stream};
     if (DL_FN(depthwise_width)(channels) == 2 * LANES)
         DL_FN(depthwise_points)(2, phase, &row, i, image, out);
     else

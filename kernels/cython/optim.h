@@ -51,13 +51,15 @@ static void dl_rmsprop_run(dl_rmsprop *m, int dtype) {
 static void dl_adam_run(dl_adam *m, int dtype) {
     dl_parallel_for(DL_PICK(dl_adam_jobs, dtype), m, dl_ceil_div(m->n, DL_STEP_JOB));
 }
-static double dl_square_sum_run(long n, const void *x, int dtype) {
+/* Returns 0, or -1 when there is no memory. */
+static int dl_square_sum_run(long n, const void *x, int dtype, double *sum) {
     const long jobs = dl_ceil_div(n, DL_STEP_JOB);
     dl_square_sum m = {n, x, (double *)dl_scratch(DL_SCRATCH_SHARED, sizeof(double) * (size_t)dl_max(jobs, 1))};
-    double sum = 0;
+    if (!m.partial) return -1;
+    *sum = 0;
     dl_parallel_for(DL_PICK(dl_square_sum_jobs, dtype), &m, jobs);
     for (long job = 0; job < jobs; job++)
-        sum += m.partial[job];
-    return sum;
+        *sum += m.partial[job];
+    return 0;
 }
 #endif

@@ -29,7 +29,7 @@ cdef extern from "optim.h" nogil:
     void dl_sgd_run(dl_sgd* m, int dtype)
     void dl_rmsprop_run(dl_rmsprop* m, int dtype)
     void dl_adam_run(dl_adam* m, int dtype)
-    double dl_square_sum_run(long n, void* x, int dtype)
+    int dl_square_sum_run(long n, void* x, int dtype, double* sum)
 
 
 def sgd_step(param, grad, momentum_buffer, *, lr, momentum, dampening, nesterov, weight_decay, grad_scale, first):
@@ -75,11 +75,13 @@ def adam_step(param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, weight
 
 def square_sum(x):
     """The sum of the squares, in double."""
-    cdef int dtype = is_double(x)
+    cdef int status, dtype = is_double(x)
     cdef double total
     x = contiguous(x)
     cdef long n = x.size
     cdef void* data = pointer(x)
     with nogil:
-        total = dl_square_sum_run(n, data, dtype)
+        status = dl_square_sum_run(n, data, dtype, &total)
+    if status != 0:
+        raise MemoryError("no memory for the partial sums of squares")
     return total

@@ -96,11 +96,10 @@ DL_UNUSED static long dl_max(long a, long b) { return a > b ? a : b; }
 DL_UNUSED static long dl_ceil_div(long a, long b) { return (a + b - 1) / b; }
 DL_UNUSED static long dl_round_up(long a, long b) { return dl_ceil_div(a, b) * b; }
 
-/* Whether to write an array of so many bytes past the caches: it is too large to be found there by its reader, and its
-   rows, of `row` bytes each, start at whole cache lines. */
-#define DL_STREAM_BYTES ((size_t)8 << 20)
-DL_UNUSED static int dl_streams(const void *p, size_t bytes, size_t row) {
-    return DL_X86 && bytes >= DL_STREAM_BYTES && (uintptr_t)p % 64 == 0 && row % 64 == 0;
+/* Whether to write an array of so many bytes past the caches: it has at least `least`, too many to be found there by its
+   reader, and its rows, of `row` bytes each, start at whole cache lines. */
+DL_UNUSED static int dl_streams(const void *p, size_t bytes, size_t row, size_t least) {
+    return DL_X86 && bytes >= least && (uintptr_t)p % 64 == 0 && row % 64 == 0;
 }
 
 /* The register at i of a row of n; lanes beyond the row read as `pad` and are not stored. */
