@@ -109,6 +109,22 @@ static long dl_last_place(const dl_order *order, long point) {
     return order->ends[point % 6 > 3 ? 1 : point / 6 > 3 ? 2 : 3];
 }
 
+/* `function` of a tile, compiled for each kind, for its channels from 0 to n: whole registers of them and the rest. */
+#define DL_BY_KIND(kind, function, n, ...)                                           \
+    switch (kind) {                                                                  \
+        DL_ONE_KIND(0, 4, 6, function, n, __VA_ARGS__)                               \
+        DL_ONE_KIND(1, 6, 6, function, n, __VA_ARGS__)                               \
+        DL_ONE_KIND(2, 6, 4, function, n, __VA_ARGS__)                               \
+        DL_ONE_KIND(3, 4, 4, function, n, __VA_ARGS__)                               \
+    }
+#define DL_ONE_KIND(kind, down, across, function, n, ...)                            \
+    case kind: {                                                                     \
+        long c = 0;                                                                  \
+        for (; c + LANES <= (n); c += LANES)                                         \
+            function(down, across, c, LANES, __VA_ARGS__);                           \
+        if (c < (n)) function(down, across, c, (n) - c, __VA_ARGS__);                \
+    } break;
+
 /* Elements from one point to the next: an odd number of cache lines, which spreads the points over the cache sets. */
 static long dl_winograd_plane(long elements, size_t item) {
     return (dl_ceil_div(elements * (long)item, 64) | 1) * 64 / (long)item;

@@ -8,10 +8,7 @@ DL_NOINLINE void DL_FN(winograd_pixels)(const dl_tiles *g, const dl_order *order
         const DL_FN(place) at = DL_FN(find_tile)(g, first + t, 6, 0, NULL);
         const int above = (first + t) / g->grid_w % g->grid_h > 0, beside = (first + t) % g->grid_w > 0;
         const real *from = v + order->place[t] * ld;
-        long c = 0;
-        for (; c + LANES <= g->c; c += LANES)
-            DL_FN(data_pixels)(&at, c, LANES, above, beside, from, plane);
-        if (c < g->c) DL_FN(data_pixels)(&at, c, g->c - c, above, beside, from, plane);
+        DL_BY_KIND(dl_tile_kind(g, first + t), DL_FN(data_pixels), g->c, &at, above, beside, from, plane)
     }
 }
 

@@ -31,66 +31,77 @@ static void DL_FN(winograd_weight_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
+/* 0 for the registers of channels from n on, up to ld. */
+static void DL_FN(pad_channels)(real *to, long plane, long n, long ld) {
+    for (long c = dl_round_up(n, LANES); c < ld; c += LANES)
+        for (int point = 0; point < 36; point++)
+            DL_FN(vstore)(to + point * plane + c, DL_FN(vsplat)(0));
+}
+
 /* V = B^T d B for `count` tiles and n channels from c0 on: v[point][place of the tile][channel], channels padded with 0
    to ld.  `zeros` stands for rows outside the image. */
 DL_NOINLINE void DL_FN(winograd_data)(const dl_tiles *g, const dl_order *order, long first, long count, long c0, long n,
                                       real *zeros, real *v, long plane, long ld) {
     for (long t = 0; t < count; t++) {
         const DL_FN(place) at = DL_FN(find_tile)(g, first + t, 6, c0, zeros);
+        if (t + 1 < count) {
+            const DL_FN(place) next = DL_FN(find_tile)(g, first + t + 1, 6, c0, zeros);
+            DL_FN(fetch_tile)(&next, 6, zeros, next.low ? next.low : 2, next.high, n); /* it shares two columns */
+        }
         real *to = v + order->place[t] * ld;
-        long c = 0;
-        for (; c + LANES <= n; c += LANES)
-            DL_FN(data_points)(&at, c, LANES, to, plane);
-        for (; c < ld; c += LANES)
-            DL_FN(data_points)(&at, c, dl_min(n - c, LANES - 1), to, plane);
+        DL_BY_KIND(dl_tile_kind(g, first + t), DL_FN(data_points), n, &at, to, plane)
+        DL_FN(pad_channels)(to, plane, n, ld);
     }
 }
 
 /* Z = A dZ A^T likewise, of 4 x 4 pixels or 2 x 2 windows. */
 DL_NOINLINE void DL_FN(winograd_gradient)(const dl_tiles *g, const dl_order *order, long first, long count, long c0,
                                           long n, real *zeros, real *z, long plane, long ld) {
-    const long rows = g->p / 2, cols = g->q / 2;
     for (long t = 0; t < count; t++) {
-        const DL_FN(place) at = DL_FN(find_tile)(g, first + t, 4, c0, zeros);
-        const long j = (first + t) % g->grid_w * 2, i = (first + t) / g->grid_w % g->grid_h * 2;
-        const long image = (first + t) / (g->grid_w * g->grid_h), from = ((image * rows + i) * cols + j) * g->c + c0;
         real *to = z + order->place[t] * ld;
-        for (long c = 0; c < ld; c += LANES)
-            if (g->index)
-                DL_FN(gradient_windows)(g, &at, from + c, cols * g->c, rows - i, cols - j, n - c, to + c, plane);
-            else
-                DL_FN(gradient_points)(&at, c, n - c, to, plane);
+        if (g->index) {
+            const DL_FN(windows) at = DL_FN(find_windows)(g, first + t, c0);
+            if (t + 1 < count) {
+                const DL_FN(windows) next = DL_FN(find_windows)(g, first + t + 1, c0);
+                DL_FN(fetch_windows)(g, &next, n);
+            }
+            DL_BY_KIND(dl_tile_kind(g, first + t), DL_FN(gradient_windows), n, g, &at, to, plane)
+        } else {
+            const DL_FN(place) at = DL_FN(find_tile)(g, first + t, 4, c0, zeros);
+            if (t + 1 < count) {
+                const DL_FN(place) next = DL_FN(find_tile)(g, first + t + 1, 4, c0, zeros);
+                DL_FN(fetch_tile)(&next, 4, zeros, 0, next.high, n);
+            }
+            DL_BY_KIND(dl_tile_kind(g, first + t), DL_FN(gradient_points), n, &at, to, plane)
+        }
+        DL_FN(pad_channels)(to, plane, n, ld);
     }
 }
 
 /* Y = act(A^T M A + bias) for `count` tiles and `width` columns from col on, cut at the edges of the image. */
 DL_NOINLINE void DL_FN(winograd_output)(const dl_winograd *p, const dl_order *order, long first, long count, long col,
                                         long width, const real *m, long plane) {
-    const real *bias = p->bias ? (const real *)p->bias + col : NULL;
     const long size = p->index ? 2 : 1, side = 4 / size; /* in windows */
-    const long out_h = p->in.p / size, out_w = p->in.q / size;
-    const long valid = dl_min(width, p->cols - col), row = out_w * p->cols;
-    const int relu = p->activation == DL_RELU;
+    const long out_h = p->in.p / size, out_w = p->in.q / size, row = out_w * p->cols;
+    const long valid = dl_min(width, p->cols - col);
     for (long t = first; t < first + count; t++) {
         const long w = t % p->in.grid_w * side, h = t / p->in.grid_w % p->in.grid_h * side;
-        const long rows = dl_min(side, out_h - h), cols = dl_min(side, out_w - w);
         const long at = ((t / (p->in.grid_w * p->in.grid_h) * out_h + h) * out_w + w) * p->cols + col;
-        const DL_FN(place) tile = {.rows = dl_line_points(p->in.p, h / side),
-                                   .cols = dl_line_points(p->in.q, w / side)};
+        const DL_FN(target) to = {.y = (real *)p->out + at,
+                                  .index = p->index ? p->index + at : NULL,
+                                  .bias = p->bias ? (const real *)p->bias + col : NULL,
+                                  .row = row,
+                                  .column = p->cols,
+                                  .rows = dl_min(side, out_h - h),
+                                  .cols = dl_min(side, out_w - w),
+                                  .relu = p->activation == DL_RELU};
         const real *from = m + order->place[t - first] * width;
-        real *y = (real *)p->out + at;
-        for (long k = 0; k < valid; k += LANES) {
-            const vec add = bias ? DL_FN(vload)(bias + k) : DL_FN(vsplat)(0);
-            if (p->index)
-                DL_FN(output_windows)(from + k, plane, &tile, add, relu, y + k, p->index + at + k, row, p->cols, rows,
-                                      cols, valid - k);
-            else if (k + LANES <= valid)
-                DL_FN(output_pixels)(from + k, plane, &tile, add, relu, y + k, row, p->cols, rows, cols, LANES);
-            else
-                DL_FN(output_pixels)(from + k, plane, &tile, add, relu, y + k, row, p->cols, rows, cols, valid - k);
-        }
-        for (long i = 0; i < rows && p->activation > DL_RELU; i++)
-            DL_FN(activate_block)(y + i * row, p->cols, cols, valid, p->activation);
+        if (p->index)
+            DL_BY_KIND(dl_tile_kind(&p->in, t), DL_FN(output_windows), valid, &to, from, plane)
+        else
+            DL_BY_KIND(dl_tile_kind(&p->in, t), DL_FN(output_pixels), valid, &to, from, plane)
+        for (long i = 0; i < to.rows && p->activation > DL_RELU; i++)
+            DL_FN(activate_block)(to.y + i * row, p->cols, to.cols, valid, p->activation);
     }
 }
 
