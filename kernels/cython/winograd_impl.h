@@ -1,21 +1,16 @@
 /* The jobs of winograd.h. */
 #define NR (2 * LANES)
 
-/* Job: some rows of one panel of U = G g G^T.  Points follow one another in a block of `width` columns and kc rows. */
-static void DL_FN(winograd_weight_job)(void *ctx, long job, long worker) {
-    const dl_winograd *p = (const dl_winograd *)ctx;
-    const long chunks = dl_ceil_div(p->depth, DL_WINOGRAD_CHUNK), col = job / chunks * NR;
-    const long k0 = job % chunks * DL_WINOGRAD_CHUNK, count = dl_min(DL_WINOGRAD_CHUNK, p->depth - k0);
+/* U = G g G^T of NR columns from col on, `count` rows from k0 on, to u[point][row][column]: a point every `plane`
+   elements.  g is room for 9 count NR elements. */
+DL_NOINLINE void DL_FN(winograd_filter)(const dl_winograd *p, long k0, long count, long col, real *g, real *u,
+                                        long plane) {
     const long tap = dl_max(p->stride_k, p->stride_col) / 9;
-    real *g = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * 9 * DL_WINOGRAD_CHUNK * NR);
     for (long i = 0; i < 9; i++)
         DL_FN(pack_panel)(count, NR, dl_min(NR, p->cols - col),
                           (const real *)p->weight + (p->flip ? 8 - i : i) * tap + k0 * p->stride_k +
                               col * p->stride_col,
                           p->stride_col, p->stride_k, g + i * count * NR);
-    const long first = k0 / p->kc * p->kc, kc = dl_min(p->kc, p->depth - first), start = col / p->width * p->width;
-    const long width = dl_min(p->width, p->npad - start);
-    real *to = (real *)p->u + 36 * (p->depth * start + first * width) + (col - start) * kc + (k0 - first) * NR;
     for (long i = 0; i < count * NR; i += LANES) {
         const real *from = g + i;
         vec middle[3][6], out[6];
@@ -25,9 +20,20 @@ static void DL_FN(winograd_weight_job)(void *ctx, long job, long worker) {
         DL_UNROLL for (int r = 0; r < 6; r++) {
             DL_FN(filter)(middle[0][r], middle[1][r], middle[2][r], out);
             DL_UNROLL for (int s = 0; s < 6; s++)
-                DL_FN(vstore)(to + i + (r * 6 + s) * kc * width, out[s]);
+                DL_FN(vstore)(u + i + (r * 6 + s) * plane, out[s]);
         }
     }
+}
+
+/* Job: some rows of one panel of U. */
+static void DL_FN(winograd_weight_job)(void *ctx, long job, long worker) {
+    const dl_winograd *p = (const dl_winograd *)ctx;
+    const long chunks = dl_ceil_div(p->depth, DL_WINOGRAD_CHUNK), col = job / chunks * NR;
+    const long k0 = job % chunks * DL_WINOGRAD_CHUNK, count = dl_min(DL_WINOGRAD_CHUNK, p->depth - k0);
+    const long part = k0 / p->kc, block = col / p->width, kc = dl_min(p->kc, p->depth - part * p->kc);
+    real *g = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * 9 * DL_WINOGRAD_CHUNK * NR);
+    real *to = (real *)p->u + (block * p->parts + part) * 36 * p->plane;
+    DL_FN(winograd_filter)(p, k0, count, col, g, to + col % p->width * kc + k0 % p->kc * NR, p->plane);
     (void)worker;
 }
 
@@ -122,16 +128,16 @@ static void DL_FN(winograd_tile_job)(void *ctx, long job, long worker) {
     const long begin = job / p->blocks * each;
     for (long col = begin; col < dl_min(begin + each, p->npad); col += p->width) {
         const long width = dl_min(p->width, p->npad - col);
-        const real *u = (const real *)p->u + 36 * p->depth * col;
+        const real *u = (const real *)p->u + col / p->width * p->parts * 36 * p->plane;
         long k = 0;
         do { /* once even without channels: a sum of nothing is 0 */
             const long kc = dl_min(p->kc, p->depth - k);
-            for (long point = 0; point < 36; point++)
-                for (long j = 0; j < width; j += NR, u += kc * NR)
+            for (long point = 0; point < 36; point++, u += p->plane)
+                for (long j = 0; j < width; j += NR)
                     for (long i = dl_first_place(order, point); i < dl_last_place(order, point); i += DL_MR) {
                         real *c = m + point * m_plane + i * width + j;
-                        DL_FN(tile_rows)(kc, v + point * v_plane + i * ld + k, ld, u, NR, c, width, k ? c : NULL, width,
-                                         0);
+                        DL_FN(tile_rows)(kc, v + point * v_plane + i * ld + k, ld, u + j * kc, NR, c, width,
+                                         k ? c : NULL, width, 0);
                     }
             k += p->kc;
         } while (k < p->depth);
