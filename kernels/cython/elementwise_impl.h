@@ -1,5 +1,5 @@
 /* The jobs of elementwise.h: DL_MAP(name, value) stores value, an expression of a, b (registers of the inputs), p and
-   q. */
+   q; DL_MAP_SLOPE(name) stores what the function `name` of a makes of it, value and derivative. */
 #define V(name) DL_FN(name)
 #define C(x) V(vsplat)((real)(x))
 #define SEL V(vsel)
@@ -24,20 +24,56 @@
         (void)p, (void)q, (void)worker;                                                   \
     }
 
+#define DL_MAP_SLOPE(name)                                                              \
+    static void V(name##_job)(void *ctx, long job, long worker) {                       \
+        const dl_map *m = (const dl_map *)ctx;                                          \
+        const real *from = (const real *)m->a;                                          \
+        real *to = (real *)m->out, *slopes = (real *)m->slope;                          \
+        const long end = dl_min((job + 1) * DL_MAP_JOB, m->n);                          \
+        for (long i = job * DL_MAP_JOB; i < end; i += LANES) {                          \
+            const int whole = end - i >= LANES;                                         \
+            vec slope;                                                                  \
+            const vec a = whole ? V(vload)(from + i) : V(vload_n)(from + i, end - i);   \
+            const vec value = V(name)(a, &slope);                                       \
+            if (whole) {                                                                \
+                V(vstore)(to + i, value);                                               \
+                V(vstore)(slopes + i, slope);                                           \
+            } else {                                                                    \
+                V(vstore_n)(to + i, value, end - i);                                    \
+                V(vstore_n)(slopes + i, slope, end - i);                                \
+            }                                                                           \
+        }                                                                               \
+        (void)worker;                                                                   \
+    }
+
 DL_INLINE vec V(gated)(vec x, vec gate) { return SEL(gate == C(0), C(0), x * gate); }
 DL_INLINE vec V(negative_part)(vec x) { return SEL(x > C(0), C(0), x); }
 
-/* The gate of gelu and x times its derivative, see the reference. */
-DL_INLINE vec V(gelu_gate)(vec x) { return C(0.5) * V(verfc)(x * C(-0.70710678118654752)); }
-DL_INLINE vec V(gelu_slope)(vec x) { return V(vexp)(C(-0.5) * (x * x)) * C(0.39894228040143268); }
-DL_INLINE vec V(gelu_2u)(vec x) { return C(1.5957691216057308) * (x + C(0.044715) * (x * x * x)); }
-DL_INLINE vec V(gelu_tanh_slope)(vec x, vec gate) {
-    const vec slope = C(1.5957691216057308) * (C(1) + C(0.134145) * (x * x));
-    return V(gated)(slope, gate * V(vsigmoid)(-V(gelu_2u)(x)));
+/* y = x G(x) and its derivative, for a gate G with G(-x) = 1 - G(x), from m = -|x|, G(m) and G'(m):
+       y = relu(x) + m G(m),   y' = w for x <= 0 and 1 - w for x > 0, w = G(m) + m G'(m)
+   m is bounded: G(m) and G'(m) are 0 at the bound, and 0 times infinity does not come up. */
+DL_INLINE vec V(symmetric)(vec x, vec m, vec gate, vec density, vec *slope) {
+    const vec w = gate + m * density;
+    *slope = SEL(x > C(0), C(1) - w, w);
+    return V(vrelu)(x) + m * gate;
 }
-DL_INLINE vec V(gelu_tanh_dx)(vec dy, vec x) {
-    const vec gate = V(vsigmoid)(V(gelu_2u)(x));
-    return dy * (gate + V(gated)(x, V(gelu_tanh_slope)(x, gate)));
+DL_INLINE vec V(gelu)(vec x, vec *slope) {
+    const vec m = V(vminus_abs)(x, DL_DOUBLE ? -40 : -14.43);
+    vec density;
+    const vec gate = V(vnormal)(m, &density);
+    return V(symmetric)(x, m, gate, density * C(0.39894228040143268), slope);
+}
+/* The gate is sigmoid(2 u), and sigmoid' = sigmoid(v) sigmoid(-v). */
+DL_INLINE vec V(gelu_tanh)(vec x, vec *slope) {
+    const vec m = V(vminus_abs)(x, DL_DOUBLE ? -22 : -10.69), square = m * m;
+    const vec e = V(vexp_within)(C(1.5957691216057308) * (m + C(0.044715) * (square * m)));
+    const vec large = C(1) / (C(1) + e), gate = e * large;
+    return V(symmetric)(x, m, gate, C(1.5957691216057308) * (C(1) + C(0.134145) * square) * (gate * large), slope);
+}
+DL_INLINE vec V(silu)(vec x, vec *slope) {
+    const vec m = V(vminus_abs)(x, DL_DOUBLE ? -746 : -104);
+    const vec e = V(vexp_within)(m), large = C(1) / (C(1) + e), gate = e * large;
+    return V(symmetric)(x, m, gate, gate * large, slope);
 }
 DL_INLINE vec V(hardswish_gate)(vec x) {
     const vec t = x + C(3), low = SEL(t < C(0), C(0), t);
@@ -56,16 +92,14 @@ DL_MAP(leaky_relu_forward, SEL(a > C(0), a, p *a))
 DL_MAP(leaky_relu_backward, SEL(b > C(0), a, p *a))
 DL_MAP(elu_forward, SEL(a > C(0), a, p *V(vexpm1)(V(negative_part)(a))))
 DL_MAP(elu_backward, SEL(b > C(0), a, a *(p *V(vexp)(V(negative_part)(b)))))
-DL_MAP(gelu_forward, V(gated)(a, V(gelu_gate)(a)))
-DL_MAP(gelu_backward, a *(V(gelu_gate)(b) + V(gated)(b, V(gelu_slope)(b))))
-DL_MAP(gelu_tanh_forward, V(gated)(a, V(vsigmoid)(V(gelu_2u)(a))))
-DL_MAP(gelu_tanh_backward, V(gelu_tanh_dx)(a, b))
-DL_MAP(silu_forward, V(gated)(a, V(vsigmoid)(a)))
-DL_MAP(silu_backward, a *V(gated)(C(1) + V(gated)(b, V(vsigmoid)(-b)), V(vsigmoid)(b)))
 DL_MAP(softplus_forward, SEL(p *a > q, a, V(vsoftplus)(p *a) / p))
 DL_MAP(softplus_backward, SEL(p *b > q, a, a *V(vsigmoid)(p *b)))
 DL_MAP(hardswish_forward, V(gated)(a, V(hardswish_gate)(a)))
 DL_MAP(hardswish_backward, a *V(hardswish_slope)(b))
+DL_MAP(product, a *b)
+DL_MAP_SLOPE(gelu)
+DL_MAP_SLOPE(gelu_tanh)
+DL_MAP_SLOPE(silu)
 
 /* word[k] = hash(seed, i + k) for k < DL_DROP. */
 DL_INLINE void V(hash_words)(dl_keys keys, uint32_t i, uint32_t word[DL_DROP]) {
@@ -116,3 +150,4 @@ static void V(dropout_job)(void *ctx, long job, long worker) {
 #undef C
 #undef SEL
 #undef DL_MAP
+#undef DL_MAP_SLOPE
