@@ -13,7 +13,7 @@
 typedef struct {
     long n;
     const void *a, *b; /* b = a where there is only one */
-    void *out, *slope; /* slope: the derivative, where forward makes it */
+    void *out, *slope; /* slope: the derivative, NULL where it is not made */
     double p, q; /* options: slope, alpha, beta and threshold, scale */
     uint64_t seed;
     uint32_t threshold;
@@ -68,7 +68,7 @@ static const dl_job dl_maps[DL_MAPS][2][2][DL_ISAS] = {DL_BOTH(relu), DL_BOTH(si
                                                        DL_BOTH(elu),  DL_BOTH(softplus), DL_BOTH(hardswish)};
 /* Those whose forward makes the derivative too, from one exponential for both; their backward is a product. */
 enum { DL_SLOPE_GELU, DL_SLOPE_GELU_TANH, DL_SLOPE_SILU, DL_SLOPES };
-static const dl_job dl_slopes[DL_SLOPES][2][DL_ISAS] = {DL_TABLE(gelu_job), DL_TABLE(gelu_tanh_job), DL_TABLE(silu_job)};
+static const dl_job dl_slopes[DL_SLOPES][2][DL_ISAS] = {DL_TABLE(gelu_slope), DL_TABLE(gelu_tanh_slope), DL_TABLE(silu_slope)};
 static const dl_job dl_products[2][DL_ISAS] = DL_TABLE(product);
 static const dl_job dl_dropouts[2][DL_ISAS] = DL_TABLE(dropout_job);
 

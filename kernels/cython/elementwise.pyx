@@ -36,7 +36,7 @@ cdef object forward(int op, object x, double p=0, double q=0):
     cdef object xc = contiguous(x)
     cdef object y = like(x)
     cdef int dtype = is_double(x)
-    m.n, m.a, m.out, m.p, m.q = size(xc), pointer(xc), pointer(y), p, q
+    m.n, m.a, m.out, m.slope, m.p, m.q = size(xc), pointer(xc), pointer(y), NULL, p, q
     m.b = m.a
     with nogil:
         dl_map_run(&m, op, 0, dtype)
@@ -52,6 +52,7 @@ cdef tuple backward(int op, object dy, object kept, object needs, double p=0, do
     dy, kept = contiguous(dy), contiguous(kept)
     cdef int dtype = is_double(dy)
     m.n, m.a, m.b, m.out, m.p, m.q = size(dy), pointer(dy), pointer(kept), pointer(dx), p, q
+    m.slope = NULL
     with nogil:
         dl_map_run(&m, op, 1, dtype)
     return (dx,)
@@ -65,6 +66,7 @@ cdef tuple with_slope(int op, object x):
     cdef object slope = like(x)
     cdef int dtype = is_double(x)
     m.n, m.a, m.out, m.slope = size(xc), pointer(xc), pointer(y), pointer(slope)
+    m.b, m.p, m.q = m.a, 0, 0
     with nogil:
         dl_slope_run(&m, op, dtype)
     return y, (slope,)
@@ -78,7 +80,7 @@ cdef tuple by_slope(object dy, object slope, object needs):
     cdef object dx = like(dy)
     dy, slope = contiguous(dy), contiguous(slope)
     cdef int dtype = is_double(dy)
-    m.n, m.a, m.b, m.out = size(dy), pointer(dy), pointer(slope), pointer(dx)
+    m.n, m.a, m.b, m.out, m.slope, m.p, m.q = size(dy), pointer(dy), pointer(slope), pointer(dx), NULL, 0, 0
     with nogil:
         dl_product_run(&m, dtype)
     return (dx,)

@@ -1,50 +1,48 @@
 /* The jobs of elementwise.h: DL_MAP(name, value) stores value, an expression of a, b (registers of the inputs), p and
-   q; DL_MAP_SLOPE(name) stores what the function `name` of a makes of it, value and derivative. */
+   q; DL_MAP_SLOPE(name, f) stores f(a) and the derivative that f makes of a. */
 #define V(name) DL_FN(name)
 #define C(x) V(vsplat)((real)(x))
 #define SEL V(vsel)
 
-#define DL_MAP(name, VALUE)                                                               \
-    static void V(name)(void *ctx, long job, long worker) {                               \
-        const dl_map *m = (const dl_map *)ctx;                                            \
-        const real *from_a = (const real *)m->a, *from_b = (const real *)m->b;            \
-        real *to = (real *)m->out;                                                        \
-        const long end = dl_min((job + 1) * DL_MAP_JOB, m->n);                            \
-        const vec p = C(m->p), q = C(m->q);                                               \
-        for (long i = job * DL_MAP_JOB; i < end; i += LANES) {                            \
-            const int whole = end - i >= LANES;                                           \
-            const vec a = whole ? V(vload)(from_a + i) : V(vload_n)(from_a + i, end - i); \
-            const vec b = whole ? V(vload)(from_b + i) : V(vload_n)(from_b + i, end - i); \
-            const vec value = ((void)b, VALUE);                                           \
-            if (whole)                                                                    \
-                V(vstore)(to + i, value);                                                 \
-            else                                                                          \
-                V(vstore_n)(to + i, value, end - i);                                      \
-        }                                                                                 \
-        (void)p, (void)q, (void)worker;                                                   \
-    }
+typedef void (*V(map_run))(const dl_map *m, const real *a, const real *b, real *out, real *slope, long n);
 
-#define DL_MAP_SLOPE(name)                                                              \
-    static void V(name##_job)(void *ctx, long job, long worker) {                       \
-        const dl_map *m = (const dl_map *)ctx;                                          \
-        const real *from = (const real *)m->a;                                          \
-        real *to = (real *)m->out, *slopes = (real *)m->slope;                          \
-        const long end = dl_min((job + 1) * DL_MAP_JOB, m->n);                          \
-        for (long i = job * DL_MAP_JOB; i < end; i += LANES) {                          \
-            const int whole = end - i >= LANES;                                         \
-            vec slope;                                                                  \
-            const vec a = whole ? V(vload)(from + i) : V(vload_n)(from + i, end - i);   \
-            const vec value = V(name)(a, &slope);                                       \
-            if (whole) {                                                                \
-                V(vstore)(to + i, value);                                               \
-                V(vstore)(slopes + i, slope);                                           \
-            } else {                                                                    \
-                V(vstore_n)(to + i, value, end - i);                                    \
-                V(vstore_n)(slopes + i, slope, end - i);                                \
-            }                                                                           \
-        }                                                                               \
-        (void)worker;                                                                   \
+/* A job: whole registers where they lie, and what is left by way of a register's worth of memory. */
+static void V(map_job)(const dl_map *m, long job, V(map_run) run) {
+    const long begin = job * DL_MAP_JOB, n = dl_min(DL_MAP_JOB, m->n - begin), rest = n % LANES, at = begin + n - rest;
+    const real *a = (const real *)m->a, *b = (const real *)m->b;
+    real *out = (real *)m->out, *slope = m->slope ? (real *)m->slope : out;
+    real last[2][LANES], made[2][LANES];
+    run(m, a + begin, b + begin, out + begin, slope + begin, n - rest);
+    if (!rest) return;
+    V(vstore)(last[0], V(vload_n)(a + at, rest));
+    V(vstore)(last[1], V(vload_n)(b + at, rest));
+    run(m, last[0], last[1], made[0], made[1], LANES);
+    memcpy(out + at, made[0], sizeof(real) * rest);
+    if (m->slope) memcpy(slope + at, made[1], sizeof(real) * rest);
+}
+
+#define DL_MAP_RUN(name, STORE)                                                                                 \
+    static void V(name##_run)(const dl_map *m, const real *from_a, const real *from_b, real *to, real *slopes, \
+                              long n) {                                                                         \
+        const vec p = C(m->p), q = C(m->q);                                                                     \
+        for (long i = 0; i < n; i += LANES) {                                                                   \
+            const vec a = V(vload)(from_a + i), b = V(vload)(from_b + i);                                       \
+            STORE;                                                                                              \
+            (void)b;                                                                                            \
+        }                                                                                                       \
+        (void)p, (void)q, (void)slopes;                                                                         \
+    }                                                                                                           \
+    static void V(name)(void *ctx, long job, long worker) {                                                     \
+        (void)worker;                                                                                           \
+        V(map_job)((const dl_map *)ctx, job, V(name##_run));                                                    \
     }
+#define DL_MAP(name, VALUE) DL_MAP_RUN(name, V(vstore)(to + i, VALUE))
+#define DL_MAP_SLOPE(name, FUNCTION)         \
+    DL_MAP_RUN(name, {                       \
+        vec slope;                           \
+        V(vstore)(to + i, FUNCTION(a, &slope)); \
+        V(vstore)(slopes + i, slope);        \
+    })
 
 DL_INLINE vec V(gated)(vec x, vec gate) { return SEL(gate == C(0), C(0), x * gate); }
 DL_INLINE vec V(negative_part)(vec x) { return SEL(x > C(0), C(0), x); }
@@ -97,9 +95,9 @@ DL_MAP(softplus_backward, SEL(p *b > q, a, a *V(vsigmoid)(p *b)))
 DL_MAP(hardswish_forward, V(gated)(a, V(hardswish_gate)(a)))
 DL_MAP(hardswish_backward, a *V(hardswish_slope)(b))
 DL_MAP(product, a *b)
-DL_MAP_SLOPE(gelu)
-DL_MAP_SLOPE(gelu_tanh)
-DL_MAP_SLOPE(silu)
+DL_MAP_SLOPE(gelu_slope, V(gelu))
+DL_MAP_SLOPE(gelu_tanh_slope, V(gelu_tanh))
+DL_MAP_SLOPE(silu_slope, V(silu))
 
 /* word[k] = hash(seed, i + k) for k < DL_DROP. */
 DL_INLINE void V(hash_words)(dl_keys keys, uint32_t i, uint32_t word[DL_DROP]) {
@@ -151,3 +149,4 @@ static void V(dropout_job)(void *ctx, long job, long worker) {
 #undef SEL
 #undef DL_MAP
 #undef DL_MAP_SLOPE
+#undef DL_MAP_RUN
