@@ -91,6 +91,8 @@ DL_NOINLINE void DL_FN(winograd_output)(const dl_winograd *p, const dl_order *or
         }
         for (long i = 0; i < rows && p->activation > DL_RELU; i++)
             DL_FN(activate_block)(y + i * row, p->cols, cols, valid, p->activation);
+        for (long i = 0; i < rows && p->finish; i++)
+            DL_FN(finish_rows)(p->finish, y + i * row, p->cols, cols, col, valid);
     }
 }
 
