@@ -90,6 +90,12 @@ def choose(passing: str, image, kernel, geometry: Geometry, method: str = "auto"
     return Choice("im2col", "the general case" if method == "auto" else "the general case, exact")
 
 
+@lru_cache(maxsize=1024)
+def method_of(passing: str, image, kernel, geometry: tuple, method: str) -> str:
+    """The method alone; `geometry` may be a plain tuple of the fields of Geometry, which is cheaper to make."""
+    return choose(passing, image, kernel, Geometry(*geometry), method).method
+
+
 def _winograd_or_im2col(passing: str, output: tuple, channels: int, outputs: int) -> Choice:
     if min(channels, outputs) < FEW_CHANNELS or channels + outputs < WINOGRAD_CHANNELS:
         return Choice("im2col", f"{channels} and {outputs} channels are few for Winograd's transforms")

@@ -27,6 +27,7 @@ from rows import (
     cell,
     cells,
     conv2d,
+    conv2d_batch_norm,
     conv2d_max_pool2d,
     conv_transpose2d,
     cross_entropy,
@@ -273,6 +274,37 @@ CONV_POOL = [
     conv2d_max_pool2d("inf", (1, 6, 8, 1), (9, 1, 1, 1), fill=holding(INF, -INF), tags=NO_GRADCHECK),
 ]
 
+# conv2d_batch_norm: as conv2d, with norm_weight, norm_bias, mean and var (K,), and a residual like y or None
+
+
+CONV_NORM = [
+    conv2d_batch_norm("plain", (2, 5, 6, 9), (7, 3, 3, 9), pad=1),
+    *(conv2d_batch_norm(a, (1, 5, 4, 9), (19, 3, 2, 9), (1, 3, 3, 19), act=a) for a in ACTIVATIONS),
+    conv2d_batch_norm("bias", (2, 5, 6, 9), (16, 3, 3, 9), (2, 3, 4, 16), bias=True, act="relu"),
+    conv2d_batch_norm("bias-no-affine", (1, 5, 6, 9), (16, 3, 3, 9), affine=False, bias=True),
+    conv2d_batch_norm("no-affine", (1, 6, 5, 9), (5, 1, 1, 9), (1, 3, 3, 5), affine=False, stride=2, act="relu"),
+    conv2d_batch_norm("groups", (2, 5, 5, 4), (6, 3, 3, 2), (2, 3, 3, 6), groups=2, act="relu"),
+    conv2d_batch_norm("dilation", (1, 8, 9, 2), (3, 3, 3, 2), dilation=(2, 3), act="tanh"),
+    conv2d_batch_norm("pointwise", (1, 5, 7, 20), (35, 1, 1, 20), (1, 5, 7, 35), act="relu"),
+    conv2d_batch_norm("depthwise", (2, 6, 7, 19), (19, 3, 3, 1), (2, 6, 7, 19), groups=19, pad=1, act="relu"),
+    conv2d_batch_norm("many-pixels", (2, 13, 17, 9), (33, 3, 3, 9), (2, 13, 17, 33), pad=1, act="relu"),
+    *(
+        conv2d_batch_norm(f"direct-{k}", (2, 9, 13, 3), (k, 5, 3, 3), (2, 7, 7, k), stride=(1, 2), pad=1, act="relu",
+                          method="direct")
+        for k in (1, 6, 8, 21)
+    ),
+    *(
+        conv2d_batch_norm(f"winograd-{h}x{w}-{a}", (n, h, w, 12), (21, 3, 3, 12), (n, h, w, 21), pad=1, act=a,
+                          method="winograd", tags=WINOGRAD)
+        for n, h, w, a in ((2, 5, 9, None), (2, 8, 6, "relu"), (2, 6, 7, "tanh"), (30, 7, 6, "relu"))
+    ),
+    conv2d_batch_norm("winograd-no-residual", (1, 9, 9, 16), (16, 3, 3, 16), pad=1, act="relu", method="winograd",
+                      tags=WINOGRAD),
+    conv2d_batch_norm("batch-0", (0, 6, 8, 9), (4, 3, 3, 9), (0, 4, 6, 4), act="relu"),
+    conv2d_batch_norm("nan", (1, 6, 7, 9), (5, 3, 3, 9), (1, 4, 5, 5), act="relu", added=holding(NAN, INF, -INF),
+                      tags=NO_GRADCHECK),
+]  # fmt: skip
+
 # Elementwise: x of any shape
 
 
@@ -432,6 +464,7 @@ CASES = [
     *CONV_TRANSPOSE,
     *POOL,
     *CONV_POOL,
+    *CONV_NORM,
     *ELEMENTWISE,
     *SOFTMAX,
     *LOSS,
@@ -488,6 +521,11 @@ LARGE = [
     conv_transpose2d("large", (4, 15, 17, 40), (40, 4, 4, 24), stride=2, pad=1, act="relu"),
     conv_transpose2d("large-few-outputs", (4, 15, 17, 40), (40, 4, 4, 3), stride=2, pad=1),
     conv2d_max_pool2d("large", (16, 28, 29, 1), (32, 3, 3, 1), pad=1, act="relu"),
+    conv2d_batch_norm("large", (5, 21, 23, 16), (40, 3, 3, 16), (5, 21, 23, 40), pad=1, act="relu"),
+    conv2d_batch_norm(
+        "large-winograd", (5, 21, 23, 16), (40, 3, 3, 16), (5, 21, 23, 40), pad=1, method="winograd", tags=WINOGRAD
+    ),
+    conv2d_batch_norm("large-direct", (9, 28, 28, 3), (32, 3, 3, 3), pad=1, act="relu"),
     conv2d_max_pool2d("large-small-images", (30, 14, 13, 24), (40, 3, 3, 24), pad=1, act="relu", tags=WINOGRAD),
     *(max_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
     *(avg_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),

@@ -67,6 +67,7 @@ typedef struct {
     uint8_t *index; /* (n, p/2, q/2, cols): the largest of each 2 x 2 window, with its number here */
     long cols, npad, depth, kc, width, tiles, block, blocks, splits;
     int activation;
+    const dl_finish *finish;
     char *u; /* for each block of `width` columns and each of `parts` blocks of kc rows the points, `plane` apart */
     long plane, parts;
 } dl_winograd;
@@ -249,7 +250,8 @@ static int dl_winograd_windows(const dl_conv *v, const void *x, const void *weig
                      .tiles = v->n,
                      .cols = v->k,
                      .depth = v->c,
-                     .activation = v->activation};
+                     .activation = v->activation,
+                     .finish = v->finish};
     return dl_winograd_run(&p, v->dtype);
 }
 

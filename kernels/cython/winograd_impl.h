@@ -108,6 +108,8 @@ DL_NOINLINE void DL_FN(winograd_output)(const dl_winograd *p, const dl_order *or
             DL_BY_KIND(dl_tile_kind(&p->in, t), DL_FN(output_pixels), valid, &to, from, plane)
         for (long i = 0; i < to.rows && p->activation > DL_RELU; i++)
             DL_FN(activate_block)(to.y + i * row, p->cols, to.cols, valid, p->activation);
+        for (long i = 0; i < to.rows && p->finish; i++)
+            DL_FN(finish_rows)(p->finish, to.y + i * row, p->cols, to.cols, col, valid);
     }
 }
 
