@@ -66,6 +66,8 @@ typedef struct {
 #include "simd.h"
 #define DL_IMPL "direct_pool_impl.h"
 #include "simd.h"
+#define DL_IMPL "direct_window_impl.h"
+#include "simd.h"
 #define DL_IMPL "direct_impl.h"
 #include "simd.h"
 #define DL_IMPL "direct_gradient_impl.h"
@@ -105,6 +107,7 @@ static int dl_direct_run(dl_direct *d, const void *bias) {
     d->packed = (char *)dl_scratch(DL_SCRATCH_SHARED, packed + item * d->npad);
     if (!d->packed) return -1;
     d->bias = dl_pad_bias(bias, v->k, d->npad, item, d->packed + packed);
+    if (d->index && !bias) d->bias = memset(d->packed + packed, 0, item * d->npad);
     dl_launch(DL_PICK(dl_direct_pack_jobs, v->dtype), d, dl_ceil_div(v->k, dl_tile_cols(v->dtype)),
               d->npad * d->depth < DL_DIRECT_SUM_SERIAL);
     dl_launch(d->index ? DL_PICK(dl_direct_window_jobs, v->dtype) : DL_PICK(dl_direct_row_jobs, v->dtype), d,
