@@ -249,6 +249,12 @@ POOL = [
 CONV_POOL = [
     conv2d_max_pool2d("2x2", (2, 6, 8, 1), (8, 3, 3, 1), pad=1, act="relu"),
     conv2d_max_pool2d("odd", (2, 7, 9, 3), (17, 3, 3, 3), pad=1),
+    *(
+        conv2d_max_pool2d(f"one-channel-{r}x{s}", (2, 11, 12, 1), (9, r, s, 1), act="relu")
+        for r, s in ((2, 4), (5, 7), (1, 3))
+    ),
+    conv2d_max_pool2d("narrow", (2, 8, 5, 2), (7, 3, 3, 2), bias=False, act="relu"),
+    conv2d_max_pool2d("stride-down", (2, 12, 9, 1), (19, 3, 3, 1), stride=(2, 1), dilation=(2, 1), pad=1, act="tanh"),
     *(conv2d_max_pool2d(f"{k}-outputs", (1, 9, 12, 1), (k, 5, 5, 1), act="relu") for k in (1, 6, 20, 40)),
     conv2d_max_pool2d("3x2", (2, 9, 8, 2), (5, 2, 2, 2), (3, 2), act="tanh"),
     conv2d_max_pool2d("1x1", (1, 4, 5, 3), (4, 3, 3, 3), 1, bias=False, act="sigmoid"),
@@ -271,6 +277,7 @@ CONV_POOL = [
     conv2d_max_pool2d("batch-0", (0, 6, 8, 1), (4, 3, 3, 1)),
     conv2d_max_pool2d("ties", (2, 6, 8, 1), (8, 3, 3, 1), pad=1, fill=lambda *s: constant(1.0, *s), tags=NO_GRADCHECK),
     conv2d_max_pool2d("nan", (2, 6, 8, 1), (9, 3, 3, 1), pad=1, act="relu", fill=holding(NAN), tags=NO_GRADCHECK),
+    conv2d_max_pool2d("nan-20-outputs", (2, 6, 8, 2), (20, 3, 3, 2), fill=holding(NAN, INF), tags=NO_GRADCHECK),
     conv2d_max_pool2d("inf", (1, 6, 8, 1), (9, 1, 1, 1), fill=holding(INF, -INF), tags=NO_GRADCHECK),
 ]
 
