@@ -139,6 +139,34 @@ CONV = [
         )
     ),
     *(
+        conv2d(
+            f"winograd-{r}x{s}-stride-{stride}-{h}x{w}x{c}-{k}",
+            (n, h, w, c),
+            (k, r, s, c),
+            stride=stride,
+            pad=pad,
+            act=act,
+            method="winograd",
+            tags=WINOGRAD,
+        )
+        for n, h, w, c, k, r, s, stride, pad, act in (
+            (2, 7, 8, 9, 17, 5, 5, 1, 2, "relu"),
+            (1, 5, 5, 3, 4, 5, 5, 1, 0, None),
+            (1, 1, 2, 1, 1, 5, 5, 1, (4, 1, 0, 3), "tanh"),
+            (0, 6, 6, 8, 8, 5, 5, 1, 2, None),
+            (2, 8, 10, 12, 8, 4, 4, 1, (1, 2, 2, 1), "relu"),
+            (1, 4, 7, 20, 3, 4, 4, 1, 0, None),
+            (1, 2, 3, 1, 9, 4, 4, 1, (3, 0, 1, 3), None),
+            (2, 13, 14, 3, 8, 7, 7, 2, 3, "relu"),
+            (1, 23, 21, 3, 5, 11, 11, 4, 2, "sigmoid"),
+            (1, 9, 8, 5, 7, 6, 5, 2, (0, 1, 2, 3), None),
+            (1, 13, 9, 2, 3, 10, 4, (4, 1), (1, 0, 0, 2), None),
+            (1, 10, 8, 1, 1, 8, 3, (2, 1), (0, 0, 3, 0), None),
+            (2, 17, 12, 4, 6, 13, 9, (3, 2), (2, 3, 0, 5), "relu"),
+            (0, 9, 9, 3, 8, 7, 7, 2, 3, None),
+        )
+    ),
+    *(
         conv2d(f"direct-{h}x{w}x{c}-{k}", (n, h, w, c), (k, r, r, c), stride=stride, pad=pad, act=act, method="direct")
         for n, h, w, c, k, r, stride, pad, act in (
             (2, 8, 13, 3, 16, 3, 1, 1, "relu"),

@@ -58,7 +58,7 @@ static void DL_FN(winograd_both_job)(void *ctx, long job, long worker) {
     }
     if (p->sum.partial)
         DL_FN(winograd_kernels)(du, u_plane, v_ld, (real *)p->sum.partial + job * kernels * 9 * channels, kernels,
-                                channels, channels);
+                                channels, channels, 4);
     (void)worker;
 }
 #undef NR

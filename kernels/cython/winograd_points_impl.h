@@ -5,23 +5,36 @@
    is in the transform of its pixels. */
 #define N(x) ((real)(x))
 
-/* G (a, b, c): a column of the kernel to its six points. */
-DL_INLINE void DL_FN(filter)(vec a, vec b, vec c, vec out[6]) {
-    const vec even = (a + c) * N(-1. / 6), odd = b * N(1. / 6);
-    const vec far = a * N(1. / 24) + c * N(1. / 6), odd_far = b * N(1. / 12);
-    out[0] = a * N(.25);
+/* G g: a column of a kernel of `taps` taps, 3 to 5, to its six points. */
+DL_INLINE void DL_FN(filter)(const vec g[5], int taps, vec out[6]) {
+    vec even = g[0] + g[2], odd = g[1], far = g[0] * N(1. / 24) + g[2] * N(1. / 6), odd_far = g[1] * N(1. / 12);
+    if (taps > 3) {
+        odd += g[3];
+        odd_far += g[3] * N(1. / 3);
+    }
+    if (taps > 4) {
+        even += g[4];
+        far += g[4] * N(2. / 3);
+    }
+    even *= N(-1. / 6);
+    odd *= N(1. / 6);
+    out[0] = g[0] * N(.25);
     out[1] = even - odd;
     out[2] = even + odd;
-    out[3] = c;
+    out[3] = g[taps - 1];
     out[4] = far + odd_far;
     out[5] = far - odd_far;
 }
 /* G^T in: six points to a column of the kernel's gradient. */
-DL_INLINE void DL_FN(filter_transposed)(const vec in[6], vec out[3]) {
-    const vec near = (in[1] + in[2]) * N(1. / 6), far = in[4] + in[5];
+DL_INLINE void DL_FN(filter_transposed)(const vec in[6], int taps, vec out[5]) {
+    const vec near = (in[1] + in[2]) * N(1. / 6), odd = (in[2] - in[1]) * N(1. / 6);
+    const vec far = in[4] + in[5], odd_far = in[4] - in[5];
     out[0] = in[0] * N(.25) - near + far * N(1. / 24);
-    out[1] = (in[2] - in[1]) * N(1. / 6) + (in[4] - in[5]) * N(1. / 12);
-    out[2] = far * N(1. / 6) - near + in[3];
+    out[1] = odd + odd_far * N(1. / 12);
+    out[2] = far * N(1. / 6) - near;
+    if (taps > 3) out[3] = odd + odd_far * N(1. / 3);
+    if (taps > 4) out[4] = far * N(2. / 3) - near;
+    out[taps - 1] += in[3];
 }
 /* B^T in: pixels of a line to its points. */
 DL_INLINE void DL_FN(data)(const vec in[6], vec out[6]) {
@@ -56,26 +69,34 @@ DL_INLINE void DL_FN(data_transposed_short)(const vec in[4], vec out[4]) {
     out[2] = N(-4) * in[0] - N(3) * (in[1] + in[2]);
     out[3] = in[3];
 }
-/* A^T in: points to outputs. */
-DL_INLINE void DL_FN(output)(const vec in[6], vec out[4]) {
+/* A^T in: points to `side` outputs, 2 to 4. */
+DL_INLINE void DL_FN(output)(const vec in[6], int side, vec out[4]) {
     const vec even = in[1] + in[2], odd = in[1] - in[2], far = in[4] + in[5], odd_far = in[4] - in[5];
     out[0] = in[0] + even + far;
     out[1] = odd + N(2) * odd_far;
     out[2] = even + N(4) * far;
-    out[3] = odd + N(8) * odd_far + in[3];
+    out[3] = odd + N(8) * odd_far;
+    out[side - 1] += in[3];
 }
 DL_INLINE void DL_FN(output_short)(const vec in[4], vec out[2]) {
     out[0] = in[0] + in[1] + in[2];
     out[1] = in[1] - in[2] + in[3];
 }
-/* A in: gradients of outputs to points. */
-DL_INLINE void DL_FN(output_transposed)(const vec in[4], vec out[6]) {
-    const vec even = in[0] + in[2], odd = in[1] + in[3];
-    const vec far = in[0] + N(4) * in[2], odd_far = N(2) * in[1] + N(8) * in[3];
+/* A in: gradients of `side` outputs to points. */
+DL_INLINE void DL_FN(output_transposed)(const vec in[4], int side, vec out[6]) {
+    vec even = in[0], odd = in[1], far = in[0], odd_far = N(2) * in[1];
+    if (side > 2) {
+        even += in[2];
+        far += N(4) * in[2];
+    }
+    if (side > 3) {
+        odd += in[3];
+        odd_far += N(8) * in[3];
+    }
     out[0] = in[0];
     out[1] = even + odd;
     out[2] = even - odd;
-    out[3] = in[3];
+    out[3] = in[side - 1];
     out[4] = far + odd_far;
     out[5] = far - odd_far;
 }
@@ -87,8 +108,8 @@ DL_INLINE void DL_FN(output_transposed_short)(const vec in[2], vec out[4]) {
 }
 
 /* A tile of an image: where its rows begin, the elements from pixel to pixel, and which of its columns [low, high) lie in
-   the image.  Each function below is compiled for the four kinds of tiles: `down` and `across`, the points along a column
-   and along a row, are constants 6 or 4. */
+   the image.  Each function below is compiled for the kinds of tiles: `down` and `across`, the points along a column and
+   along a row, are constants 6 or 4, `taps` are those of the kernel. */
 typedef struct {
     real *row[6];
     long step, low, high;
@@ -96,10 +117,11 @@ typedef struct {
 
 /* The tile from channel c0 on; `size` is the pixels of a long line.  Rows outside the image begin at `outside`. */
 DL_INLINE DL_FN(place) DL_FN(find_tile)(const dl_tiles *g, long tile, int size, long c0, real *outside) {
-    const long j = tile % g->grid_w, i = tile / g->grid_w % g->grid_h, h = 4 * i - g->top, w = 4 * j - g->left;
+    const long j = tile % g->grid_w, i = tile / g->grid_w % g->grid_h, h = g->side * i - g->top;
+    const long w = g->side * j - g->left;
     real *image = (real *)g->image + tile / (g->grid_w * g->grid_h) * g->h * g->w * g->c + c0;
     DL_FN(place) at = {.step = g->c, .low = dl_max(0, -w)};
-    at.high = dl_min(size - 6 + dl_line_points(g->q, j), g->w - w);
+    at.high = dl_min(size - 6 + dl_line_points(g, g->q, j), g->w - w);
     for (int r = 0; r < size; r++)
         at.row[r] = h + r >= 0 && h + r < g->h ? image + ((h + r) * g->w + w) * g->c : outside;
     return at;
@@ -126,17 +148,17 @@ DL_INLINE void DL_FN(data_transposed_line)(const int points, const vec in[6], ve
     else
         DL_FN(data_transposed)(in, out);
 }
-DL_INLINE void DL_FN(output_line)(const int points, const vec in[6], vec out[4]) {
+DL_INLINE void DL_FN(output_line)(const int taps, const int points, const vec in[6], vec out[4]) {
     if (points == 4)
         DL_FN(output_short)(in, out);
     else
-        DL_FN(output)(in, out);
+        DL_FN(output)(in, 7 - taps, out);
 }
-DL_INLINE void DL_FN(output_transposed_line)(const int points, const vec in[4], vec out[6]) {
+DL_INLINE void DL_FN(output_transposed_line)(const int taps, const int points, const vec in[4], vec out[6]) {
     if (points == 4)
         DL_FN(output_transposed_short)(in, out);
     else
-        DL_FN(output_transposed)(in, out);
+        DL_FN(output_transposed)(in, 7 - taps, out);
 }
 
 /* B^T d B of `count` channels from c on, to the points at v. */
@@ -182,29 +204,30 @@ DL_INLINE void DL_FN(data_pixels)(const int down, const int across, long c, long
 }
 
 /* A dZ A^T from the columns of A dZ. */
-DL_INLINE void DL_FN(gradient_rows)(const int down, const int across, vec middle[6][4], real *z, long plane) {
+DL_INLINE void DL_FN(gradient_rows)(const int taps, const int down, const int across, vec middle[6][4], real *z,
+                                    long plane) {
     vec out[6];
     for (int i = 0; i < down; i++) {
-        DL_FN(output_transposed_line)(across, middle[i], out);
+        DL_FN(output_transposed_line)(taps, across, middle[i], out);
         DL_UNROLL for (int j = 0; j < across; j++) DL_FN(vstore)(z + (i * 6 + j) * plane, out[j]);
     }
 }
-DL_INLINE void DL_FN(gradient_column)(const int down, const vec in[4], int j, vec middle[6][4]) {
+DL_INLINE void DL_FN(gradient_column)(const int taps, const int down, const vec in[4], int j, vec middle[6][4]) {
     vec out[6];
-    DL_FN(output_transposed_line)(down, in, out);
+    DL_FN(output_transposed_line)(taps, down, in, out);
     DL_UNROLL for (int i = 0; i < down; i++) middle[i][j] = out[i];
 }
 
 /* A dZ A^T of `count` channels from c on, to the points at z. */
-DL_INLINE void DL_FN(gradient_points)(const int down, const int across, long c, long count,
+DL_INLINE void DL_FN(gradient_points)(const int taps, const int down, const int across, long c, long count,
                                       const DL_FN(place) *at, real *z, long plane) {
     vec in[4], middle[6][4];
-    for (int j = 0; j < across - 2; j++) {
-        DL_UNROLL for (int i = 0; i < down - 2; i++) in[i] =
+    for (int j = 0; j <= across - taps; j++) {
+        DL_UNROLL for (int i = 0; i <= down - taps; i++) in[i] =
             j < at->high ? DL_FN(lanes)(at->row[i] + j * at->step + c, count) : DL_FN(vsplat)(0);
-        DL_FN(gradient_column)(down, in, j, middle);
+        DL_FN(gradient_column)(taps, down, in, j, middle);
     }
-    DL_FN(gradient_rows)(down, across, middle, z + c, plane);
+    DL_FN(gradient_rows)(taps, down, across, middle, z + c, plane);
 }
 
 /* The 2 x 2 windows of the tile, whose gradients begin at element `from` of g, `row` from the first row to the second;
@@ -249,19 +272,20 @@ DL_INLINE void DL_FN(gradient_windows)(const int down, const int across, long c,
             DL_UNROLL for (int cell = 0; cell < 4; cell++) in[cell % 2][2 * i + cell / 2] =
                 DL_FN(vsel)(winner == DL_FN(isplat)(cell), gain, DL_FN(vsplat)(0));
         }
-        DL_FN(gradient_column)(down, in[0], 2 * j, middle);
-        DL_FN(gradient_column)(down, in[1], 2 * j + 1, middle);
+        DL_FN(gradient_column)(3, down, in[0], 2 * j, middle);
+        DL_FN(gradient_column)(3, down, in[1], 2 * j + 1, middle);
     }
-    DL_FN(gradient_rows)(down, across, middle, z + c, plane);
+    DL_FN(gradient_rows)(3, down, across, middle, z + c, plane);
 }
 
 /* A^T M, down the columns, of one register of channels. */
-DL_INLINE void DL_FN(output_columns)(const int down, const int across, const real *m, long plane, vec middle[4][6]) {
+DL_INLINE void DL_FN(output_columns)(const int taps, const int down, const int across, const real *m, long plane,
+                                     vec middle[4][6]) {
     vec in[6], out[4];
     for (int j = 0; j < across; j++) {
         DL_UNROLL for (int i = 0; i < down; i++) in[i] = DL_FN(vload)(m + (i * 6 + j) * plane);
-        DL_FN(output_line)(down, in, out);
-        DL_UNROLL for (int i = 0; i < down - 2; i++) middle[i][j] = out[i];
+        DL_FN(output_line)(taps, down, in, out);
+        DL_UNROLL for (int i = 0; i <= down - taps; i++) middle[i][j] = out[i];
     }
 }
 
@@ -276,14 +300,14 @@ typedef struct {
 } DL_FN(target);
 
 /* A^T M A + bias of the channels from k on. */
-DL_INLINE void DL_FN(output_pixels)(const int down, const int across, long k, long count, const DL_FN(target) *to,
-                                    const real *m, long plane) {
+DL_INLINE void DL_FN(output_pixels)(const int taps, const int down, const int across, long k, long count,
+                                    const DL_FN(target) *to, const real *m, long plane) {
     const vec bias = to->bias ? DL_FN(vload)(to->bias + k) : DL_FN(vsplat)(0);
     vec out[4], middle[4][6];
-    DL_FN(output_columns)(down, across, m + k, plane, middle);
-    for (int i = 0; i < down - 2 && i < to->rows; i++) {
-        DL_FN(output_line)(across, middle[i], out);
-        DL_UNROLL for (int j = 0; j < across - 2; j++) {
+    DL_FN(output_columns)(taps, down, across, m + k, plane, middle);
+    for (int i = 0; i <= down - taps && i < to->rows; i++) {
+        DL_FN(output_line)(taps, across, middle[i], out);
+        DL_UNROLL for (int j = 0; j <= across - taps; j++) {
             if (j >= to->cols) break;
             out[j] += bias;
             if (to->relu) out[j] = DL_FN(vrelu)(out[j]);
@@ -297,10 +321,10 @@ DL_INLINE void DL_FN(output_windows)(const int down, const int across, long k, l
                                     const real *m, long plane) {
     const vec bias = to->bias ? DL_FN(vload)(to->bias + k) : DL_FN(vsplat)(0);
     vec out[2][4], middle[4][6];
-    DL_FN(output_columns)(down, across, m + k, plane, middle);
+    DL_FN(output_columns)(3, down, across, m + k, plane, middle);
     for (int i = 0; i < (down - 2) / 2 && i < to->rows; i++) {
-        DL_FN(output_line)(across, middle[2 * i], out[0]);
-        DL_FN(output_line)(across, middle[2 * i + 1], out[1]);
+        DL_FN(output_line)(3, across, middle[2 * i], out[0]);
+        DL_FN(output_line)(3, across, middle[2 * i + 1], out[1]);
         DL_UNROLL for (int j = 0; j < (across - 2) / 2; j++) {
             if (j >= to->cols) break;
             vec best = out[0][2 * j] + bias;
