@@ -4,7 +4,8 @@
    C is cut into blocks of rows and columns, each one job that goes through all of k (gemm_block.h), so that a block of
    C is written by one thread and stays in its cache. What several jobs need is packed once before them, in parallel, k
    block by k block: A into panels of DL_MR rows, B into panels of NR = 2 registers of columns. With few rows each
-   column of B belongs to one job, which packs it panel by panel on its way. The tile adds the bias, or C, and applies
+   column of B belongs to one job, which packs it panel by panel on its way: where the rows of B are contiguous, the
+   first tile of a panel does so, from the registers that it multiplies with. The tile adds the bias, or C, and applies
    ReLU; sigmoid and tanh run over the finished block. Where k is much the longest side (weight gradients) it is cut
    into chunks with a partial C each, summed in the order of the chunks. Where one operand has so few rows that packing
    the other does not pay (batches of 1 to 32), see gemm_skinny_impl.h. All cuts depend on the shape alone, never on the
@@ -28,6 +29,7 @@
 #define DL_DOTS_SHARE 16             /* as long as each is this times longer than there are rows */
 #define DL_COMBINE_ROWS 8            /* rows of A for which sums of rows of B beat packing them */
 #define DL_OUTER 8                   /* rows of B for which outer products beat packing */
+#define DL_DOTS_BLOCK 256            /* registers of k in one sum */
 #define DL_DOTS_COLS 48              /* columns of C, or multiplications, in a job */
 #define DL_COMBINE_COLS 256
 #define DL_OUTER_WORK 65536

@@ -13,8 +13,8 @@
 #define DL_GEMM_MC 96
 #define DL_GEMM_MOST_MC 192
 #define DL_GEMM_KC 256
-#define DL_PACK_PANELS 8 /* packed together, DL_PACK_ROWS rows of each in turn */
-#define DL_PACK_ROWS 8
+#define DL_PACK_PANELS 8 /* packed together */
+#define DL_PACK_ROWS 8   /* rows ahead that packing asks for */
 #if !DL_VECTORS
 #define UNROLL
 #elif defined(__clang__)

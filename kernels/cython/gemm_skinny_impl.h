@@ -1,22 +1,30 @@
 /* Products with few rows of A, or few rows of B: every matrix is read once, where it lies. */
 
-/* c (rows x cols): dot products of rows of A with columns of B, both contiguous in k. */
+/* c (rows x cols): dot products of rows of A with columns of B, both contiguous in k; summed in blocks, and the blocks
+   then, so that the rounding errors grow with the number of blocks rather than with k. */
 DL_INLINE void DL_FN(dots)(const int rows, const int cols, const dl_gemm *g, long row, long col) {
     const real *a = (const real *)g->a + row * g->ars, *b = (const real *)g->b + col * g->bcs;
-    vec acc[4][4], w[4];
+    const long whole = g->k - g->k % LANES;
+    vec total[4][4];
+    UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < cols; j++) total[i][j] = DL_FN(vsplat)(0);
     long x = 0;
-    UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < cols; j++) acc[i][j] = DL_FN(vsplat)(0);
-    for (; x + LANES <= g->k; x += LANES) {
-        UNROLL for (int j = 0; j < cols; j++) w[j] = DL_FN(vload)(b + j * g->bcs + x);
-        UNROLL for (int i = 0; i < rows; i++) {
-            const vec v = DL_FN(vload)(a + i * g->ars + x);
-            UNROLL for (int j = 0; j < cols; j++) acc[i][j] += v * w[j];
+    while (x < whole) {
+        const long end = dl_min(x + DL_DOTS_BLOCK * LANES, whole);
+        vec acc[4][4], w[4];
+        UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < cols; j++) acc[i][j] = DL_FN(vsplat)(0);
+        for (; x < end; x += LANES) {
+            UNROLL for (int j = 0; j < cols; j++) w[j] = DL_FN(vload)(b + j * g->bcs + x);
+            UNROLL for (int i = 0; i < rows; i++) {
+                const vec v = DL_FN(vload)(a + i * g->ars + x);
+                UNROLL for (int j = 0; j < cols; j++) acc[i][j] += v * w[j];
+            }
         }
+        UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < cols; j++) total[i][j] += acc[i][j];
     }
     real sums[4][4];
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < cols; j++)
-            sums[i][j] = DL_FN(vsum)(acc[i][j]);
+            sums[i][j] = DL_FN(vsum)(total[i][j]);
     for (; x < g->k; x++)
         for (int i = 0; i < rows; i++)
             for (int j = 0; j < cols; j++)

@@ -137,40 +137,62 @@ DL_NOINLINE long DL_FN(pack_transposed)(long kc, long width, long valid, const r
 }
 #endif
 
-/* dst[k][i] = src[i stride_i + k stride_k] for i < valid, 0 for valid <= i < width; k < kc.
+#if DL_VECTORS
+/* Rows of the source, `registers` for each panel, to as many panels; returns the number of k done.  Where width is no
+   multiple of LANES, the end of a register is overwritten by what is stored next, and the last k, which would spill over
+   the end of the panel, is left out.  A row is read through all panels before the next: rows may be a page apart. */
+DL_INLINE long DL_FN(pack_rows)(const int registers, long kc, long width, long panels, const real *DL_R src,
+                                long stride_k, real *DL_R dst) {
+    const long count = kc - (registers * LANES != width), line = 64 / (long)sizeof(real);
+    for (long k = 0; k < count; k++, src += stride_k, dst += width) {
+        for (long i = 0; i < panels * width; i += line)
+            DL_SOON(src + DL_PACK_ROWS * stride_k + i);
+        for (long p = 0; p < panels; p++)
+            DL_UNROLL for (int r = 0; r < registers; r++)
+                DL_FN(vstore)(dst + p * kc * width + r * LANES, DL_FN(vload)(src + p * width + r * LANES));
+    }
+    return dl_max(count, 0);
+}
+#endif
 
-   Where width is no multiple of LANES, registers are stored whole: their end is overwritten by what is stored next, so
-   columns go from right to left, and the last k, which would spill over the end, alone. */
-DL_NOINLINE void DL_FN(pack_panel)(long kc, long width, long valid, const real *DL_R src, long stride_i, long stride_k,
-                                   real *DL_R dst) {
+/* dst[k][i] = src[i stride_i + k stride_k] for i < valid, 0 for valid <= i < width; k < kc; the same for `panels`
+   panels, each behind the one before, of which only a single one may have valid < width. */
+DL_NOINLINE void DL_FN(pack_several)(long kc, long width, long valid, long panels, const real *DL_R src, long stride_i,
+                                     long stride_k, real *DL_R dst) {
     long done = 0;
 #if DL_VECTORS
-    const long spill = width % LANES != 0;
-    if (stride_i == 1 && valid == width && (!spill || stride_k >= LANES))
-        for (; done < kc - spill; done++) {
-            __builtin_prefetch(src + (done + DL_PACK_ROWS) * stride_k); /* what this panel reads at its next turn */
-            for (long i = 0; i < width; i += LANES)
-                DL_FN(vstore)(dst + done * width + i, DL_FN(vload)(src + done * stride_k + i));
-        }
-    else if (stride_k == 1)
-        for (long i = (width - 1) / LANES * LANES; i >= 0; i -= LANES)
-            done = DL_FN(pack_transposed)(kc - spill, width, valid - i, src + i * stride_i, stride_i, dst + i);
+    if (stride_i == 1 && valid == width && width <= 2 * LANES && stride_k >= 2 * LANES)
+        done = width > LANES ? DL_FN(pack_rows)(2, kc, width, panels, src, stride_k, dst)
+                             : DL_FN(pack_rows)(1, kc, width, panels, src, stride_k, dst);
 #endif
-    for (long k = done; k < kc; k++)
-        for (long i = 0; i < width; i++)
-            dst[k * width + i] = i < valid ? src[i * stride_i + k * stride_k] : 0;
+    for (long p = 0; p < panels; p++, src += width * stride_i, dst += kc * width) {
+        long k = done;
+#if DL_VECTORS
+        if (stride_k == 1 && stride_i != 1) /* columns from right to left: they spill like rows */
+            for (long i = (width - 1) / LANES * LANES; i >= 0; i -= LANES)
+                k = DL_FN(pack_transposed)(kc - (width % LANES != 0), width, valid - i, src + i * stride_i, stride_i,
+                                           dst + i);
+#endif
+        for (; k < kc; k++)
+            for (long i = 0; i < width; i++)
+                dst[k * width + i] = i < valid ? src[i * stride_i + k * stride_k] : 0;
+    }
 }
 
-/* `valid` columns of the source as panels of `width`, one behind the other.  Where the columns lie side by side, a row
-   is read through several panels before the next: rows may be a page apart. */
+/* One panel. */
+DL_INLINE void DL_FN(pack_panel)(long kc, long width, long valid, const real *DL_R src, long stride_i, long stride_k,
+                                 real *DL_R dst) {
+    DL_FN(pack_several)(kc, width, valid, 1, src, stride_i, stride_k, dst);
+}
+
+/* `valid` columns of the source as panels of `width`, one behind the other. */
 DL_NOINLINE void DL_FN(pack_panels)(long kc, long width, long valid, const real *DL_R src, long stride_i, long stride_k,
                                     real *DL_R dst) {
-    const long step = stride_i == 1 ? DL_PACK_ROWS : kc, group = DL_PACK_PANELS * width;
-    for (long first = 0; first < valid; first += group)
-        for (long k = 0; k < kc; k += step)
-            for (long i = first; i < dl_min(first + group, valid); i += width)
-                DL_FN(pack_panel)(dl_min(step, kc - k), width, dl_min(width, valid - i),
-                                  src + i * stride_i + k * stride_k, stride_i, stride_k, dst + i * kc + k * width);
+    const long rest = valid % width, whole = valid - rest, group = DL_PACK_PANELS * width;
+    for (long i = 0; i < whole; i += group)
+        DL_FN(pack_several)(kc, width, width, dl_min(group, whole - i) / width, src + i * stride_i, stride_i, stride_k,
+                            dst + i * kc);
+    if (rest) DL_FN(pack_panel)(kc, width, rest, src + whole * stride_i, stride_i, stride_k, dst + whole * kc);
 }
 
 /* to[i][j] = from[i][j] for a corner of a tile. */
