@@ -250,6 +250,7 @@ CONV_POOL = [
         conv2d_max_pool2d(f"one-channel-{r}x{s}", (2, 11, 12, 1), (9, r, s, 1), act="relu")
         for r, s in ((2, 4), (5, 7), (1, 3))
     ),
+    conv2d_max_pool2d("three-channels", (2, 9, 10, 3), (20, 3, 5, 3), pad=1, act="relu"),
     conv2d_max_pool2d("narrow", (2, 8, 5, 2), (7, 3, 3, 2), bias=False, act="relu"),
     conv2d_max_pool2d("stride-down", (2, 12, 9, 1), (19, 3, 3, 1), stride=(2, 1), dilation=(2, 1), pad=1, act="tanh"),
     *(conv2d_max_pool2d(f"{k}-outputs", (1, 9, 12, 1), (k, 5, 5, 1), act="relu") for k in (1, 6, 20, 40)),

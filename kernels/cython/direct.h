@@ -171,7 +171,7 @@ static dl_direct dl_direct_windows_plan(dl_conv *v, long pool_h, long pool_w, co
     d.pool_w = pool_w;
     d.cells /= pool_h * pool_w;
     d.wide = pool_h * pool_w > 256;
-    d.sparse = pool_h == 2 && pool_w == 2 && v->c == 1 && v->sw == 1 && v->sh == v->dh && v->r > 1 && v->s > 1;
+    d.sparse = pool_h == 2 && pool_w == 2 && v->c * v->sw <= 3 && v->sh == v->dh && v->r > 1 && v->s > 1;
     return d;
 }
 
