@@ -483,6 +483,7 @@ LARGE = [
     conv2d("large", (5, 21, 23, 16), (40, 3, 3, 16), pad=1, act="relu"),
     conv2d("large-small-images", (30, 14, 13, 24), (40, 3, 3, 24), pad=1, act="relu", tags=WINOGRAD),
     conv2d("large-stride", (4, 31, 30, 12), (24, 3, 3, 12), stride=2, pad=1),
+    conv2d("large-direct", (26, 28, 31, 2), (48, 3, 3, 2), pad=1, act="relu"),
     conv2d("large-one-channel", (16, 28, 28, 1), (32, 3, 3, 1), pad=1, act="relu"),
     conv2d("large-1x1", (8, 20, 20, 64), (48, 1, 1, 64), False),
     conv2d("large-deep", (2, 9, 9, 150), (130, 3, 3, 150), pad=1),
