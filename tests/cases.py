@@ -281,6 +281,7 @@ CONV_POOL = [
         conv2d_max_pool2d(f"one-channel-{r}x{s}", (2, 11, 12, 1), (9, r, s, 1), act="relu")
         for r, s in ((2, 4), (5, 7), (1, 3))
     ),
+    conv2d_max_pool2d("three-channels", (2, 9, 10, 3), (20, 3, 5, 3), pad=1, act="relu"),
     conv2d_max_pool2d("narrow", (2, 8, 5, 2), (7, 3, 3, 2), bias=False, act="relu"),
     conv2d_max_pool2d("stride-down", (2, 12, 9, 1), (19, 3, 3, 1), stride=(2, 1), dilation=(2, 1), pad=1, act="tanh"),
     *(conv2d_max_pool2d(f"{k}-outputs", (1, 9, 12, 1), (k, 5, 5, 1), act="relu") for k in (1, 6, 20, 40)),
@@ -545,6 +546,7 @@ LARGE = [
     conv2d("large", (5, 21, 23, 16), (40, 3, 3, 16), pad=1, act="relu"),
     conv2d("large-small-images", (30, 14, 13, 24), (40, 3, 3, 24), pad=1, act="relu", tags=WINOGRAD),
     conv2d("large-stride", (4, 31, 30, 12), (24, 3, 3, 12), stride=2, pad=1),
+    conv2d("large-direct", (26, 28, 31, 2), (48, 3, 3, 2), pad=1, act="relu"),
     conv2d("large-one-channel", (16, 28, 28, 1), (32, 3, 3, 1), pad=1, act="relu"),
     conv2d("large-1x1", (8, 20, 20, 64), (48, 1, 1, 64), False),
     conv2d("large-deep", (2, 9, 9, 150), (130, 3, 3, 150), pad=1),

@@ -20,8 +20,9 @@
 
    so that 3 or 6 channels fill the registers all the same, and u stays in L1.
 
-   With max-pooling in windows side by side behind it, the forward keeps the lines of a row of windows in cache and
-   writes the largest of each window and its place; the gradient of a window goes back to that place when dz is made.
+   With max-pooling in windows side by side behind it, the forward keeps the lines of a row of windows in cache, or windows
+   of 2 x 2 pixels in registers, and writes the largest of each and its place; the gradient of a window goes back to that
+   place when dz is made, or straight to the weights (direct_sparse_impl.h).
 
    Without dilation along the row and without groups.  Source: Zhang, Franchetti and Low 2018, "High Performance
    Zero-Memory Overhead Direct Convolutions". */
@@ -34,6 +35,7 @@
 #define DL_DIRECT_JOB_WORK 500000.0 /* multiplications: some 10 us */
 #define DL_DIRECT_CHUNK_WORK 60000.0 /* multiplications in a partial sum of the weight gradient, at least, */
 #define DL_DIRECT_PARTIALS 16       /* of the weight gradient, at most */
+#define DL_DIRECT_STREAM (4 << 20) /* bytes of a result that is written past the caches */
 #define DL_DIRECT_SUM_SERIAL 65536  /* numbers that one thread adds sooner than it wakes another */
 
 typedef struct {
@@ -45,6 +47,7 @@ typedef struct {
     int wide, sparse;                       /* int32 in the index instead of uint8; direct_sparse_impl.h may serve */
     char *packed; /* panels of the weights, or the partial sums */
     long line, depth, npad; /* numbers in a padded image row; R S C; columns in whole registers */
+    int stream;             /* y is written past the caches */
     long rows, blocks;      /* output rows (of dx: image rows) in a block; blocks in an image */
     long lowest, highest;   /* output pixels of a row that an image row's taps reach, those beyond its ends included */
     long chunk, chunks, tall; /* output rows of all images in a partial sum; rows of such a sum, the last for dbias */
@@ -54,6 +57,7 @@ typedef struct {
    every `skip`-th from `first` on.  step: from pixel to pixel of the image, down: from kernel row to kernel row. */
 typedef struct {
     long step, down, run, rows, first, skip, all;
+    int stream; /* the sums are written past the caches */
 } dl_taps;
 
 /* Heights of the register tiles with 4 registers, 2 and 1. */
@@ -121,8 +125,11 @@ static int dl_direct_run(dl_direct *d, const void *bias) {
 
 static int dl_direct_forward(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y) {
     dl_direct d = dl_direct_plan(v, x);
+    const size_t pixel = dl_item(v->dtype) * v->k;
     d.weight = weight;
     d.out = y;
+    d.stream = dl_streams(y, pixel * v->n * v->p * v->q, pixel, DL_DIRECT_STREAM) && v->activation <= DL_RELU &&
+               !v->finish;
     return dl_direct_run(&d, bias);
 }
 
@@ -171,7 +178,7 @@ static dl_direct dl_direct_windows_plan(dl_conv *v, long pool_h, long pool_w, co
     d.pool_w = pool_w;
     d.cells /= pool_h * pool_w;
     d.wide = pool_h * pool_w > 256;
-    d.sparse = pool_h == 2 && pool_w == 2 && v->c == 1 && v->sw == 1 && v->sh == v->dh && v->r > 1 && v->s > 1;
+    d.sparse = pool_h == 2 && pool_w == 2 && v->c * v->sw <= 3 && v->sh == v->dh && v->r > 1 && v->s > 1;
     return d;
 }
 

@@ -30,7 +30,7 @@ static void DL_FN(direct_row_job)(void *ctx, long job, long worker) {
     const dl_conv *v = d->v;
     const long image = job / d->blocks, first = job % d->blocks * d->rows, rows = dl_min(d->rows, v->p - first);
     const long held = (d->rows * v->sh + v->r * v->dh) * d->line, width = v->q * v->k, fills = v->k % LANES == 0;
-    const dl_taps taps = {v->sw * v->c, v->dh * d->line, v->s * v->c, v->r, 0, 1, v->r};
+    const dl_taps taps = {v->sw * v->c, v->dh * d->line, v->s * v->c, v->r, 0, 1, v->r, d->stream};
     real *in = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (held + (fills ? 0 : rows * width) + LANES));
     real *y = (real *)d->out + (image * v->p + first) * width, *out = fills ? y : in + held;
     DL_FN(fetch_rows)(d, image, first, rows, in);
@@ -40,6 +40,7 @@ static void DL_FN(direct_row_job)(void *ctx, long job, long worker) {
     if (v->activation != DL_RELU) DL_FN(activate_block)(out, 0, 1, rows * width, v->activation);
     if (!fills) DL_FN(copy_run)(y, out, rows * width);
     if (v->finish) DL_FN(finish_rows)(v->finish, y, v->k, rows * v->q, 0, v->k);
+    if (d->stream) dl_fence();
     (void)worker;
 }
 
@@ -65,7 +66,7 @@ static void DL_FN(direct_window_job)(void *ctx, long job, long worker) {
     const long image = job / d->blocks, first = job % d->blocks * d->rows, last = dl_min(first + d->rows, v->p);
     const long y_row = v->q / d->pool_w * v->k, held = (d->rows * v->sh + v->r * v->dh) * d->line;
     const long end = (image * v->p + last) / d->pool_h * y_row;
-    const dl_taps taps = {v->sw * v->c, v->dh * d->line, v->s * v->c, v->r, 0, 1, v->r};
+    const dl_taps taps = {v->sw * v->c, v->dh * d->line, v->s * v->c, v->r, 0, 1, v->r, 0};
     real *in = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (held + d->pool_h * v->q * NR));
     DL_FN(fetch_rows)(d, image, first, last - first, in);
     for (long p = first; p < last; p += d->pool_h) {
@@ -109,7 +110,7 @@ static void DL_FN(direct_collect)(const dl_direct *d, const real *u, real *dx) {
 /* The kernel rows that reach row h of dx, every skip-th; returns the output row that the first of them reads. */
 static long DL_FN(direct_dx_taps)(const dl_conv *v, long h, dl_taps *taps) {
     long highest = 0;
-    *taps = (dl_taps){v->k, 0, v->k, 0, 0, 1, v->r};
+    *taps = (dl_taps){v->k, 0, v->k, 0, 0, 1, v->r, 0};
     for (long r = 0; r < v->r; r++) {
         const long place = h + v->top - r * v->dh, p = place / v->sh;
         if (place < 0 || place % v->sh || p >= v->p) continue;

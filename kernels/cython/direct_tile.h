@@ -24,8 +24,14 @@ DL_INLINE void DL_FN(direct_tile)(const int rows, const int registers, const dl_
         }
     DL_UNROLL for (int i = 0; i < rows; i++) DL_UNROLL for (int j = 0; j < registers; j++) {
         if (bias) acc[i][j] += DL_FN(vload)(bias + j * LANES);
-        DL_FN(vstore)(c + i * ldc + j * LANES, relu ? DL_FN(vrelu)(acc[i][j]) : acc[i][j]);
+        if (relu) acc[i][j] = DL_FN(vrelu)(acc[i][j]);
     }
+    if (t->stream)
+        DL_UNROLL for (int i = 0; i < rows; i++) DL_UNROLL for (int j = 0; j < registers; j++)
+            DL_FN(vstream)(c + i * ldc + j * LANES, acc[i][j]);
+    else
+        DL_UNROLL for (int i = 0; i < rows; i++) DL_UNROLL for (int j = 0; j < registers; j++)
+            DL_FN(vstore)(c + i * ldc + j * LANES, acc[i][j]);
 }
 #define TILE(name, rows, registers)                                                                 \
     DL_NOINLINE void DL_FN(name)(const dl_taps *t, const real *a, const real *b, real *c, long ldc, \

@@ -27,9 +27,30 @@ DL_INLINE void DL_FN(window_tap)(const int windows, const int registers, const r
 
 /* One panel of a row of windows.  a: their first number, b: the packed panel.  What is stored may spill into the next
    window, but not beyond `end`. */
-#define ROW(name, windows, registers, TAPS)                                                                           DL_NOINLINE void DL_FN(name)(const dl_direct *d, const dl_taps *t, const real *row, const real *panel,                                         const real *bias, long at, long end, vec *check) {                                       const long width = d->v->q / 2, step = t->step, below = d->v->sh * d->line, down = t->down;                       const vec start[2] = {DL_FN(vload)(bias), DL_FN(vload)(bias + (registers - 1) * LANES)};                          vec z[2][2][4], sum = *check;                                                                                     for (long q = 0; q < width; q += windows) {                                                                           const long first = dl_min(q, width - windows);                                                                    const real *a = row + 2 * first * step, *b = panel;                                                               DL_UNROLL for (int i = 0; i < windows; i++) DL_UNROLL for (int j = 0; j < registers; j++)                             DL_UNROLL for (int p = 0; p < 4; p++) z[i][j][p] = start[j];                                                  TAPS(windows, registers)                                                                                          DL_UNROLL for (int i = 0; i < windows; i++) DL_UNROLL for (int j = registers - 1; j >= 0; j--)                        DL_FN(place_largest)(d, z[i][j], at + (first + i) * d->v->k + j * LANES, end, &sum);                      }                                                                                                                 *check = sum;                                                                                                 }
-#define ALL_TAPS(windows, registers)                                    for (long r = 0; r < t->rows; r++, a += down - t->run)                  for (long k = 0; k < t->run; k++, a++, b += registers * LANES)             DL_FN(window_tap)(windows, registers, a, step, below, b, z);
-#define NINE_TAPS(windows, registers)                                                                           DL_UNROLL for (int r = 0; r < 3; r++) DL_UNROLL for (int k = 0; k < 3; k++) DL_FN(window_tap)                   (windows, registers, a + r * down + k, step, below, b + (3 * r + k) * registers * LANES, z);
+#define ROW(name, windows, registers, TAPS)                                                                           \
+    DL_NOINLINE void DL_FN(name)(const dl_direct *d, const dl_taps *t, const real *row, const real *panel,            \
+                                 const real *bias, long at, long end, vec *check) {                                   \
+        const long width = d->v->q / 2, step = t->step, below = d->v->sh * d->line, down = t->down;                   \
+        const vec start[2] = {DL_FN(vload)(bias), DL_FN(vload)(bias + (registers - 1) * LANES)};                      \
+        vec z[2][2][4], sum = *check;                                                                                 \
+        for (long q = 0; q < width; q += windows) {                                                                   \
+            const long first = dl_min(q, width - windows);                                                            \
+            const real *a = row + 2 * first * step, *b = panel;                                                       \
+            DL_UNROLL for (int i = 0; i < windows; i++) DL_UNROLL for (int j = 0; j < registers; j++)                 \
+                DL_UNROLL for (int p = 0; p < 4; p++) z[i][j][p] = start[j];                                          \
+            TAPS(windows, registers)                                                                                  \
+            DL_UNROLL for (int i = 0; i < windows; i++) DL_UNROLL for (int j = registers - 1; j >= 0; j--)            \
+                DL_FN(place_largest)(d, z[i][j], at + (first + i) * d->v->k + j * LANES, end, &sum);                  \
+        }                                                                                                             \
+        *check = sum;                                                                                                 \
+    }
+#define ALL_TAPS(windows, registers)                                                                                  \
+    for (long r = 0; r < t->rows; r++, a += down - t->run)                                                            \
+        for (long k = 0; k < t->run; k++, a++, b += registers * LANES)                                                \
+            DL_FN(window_tap)(windows, registers, a, step, below, b, z);
+#define NINE_TAPS(windows, registers)                                                                                 \
+    DL_UNROLL for (int r = 0; r < 3; r++) DL_UNROLL for (int k = 0; k < 3; k++)                                       \
+        DL_FN(window_tap)(windows, registers, a + r * down + k, step, below, b + (3 * r + k) * registers * LANES, z);
 ROW(window_row2, 1, 2, ALL_TAPS)
 ROW(window_row2_3x3, 1, 2, NINE_TAPS)
 ROW(window_row1, 2, 1, ALL_TAPS)

@@ -53,8 +53,8 @@ DL_INLINE void DL_FN(store_index)(void *to, int wide, long at, ivec index, long 
 }
 DL_INLINE ivec DL_FN(load_index)(const void *from, int wide, long at, long count) {
     const long item = wide ? sizeof(int32_t) : sizeof(uint8_t);
-    int32_t part[LANES] = {0};
     if (count >= LANES) return DL_FN(get_index)(from, wide, at);
+    int32_t part[LANES] = {0};
     if (count > 0) memcpy(part, (const char *)from + at * item, count * item);
     return DL_FN(get_index)(part, wide, 0);
 }
