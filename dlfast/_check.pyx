@@ -61,6 +61,34 @@ def fits_linear(x, weight, bias):
     return dtype_of(b) is dtype and cnp.PyArray_NDIM(b) == 1 and cnp.PyArray_DIM(b, 0) == cnp.PyArray_DIM(w, 0)
 
 
+def fits_conv(x, weight, bias, int64_t groups):
+    """Whether these are plain arrays x (N, H, W, C), weight (K, R, S, C/groups) and bias (K,) or None, all float32 or all
+    float64, and `groups` divides K."""
+    if type(x) is not ndarray or type(weight) is not ndarray or groups < 1:
+        return False
+    dtype = dtype_of(x)
+    cdef cnp.ndarray a = x, w = weight
+    cdef bint fits = (dtype is float32 or dtype is float64) and dtype_of(w) is dtype
+    fits = fits and cnp.PyArray_NDIM(a) == 4 and cnp.PyArray_NDIM(w) == 4
+    fits = fits and cnp.PyArray_DIM(a, 3) == cnp.PyArray_DIM(w, 3) * groups and cnp.PyArray_DIM(w, 0) % groups == 0
+    return fits and fits_rows(w, (bias,))
+
+
+cpdef bint fits_rows(object weight, object rows):
+    """Whether each of the rows is None or a plain array (K,) of the dtype of weight (K, ...), a plain array too."""
+    cdef cnp.ndarray one
+    cdef Py_ssize_t outputs = cnp.PyArray_DIM(<cnp.ndarray>weight, 0)
+    for row in rows:
+        if row is None:
+            continue
+        if type(row) is not ndarray or dtype_of(row) is not dtype_of(weight):
+            return False
+        one = row
+        if cnp.PyArray_NDIM(one) != 1 or cnp.PyArray_DIM(one, 0) != outputs:
+            return False
+    return True
+
+
 def rank(op, name, array, letters):
     """Raise ValueError unless the array has as many axes as there are letters, for example "N, H, W, C"."""
     wanted = letters.count(",") + 1

@@ -11,13 +11,14 @@ from .kernels.conv_adjoint import image_padding, image_shape, scatters
 from .kernels.conv_methods import Choice, Geometry, choose, geometry_of, output_shape
 
 PASSES = ("forward", "dx", "dweight")
+_CONVOLUTIONS = ("conv2d", "conv2d_max_pool2d", "conv2d_batch_norm")
 FEW = {"numba": 4, "cython": 8}  # rows up to which they multiply without packing
 _GATES = {"rnn_cell": 1, "lstm_cell": 4, "gru_cell": 3}
 
 
 def choices(call: Call) -> dict[str, Choice]:
     """The algorithm of each pass, and why; empty where the backend has but one way."""
-    if call.op in ("conv2d", "conv2d_max_pool2d"):
+    if call.op in _CONVOLUTIONS:
         image, kernel = _shapes(call)
         return {name: _convolution(call, name, image, kernel, geometry_of(call.options)) for name in PASSES}
     if call.op == "conv_transpose2d":
@@ -56,7 +57,7 @@ def flops(call: Call) -> tuple[int, int, int]:
 
     Convolutions count by their definition, whatever the algorithm saves.
     """
-    if call.op in ("conv2d", "conv2d_max_pool2d"):
+    if call.op in _CONVOLUTIONS:
         image, kernel = _shapes(call)
         each = 2 * math.prod(output_shape(image, kernel, geometry_of(call.options))) * math.prod(kernel[1:])
     elif call.op == "conv_transpose2d":

@@ -112,6 +112,12 @@ def _normalisation(rng: np.random.Generator) -> Iterator[Case]:
     mean, var = rng.normal(size=4), rng.uniform(0.5, 2, 4)
     yield "batch_norm", lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True), [x, w, b]
     yield "batch_norm, evaluation", lambda x, w, b: F.batch_norm(x, mean, var, w, b), [x, w, b]
+    image, kernel, added = rng.normal(size=(2, 4, 5, 3)), rng.normal(size=(4, 3, 2, 3)), rng.normal(size=(2, 2, 4, 4))
+    yield (
+        "conv2d_batch_norm",
+        lambda x, k, b, w, s, r: F.conv2d_batch_norm(x, k, b, mean, var, w, s, residual=r, activation="tanh"),
+        [image, kernel, b, w, b, added],
+    )
     yield "layer_norm", lambda x, w, b: F.layer_norm(x, 4, w, b), [x, w, b]
 
 

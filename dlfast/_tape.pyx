@@ -140,6 +140,16 @@ cpdef object run(str op, object inputs, object arrays, dict options, str method=
     return record(y, backward, saved, inputs, True)
 
 
+cpdef bint wants_gradient(object inputs):
+    """Whether `record` would record an operation on these, Tensors or not."""
+    if silent and PyThread_get_thread_ident() in silent:
+        return False
+    for x in inputs:
+        if isinstance(x, Variable) and (<Variable>x).requires_grad:
+            return True
+    return False
+
+
 cpdef object record(object y, object backward, object saved, object inputs, bint fresh=False):
     """Wrap a result; backward(dy, saved, needs) gives one gradient for each of `inputs`, Tensors or not.
 

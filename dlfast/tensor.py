@@ -10,12 +10,36 @@ import numpy as np
 from ._arrays import to_array
 from ._check import FLOATS
 from ._methods import Methods
-from ._tape import Node, Variable, arrays_of, no_grad, record, results_are, run, run_backward, unwrap, wrap
+from ._tape import (
+    Node,
+    Variable,
+    arrays_of,
+    no_grad,
+    record,
+    results_are,
+    run,
+    run_backward,
+    unwrap,
+    wants_gradient,
+    wrap,
+)
 from .kernels import Into
 
 _ONE = {dtype: np.ones((), dtype) for dtype in FLOATS}  # the usual gradient of a loss
 
-__all__ = ["ArrayLike", "Parameter", "Tensor", "apply", "arrays_of", "as_tensor", "no_grad", "record", "run", "unwrap"]
+__all__ = [
+    "ArrayLike",
+    "Parameter",
+    "Tensor",
+    "apply",
+    "arrays_of",
+    "as_tensor",
+    "no_grad",
+    "record",
+    "run",
+    "unwrap",
+    "wants_gradient",
+]
 
 ArrayLike = Methods | np.ndarray | np.generic | Sequence | float
 

@@ -130,6 +130,12 @@ def choose(
     return _winograd_or(other, passing, image, kernel, geometry)
 
 
+@lru_cache(maxsize=1024)
+def method_of(passing: str, image, kernel, geometry: tuple, method: str) -> str:
+    """The method alone; `geometry` may be a plain tuple of the fields of Geometry, which is cheaper to make."""
+    return choose(passing, image, kernel, Geometry(*geometry), method).method
+
+
 def _winograd_or(other: Choice, passing: str, image, kernel, geometry: Geometry) -> Choice:
     """Winograd's method where it is faster than the other, by the multiplications it saves and its transforms cost."""
     taps, _, channels = phases(kernel, geometry.stride)

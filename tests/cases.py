@@ -27,6 +27,7 @@ from rows import (
     cell,
     cells,
     conv2d,
+    conv2d_batch_norm,
     conv2d_max_pool2d,
     conv_transpose2d,
     cross_entropy,
@@ -133,6 +134,8 @@ CONV = [
             (128, 6, 3, 3, 17, (0, 2, 3, 0), None),
             (0, 6, 6, 8, 8, 1, None),
             (1, 18, 21, 17, 15, 2, "relu"),
+            (2, 7, 9, 100, 84, 1, "relu"),  # few tiles, many kernels
+            (1, 3, 3, 84, 100, 1, "tanh"),
         )
     ),
     *(
@@ -274,6 +277,12 @@ POOL = [
 CONV_POOL = [
     conv2d_max_pool2d("2x2", (2, 6, 8, 1), (8, 3, 3, 1), pad=1, act="relu"),
     conv2d_max_pool2d("odd", (2, 7, 9, 3), (17, 3, 3, 3), pad=1),
+    *(
+        conv2d_max_pool2d(f"one-channel-{r}x{s}", (2, 11, 12, 1), (9, r, s, 1), act="relu")
+        for r, s in ((2, 4), (5, 7), (1, 3))
+    ),
+    conv2d_max_pool2d("narrow", (2, 8, 5, 2), (7, 3, 3, 2), bias=False, act="relu"),
+    conv2d_max_pool2d("stride-down", (2, 12, 9, 1), (19, 3, 3, 1), stride=(2, 1), dilation=(2, 1), pad=1, act="tanh"),
     *(conv2d_max_pool2d(f"{k}-outputs", (1, 9, 12, 1), (k, 5, 5, 1), act="relu") for k in (1, 6, 20, 40)),
     conv2d_max_pool2d("3x2", (2, 9, 8, 2), (5, 2, 2, 2), (3, 2), act="tanh"),
     conv2d_max_pool2d("1x1", (1, 4, 5, 3), (4, 3, 3, 3), 1, bias=False, act="sigmoid"),
@@ -296,8 +305,40 @@ CONV_POOL = [
     conv2d_max_pool2d("batch-0", (0, 6, 8, 1), (4, 3, 3, 1)),
     conv2d_max_pool2d("ties", (2, 6, 8, 1), (8, 3, 3, 1), pad=1, fill=lambda *s: constant(1.0, *s), tags=NO_GRADCHECK),
     conv2d_max_pool2d("nan", (2, 6, 8, 1), (9, 3, 3, 1), pad=1, act="relu", fill=holding(NAN), tags=NO_GRADCHECK),
+    conv2d_max_pool2d("nan-20-outputs", (2, 6, 8, 2), (20, 3, 3, 2), fill=holding(NAN, INF), tags=NO_GRADCHECK),
     conv2d_max_pool2d("inf", (1, 6, 8, 1), (9, 1, 1, 1), fill=holding(INF, -INF), tags=NO_GRADCHECK),
 ]
+
+# conv2d_batch_norm: as conv2d, with norm_weight, norm_bias, mean and var (K,), and a residual like y or None
+
+
+CONV_NORM = [
+    conv2d_batch_norm("plain", (2, 5, 6, 9), (7, 3, 3, 9), pad=1),
+    *(conv2d_batch_norm(a, (1, 5, 4, 9), (19, 3, 2, 9), (1, 3, 3, 19), act=a) for a in ACTIVATIONS),
+    conv2d_batch_norm("bias", (2, 5, 6, 9), (16, 3, 3, 9), (2, 3, 4, 16), bias=True, act="relu"),
+    conv2d_batch_norm("bias-no-affine", (1, 5, 6, 9), (16, 3, 3, 9), affine=False, bias=True),
+    conv2d_batch_norm("no-affine", (1, 6, 5, 9), (5, 1, 1, 9), (1, 3, 3, 5), affine=False, stride=2, act="relu"),
+    conv2d_batch_norm("groups", (2, 5, 5, 4), (6, 3, 3, 2), (2, 3, 3, 6), groups=2, act="relu"),
+    conv2d_batch_norm("dilation", (1, 8, 9, 2), (3, 3, 3, 2), dilation=(2, 3), act="tanh"),
+    conv2d_batch_norm("pointwise", (1, 5, 7, 20), (35, 1, 1, 20), (1, 5, 7, 35), act="relu"),
+    conv2d_batch_norm("depthwise", (2, 6, 7, 19), (19, 3, 3, 1), (2, 6, 7, 19), groups=19, pad=1, act="relu"),
+    conv2d_batch_norm("many-pixels", (2, 13, 17, 9), (33, 3, 3, 9), (2, 13, 17, 33), pad=1, act="relu"),
+    *(
+        conv2d_batch_norm(f"direct-{k}", (2, 9, 13, 3), (k, 5, 3, 3), (2, 7, 7, k), stride=(1, 2), pad=1, act="relu",
+                          method="direct")
+        for k in (1, 6, 8, 21)
+    ),
+    *(
+        conv2d_batch_norm(f"winograd-{h}x{w}-{a}", (n, h, w, 12), (21, 3, 3, 12), (n, h, w, 21), pad=1, act=a,
+                          method="winograd", tags=WINOGRAD)
+        for n, h, w, a in ((2, 5, 9, None), (2, 8, 6, "relu"), (2, 6, 7, "tanh"), (30, 7, 6, "relu"))
+    ),
+    conv2d_batch_norm("winograd-no-residual", (1, 9, 9, 16), (16, 3, 3, 16), pad=1, act="relu", method="winograd",
+                      tags=WINOGRAD),
+    conv2d_batch_norm("batch-0", (0, 6, 8, 9), (4, 3, 3, 9), (0, 4, 6, 4), act="relu"),
+    conv2d_batch_norm("nan", (1, 6, 7, 9), (5, 3, 3, 9), (1, 4, 5, 5), act="relu", added=holding(NAN, INF, -INF),
+                      tags=NO_GRADCHECK),
+]  # fmt: skip
 
 # Elementwise: x of any shape
 
@@ -458,6 +499,7 @@ CASES = [
     *CONV_TRANSPOSE,
     *POOL,
     *CONV_POOL,
+    *CONV_NORM,
     *ELEMENTWISE,
     *SOFTMAX,
     *LOSS,
@@ -503,6 +545,8 @@ LARGE = [
     conv2d("large", (5, 21, 23, 16), (40, 3, 3, 16), pad=1, act="relu"),
     conv2d("large-small-images", (30, 14, 13, 24), (40, 3, 3, 24), pad=1, act="relu", tags=WINOGRAD),
     conv2d("large-stride", (4, 31, 30, 12), (24, 3, 3, 12), stride=2, pad=1),
+    conv2d("large-kernels-5x5", (1, 9, 10, 91), (90, 5, 5, 91), pad=2, method="winograd", tags=WINOGRAD),
+    conv2d("large-phases", (4, 41, 43, 3), (40, 7, 7, 3), stride=2, pad=3, method="winograd", tags=WINOGRAD),
     conv2d("large-one-channel", (16, 28, 28, 1), (32, 3, 3, 1), pad=1, act="relu"),
     conv2d("large-1x1", (8, 20, 20, 64), (48, 1, 1, 64), False),
     conv2d("large-deep", (2, 9, 9, 150), (130, 3, 3, 150), pad=1),
@@ -514,6 +558,11 @@ LARGE = [
     conv_transpose2d("large", (4, 15, 17, 40), (40, 4, 4, 24), stride=2, pad=1, act="relu"),
     conv_transpose2d("large-few-outputs", (4, 15, 17, 40), (40, 4, 4, 3), stride=2, pad=1),
     conv2d_max_pool2d("large", (16, 28, 29, 1), (32, 3, 3, 1), pad=1, act="relu"),
+    conv2d_batch_norm("large", (5, 21, 23, 16), (40, 3, 3, 16), (5, 21, 23, 40), pad=1, act="relu"),
+    conv2d_batch_norm(
+        "large-winograd", (5, 21, 23, 16), (40, 3, 3, 16), (5, 21, 23, 40), pad=1, method="winograd", tags=WINOGRAD
+    ),
+    conv2d_batch_norm("large-direct", (9, 28, 28, 3), (32, 3, 3, 3), pad=1, act="relu"),
     conv2d_max_pool2d("large-small-images", (30, 14, 13, 24), (40, 3, 3, 24), pad=1, act="relu", tags=WINOGRAD),
     *(max_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
     *(avg_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),

@@ -132,6 +132,14 @@ def conv2d_max_pool2d(name, x, weight, pool=2, **rest):
     return Case("conv2d_max_pool2d", name, case.arrays, {**case.options, "pool_size": _each(pool)}, case.tags)
 
 
+def conv2d_batch_norm(name, x, weight, residual=None, affine=True, act=None, bias=False, added=normal, tags=(), **rest):
+    """residual: the shape of y."""
+    case, k = conv2d(name, x, weight, bias, act=act, **rest), weight[0]
+    norm = [normal(k) if affine else None] * 2
+    arrays = (*case.arrays, *norm, residual and added(*residual), normal(k), between(0.5, 2, k))
+    return Case("conv2d_batch_norm", name, arrays, {**case.options, "eps": 1e-3}, tags)
+
+
 def _each(value, count=2):
     return value if isinstance(value, tuple) else (value,) * count
 

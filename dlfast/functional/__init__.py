@@ -4,6 +4,7 @@ All checks of arguments stand here; the kernels check nothing. A call that raise
 """
 
 from ._conv import conv1d, conv2d, conv2d_max_pool2d
+from ._conv_norm import conv2d_batch_norm
 from ._conv_transpose import conv_transpose2d
 from ._elementwise import (
     dropout,
@@ -44,6 +45,7 @@ __all__ = [
     "concatenate",
     "conv1d",
     "conv2d",
+    "conv2d_batch_norm",
     "conv2d_max_pool2d",
     "conv_transpose2d",
     "cross_entropy",

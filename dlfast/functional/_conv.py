@@ -15,8 +15,7 @@ from ._linear import FUSED_ACTIVATIONS
 
 Padding = int | str | tuple
 
-_IMAGES = "N, H, W, C", "K, R, S, C/groups"
-_LETTERS = {"conv1d": ("N, L, C", "K, S, C/groups"), "conv2d": _IMAGES, "conv2d_max_pool2d": _IMAGES}
+_IMAGES, _SEQUENCES = ("N, H, W, C", "K, R, S, C/groups"), ("N, L, C", "K, S, C/groups")
 
 
 def conv2d(
@@ -44,7 +43,7 @@ def conv2d(
     ValueError for shapes that do not fit, channels that groups does not divide, a kernel larger than the padded image.
     """
     inputs = (x, weight, bias)
-    arrays, options, method = _checked("conv2d", inputs, stride, padding, dilation, groups, activation, method)
+    arrays, options, method, _ = checked("conv2d", inputs, stride, padding, dilation, groups, activation, method)
     return run("conv2d", inputs, arrays, options, method)
 
 
@@ -75,9 +74,8 @@ def conv2d_max_pool2d(
     """
     inputs = (x, weight, bias)
     op = "conv2d_max_pool2d"
-    arrays, options, method = _checked(op, inputs, stride, padding, dilation, groups, activation, method)
+    arrays, options, method, (_, p, q, _) = checked(op, inputs, stride, padding, dilation, groups, activation, method)
     pool = check.pair("conv2d_max_pool2d", "pool_size", pool_size, 1)
-    _, p, q, _ = output_shape(arrays[0].shape, arrays[1].shape, geometry_of(options))
     if pool[0] > p or pool[1] > q:
         raise ValueError(
             f"conv2d_max_pool2d: pool_size {pool} is larger than the {p} x {q} pixels of the convolution of "
@@ -96,12 +94,14 @@ def pools_at_once(x: ArrayLike, weight: Tensor, geometry: Geometry, pool_size: t
     return method in getattr(active_module("conv2d_max_pool2d", method), "POOLED_METHODS", ())
 
 
-def _checked(
+def checked(
     op: str, inputs: tuple, stride: Any, padding: Any, dilation: Any, groups: Any, activation: Any, method: str
-) -> tuple[list, dict[str, Any], str]:
-    """The arrays of x, weight and bias, the options as kernels take them, the method of the forward pass; or raises."""
+) -> tuple[list, dict[str, Any], str, tuple]:
+    """The arrays of x, weight and bias, the options as kernels take them, the method of the forward pass, the shape of
+    the output; or raises."""
     a, w, b = arrays = arrays_of(inputs)
-    groups = check_arrays(op, a, w, b, groups)
+    if type(groups) is not int or not check.fits_conv(a, w, b, groups):
+        groups = check_arrays(op, a, w, b, groups)
     in_force = automatic(), get_backend()
     return arrays, *_plan(op, a.shape, w.shape, stride, padding, dilation, groups, activation, method, in_force)
 
@@ -118,11 +118,12 @@ def _plan(
     activation: Any,
     method: str,
     in_force: tuple,
-) -> tuple[dict[str, Any], str]:
-    """The options and the method of the forward pass. in_force: what they depend on besides the arguments."""
+) -> tuple[dict[str, Any], str, tuple]:
+    """The options, the method of the forward pass, the shape of the output. in_force: what they depend on besides the
+    arguments."""
     options = conv_geometry(op, image, kernel, stride, padding, dilation) | {"groups": groups}
     options = _with_algorithm(op, options, kernel, activation, method)
-    return options, _forward_method(image, kernel, options)
+    return options, _forward_method(image, kernel, options), output_shape(image, kernel, geometry_of(options))
 
 
 def _with_algorithm(op: str, options: dict[str, Any], kernel: tuple, activation: Any, method: str) -> dict[str, Any]:
@@ -187,13 +188,14 @@ def check_arrays(op: str, a, w, b, groups: Any) -> int:
 
 
 def _wrong_shapes(op: str, a, w, groups: int) -> None:
-    check.rank(op, "x", a, _LETTERS[op][0])
-    check.rank(op, "weight", w, _LETTERS[op][1])
+    letters = _SEQUENCES if op == "conv1d" else _IMAGES
+    check.rank(op, "x", a, letters[0])
+    check.rank(op, "weight", w, letters[1])
     channels, kernels = a.shape[-1], w.shape[0]
     if channels % groups:
         raise ValueError(f"{op}: groups={groups} must divide the {channels} channels of x {a.shape}")
     if w.shape[-1] * groups != channels:
-        wanted = _LETTERS[op][1].replace("C/groups", str(channels // groups))
+        wanted = letters[1].replace("C/groups", str(channels // groups))
         raise ValueError(
             f"{op}: weight must have shape ({wanted}) to match x {a.shape} with groups={groups}, got {w.shape}"
         )

@@ -12,6 +12,7 @@ from ..functional._linear import FUSED_ACTIVATIONS
 from ..kernels.conv_methods import Geometry
 from ..tensor import ArrayLike, Tensor
 from .linear import Affine
+from .norm import BatchNorm2d
 
 
 class _Convolution(Affine):
@@ -77,15 +78,38 @@ class Conv2d(_Convolution):
         self.method = check_method("Conv2d", method, shape, Geometry(self.stride, four, self.dilation, self.groups))
         self._make_parameters(shape, self.out_channels, bias)
 
-    def forward(self, x: ArrayLike, activation: str | None = None, pool_size: tuple[int, int] | None = None) -> Tensor:
-        """This layer; `Sequential` hands over the activation and the MaxPool2d(pool_size) that follow it."""
+    def forward(
+        self,
+        x: ArrayLike,
+        activation: str | None = None,
+        pool_size: tuple[int, int] | None = None,
+        norm: BatchNorm2d | None = None,
+        residual: ArrayLike | None = None,
+    ) -> Tensor:
+        """This layer; `Sequential` hands over the activation and the MaxPool2d(pool_size) that follow it, or in
+        evaluation the BatchNorm2d, with the activation behind that, and `Residual` also what is added before."""
         geometry = self.stride, self._padding, self.dilation, self.groups
         activation = activation or self.activation
         if pool_size is not None:
             return F.conv2d_max_pool2d(
                 x, self.weight, self.bias, *geometry, pool_size=pool_size, activation=activation, method=self.method
             )
-        return F.conv2d(x, self.weight, self.bias, *geometry, activation=activation, method=self.method)
+        if norm is None:
+            return F.conv2d(x, self.weight, self.bias, *geometry, activation=activation, method=self.method)
+        return F.conv2d_batch_norm(
+            x,
+            self.weight,
+            self.bias,
+            norm.running_mean,
+            norm.running_var,
+            norm.weight,
+            norm.bias,
+            *geometry,
+            eps=norm.eps,
+            residual=residual,
+            activation=activation,
+            method=self.method,
+        )
 
     def pools_at_once(self, x: ArrayLike, pool_size: tuple[int, int]) -> bool:
         """Whether this layer and a MaxPool2d after it are faster in one pass."""

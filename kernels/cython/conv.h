@@ -16,7 +16,7 @@
    Source: Chellapilla et al. 2006 (im2col); Dumoulin and Visin 2016, chapter 4 (transposed convolution). */
 #ifndef DLFAST_CONV_H
 #define DLFAST_CONV_H
-#include "gemm_block.h"
+#include "conv_finish.h"
 
 #define DL_CONV_JOBS 16
 #define DL_CONV_JOB_WORK 500000.0 /* multiplications: some 10 us */
@@ -48,6 +48,7 @@ typedef struct {
     const long *row; /* offset of each row of B, NULL if row k is at k */
     char *packed;
     long groups, cols, points, block, ld, step, parts; /* columns of a block of taps, and its k blocks */
+    const dl_finish *finish;
     int direct, spread; /* patches are the image itself; grid points are every step-th pixel of out */
     void *out;
     long out_h, out_w, out_c, out_y, out_x, out_step_h, out_step_w;
@@ -65,6 +66,7 @@ typedef struct {
 typedef struct {
     int dtype, activation;
     long n, h, w, c, k, r, s, p, q, sh, sw, top, left, dh, dw, groups;
+    const dl_finish *finish; /* of the forward, or NULL; then there is neither bias nor activation */
 } dl_conv;
 
 /* A row length for patches: whole panels, and an odd number of 64 bytes, so that rows use all sets of the cache. */
@@ -168,6 +170,7 @@ DL_UNUSED static int dl_conv_forward(const dl_conv *v, const void *x, const void
                     .group_stride = cols * taps * channels,
                     .col_stride = taps * channels,
                     .points = v->n * v->p * v->q,
+                    .finish = v->finish,
                     .out = y,
                     .out_c = v->k};
     if (dl_room_for_taps(&p.patches, taps, DL_GEMM_KC)) return -1;

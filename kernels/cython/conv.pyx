@@ -9,13 +9,23 @@ from libc.stdint cimport uint8_t
 
 from .. import destination as _destination
 from ..conv_methods import METHODS as CONV_METHODS
-from ..conv_methods import Geometry as _Geometry
-from ..conv_methods import choose as _choose
+from ..conv_methods import method_of as _method_of
+
+cdef extern from "conv_finish.h" nogil:
+    ctypedef struct dl_finish:
+        const void* residual
+        const void* out
+        int activation
+    void dl_finish_tables(
+        dl_finish* f, long k, int dtype, const void* bias_z, const void* weight, const void* bias, const void* mean,
+        const void* var, double eps, void* tables
+    )
 
 cdef extern from "conv.h" nogil:
     ctypedef struct dl_conv:
         int dtype, activation
         long n, h, w, c, k, r, s, p, q, sh, sw, top, left, dh, dw, groups
+        const dl_finish* finish
     int dl_conv_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
     int dl_conv_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
     int dl_conv_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
@@ -66,22 +76,26 @@ ctypedef int (*forward_kernel)(const dl_conv*, const void*, const void*, const v
 ctypedef int (*gradient_kernel)(const dl_conv*, const void*, const void*, void*) noexcept nogil
 
 
+cdef inline Py_ssize_t length(object array, int axis) except -1:
+    return dim(array, axis) if is_plain(array) else array.shape[axis]
+
+
 cdef dl_conv geometry(x, weight, stride, padding, dilation, groups, activation):
     cdef dl_conv v
-    v.n, v.h, v.w, v.c = x.shape
-    v.k, v.r, v.s = weight.shape[:3]
+    v.n, v.h, v.w, v.c = length(x, 0), length(x, 1), length(x, 2), length(x, 3)
+    v.k, v.r, v.s = length(weight, 0), length(weight, 1), length(weight, 2)
     v.sh, v.sw = stride
     v.top, v.left = padding[0], padding[2]
     v.dh, v.dw = dilation
     v.p = (v.h + v.top + <long>padding[1] - v.dh * (v.r - 1) - 1) // v.sh + 1  # as geometry.conv_output_size
     v.q = (v.w + v.left + <long>padding[3] - v.dw * (v.s - 1) - 1) // v.sw + 1
-    v.groups, v.activation, v.dtype = groups, _ACTIVATIONS[activation], is_double(x)
+    v.groups, v.activation, v.dtype, v.finish = groups, _ACTIVATIONS[activation], is_double(x), NULL
     return v
 
 
 cdef object chosen(str passing, object x, object weight, tuple options, object method):
     """The method for one pass: options are those of `Geometry`."""
-    return _choose(passing, x.shape, weight.shape, _Geometry(*options), method).method
+    return _method_of(passing, x.shape, weight.shape, options, method)
 
 
 cdef forward_kernel forward_of(object method):
@@ -128,7 +142,7 @@ def conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activa
         chosen("forward", x, weight, (stride, padding, dilation, groups), method)
     )
     xc, wc, bc = contiguous(x), contiguous(weight), contiguous(bias)
-    y = _empty((v.n, v.p, v.q, v.k), x.dtype)
+    y = new_image(v.n, v.p, v.q, v.k, xc)
     cdef const void* px = pointer(xc)
     cdef const void* pw = pointer(wc)
     cdef const void* pb = optional(bc)
@@ -137,6 +151,33 @@ def conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activa
         status = kernel(&v, px, pw, pb, py)
     check(status)
     return y, (x, weight, y if activation else None, stride, padding, dilation, groups, activation, method)
+
+
+def conv2d_batch_norm_forward(
+    x, weight, bias, norm_weight, norm_bias, residual, mean, var, *,
+    stride, padding, dilation, groups, eps, activation, method
+):
+    """y = act((x * w + b - mean) / sqrt(var + eps) norm_weight + norm_bias + residual); see conv_norm.py."""
+    cdef int status
+    cdef dl_finish f
+    cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, None)
+    how = chosen("forward", x, weight, (stride, padding, dilation, groups), method)
+    cdef forward_kernel kernel = forward_of("im2col" if how == "pointwise" else how)
+    xc, wc, rc = contiguous(x), contiguous(weight), contiguous(residual)
+    bc, nw, nb, mc, vc = [contiguous(row) for row in (bias, norm_weight, norm_bias, mean, var)]
+    y, tables = new_image(v.n, v.p, v.q, v.k, xc), new_row(2 * v.k, xc)
+    dl_finish_tables(
+        &f, v.k, v.dtype, optional(bc), optional(nw), optional(nb), pointer(mc), pointer(vc), eps, pointer(tables)
+    )
+    f.residual, f.out, f.activation, v.finish = optional(rc), pointer(y), _ACTIVATIONS[activation], &f
+    cdef const void* px = pointer(xc)
+    cdef const void* pw = pointer(wc)
+    cdef void* py = pointer(y)
+    with nogil:
+        status = kernel(&v, px, pw, NULL, py)
+    check(status)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "method": method}
+    return y, ((x, weight, bias), (norm_weight, norm_bias, residual, mean, var), options, eps, activation)
 
 
 def conv2d_backward(dy, saved, needs):

@@ -107,6 +107,7 @@ static void DL_FN(conv_product_job)(void *ctx, long job, long worker) {
             DL_FN(gemm_block)(&o, a - (p->direct ? 0 : k), count, 0, p->cols, k, end, c, ldc, block > 0);
         }
         if (o.activation != DL_RELU) DL_FN(activate_block)(c, ldc, count, p->cols, o.activation);
+        if (p->finish) DL_FN(finish_rows)(p->finish, c, ldc, count, group * p->cols, p->cols);
         if (rows) DL_FN(scatter_rows)(p, rows, first, count, group);
     }
     (void)worker;

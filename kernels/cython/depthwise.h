@@ -108,7 +108,7 @@ static int dl_depthwise_forward(const dl_conv *v, const void *x, const void *wei
     dl_pack_phase(v, weight, &view, room);
     d.chunk = dl_max(1, dl_min(DL_DEPTHWISE_ROWS, dl_ceil_div(d.lines, DL_DEPTHWISE_JOBS)));
     const size_t pixel = dl_item(v->dtype) * v->c;
-    d.stream = dl_streams(y, pixel * d.lines * v->q, pixel, DL_DEPTHWISE_STREAM) && v->activation <= DL_RELU;
+    d.stream = dl_streams(y, pixel * d.lines * v->q, pixel, DL_DEPTHWISE_STREAM) && v->activation <= DL_RELU && !v->finish;
     dl_launch(DL_PICK(dl_depthwise_forward_jobs, v->dtype), &d, dl_ceil_div(d.lines, d.chunk), dl_depthwise_serial(v));
     return 0;
 }

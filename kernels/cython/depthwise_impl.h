@@ -185,6 +185,7 @@ static void DL_FN(depthwise_forward_job)(void *ctx, long job, long worker) {
         DL_FN(depthwise_phase_row)(d, d->phase, (const real *)d->bias, v->activation == DL_RELU, p,
                                    (const real *)d->x + image * v->h * v->w * v->c, out);
         if (v->activation != DL_RELU) DL_FN(activate_block)(out + p * v->q * v->c, v->c, v->q, v->c, v->activation);
+        if (v->finish) DL_FN(finish_rows)(v->finish, out + p * v->q * v->c, v->c, v->q, 0, v->c);
     }
     dl_fence();
     (void)worker;

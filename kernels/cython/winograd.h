@@ -21,6 +21,9 @@
    products and transform back without meeting the other jobs: its V and M stay in its core's cache.  A job of the
    weight gradient keeps the dU of a block of channels there, and turns it into a partial dg at the end.
 
+   Where few tiles meet many kernels, a job has a block of columns instead: it transforms a part of their kernels and
+   multiplies it by all tiles at once, so that U, four times as large as the weights, is never written.
+
    At the lower and the right edge a tile of 4 x 4 may have one or two lines of output left.  It is short: F(2, 3)
    along that axis, with the points 0, 1, -1 and infinity.  These are the first four of the six, and a block has its
    tiles sorted, so that those with a point are neighbours: a 14 x 14 image needs 22^2 products instead of 24^2.
@@ -39,6 +42,9 @@
 #define DL_WINOGRAD_CHUNK 32     /* rows of U packed by a job */
 #define DL_WINOGRAD_JOBS 8
 #define DL_WINOGRAD_PARTIALS 16
+#define DL_WINOGRAD_FEW 64       /* tiles whose products share a part of U that is in the cache, at most */
+#define DL_WINOGRAD_LARGE 1048576 /* bytes of U from which on it is made part by part then */
+#define DL_WINOGRAD_ROWS 12      /* of any register tile, at most */
 #define DL_WINOGRAD_SUMS 32      /* tiles summed in registers by a job of the weight gradient */
 #define DL_WINOGRAD_CHANNELS 64  /* of K and of C whose dU a job of the weight gradient keeps */
 
@@ -61,8 +67,23 @@ typedef struct {
     uint8_t *index; /* (n, p/2, q/2, cols): the largest of each 2 x 2 window, with its number here */
     long cols, npad, depth, kc, width, tiles, block, blocks, splits;
     int activation;
-    char *u;
+    const dl_finish *finish;
+    char *u; /* for each block of `width` columns and each of `parts` blocks of kc rows the points, `plane` apart */
+    long plane, parts;
 } dl_winograd;
+
+/* Where the tiles of a block go: those of short columns, of no short lines, of short rows, of both. */
+typedef struct {
+    long ends[4], place[];
+} dl_order;
+
+/* Few tiles: their V, in chunks of channels, is shared by the jobs, which have columns of their own. */
+typedef struct {
+    dl_winograd p;
+    dl_order *order;
+    char *v;
+    long v_plane;
+} dl_winograd_few;
 
 typedef struct {
     dl_tiles x, dz;
@@ -70,10 +91,6 @@ typedef struct {
     long c, k, tiles, chunk, block, c_blocks, k_blocks;
 } dl_winograd_gradient;
 
-/* Where the tiles of a block go: those of short columns, of no short lines, of short rows, of both. */
-typedef struct {
-    long ends[4], place[];
-} dl_order;
 
 /* Points along line i of the tiles of p outputs. */
 static int dl_line_points(const dl_tiles *g, long p, long i) { return g->side == 4 && p - 4 * i <= 2 ? 4 : 6; }
@@ -146,9 +163,13 @@ static long dl_winograd_plane(long elements, size_t item) {
 #include "simd.h"
 #define DL_IMPL "winograd_impl.h"
 #include "simd.h"
+#define DL_IMPL "winograd_few_impl.h"
+#include "simd.h"
 static const dl_job dl_winograd_weight_jobs[2][DL_ISAS] = DL_TABLE(winograd_weight_job);
 static const dl_job dl_winograd_tile_jobs[2][DL_ISAS] = DL_TABLE(winograd_tile_job);
 static const dl_job dl_winograd_gradient_jobs[2][DL_ISAS] = DL_TABLE(winograd_gradient_job);
+static const dl_job dl_winograd_few_data_jobs[2][DL_ISAS] = DL_TABLE(winograd_few_data_job);
+static const dl_job dl_winograd_few_jobs[2][DL_ISAS] = DL_TABLE(winograd_few_job);
 
 /* Tiles in a block, from the shapes alone: V and M within the cache, blocks of even length, whole images if they have
    several. */
@@ -167,7 +188,9 @@ static int dl_winograd_weights(dl_winograd *p, size_t extra, int dtype, int seri
     const long nr = dl_tile_cols(dtype);
     p->npad = dl_round_up(p->cols, nr);
     p->kc = dl_round_up(dl_gemm_kc(p->depth), DL_WINOGRAD_CHUNK);
-    const size_t packed = dl_round_up(item * 36 * p->depth * p->npad, 64);
+    p->plane = dl_winograd_plane(dl_min(p->kc, p->depth) * p->width, item);
+    p->parts = dl_ceil_div(p->depth, p->kc);
+    const size_t packed = item * dl_ceil_div(p->npad, p->width) * p->parts * 36 * p->plane;
     p->u = (char *)dl_scratch(DL_SCRATCH_SHARED, packed + item * p->npad + 64 + extra);
     if (!p->u) return -1;
     p->bias = dl_pad_bias(p->bias, p->cols, p->npad, item, p->u + packed);
@@ -176,10 +199,36 @@ static int dl_winograd_weights(dl_winograd *p, size_t extra, int dtype, int seri
     return 0;
 }
 
+/* Whether U would be large against the work of its products, and M of a few columns stays in the cache. */
+static int dl_winograd_is_few(const dl_winograd *p, int dtype) {
+    return p->tiles <= DL_WINOGRAD_FEW && p->depth * p->cols * 36 * (long)dl_item(dtype) > DL_WINOGRAD_LARGE;
+}
+
+/* Returns 0, or -1 when there is no memory. */
+static int dl_winograd_run_few(const dl_winograd *p, int dtype) {
+    const size_t item = dl_item(dtype);
+    const long nr = dl_tile_cols(dtype), chunks = dl_ceil_div(p->depth, DL_WINOGRAD_CHUNK);
+    dl_winograd_few f = {.p = *p};
+    f.p.npad = dl_round_up(p->cols, nr);
+    f.p.width = f.p.npad / nr < 2 * DL_WINOGRAD_JOBS ? nr : 2 * nr;
+    f.p.plane = dl_winograd_plane(DL_WINOGRAD_CHUNK * f.p.width, item);
+    f.v_plane = dl_winograd_plane((p->tiles + DL_WINOGRAD_ROWS) * DL_WINOGRAD_CHUNK, item);
+    const size_t order = dl_order_bytes(p->tiles), v = item * chunks * 36 * f.v_plane;
+    f.order = (dl_order *)dl_scratch(DL_SCRATCH_SHARED, order + v + item * f.p.npad);
+    if (!f.order) return -1;
+    f.v = (char *)f.order + order;
+    f.p.bias = dl_pad_bias(p->bias, p->cols, f.p.npad, item, f.v + v);
+    dl_order_tiles(&p->in, 0, p->tiles, f.order);
+    dl_launch(DL_PICK(dl_winograd_few_data_jobs, dtype), &f, chunks, 0);
+    dl_launch(DL_PICK(dl_winograd_few_jobs, dtype), &f, dl_ceil_div(f.p.npad, f.p.width), 0);
+    return 0;
+}
+
 /* Returns 0, or -1 when there is no memory. */
 static int dl_winograd_run(dl_winograd *p, int dtype) {
     p->tiles *= p->in.grid_h * p->in.grid_w;
     if (!p->tiles || !p->cols) return 0;
+    if (dl_winograd_is_few(p, dtype)) return dl_winograd_run_few(p, dtype);
     const int serial = (double)p->tiles * 36 * p->depth * p->cols < DL_CONV_SERIAL_WORK;
     p->width = dl_min(dl_round_up(p->cols, dl_tile_cols(dtype)), DL_WINOGRAD_COLS);
     if (dl_winograd_weights(p, 0, dtype, serial)) return -1;
@@ -214,7 +263,8 @@ static int dl_winograd_windows(const dl_conv *v, const void *x, const void *weig
                      .tiles = v->n,
                      .cols = v->k,
                      .depth = v->c,
-                         .activation = v->activation};
+                         .activation = v->activation,
+                         .finish = v->finish};
     return dl_winograd_run(&p, v->dtype);
 }
 

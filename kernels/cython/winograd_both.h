@@ -53,7 +53,7 @@ static int dl_winograd_both_gradients(const dl_conv *v, const void *dz, const vo
     p.sum.chunks = dl_ceil_div(p.tiles, p.chunk);
     const size_t sums = dweight ? item * p.sum.chunks * size : 0, biases = dbias ? item * p.sum.chunks * v->k : 0;
     if (dl_winograd_weights(&p.kernels, sums + biases, v->dtype, 0)) return -1;
-    char *room = p.kernels.u + dl_round_up(item * 36 * v->k * p.kernels.npad, 64);
+    char *room = p.kernels.u + item * 36 * p.kernels.plane;
     p.sum.partial = dweight ? room : NULL;
     p.dbias = dbias ? room + sums : NULL;
     dl_launch(DL_PICK(dl_winograd_both_jobs, v->dtype), &p, p.sum.chunks, 0);

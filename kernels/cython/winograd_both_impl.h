@@ -45,7 +45,7 @@ static void DL_FN(winograd_both_job)(void *ctx, long job, long worker) {
         if (dbias) DL_FN(winograd_bias)(z, z_plane, z_ld, count, dbias, kernels);
         for (long point = 0; point < 36; point++) {
             real *zp = z + point * z_plane, *vp = v + point * v_plane;
-            const real *u = (const real *)p->kernels.u + point * kernels * v_ld;
+            const real *u = (const real *)p->kernels.u + point * p->kernels.plane;
             if (p->sum.partial)
                 DL_FN(winograd_products)(order, point, zp, z_ld, vp, v_ld, rows, du + point * u_plane,
                                          first == job * p->chunk);

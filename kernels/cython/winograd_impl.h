@@ -29,22 +29,29 @@ DL_INLINE void DL_FN(filter_points)(const real *g, long n, real *u, long plane, 
     }
 }
 
-/* Job: some rows of one panel of U = G g G^T.  Points follow one another in a block of `width` columns and kc rows. */
-static void DL_FN(winograd_weight_job)(void *ctx, long job, long worker) {
-    const dl_winograd *p = (const dl_winograd *)ctx;
-    const long chunks = dl_ceil_div(p->depth, DL_WINOGRAD_CHUNK), col = job / chunks * NR;
-    const long k0 = job % chunks * DL_WINOGRAD_CHUNK, count = dl_min(DL_WINOGRAD_CHUNK, p->depth - k0);
+/* U = G g G^T of NR columns from col on, `count` rows from k0 on, to u[point][row][column]: a point every `plane`
+   elements.  g is room for count NR elements of each tap. */
+DL_NOINLINE void DL_FN(winograd_filter)(const dl_winograd *p, long k0, long count, long col, real *g, real *u,
+                                        long plane) {
     const long taps = (7 - p->in.side) * (7 - p->in.side), tap = dl_max(p->stride_k, p->stride_col) / taps;
-    real *g = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * taps * DL_WINOGRAD_CHUNK * NR);
     for (long i = 0; i < taps; i++)
         DL_FN(pack_panel)(count, NR, dl_min(NR, p->cols - col),
                           (const real *)p->weight + (p->flip ? taps - 1 - i : i) * tap + k0 * p->stride_k +
                               col * p->stride_col,
                           p->stride_col, p->stride_k, g + i * count * NR);
-    const long first = k0 / p->kc * p->kc, kc = dl_min(p->kc, p->depth - first), start = col / p->width * p->width;
-    const long width = dl_min(p->width, p->npad - start);
-    real *to = (real *)p->u + 36 * (p->depth * start + first * width) + (col - start) * kc + (k0 - first) * NR;
-    BY_SIDE(p->in.side, filter_points, g, count * NR, to, kc * width);
+    BY_SIDE(p->in.side, filter_points, g, count * NR, u, plane);
+}
+
+/* Job: some rows of one panel of U. */
+static void DL_FN(winograd_weight_job)(void *ctx, long job, long worker) {
+    const dl_winograd *p = (const dl_winograd *)ctx;
+    const long chunks = dl_ceil_div(p->depth, DL_WINOGRAD_CHUNK), col = job / chunks * NR;
+    const long k0 = job % chunks * DL_WINOGRAD_CHUNK, count = dl_min(DL_WINOGRAD_CHUNK, p->depth - k0);
+    const long part = k0 / p->kc, block = col / p->width, kc = dl_min(p->kc, p->depth - part * p->kc);
+    const long taps = (7 - p->in.side) * (7 - p->in.side);
+    real *g = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * taps * DL_WINOGRAD_CHUNK * NR);
+    real *to = (real *)p->u + (block * p->parts + part) * 36 * p->plane;
+    DL_FN(winograd_filter)(p, k0, count, col, g, to + col % p->width * kc + k0 % p->kc * NR, p->plane);
     (void)worker;
 }
 
@@ -121,6 +128,8 @@ DL_NOINLINE void DL_FN(winograd_output)(const dl_winograd *p, const dl_order *or
             DL_BY_SIDE(&p->in, t, DL_FN(output_pixels), valid, &to, from, plane)
         for (long i = 0; i < to.rows && p->activation > DL_RELU; i++)
             DL_FN(activate_block)(to.y + i * row, p->cols, to.cols, valid, p->activation);
+        for (long i = 0; i < to.rows && p->finish; i++)
+            DL_FN(finish_rows)(p->finish, to.y + i * row, p->cols, to.cols, col, valid);
     }
 }
 
@@ -142,16 +151,16 @@ static void DL_FN(winograd_tile_job)(void *ctx, long job, long worker) {
     const long begin = job / p->blocks * each;
     for (long col = begin; col < dl_min(begin + each, p->npad); col += p->width) {
         const long width = dl_min(p->width, p->npad - col);
-        const real *u = (const real *)p->u + 36 * p->depth * col;
+        const real *u = (const real *)p->u + col / p->width * p->parts * 36 * p->plane;
         long k = 0;
         do { /* once even without channels: a sum of nothing is 0 */
             const long kc = dl_min(p->kc, p->depth - k);
-            for (long point = 0; point < 36; point++)
-                for (long j = 0; j < width; j += NR, u += kc * NR)
+            for (long point = 0; point < 36; point++, u += p->plane)
+                for (long j = 0; j < width; j += NR)
                     for (long i = dl_first_place(order, point); i < dl_last_place(order, point); i += DL_MR) {
                         real *c = m + point * m_plane + i * width + j;
-                        DL_FN(tile_rows)(kc, v + point * v_plane + i * ld + k, ld, u, NR, c, width, k ? c : NULL, width,
-                                         0);
+                        DL_FN(tile_rows)(kc, v + point * v_plane + i * ld + k, ld, u + j * kc, NR, c, width,
+                                         k ? c : NULL, width, 0);
                     }
             k += p->kc;
         } while (k < p->depth);
