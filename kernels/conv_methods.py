@@ -34,7 +34,9 @@ WINOGRAD_TILES = {3: 4, 4: 3, 5: 2}  # taps of a kernel -> outputs of a tile, al
 WINOGRAD_PRODUCTS = 36  # of a tile, for each input and output channel
 WINOGRAD_CHANNELS = 32  # of image and output together: below this the transforms cost more than they save
 WINOGRAD_KERNELS = {"forward": 16, "dx": 16, "dweight": 8}  # tiles that take as long as transforming the kernels
-WINOGRAD_SAVING = 1.4  # times fewer multiplications, these included, from which on it is faster
+WINOGRAD_SAVING = 1.4  # times fewer multiplications, these included, from which on it is faster than im2col
+WINOGRAD_TRANSFORMS = 16  # multiplications at each point that take as long as transforming a channel
+WINOGRAD_OVER_DIRECT = 0.9  # times fewer multiplications, these included too, from which on it is faster than direct
 DEPTHWISE_CHANNELS = 16  # a register of float32 on any CPU
 
 
@@ -119,14 +121,13 @@ def choose(
     for name in ("pointwise", "depthwise"):
         if unfit(name, passing, kernel, geometry) is None:
             return Choice(name, "a 1 x 1 kernel" if name == "pointwise" else "one channel a group")
-    why = "the general case" if method == "auto" else "the general case, exact"
-    if method == "auto" and unfit("winograd", passing, kernel, geometry, only_3x3) is None:
-        pays, why = _winograd_pays(passing, output_shape(image, kernel, geometry), kernel, geometry.stride)
-        if pays:
-            return Choice("winograd", why)
     if kernel[3] < FEW_CHANNELS and unfit("direct", passing, kernel, geometry) is None:
-        return Choice("direct", f"{kernel[3]} channels: gathering would cost more than multiplying")
-    return Choice("im2col", why)
+        other = Choice("direct", f"{kernel[3]} channels: gathering would cost more than multiplying")
+    else:
+        other = Choice("im2col", "the general case" if method == "auto" else "the general case, exact")
+    if method == "exact" or unfit("winograd", passing, kernel, geometry, only_3x3):
+        return other
+    return _winograd_or(other, passing, image, kernel, geometry)
 
 
 @lru_cache(maxsize=1024)
@@ -135,19 +136,33 @@ def method_of(passing: str, image, kernel, geometry: tuple, method: str) -> str:
     return choose(passing, image, kernel, Geometry(*geometry), method).method
 
 
-def _winograd_pays(passing: str, output: tuple, kernel: tuple, stride: tuple[int, int]) -> tuple[bool, str]:
-    """Whether it is faster than the others, and why or why not."""
-    taps, _, channels = phases(kernel, stride)
+def _winograd_or(other: Choice, passing: str, image, kernel, geometry: Geometry) -> Choice:
+    """Winograd's method where it is faster than the other, by the multiplications it saves and its transforms cost."""
+    taps, _, channels = phases(kernel, geometry.stride)
     outputs, side = kernel[0], WINOGRAD_TILES[taps]
     if min(channels, outputs) < FEW_CHANNELS or channels + outputs < WINOGRAD_CHANNELS:
-        return False, f"{channels} and {outputs} channels are few for Winograd's transforms"
-    pixels, tiles = math.prod(output[:3]), output[0] * -(-output[1] // side) * -(-output[2] // side)
-    products = WINOGRAD_PRODUCTS * channels * (tiles + WINOGRAD_KERNELS[passing])
-    saving = pixels * math.prod(kernel[1:]) / products
-    if saving < WINOGRAD_SAVING:
-        return False, f"{tiles} tiles of {side} x {side} for {pixels} pixels would not pay for their transforms"
-    phased = "" if stride == (1, 1) else f", {channels} channels of phases"
-    return True, f"F({side}x{side}, {taps}x{taps}){phased}: {saving:.1f} times fewer multiplications"
+        few = Choice("im2col", f"{channels} and {outputs} channels are few for Winograd's transforms")
+        return few if other.method == "im2col" else other
+    pixels, tiles = math.prod(output_shape(image, kernel, geometry)[:3]), _tiles(passing, image, kernel, geometry)
+    saving = pixels * math.prod(kernel[1:]) / (WINOGRAD_PRODUCTS * channels * (tiles + WINOGRAD_KERNELS[passing]))
+    if other.method == "direct":
+        transforms = WINOGRAD_TRANSFORMS * (channels + outputs) / (channels * outputs)
+        if saving < WINOGRAD_OVER_DIRECT * (1 + transforms):
+            return other
+    elif saving < WINOGRAD_SAVING:
+        why = f"{tiles} tiles of {side} x {side} for {pixels} pixels would not pay for their transforms"
+        return Choice("im2col", why)
+    phased = "" if geometry.stride == (1, 1) else f", {channels} channels of phases"
+    return Choice("winograd", f"F({side}x{side}, {taps}x{taps}){phased}: {saving:.1f} times fewer multiplications")
+
+
+def _tiles(passing: str, image, kernel, geometry: Geometry) -> int:
+    """How many tiles cover y or dz, or for dx the image or its phases."""
+    _, *size, _ = output_shape(image, kernel, geometry)
+    taps = phases(kernel, geometry.stride)[0]
+    if passing == "dx":
+        size = image[1:3] if geometry.stride == (1, 1) else [points + taps - 1 for points in size]
+    return image[0] * math.prod(-(-points // WINOGRAD_TILES[taps]) for points in size)
 
 
 def at_once(passing: str, image, kernel, geometry: Geometry, method: str, pool_size) -> str:

@@ -547,6 +547,8 @@ LARGE = [
     conv2d("large-small-images", (30, 14, 13, 24), (40, 3, 3, 24), pad=1, act="relu", tags=WINOGRAD),
     conv2d("large-stride", (4, 31, 30, 12), (24, 3, 3, 12), stride=2, pad=1),
     conv2d("large-direct", (26, 28, 31, 2), (48, 3, 3, 2), pad=1, act="relu"),
+    conv2d("large-kernels-5x5", (1, 9, 10, 91), (90, 5, 5, 91), pad=2, method="winograd", tags=WINOGRAD),
+    conv2d("large-phases", (4, 41, 43, 3), (40, 7, 7, 3), stride=2, pad=3, method="winograd", tags=WINOGRAD),
     conv2d("large-one-channel", (16, 28, 28, 1), (32, 3, 3, 1), pad=1, act="relu"),
     conv2d("large-1x1", (8, 20, 20, 64), (48, 1, 1, 64), False),
     conv2d("large-deep", (2, 9, 9, 150), (130, 3, 3, 150), pad=1),

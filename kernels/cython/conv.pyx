@@ -48,6 +48,8 @@ cdef extern from "polyphase.h" nogil:  # and winograd.h
     int dl_winograd_windows(
         const dl_conv* v, const void* x, const void* weight, const void* bias, void* y, uint8_t* index
     )
+
+cdef extern from "winograd_both.h" nogil:
     bint dl_winograd_fits_both(const dl_conv* v)
     int dl_winograd_both_gradients(
         const dl_conv* v, const void* dz, const void* y, const uint8_t* index, const void* x, const void* weight,

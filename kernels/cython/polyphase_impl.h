@@ -7,20 +7,26 @@ DL_INLINE long DL_FN(run_in_row)(const dl_phases *g, long j, long n, long *first
     return start;
 }
 
-/* Job: a row of phases: each pixel takes a run from each of sh rows of the image, 0 outside it. */
+/* Job: a row of phases: each pixel takes a run from each of sh rows of the image, 0 outside it.  A run shorter than a
+   register is copied with what follows it in the image, if the next run will be written over that. */
 static void DL_FN(phases_job)(void *ctx, long job, long worker) {
     const dl_phases *g = (const dl_phases *)ctx;
-    const long n = g->sw * g->c, pixel = g->sh * n;
-    for (long a = 0; a < g->sh; a++) {
-        const long h = job % g->rows * g->sh + a - g->top;
-        const real *row = (const real *)g->image + (job / g->rows * g->h + h) * g->w * g->c;
-        real *to = (real *)g->phases + job * g->cols * pixel + a * n;
-        for (long j = 0; j < g->cols; j++, to += pixel) {
-            long first, last, start = DL_FN(run_in_row)(g, j, n, &first, &last);
-            if (h < 0 || h >= g->h) first = last = n;
-            DL_FN(zero_run)(to, first);
-            DL_FN(copy_run)(to + first, row + start + first, last - first);
-            DL_FN(zero_run)(to + last, n - last);
+    const long n = g->sw * g->c, top = job % g->rows * g->sh - g->top, line = g->w * g->c;
+    const real *image = (const real *)g->image + (job / g->rows * g->h + top) * line;
+    real *to = (real *)g->phases + job * g->cols * g->sh * n, *end = to + (g->cols * g->sh - 1) * n - LANES;
+    for (long j = 0; j < g->cols; j++) {
+        long first, last, start = DL_FN(run_in_row)(g, j, n, &first, &last);
+        for (long a = 0; a < g->sh; a++, to += n) {
+            const real *from = image + a * line + start;
+            if (top + a < 0 || top + a >= g->h)
+                DL_FN(zero_run)(to, n);
+            else if (n < LANES && to < end && start >= 0 && start + LANES <= line)
+                DL_FN(vstore)(to, DL_FN(vload)(from));
+            else {
+                DL_FN(zero_run)(to, first);
+                DL_FN(copy_run)(to + first, from + first, last - first);
+                DL_FN(zero_run)(to + last, n - last);
+            }
         }
     }
     (void)worker;

@@ -14,9 +14,8 @@
 
    - forward: V from x, U from the weights, Y = A^T M A;
    - dx: the same with dz for x, the kernels flipped and the channels swapped;
-   - dweight: dU[point] (K, C) = Z[point]^T (K, tiles) V[point] (tiles, C) with Z = A dZ A^T, then dg = G^T dU G;
-   - both gradients at once: dV[point] (tiles, C) = Z[point] U[point]^T too, and dx = B dV B^T, tiles added where they
-     overlap: dz is transformed once.  For small images of few channels, and 3 x 3 kernels.
+   - dweight: dU[point] (K, C) = Z[point]^T (K, tiles) V[point] (tiles, C) with Z = A dZ A^T, then dg = G^T dU G.
+     winograd_both.h does both gradients at once.
 
    U is packed once, in the order in which the products read it.  A job then takes a block of tiles through transform,
    products and transform back without meeting the other jobs: its V and M stay in its core's cache.  A job of the
@@ -48,8 +47,6 @@
 #define DL_WINOGRAD_ROWS 12      /* of any register tile, at most */
 #define DL_WINOGRAD_SUMS 32      /* tiles summed in registers by a job of the weight gradient */
 #define DL_WINOGRAD_CHANNELS 64  /* of K and of C whose dU a job of the weight gradient keeps */
-#define DL_WINOGRAD_BOTH_TILES 32 /* in a block of both gradients, as whole images allow */
-#define DL_WINOGRAD_BOTH_IMAGE 64 /* in an image of which both gradients are computed at once, at most */
 
 /* An image (n, h, w, c) cut into tiles of side x side of the p x q outputs: tile (i, j) of the grid begins at pixel
    (side i - top, side j - left).  Not NULL, the index tells which pixel of each 2 x 2 window has the value that `image`
@@ -94,14 +91,6 @@ typedef struct {
     long c, k, tiles, chunk, block, c_blocks, k_blocks;
 } dl_winograd_gradient;
 
-/* Both gradients: `kernels` describes U^T, `dx` is x's geometry with dx as its image, NULL where it is not wanted. */
-typedef struct {
-    dl_tiles x, dz, dx;
-    dl_winograd kernels;
-    dl_weight_gradient sum; /* partial NULL where dweight is not wanted */
-    char *dbias;            /* partial sums (chunks, K), or NULL */
-    long tiles, chunk, block;
-} dl_winograd_both;
 
 /* Points along line i of the tiles of p outputs. */
 static int dl_line_points(const dl_tiles *g, long p, long i) { return g->side == 4 && p - 4 * i <= 2 ? 4 : 6; }
@@ -168,11 +157,11 @@ static long dl_winograd_plane(long elements, size_t item) {
     return (dl_ceil_div(elements * (long)item, 64) | 1) * 64 / (long)item;
 }
 
+#define DL_IMPL "winograd_lines_impl.h"
+#include "simd.h"
 #define DL_IMPL "winograd_points_impl.h"
 #include "simd.h"
 #define DL_IMPL "winograd_impl.h"
-#include "simd.h"
-#define DL_IMPL "winograd_both_impl.h"
 #include "simd.h"
 #define DL_IMPL "winograd_few_impl.h"
 #include "simd.h"
@@ -181,7 +170,6 @@ static const dl_job dl_winograd_tile_jobs[2][DL_ISAS] = DL_TABLE(winograd_tile_j
 static const dl_job dl_winograd_gradient_jobs[2][DL_ISAS] = DL_TABLE(winograd_gradient_job);
 static const dl_job dl_winograd_few_data_jobs[2][DL_ISAS] = DL_TABLE(winograd_few_data_job);
 static const dl_job dl_winograd_few_jobs[2][DL_ISAS] = DL_TABLE(winograd_few_job);
-static const dl_job dl_winograd_both_jobs[2][DL_ISAS] = DL_TABLE(winograd_both_job);
 
 /* Tiles in a block, from the shapes alone: V and M within the cache, blocks of even length, whole images if they have
    several. */
@@ -326,49 +314,6 @@ static int dl_winograd_weight_gradient(const dl_conv *v, const void *dz, const v
     dl_launch(DL_PICK(dl_winograd_gradient_jobs, v->dtype), &p, p.sum.chunks * jobs, serial);
     if (p.sum.chunks > 1)
         dl_launch(DL_PICK(dl_conv_sum_jobs, v->dtype), &p.sum, dl_ceil_div(size, DL_CONV_SUM), serial);
-    return 0;
-}
-
-/* Whether both gradients are best computed at once: images of few tiles, enough of them for all jobs, and kernels whose
-   U and dU stay near. */
-static int dl_winograd_fits_both(const dl_conv *v) {
-    const long image = dl_ceil_div(v->p, 4) * dl_ceil_div(v->q, 4);
-    return v->r == 3 && v->sh == 1 && v->sw == 1 && v->c && v->c <= DL_WINOGRAD_CHANNELS && v->k && v->c * v->k <= DL_WINOGRAD_CHANNELS * DL_WINOGRAD_CHANNELS &&
-           v->k <= DL_GEMM_KC && image <= DL_WINOGRAD_BOTH_IMAGE &&
-           v->n * image >= DL_WINOGRAD_JOBS * DL_WINOGRAD_BOTH_TILES;
-}
-
-/* dx, dweight and dbias, each unless NULL, from dz, or with an index from the gradient dz of the 2 x 2 windows whose
-   activation gave y (NULL without): for what dl_winograd_fits_both. */
-static int dl_winograd_both_gradients(const dl_conv *v, const void *dz, const void *y, const uint8_t *index,
-                                      const void *x, const void *weight, void *dx, void *dweight, void *dbias) {
-    const long size = v->k * 9 * v->c, image = dl_ceil_div(v->p, 4) * dl_ceil_div(v->q, 4);
-    const size_t item = dl_item(v->dtype);
-    dl_winograd_both p = {.x = dl_winograd_image(v, x),
-                          .dz = dl_winograd_source(v, dz, y, index),
-                          .dx = dl_winograd_image(v, dx),
-                          .kernels = {.in = {.side = 4},
-                                      .weight = weight,
-                                      .stride_k = 9 * v->c,
-                                      .stride_col = 1,
-                                      .cols = v->c,
-                                      .depth = v->k,
-                                      .width = dl_round_up(v->c, dl_tile_cols(v->dtype))},
-                          .sum = {.dweight = dweight, .groups = 1, .kernels = v->k, .width = 9 * v->c},
-                          .tiles = v->n * image,
-                          .block = dl_max(1, DL_WINOGRAD_BOTH_TILES / image) * image};
-    p.chunk = p.block * dl_ceil_div(dl_ceil_div(p.tiles, p.block), DL_WINOGRAD_PARTIALS);
-    p.sum.chunks = dl_ceil_div(p.tiles, p.chunk);
-    const size_t sums = dweight ? item * p.sum.chunks * size : 0, biases = dbias ? item * p.sum.chunks * v->k : 0;
-    if (dl_winograd_weights(&p.kernels, sums + biases, v->dtype, 0)) return -1;
-    char *room = p.kernels.u + item * 36 * p.kernels.plane;
-    p.sum.partial = dweight ? room : NULL;
-    p.dbias = dbias ? room + sums : NULL;
-    dl_launch(DL_PICK(dl_winograd_both_jobs, v->dtype), &p, p.sum.chunks, 0);
-    if (dweight) dl_launch(DL_PICK(dl_conv_sum_jobs, v->dtype), &p.sum, dl_ceil_div(size, DL_CONV_SUM), 0);
-    p.sum = (dl_weight_gradient){.dweight = dbias, .partial = p.dbias, .groups = 1, .kernels = 1, .width = v->k,
-                                 .chunks = p.sum.chunks};
-    if (dbias) DL_PICK(dl_conv_sum_jobs, v->dtype)(&p.sum, 0, 0);
     return 0;
 }
 #endif

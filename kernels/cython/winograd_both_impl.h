@@ -1,4 +1,4 @@
-/* Both gradients of winograd.h at once. */
+/* The jobs of winograd_both.h. */
 #define NR (2 * LANES)
 
 /* dx of `count` tiles, whole images, from dV. */
@@ -58,7 +58,7 @@ static void DL_FN(winograd_both_job)(void *ctx, long job, long worker) {
     }
     if (p->sum.partial)
         DL_FN(winograd_kernels)(du, u_plane, v_ld, (real *)p->sum.partial + job * kernels * 9 * channels, kernels,
-                                channels, channels, 4);
+                                channels, 9 * channels, 1, channels, 4);
     (void)worker;
 }
 #undef NR

@@ -6,8 +6,9 @@ static void DL_FN(winograd_few_data_job)(void *ctx, long job, long worker) {
     const dl_winograd_few *f = (const dl_winograd_few *)ctx;
     const dl_tiles *in = &f->p.in;
     const long c0 = job * DL_WINOGRAD_CHUNK, n = dl_min(DL_WINOGRAD_CHUNK, f->p.depth - c0);
-    real *zeros = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * 6 * in->c);
-    memset(zeros, 0, sizeof(real) * 6 * in->c);
+    const size_t zero = sizeof(real) * (6 * in->c + LANES);
+    real *zeros = (real *)dl_scratch(DL_SCRATCH_JOB, zero);
+    memset(zeros, 0, zero);
     DL_FN(winograd_data)(in, f->order, 0, f->p.tiles, c0, n, zeros, (real *)f->v + job * 36 * f->v_plane, f->v_plane,
                          DL_WINOGRAD_CHUNK);
     (void)worker;

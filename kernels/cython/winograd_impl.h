@@ -169,12 +169,21 @@ static void DL_FN(winograd_tile_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
-/* dg = G^T dU G for `kernels` kernels (rows of dU) and n of the `channels` of each. */
-DL_INLINE void DL_FN(kernel_taps)(const real *du, long plane, long ld, real *dg, long kernels, long n, long channels,
-                                  const int side) {
+/* The numbers of `count` lanes, `step` apart. */
+DL_INLINE void DL_FN(scatter)(real *to, long step, vec value, long count) {
+    real part[LANES];
+    DL_FN(vstore)(part, value);
+    for (long i = 0; i < count; i++)
+        to[i * step] = part[i];
+}
+
+/* dg = G^T dU G: element (i, j) of dU, i < rows, j < cols, is at tap (r, s) of g + i row_step + j col_step, where taps
+   are `channels` apart; one of the steps is 1. */
+DL_INLINE void DL_FN(kernel_taps)(const real *du, long plane, long ld, real *dg, long rows, long cols, long row_step,
+                                  long col_step, long channels, const int side) {
     const int taps = 7 - side;
-    for (long k = 0; k < kernels; k++, du += ld, dg += taps * taps * channels)
-        for (long c = 0; c < n; c += LANES) {
+    for (long k = 0; k < rows; k++, du += ld, dg += row_step)
+        for (long c = 0; c < cols; c += LANES) {
             vec in[6], out[5], middle[5][6];
             for (int j = 0; j < 6; j++) {
                 DL_UNROLL for (int i = 0; i < 6; i++) in[i] = DL_FN(vload)(du + (i * 6 + j) * plane + c);
@@ -183,37 +192,48 @@ DL_INLINE void DL_FN(kernel_taps)(const real *du, long plane, long ld, real *dg,
             }
             for (int r = 0; r < taps; r++) {
                 DL_FN(filter_transposed)(middle[r], taps, out);
-                DL_UNROLL for (int s = 0; s < taps; s++) DL_STORE(dg + (r * taps + s) * channels, c, n, out[s]);
+                for (int s = 0; s < taps; s++) {
+                    real *tap = dg + (r * taps + s) * channels;
+                    if (col_step == 1)
+                        DL_STORE(tap, c, cols, out[s]);
+                    else
+                        DL_FN(scatter)(tap + c * col_step, col_step, out[s], dl_min(cols - c, LANES));
+                }
             }
         }
 }
-DL_NOINLINE void DL_FN(winograd_kernels)(const real *du, long plane, long ld, real *dg, long kernels, long n,
-                                         long channels, long side) {
-    BY_SIDE(side, kernel_taps, du, plane, ld, dg, kernels, n, channels);
+DL_NOINLINE void DL_FN(winograd_kernels)(const real *du, long plane, long ld, real *dg, long rows, long cols,
+                                         long row_step, long col_step, long channels, long side) {
+    BY_SIDE(side, kernel_taps, du, plane, ld, dg, rows, cols, row_step, col_step, channels);
 }
 
-/* dU (rows, v_ld) = or += Z^T V of a block of tiles, for each point. */
-DL_NOINLINE void DL_FN(winograd_products)(const dl_order *order, long point, const real *z, long z_ld, const real *v,
-                                          long v_ld, long rows, real *du, int first) {
+/* dU (rows, b_ld) = or += A^T B of a block of tiles, for each point. */
+DL_NOINLINE void DL_FN(winograd_products)(const dl_order *order, long point, const real *a, long a_ld, const real *b,
+                                          long b_ld, long rows, real *du, int first) {
     const long begin = dl_first_place(order, point), count = dl_last_place(order, point) - begin;
-    for (long j = 0; j < v_ld; j += NR)
+    for (long j = 0; j < b_ld; j += NR)
         for (long i = 0; i < rows; i += DL_MR) {
-            real *c = du + i * v_ld + j;
-            DL_FN(tile_panel)(count, z + begin * z_ld + i, z_ld, v + begin * v_ld + j, v_ld, c, v_ld, first ? NULL : c,
-                              v_ld, 0);
+            real *c = du + i * b_ld + j;
+            DL_FN(tile_panel)(count, a + begin * a_ld + i, a_ld, b + begin * b_ld + j, b_ld, c, b_ld, first ? NULL : c,
+                              b_ld, 0);
         }
 }
 
-/* Job: the partial dg of one chunk of tiles, for a block of output channels and one of input channels. */
+/* Job: the partial dg of one chunk of tiles, for a block of output channels and one of input channels.  dU is Z^T V, or
+   its transpose V^T Z if that fills more of the register tiles: few channels would be a part of a row of registers. */
 static void DL_FN(winograd_gradient_job)(void *ctx, long job, long worker) {
     const dl_winograd_gradient *p = (const dl_winograd_gradient *)ctx;
     const long chunk = job / (p->k_blocks * p->c_blocks), k0 = job / p->c_blocks % p->k_blocks * p->k,
                c0 = job % p->c_blocks * p->c;
     const long kernels = dl_min(p->k, p->dz.c - k0), channels = dl_min(p->c, p->x.c - c0);
-    const long rows = dl_round_up(kernels, DL_MR), z_ld = dl_round_up(rows, LANES), v_ld = dl_round_up(channels, NR);
+    const int turned = dl_round_up(channels, DL_MR) * dl_round_up(kernels, NR) <
+                       dl_round_up(kernels, DL_MR) * dl_round_up(channels, NR);
+    const long rows = dl_round_up(turned ? channels : kernels, DL_MR), a_ld = dl_round_up(rows, LANES),
+               b_ld = dl_round_up(turned ? kernels : channels, NR), v_ld = turned ? a_ld : b_ld,
+               z_ld = turned ? b_ld : a_ld;
     const long v_plane = dl_winograd_plane(p->block * v_ld, sizeof(real)),
                z_plane = dl_winograd_plane(p->block * z_ld, sizeof(real)),
-               u_plane = dl_winograd_plane(rows * v_ld, sizeof(real)), zero = 6 * dl_max(p->x.c, p->dz.c) + LANES;
+               u_plane = dl_winograd_plane(rows * b_ld, sizeof(real)), zero = 6 * dl_max(p->x.c, p->dz.c) + LANES;
     const long bytes = dl_order_bytes(p->block);
     dl_order *order = (dl_order *)dl_scratch(
         DL_SCRATCH_JOB, bytes + sizeof(real) * (36 * (v_plane + z_plane + u_plane) + zero));
@@ -226,12 +246,17 @@ static void DL_FN(winograd_gradient_job)(void *ctx, long job, long worker) {
         dl_order_tiles(&p->x, first, count, order);
         DL_FN(winograd_data)(&p->x, order, first, count, c0, channels, zeros, v, v_plane, v_ld);
         DL_FN(winograd_gradient)(&p->dz, order, first, count, k0, kernels, zeros, z, z_plane, z_ld);
-        for (long point = 0; point < 36; point++)
-            DL_FN(winograd_products)(order, point, z + point * z_plane, z_ld, v + point * v_plane, v_ld, rows,
+        for (long point = 0; point < 36; point++) {
+            const real *vp = v + point * v_plane, *zp = z + point * z_plane;
+            DL_FN(winograd_products)(order, point, turned ? vp : zp, a_ld, turned ? zp : vp, b_ld, rows,
                                      du + point * u_plane, first == chunk * p->chunk);
+        }
     }
-    real *partial = (real *)p->sum.partial + (chunk * p->dz.c + k0) * p->sum.width + c0;
-    DL_FN(winograd_kernels)(du, u_plane, v_ld, partial, kernels, channels, p->x.c, p->x.side);
+    real *dg = (real *)p->sum.partial + (chunk * p->dz.c + k0) * p->sum.width + c0;
+    if (turned)
+        DL_FN(winograd_kernels)(du, u_plane, b_ld, dg, channels, kernels, 1, p->sum.width, p->x.c, p->x.side);
+    else
+        DL_FN(winograd_kernels)(du, u_plane, b_ld, dg, kernels, channels, p->sum.width, 1, p->x.c, p->x.side);
     (void)worker;
 }
 #undef BY_SIDE
