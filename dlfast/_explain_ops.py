@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .functional._conv import conv_methods
+from .functional._conv import conv_methods, only_3x3
 from .kernels import Call
 from .kernels.conv_adjoint import image_padding, image_shape, scatters
 from .kernels.conv_methods import Choice, Geometry, choose, geometry_of, output_shape
@@ -34,7 +34,7 @@ def choices(call: Call) -> dict[str, Choice]:
 
 
 def _convolution(call: Call, role: str, image: tuple, kernel: tuple, geometry: Geometry) -> Choice:
-    choice = choose(role, image, kernel, geometry, call.options["method"])
+    choice = choose(role, image, kernel, geometry, call.options["method"], only_3x3())
     known = conv_methods()
     return choice if choice.method in known else Choice("im2col", f"the {call.backend} backend has no {choice.method}")
 

@@ -6,10 +6,10 @@ _precision = "fast"
 
 
 def set_precision(precision: str) -> None:
-    """Let 3 x 3 convolutions use Winograd's algorithm ("fast", the default), or not ("exact").
+    """Let convolutions use Winograd's algorithm ("fast", the default), or not ("exact"); see `kernels.conv_methods`.
 
-    Winograd's rounding error is about ten times that of the direct methods. A NaN or an infinity in the input spreads
-    to the whole 4 x 4 tile of outputs, as NaN, where a direct method keeps it to the outputs that read it. Raises
+    Winograd's rounding error is up to ten times that of the direct methods. A NaN or an infinity in the input spreads
+    to whole tiles of 2 x 2 to 4 x 4 outputs, as NaN, where a direct method keeps it to the outputs that read it. Raises
     ValueError for any other word.
     """
     global _precision

@@ -18,7 +18,9 @@ in one process on 2 cores with AVX2; `pytest benchmarks` repeats the comparison 
 | rnn_cell | 20 x 10 -> 20: 75 / 27 | 64 x 128 -> 256: 679 / 444 |
 | sgd_step | | 420 k: 59 / 57 |
 | adam_step | 1 k: 7.2 / 3.6 | 4 M: 2584 / 2514 |
-| tanh, sigmoid, silu, elu, gelu, hardswish | 2 k: 12-19 / 5-15 | 32 k: 24-73 / 21-97 |
+| tanh, sigmoid, elu, hardswish | 2 k: 12-19 / 5-15 | 32 k: 24-73 / 21-97 |
+| gelu | | 1 M: 1830 / 1200 |
+| silu | | 1 M: 1790 / 1080 |
 | softmax, layer_norm, mse | 2 k: 20-32 / 9-13 | 2048 x 768: 1900-2300 / 2000-2900 |
 | cross_entropy | 1 x 10: 7 / 1.7, 128 x 10: 18 / 14 | 2048 x 768: 1970 / 2870 |
 | max_pool2d 2 x 2 | 14 x 14 x 32: 37 / 18 | 64 x 14 x 14 x 32: 317 / 402 |
@@ -43,6 +45,8 @@ _CYTHON = (
     "avg_pool2d",
     "relu",
     "leaky_relu",
+    "gelu",
+    "silu",
     "dropout",
     "batch_norm",
     "lstm_cell",

@@ -6,9 +6,16 @@ A convolution has three passes, "forward", "dx" and "dweight", each with an algo
 |---|---|---|
 | im2col | gathers patches into a buffer in cache and multiplies | everything |
 | direct | multiplies an overlapping view of the image, gathers nothing | no groups, no dilation along a row |
-| winograd | F(4x4, 3x3): a quarter of the multiplications | 3 x 3, stride 1, no dilation, no groups |
+| winograd | a quarter to a third of the multiplications | 3 x 3, 4 x 4, 5 x 5, no dilation, no groups |
 | pointwise | one matrix product | 1 x 1, stride 1, no padding, no groups |
 | depthwise | lets the channels be the lanes of the registers | one channel a group |
+
+Winograd's F(4x4, 3x3), F(3x3, 4x4) and F(2x2, 5x5) make tiles of so many outputs from 6 x 6 pixels. A convolution with
+a stride becomes one without, of smaller kernels over more channels: the phases of the image (`phases`). So 11 x 11 with
+stride 4 on 3 channels is 3 x 3 on 48.
+
+Rounding errors of all three, in y and dx up to about six, in dweight up to ten times those of the direct methods, come
+from the points 0, 1, -1, 2, -2 and infinity that they share: the transforms add numbers of mixed size.
 """
 
 from __future__ import annotations
@@ -23,6 +30,8 @@ METHODS = ("im2col", "direct", "winograd", "pointwise", "depthwise")
 AUTOMATIC = ("auto", "exact")  # "exact" leaves out Winograd, the one method that gives up accuracy
 
 FEW_CHANNELS = 8  # of the image: below this gathering costs more than multiplying
+WINOGRAD_TILES = {3: 4, 4: 3, 5: 2}  # taps of a kernel -> outputs of a tile, along one axis
+WINOGRAD_PRODUCTS = 36  # of a tile, for each input and output channel
 WINOGRAD_CHANNELS = 32  # of image and output together: below this the transforms cost more than they save
 WINOGRAD_KERNELS = {"forward": 16, "dx": 16, "dweight": 8}  # tiles that take as long as transforming the kernels
 WINOGRAD_SAVING = 1.4  # times fewer multiplications, these included, from which on it is faster
@@ -58,14 +67,25 @@ def output_shape(image, kernel, geometry: Geometry) -> tuple[int, int, int, int]
     return image[0], p, q, kernel[0]
 
 
-def unfit(method: str, passing: str, kernel, geometry: Geometry) -> str | None:
-    """Why `method` cannot do this pass (kernel: the shape of the weight), None where it can."""
+def phases(kernel, stride) -> tuple[int, int, int]:
+    """Rows, columns and channels of the kernels of the convolution without stride that does the same.
+
+    Pixels (i sh + a, j sw + b) of an image are its phase (a, b); each becomes a channel of its own.
+    """
+    return -(-kernel[1] // stride[0]), -(-kernel[2] // stride[1]), math.prod(stride) * kernel[3]
+
+
+def unfit(method: str, passing: str, kernel, geometry: Geometry, only_3x3: bool = False) -> str | None:
+    """Why `method` cannot do this pass (kernel: the shape of the weight), None where it can.
+
+    only_3x3: whether the backend's Winograd is for kernels of 3 x 3 with stride 1 only.
+    """
     k, r, s, c = kernel
     stride, padding, dilation, groups = geometry
     if method == "direct" and (groups > 1 or (dilation[1] > 1 and s > 1)):
         return "takes no groups and no dilation along a row"
-    if method == "winograd" and not ((r, s) == (3, 3) and stride == (1, 1) and dilation == (1, 1) and groups == 1):
-        return "needs a 3 x 3 kernel with stride 1, dilation 1 and groups 1"
+    if method == "winograd" and (why := _unfit_winograd(kernel, geometry, only_3x3)):
+        return why
     if method == "pointwise" and not ((r, s) == (1, 1) and stride == (1, 1) and not any(padding) and groups == 1):
         return "needs a 1 x 1 kernel with stride 1, no padding and groups 1"
     if method == "depthwise" and not (c == 1 and k == groups and k >= DEPTHWISE_CHANNELS):
@@ -73,21 +93,40 @@ def unfit(method: str, passing: str, kernel, geometry: Geometry) -> str | None:
     return None
 
 
+def _unfit_winograd(kernel, geometry: Geometry, only_3x3: bool) -> str | None:
+    rows, columns, _ = phases(kernel, geometry.stride)
+    plain = geometry.dilation == (1, 1) and geometry.groups == 1
+    if only_3x3 and not (plain and kernel[1:3] == (3, 3) and geometry.stride == (1, 1)):
+        return "needs a 3 x 3 kernel with stride 1, dilation 1 and groups 1"
+    if not (plain and rows == columns and rows in WINOGRAD_TILES):
+        return "needs a kernel of 3, 4 or 5 strides a side (rounded up), dilation 1 and groups 1"
+    return None
+
+
 @lru_cache(maxsize=1024)
-def choose(passing: str, image, kernel, geometry: Geometry, method: str = "auto") -> Choice:
-    """The method for one pass over an image of this shape."""
+def choose(
+    passing: str,
+    image,
+    kernel,
+    geometry: Geometry,
+    method: str = "auto",
+    only_3x3: bool = False,
+) -> Choice:
+    """The method for one pass over an image of this shape; only_3x3 as in `unfit`."""
     if method not in AUTOMATIC:
-        why = unfit(method, passing, kernel, geometry)
+        why = unfit(method, passing, kernel, geometry, only_3x3)
         return Choice(method, "asked for") if why is None else Choice("im2col", f"{method} {why}")
     for name in ("pointwise", "depthwise"):
         if unfit(name, passing, kernel, geometry) is None:
             return Choice(name, "a 1 x 1 kernel" if name == "pointwise" else "one channel a group")
-    channels, outputs = kernel[3], kernel[0]
-    if channels < FEW_CHANNELS and unfit("direct", passing, kernel, geometry) is None:
-        return Choice("direct", f"{channels} channels: gathering would cost more than multiplying")
-    if unfit("winograd", passing, kernel, geometry) is None and method == "auto":
-        return _winograd_or_im2col(passing, output_shape(image, kernel, geometry), channels, outputs)
-    return Choice("im2col", "the general case" if method == "auto" else "the general case, exact")
+    why = "the general case" if method == "auto" else "the general case, exact"
+    if method == "auto" and unfit("winograd", passing, kernel, geometry, only_3x3) is None:
+        pays, why = _winograd_pays(passing, output_shape(image, kernel, geometry), kernel, geometry.stride)
+        if pays:
+            return Choice("winograd", why)
+    if kernel[3] < FEW_CHANNELS and unfit("direct", passing, kernel, geometry) is None:
+        return Choice("direct", f"{kernel[3]} channels: gathering would cost more than multiplying")
+    return Choice("im2col", why)
 
 
 @lru_cache(maxsize=1024)
@@ -96,13 +135,29 @@ def method_of(passing: str, image, kernel, geometry: tuple, method: str) -> str:
     return choose(passing, image, kernel, Geometry(*geometry), method).method
 
 
-def _winograd_or_im2col(passing: str, output: tuple, channels: int, outputs: int) -> Choice:
+def _winograd_pays(passing: str, output: tuple, kernel: tuple, stride: tuple[int, int]) -> tuple[bool, str]:
+    """Whether it is faster than the others, and why or why not."""
+    taps, _, channels = phases(kernel, stride)
+    outputs, side = kernel[0], WINOGRAD_TILES[taps]
     if min(channels, outputs) < FEW_CHANNELS or channels + outputs < WINOGRAD_CHANNELS:
-        return Choice("im2col", f"{channels} and {outputs} channels are few for Winograd's transforms")
-    pixels, tiles = math.prod(output[:3]), output[0] * -(-output[1] // 4) * -(-output[2] // 4)
-    if 9 * pixels < WINOGRAD_SAVING * 36 * (tiles + WINOGRAD_KERNELS[passing]):
-        return Choice("im2col", f"{tiles} tiles of 4 x 4 for {pixels} pixels would not pay for their transforms")
-    return Choice("winograd", "3 x 3 with stride 1 and enough channels")
+        return False, f"{channels} and {outputs} channels are few for Winograd's transforms"
+    pixels, tiles = math.prod(output[:3]), output[0] * -(-output[1] // side) * -(-output[2] // side)
+    products = WINOGRAD_PRODUCTS * channels * (tiles + WINOGRAD_KERNELS[passing])
+    saving = pixels * math.prod(kernel[1:]) / products
+    if saving < WINOGRAD_SAVING:
+        return False, f"{tiles} tiles of {side} x {side} for {pixels} pixels would not pay for their transforms"
+    phased = "" if stride == (1, 1) else f", {channels} channels of phases"
+    return True, f"F({side}x{side}, {taps}x{taps}){phased}: {saving:.1f} times fewer multiplications"
+
+
+def at_once(passing: str, image, kernel, geometry: Geometry, method: str, pool_size) -> str:
+    """The method that computes this pass of convolution and max-pooling without the pixels between; "" where none does.
+
+    The direct one does so row by row of windows; tiles of 4 x 4 outputs hold whole windows of 2 x 2.
+    """
+    chosen = choose(passing, image, kernel, geometry, method).method
+    tiled = pool_size == (2, 2) and kernel[1:3] == (3, 3) and geometry.stride == (1, 1)
+    return chosen if chosen == "direct" or (chosen == "winograd" and tiled) else ""
 
 
 @lru_cache(maxsize=1024)
@@ -110,11 +165,11 @@ def pooling_pays(image, kernel, geometry: Geometry, pool_size, method: str = "au
     """Whether convolution and max-pooling (windows side by side) are best computed at once.
 
     That saves writing and reading the convolution's output, which is large against its arithmetic where the image has
-    few channels: there the direct method computes it row by row of windows, forward and for the weights. Winograd's
-    tiles hold whole windows of 2 x 2, forward and for both gradients.
+    few channels: there the direct method does so, forward and for the weights; Winograd's, forward and for both.
     """
     shape = output_shape(image, kernel, geometry)
     if shape[1] < pool_size[0] or shape[2] < pool_size[1]:
         return False
-    methods = [choose(passing, image, kernel, geometry, method).method for passing in ("forward", "dweight", "dx")]
-    return methods[:2] == ["direct"] * 2 or (methods == ["winograd"] * 3 and pool_size == (2, 2))
+    passes = ("forward", "dweight", "dx")
+    methods = [at_once(passing, image, kernel, geometry, method, pool_size) for passing in passes]
+    return methods[:2] == ["direct"] * 2 or methods == ["winograd"] * 3

@@ -134,6 +134,36 @@ CONV = [
             (128, 6, 3, 3, 17, (0, 2, 3, 0), None),
             (0, 6, 6, 8, 8, 1, None),
             (1, 18, 21, 17, 15, 2, "relu"),
+            (2, 7, 9, 100, 84, 1, "relu"),  # few tiles, many kernels
+            (1, 3, 3, 84, 100, 1, "tanh"),
+        )
+    ),
+    *(
+        conv2d(
+            f"winograd-{r}x{s}-stride-{stride}-{h}x{w}x{c}-{k}",
+            (n, h, w, c),
+            (k, r, s, c),
+            stride=stride,
+            pad=pad,
+            act=act,
+            method="winograd",
+            tags=WINOGRAD,
+        )
+        for n, h, w, c, k, r, s, stride, pad, act in (
+            (2, 7, 8, 9, 17, 5, 5, 1, 2, "relu"),
+            (1, 5, 5, 3, 4, 5, 5, 1, 0, None),
+            (1, 1, 2, 1, 1, 5, 5, 1, (4, 1, 0, 3), "tanh"),
+            (0, 6, 6, 8, 8, 5, 5, 1, 2, None),
+            (2, 8, 10, 12, 8, 4, 4, 1, (1, 2, 2, 1), "relu"),
+            (1, 4, 7, 20, 3, 4, 4, 1, 0, None),
+            (1, 2, 3, 1, 9, 4, 4, 1, (3, 0, 1, 3), None),
+            (2, 13, 14, 3, 8, 7, 7, 2, 3, "relu"),
+            (1, 23, 21, 3, 5, 11, 11, 4, 2, "sigmoid"),
+            (1, 9, 8, 5, 7, 6, 5, 2, (0, 1, 2, 3), None),
+            (1, 13, 9, 2, 3, 10, 4, (4, 1), (1, 0, 0, 2), None),
+            (1, 10, 8, 1, 1, 8, 3, (2, 1), (0, 0, 3, 0), None),
+            (2, 17, 12, 4, 6, 13, 9, (3, 2), (2, 3, 0, 5), "relu"),
+            (0, 9, 9, 3, 8, 7, 7, 2, 3, None),
         )
     ),
     *(
@@ -247,6 +277,12 @@ POOL = [
 CONV_POOL = [
     conv2d_max_pool2d("2x2", (2, 6, 8, 1), (8, 3, 3, 1), pad=1, act="relu"),
     conv2d_max_pool2d("odd", (2, 7, 9, 3), (17, 3, 3, 3), pad=1),
+    *(
+        conv2d_max_pool2d(f"one-channel-{r}x{s}", (2, 11, 12, 1), (9, r, s, 1), act="relu")
+        for r, s in ((2, 4), (5, 7), (1, 3))
+    ),
+    conv2d_max_pool2d("narrow", (2, 8, 5, 2), (7, 3, 3, 2), bias=False, act="relu"),
+    conv2d_max_pool2d("stride-down", (2, 12, 9, 1), (19, 3, 3, 1), stride=(2, 1), dilation=(2, 1), pad=1, act="tanh"),
     *(conv2d_max_pool2d(f"{k}-outputs", (1, 9, 12, 1), (k, 5, 5, 1), act="relu") for k in (1, 6, 20, 40)),
     conv2d_max_pool2d("3x2", (2, 9, 8, 2), (5, 2, 2, 2), (3, 2), act="tanh"),
     conv2d_max_pool2d("1x1", (1, 4, 5, 3), (4, 3, 3, 3), 1, bias=False, act="sigmoid"),
@@ -269,6 +305,7 @@ CONV_POOL = [
     conv2d_max_pool2d("batch-0", (0, 6, 8, 1), (4, 3, 3, 1)),
     conv2d_max_pool2d("ties", (2, 6, 8, 1), (8, 3, 3, 1), pad=1, fill=lambda *s: constant(1.0, *s), tags=NO_GRADCHECK),
     conv2d_max_pool2d("nan", (2, 6, 8, 1), (9, 3, 3, 1), pad=1, act="relu", fill=holding(NAN), tags=NO_GRADCHECK),
+    conv2d_max_pool2d("nan-20-outputs", (2, 6, 8, 2), (20, 3, 3, 2), fill=holding(NAN, INF), tags=NO_GRADCHECK),
     conv2d_max_pool2d("inf", (1, 6, 8, 1), (9, 1, 1, 1), fill=holding(INF, -INF), tags=NO_GRADCHECK),
 ]
 

@@ -74,7 +74,7 @@ BAD = [
     (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), z(3)), ValueError, r"conv1d: bias must have shape \(4,\)"),
     (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), stride=2, padding="same"), ValueError, "'same' needs stride 1, got stri"),
     (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), padding=(1, 1, 1)), ValueError, "padding must be one integer or two"),
-    (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), method="winograd"), ValueError, "conv1d: method 'winograd' needs a 3"),
+    (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), method="winograd"), ValueError, "conv1d: method 'winograd' needs a k"),
     (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), activation="elu"), ValueError, "conv1d: activation must be one of"),
     (lambda: F.conv_transpose2d(z(1, 4, 4, 3), z(2, 3, 3, 4)), ValueError,
      r"conv_transpose2d: weight must have shape \(3, R, S, O/groups\) to match x \(1, 4, 4, 3\), got \(2, 3, 3, 4\)"),

@@ -176,7 +176,7 @@ BAD = [
     (lambda: nn.Conv2d(3, 4, 3, stride=2, padding="same"), ValueError, "padding='same' needs stride 1"),
     (lambda: nn.Conv2d(3, 4, 3, padding=1.5), TypeError, "Conv2d: padding must be an integer"),
     (lambda: nn.Conv2d(3, 4, 3, 2, method="winograd"), ValueError,
-     "Conv2d: method 'winograd' needs a 3 x 3 kernel with stride 1"),
+     "Conv2d: method 'winograd' needs a kernel of 3, 4 or 5 strides a side"),
     (lambda: nn.Conv2d(3, 4, 3, method="fft"), ValueError, "Conv2d: method must be one of 'auto', 'im2col'"),
     (lambda: nn.Conv1d(3, 4, (3,)), TypeError, "Conv1d: kernel_size must be an integer"),
     (lambda: nn.Conv1d(3, 4, 3, 2, "same"), ValueError, "Conv1d: padding='same' needs stride 1"),

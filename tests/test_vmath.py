@@ -58,11 +58,11 @@ def test_numba(name, truth, ulps, range, dtype):
     assert worst(got, truth(x.astype(np.longdouble))) <= ulps
 
 
-@pytest.mark.skipif(not kernels.built("numba"), reason="not built")
-def test_normal():
+@pytest.mark.parametrize("backend", [name for name in ("numba", "cython") if kernels.built(name)])
+def test_normal(backend):
     """The normal distribution function, by way of GELU, which multiplies it with x."""
     x = samples("float32", -13, 8)
-    y, _ = kernels.pair("gelu", "numba")[0](x, approximate="none")
+    y, _ = kernels.pair("gelu", backend)[0](x, approximate="none")
     assert worst(y, x.astype(float) * phi(x.astype(float))) <= 6
 
 

@@ -206,7 +206,7 @@ def conv_method(op: str, method: str, kernel: tuple, geometry: Geometry) -> str:
     """The method for the kernels: "auto" and the precision in force, or the one asked for if it fits."""
     if method == "auto":
         return automatic()
-    check_method(op, method, kernel, geometry)
+    check_method(op, method, kernel, geometry, only_3x3())
     known = conv_methods()
     if method not in known:
         raise ValueError(f"{op}: the backend in force has the methods {', '.join(known)}, not {method!r}")
@@ -218,10 +218,15 @@ def conv_methods() -> tuple[str, ...]:
     return getattr(active_module("conv2d"), "CONV_METHODS")  # noqa: B009
 
 
-def check_method(op: str, method: str, kernel: tuple, geometry: Geometry) -> str:
+def only_3x3() -> bool:
+    """Whether Winograd's method of the backend in force is for 3 x 3 kernels only, see `unfit`."""
+    return getattr(active_module("conv2d"), "ONLY_3X3", False)
+
+
+def check_method(op: str, method: str, kernel: tuple, geometry: Geometry, only_3x3: bool = False) -> str:
     """`method`; raises ValueError for one that is unknown or cannot do a convolution of this geometry."""
     check.choice(op, "method", method, ("auto", *METHODS))
-    if method != "auto" and (why := unfit(method, "forward", kernel, geometry)):
+    if method != "auto" and (why := unfit(method, "forward", kernel, geometry, only_3x3)):
         raise ValueError(f"{op}: method {method!r} {why}; got weight {kernel}, {geometry}")
     return method
 

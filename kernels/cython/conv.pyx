@@ -41,10 +41,10 @@ cdef extern from "pointwise.h" nogil:
     int dl_pointwise_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
     int dl_pointwise_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
 
-cdef extern from "winograd.h" nogil:
-    int dl_winograd_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
-    int dl_winograd_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
-    int dl_winograd_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
+cdef extern from "polyphase.h" nogil:  # and winograd.h
+    int dl_polyphase_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
+    int dl_polyphase_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
+    int dl_polyphase_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
     int dl_winograd_windows(
         const dl_conv* v, const void* x, const void* weight, const void* bias, void* y, uint8_t* index
     )
@@ -98,7 +98,7 @@ cdef object chosen(str passing, object x, object weight, tuple options, object m
 
 cdef forward_kernel forward_of(object method):
     if method == "winograd":
-        return dl_winograd_forward
+        return dl_polyphase_forward
     if method == "direct":
         return dl_direct_forward
     if method == "pointwise":
@@ -108,7 +108,7 @@ cdef forward_kernel forward_of(object method):
 
 cdef gradient_kernel input_gradient_of(object method):
     if method == "winograd":
-        return dl_winograd_input_gradient
+        return dl_polyphase_input_gradient
     if method == "pointwise":
         return dl_pointwise_input_gradient
     if method == "direct":
@@ -118,7 +118,7 @@ cdef gradient_kernel input_gradient_of(object method):
 
 cdef gradient_kernel weight_gradient_of(object method):
     if method == "winograd":
-        return dl_winograd_weight_gradient
+        return dl_polyphase_weight_gradient
     if method == "direct":
         return dl_direct_weight_gradient
     if method == "pointwise":

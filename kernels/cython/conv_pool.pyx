@@ -9,7 +9,7 @@ include "products.pxi"
 
 from .. import destination as _destination
 from ..conv_methods import Geometry as _Geometry
-from ..conv_methods import choose as _choose
+from ..conv_methods import at_once as _at_once
 from ..conv_methods import output_shape as _output_shape
 from .conv import conv2d_backward as _conv2d_backward
 from .conv import conv2d_forward as _conv2d_forward
@@ -25,17 +25,11 @@ from .pool import max_pool2d_forward as _max_pool2d_forward
 POOLED_METHODS = ("direct", "winograd")  # where no output of the convolution is written
 
 
-cdef str at_once(str passing, object x, object weight, object geometry, object method, object pool_size):
-    """The method that takes this pass to or from the windows, "" where none does."""
-    chosen = _choose(passing, x.shape, weight.shape, geometry, method).method
-    return chosen if chosen == "direct" or (chosen == "winograd" and pool_size == (2, 2)) else ""
-
-
 def conv2d_max_pool2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation, method, pool_size):
     """y = act(max over each window of x * w + b)."""
     geometry = _Geometry(stride, padding, dilation, groups)
     shape = _output_shape(x.shape, weight.shape, geometry)
-    windows = at_once("forward", x, weight, geometry, method, pool_size)
+    windows = _at_once("forward", x.shape, weight.shape, geometry, method, pool_size)
     if windows == "winograd":
         y, index = _windows(x, weight, bias, padding, activation)
     elif windows == "direct":
@@ -55,7 +49,7 @@ def conv2d_max_pool2d_backward(dy, saved, needs):
     """Gradients from the windows where the method can, else from dz, the gradient of x * w + b."""
     x, weight, y, shape, index, geometry, activation, method, pool_size = saved
     geometry = _Geometry(*geometry)
-    windows = at_once("dweight", x, weight, geometry, method, pool_size)
+    windows = _at_once("dweight", x.shape, weight.shape, geometry, method, pool_size)
     if windows == "winograd":
         found = _windows_gradients(dy, y, index, x, weight, geometry.padding, activation, method, needs)
         return of_pixels(dy, saved, needs) if found is None else found

@@ -99,7 +99,7 @@ DL_INLINE void DL_FN(depthwise_dense_tile)(const int vectors, const DL_FN(depthw
 DL_INLINE void DL_FN(depthwise_ahead)(const real *in, long count) {
 #if DL_VECTORS
     for (long i = 0; i < count; i += 64 / (long)sizeof(real))
-        __builtin_prefetch(in + i);
+        DL_PREFETCH(in + i);
 #endif
     (void)in, (void)count;
 }

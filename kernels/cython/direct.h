@@ -41,7 +41,8 @@ typedef struct {
     const void *x, *weight, *bias, *dy, *y; /* y: NULL without activation */
     void *out, *dbias, *index;              /* index: the winners of windows, or NULL */
     long pool_h, pool_w;                    /* of windows, 1 without */
-    int wide;                               /* int32 in the index instead of uint8 */
+    long cells;                             /* pixels of dy: windows where there are some */
+    int wide, sparse;                       /* int32 in the index instead of uint8; direct_sparse_impl.h may serve */
     char *packed; /* panels of the weights, or the partial sums */
     long line, depth, npad; /* numbers in a padded image row; R S C; columns in whole registers */
     long rows, blocks;      /* output rows (of dx: image rows) in a block; blocks in an image */
@@ -66,7 +67,11 @@ typedef struct {
 #include "simd.h"
 #define DL_IMPL "direct_pool_impl.h"
 #include "simd.h"
+#define DL_IMPL "direct_window_impl.h"
+#include "simd.h"
 #define DL_IMPL "direct_impl.h"
+#include "simd.h"
+#define DL_IMPL "direct_sparse_impl.h"
 #include "simd.h"
 #define DL_IMPL "direct_gradient_impl.h"
 #include "simd.h"
@@ -86,6 +91,7 @@ static dl_direct dl_direct_plan(const dl_conv *v, const void *x) {
                        .x = x,
                        .pool_h = 1,
                        .pool_w = 1,
+                       .cells = v->n * v->p * v->q,
                        .line = ((dl_max(v->q, 1) - 1) * v->sw + v->s) * v->c,
                        .depth = v->r * v->s * v->c,
                        .npad = dl_round_up(v->k, dl_lanes(v->dtype))};
@@ -105,6 +111,7 @@ static int dl_direct_run(dl_direct *d, const void *bias) {
     d->packed = (char *)dl_scratch(DL_SCRATCH_SHARED, packed + item * d->npad);
     if (!d->packed) return -1;
     d->bias = dl_pad_bias(bias, v->k, d->npad, item, d->packed + packed);
+    if (d->index && !bias) d->bias = memset(d->packed + packed, 0, item * d->npad);
     dl_launch(DL_PICK(dl_direct_pack_jobs, v->dtype), d, dl_ceil_div(v->k, dl_tile_cols(v->dtype)),
               d->npad * d->depth < DL_DIRECT_SUM_SERIAL);
     dl_launch(d->index ? DL_PICK(dl_direct_window_jobs, v->dtype) : DL_PICK(dl_direct_row_jobs, v->dtype), d,
@@ -162,7 +169,9 @@ static dl_direct dl_direct_windows_plan(dl_conv *v, long pool_h, long pool_w, co
     d.index = index;
     d.pool_h = pool_h;
     d.pool_w = pool_w;
+    d.cells /= pool_h * pool_w;
     d.wide = pool_h * pool_w > 256;
+    d.sparse = pool_h == 2 && pool_w == 2 && v->c == 1 && v->sw == 1 && v->sh == v->dh && v->r > 1 && v->s > 1;
     return d;
 }
 

@@ -1,30 +1,22 @@
 /* The jobs of direct.h that make the gradient of the weights. */
 #define NR (2 * LANES)
 
-/* Of `registers` columns from j on: dz (pixels, npad) = dy act'(y), 0 beyond the last; total += the sum over pixels. */
-DL_INLINE void DL_FN(direct_dz_panel)(const int registers, const int activation, const dl_direct *d, long first,
-                                      long pixels, long j, real *dz, real *total) {
-    const long k = d->v->k, npad = d->npad, begin = first * k + j, end = d->v->n * d->v->p * d->v->q * k;
-    const long safe = dl_min(pixels, (end - begin - registers * LANES + k) / k); /* pixels whose registers are in dy */
+/* Of `registers` columns from j on: gain (cells, npad) = dy act'(y), anything beyond the last; total += the sum. */
+DL_INLINE void DL_FN(direct_gain_panel)(const int registers, const int activation, const dl_direct *d, long first,
+                                        long cells, long j, real *gain, real *total) {
+    const long k = d->v->k, npad = d->npad, begin = first * k + j, end = d->cells * k;
+    const long safe = dl_min(cells, (end - begin - registers * LANES + k) / k); /* cells whose registers are in dy */
     const real *dy = (const real *)d->dy + begin, *y = activation ? (const real *)d->y + begin : dy;
-    real lane[2 * LANES];
-    ivec valid[2];
     vec sum[2];
-    for (long i = 0; i < 2 * LANES; i++)
-        lane[i] = j + i < k;
-    DL_UNROLL for (int i = 0; i < registers; i++) {
-        valid[i] = (ivec)(DL_FN(vload)(lane + i * LANES) != DL_FN(vsplat)(0));
-        sum[i] = DL_FN(vsplat)(0);
-    }
-    dz += j;
-    for (long q = 0; q < pixels; q++, dy += k, y += k, dz += npad)
+    DL_UNROLL for (int i = 0; i < registers; i++) sum[i] = DL_FN(vsplat)(0);
+    gain += j;
+    for (long q = 0; q < cells; q++, dy += k, y += k, gain += npad)
         DL_UNROLL for (int i = 0; i < registers; i++) {
-            const long at = i * LANES, count = q < safe ? LANES : k - j - at;
-            vec z = DL_FN(lanes)(dy + at, count);
-            if (activation) z = DL_FN(vactivation_gradient)(z, DL_FN(lanes)(y + at, count), activation);
-            z = DL_FN(vsel)(valid[i], z, DL_FN(vsplat)(0));
-            DL_FN(vstore)(dz + at, z);
-            sum[i] += z;
+            const long at = i * LANES, count = q < safe ? LANES : dl_max(0, k - j - at);
+            vec g = DL_FN(lanes)(dy + at, count);
+            if (activation) g = DL_FN(vactivation_gradient)(g, DL_FN(lanes)(y + at, count), activation);
+            DL_FN(vstore)(gain + at, g);
+            sum[i] += g;
         }
     DL_UNROLL for (int i = 0; i < registers; i++) {
         real *to = total + j + i * LANES;
@@ -32,13 +24,13 @@ DL_INLINE void DL_FN(direct_dz_panel)(const int registers, const int activation,
     }
 }
 
-/* All columns of `pixels` pixels from `first` of all on. */
-DL_NOINLINE void DL_FN(direct_dz)(const dl_direct *d, long first, long pixels, real *dz, real *total) {
+/* All columns of `cells` pixels or windows from `first` of all on. */
+DL_NOINLINE void DL_FN(direct_gain)(const dl_direct *d, long first, long cells, real *gain, real *total) {
 #define PANEL(activation)                                                                  \
     if (d->npad - j > LANES)                                                               \
-        DL_FN(direct_dz_panel)(2, activation, d, first, pixels, j, dz, total);             \
+        DL_FN(direct_gain_panel)(2, activation, d, first, cells, j, gain, total);          \
     else                                                                                   \
-        DL_FN(direct_dz_panel)(1, activation, d, first, pixels, j, dz, total);             \
+        DL_FN(direct_gain_panel)(1, activation, d, first, cells, j, gain, total);          \
     break;
     for (long j = 0; j < d->npad; j += NR)
         switch (d->y ? d->v->activation : DL_IDENTITY) {
@@ -112,19 +104,20 @@ static void DL_FN(direct_gradient_block)(const dl_direct *d, const real *image, 
 static void DL_FN(direct_gradient_job)(void *ctx, long job, long worker) {
     const dl_direct *d = (const dl_direct *)ctx;
     const dl_conv *v = d->v;
-    const long end = dl_min((job + 1) * d->chunk, v->n * v->p);
-    real *dz = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * ((d->rows * v->q + 1) * d->npad +
-                                                                 (d->rows * v->sh + v->r * v->dh) * d->line));
-    real *image = dz + (d->rows * v->q + 1) * d->npad, *sum = (real *)d->packed + job * d->tall * d->npad;
+    const long end = dl_min((job + 1) * d->chunk, v->n * v->p), width = v->q / d->pool_w;
+    const long held = d->rows * v->q * d->npad, seen = (d->rows * v->sh + v->r * v->dh) * d->line;
+    real *gain = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (2 * held + d->npad + seen + LANES));
+    real *dz = gain + held, *image = dz + held + d->npad, *sum = (real *)d->packed + job * d->tall * d->npad;
     memset(sum, 0, sizeof(real) * d->tall * d->npad);
     for (long row = job * d->chunk, rows; row < end; row += rows) {
         rows = dl_min(dl_min(d->rows, end - row), v->p - row % v->p);
+        const long first = row / d->pool_h * width, at = first * v->k, lines = rows / d->pool_h;
+        const long size = ((rows - 1) * v->sh + (v->r - 1) * v->dh + 1) * d->line;
         DL_FN(fetch_rows)(d, row / v->p, row % v->p, rows, image);
-        if (d->index)
-            DL_FN(direct_windows_dz)(d, row, rows, dz, sum + (d->tall - 1) * d->npad);
-        else
-            DL_FN(direct_dz)(d, row * v->q, rows * v->q, dz, sum + (d->tall - 1) * d->npad);
-        DL_FN(direct_gradient_block)(d, image, rows, dz, sum);
+        DL_FN(direct_gain)(d, first, lines * width, gain, sum + (d->tall - 1) * d->npad);
+        if (d->sparse && DL_FN(direct_sparse)(d, image, size, lines, at, gain, sum)) continue;
+        if (d->index) DL_FN(direct_spread)(d, at, rows, gain, dz);
+        DL_FN(direct_gradient_block)(d, image, rows, d->index ? dz : gain, sum);
     }
     (void)worker;
 }

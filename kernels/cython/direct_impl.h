@@ -43,28 +43,36 @@ static void DL_FN(direct_row_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
-/* Job: some rows of windows of one image; `lines` holds the convolution of one of them, for one panel of channels. */
+/* A row of windows of any size at `at`; `lines` is room for the convolution of one, for one panel of channels. */
+DL_NOINLINE void DL_FN(direct_window_lines)(const dl_direct *d, const dl_taps *taps, const real *rows, real *lines,
+                                            long at) {
+    const dl_conv *v = d->v;
+    for (long k = 0; k < v->k; k += NR) {
+        for (long r = 0; r < d->pool_h; r++)
+            DL_FN(direct_line)(taps, rows + r * v->sh * d->line, (const real *)d->packed + k * d->depth,
+                               lines + r * v->q * NR, NR, v->q, dl_min(NR, v->k - k), (const real *)d->bias + k, 0);
+        if (d->pool_h == 2 && d->pool_w == 2)
+            DL_FN(largest_of_lines)(d, 2, 2, lines, at + k, v->k - k);
+        else
+            DL_FN(largest_of_lines)(d, d->pool_h, d->pool_w, lines, at + k, v->k - k);
+    }
+}
+
+/* Job: some rows of windows of one image. */
 static void DL_FN(direct_window_job)(void *ctx, long job, long worker) {
     const dl_direct *d = (const dl_direct *)ctx;
     const dl_conv *v = d->v;
     const long image = job / d->blocks, first = job % d->blocks * d->rows, last = dl_min(first + d->rows, v->p);
     const long y_row = v->q / d->pool_w * v->k, held = (d->rows * v->sh + v->r * v->dh) * d->line;
+    const long end = (image * v->p + last) / d->pool_h * y_row;
     const dl_taps taps = {v->sw * v->c, v->dh * d->line, v->s * v->c, v->r, 0, 1, v->r};
-    real *rows = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (held + d->pool_h * v->q * NR));
-    real *lines = rows + held;
-    DL_FN(fetch_rows)(d, image, first, last - first, rows);
+    real *in = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (held + d->pool_h * v->q * NR));
+    DL_FN(fetch_rows)(d, image, first, last - first, in);
     for (long p = first; p < last; p += d->pool_h) {
         const long at = (image * v->p + p) / d->pool_h * y_row;
-        for (long k = 0; k < v->k; k += NR) {
-            for (long r = 0; r < d->pool_h; r++)
-                DL_FN(direct_line)(&taps, rows + (p - first + r) * v->sh * d->line,
-                                   (const real *)d->packed + k * d->depth, lines + r * v->q * NR, NR, v->q,
-                                   dl_min(NR, v->k - k), d->bias ? (const real *)d->bias + k : NULL, 0);
-            if (d->pool_h == 2 && d->pool_w == 2)
-                DL_FN(largest_of_lines)(d, 2, 2, lines, at + k, v->k - k);
-            else
-                DL_FN(largest_of_lines)(d, d->pool_h, d->pool_w, lines, at + k, v->k - k);
-        }
+        const real *rows = in + (p - first) * v->sh * d->line;
+        if (d->pool_h != 2 || d->pool_w != 2 || !DL_FN(direct_window_row)(d, &taps, rows, at, end))
+            DL_FN(direct_window_lines)(d, &taps, rows, in + held, at);
         DL_FN(activate_block)((real *)d->out + at, y_row, 1, v->activation > DL_RELU ? y_row : 0, v->activation);
     }
     (void)worker;

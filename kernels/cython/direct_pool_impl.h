@@ -20,38 +20,31 @@ DL_INLINE void DL_FN(largest_of_lines)(const dl_direct *d, const long height, co
         }
 }
 
-/* dz (height rows of d->v->q pixels, npad) from a row of windows at `at`: the gradient of each at its winner and 0 at
-   its other pixels; sum (npad) += the gradients. */
-DL_INLINE void DL_FN(spread_windows)(const dl_direct *d, const long height, const long width, long at, real *dz,
-                                     real *sum) {
-    const long k = d->v->k, row = d->v->q * d->npad;
-    const real *y = (const real *)d->y;
-    for (long q = 0; q < d->v->q / width; q++, at += k, dz += width * d->npad)
+/* dz (height rows of d->v->q pixels, npad) of a row of windows at `at`: the gain of each at its winner, else 0. */
+DL_INLINE void DL_FN(spread_windows)(const dl_direct *d, const long height, const long width, long at, const real *gain,
+                                     real *dz) {
+    const long k = d->v->k, row = d->v->q * d->npad, end = d->cells * k;
+    for (long q = 0; q < d->v->q / width; q++, at += k, gain += d->npad, dz += width * d->npad)
         for (long j = 0; j < d->npad; j += LANES) {
-            const long from = at + j, count = dl_max(0, k - j);
-            vec gain = DL_FN(lanes)((const real *)d->dy + from, count);
-            const ivec winner = DL_FN(load_index)(d->index, d->wide, from, count);
-            if (y) gain = DL_FN(vactivation_gradient)(gain, DL_FN(lanes)(y + from, count), d->v->activation);
-            DL_FN(vstore)(sum + j, DL_FN(vload)(sum + j) + gain);
+            const vec g = DL_FN(vload)(gain + j);
+            const ivec winner = DL_FN(load_index)(d->index, d->wide, at + j, end - at - j);
             for (long r = 0; r < height; r++)
                 for (long s = 0; s < width; s++) {
                     const ivec wins = winner == DL_FN(isplat)((ireal)(r * width + s));
-                    DL_FN(vstore)(dz + r * row + s * d->npad + j, DL_FN(vsel)(wins, gain, DL_FN(vsplat)(0)));
+                    DL_FN(vstore)(dz + r * row + s * d->npad + j, DL_FN(vsel)(wins, g, DL_FN(vsplat)(0)));
                 }
         }
 }
 
-/* dz of `rows` output rows, whole windows, from row `first` of all on, as direct_dz; behind it is room for a sum. */
-DL_NOINLINE void DL_FN(direct_windows_dz)(const dl_direct *d, long first, long rows, real *dz, real *total) {
-    const long y_row = d->v->q / d->pool_w * d->v->k;
-    real *sum = dz + rows * d->v->q * d->npad;
-    memset(sum, 0, sizeof(real) * d->npad);
-    for (long row = 0; row < rows; row += d->pool_h, dz += d->pool_h * d->v->q * d->npad)
+/* dz of `rows` output rows, whole windows, the first of them at `at`, from their gains. */
+DL_NOINLINE void DL_FN(direct_spread)(const dl_direct *d, long at, long rows, const real *gain, real *dz) {
+    const long width = d->v->q / d->pool_w;
+    for (long row = 0; row < rows; row += d->pool_h) {
         if (d->pool_h == 2 && d->pool_w == 2)
-            DL_FN(spread_windows)(d, 2, 2, (first + row) / 2 * y_row, dz, sum);
+            DL_FN(spread_windows)(d, 2, 2, at, gain, dz);
         else
-            DL_FN(spread_windows)(d, d->pool_h, d->pool_w, (first + row) / d->pool_h * y_row, dz, sum);
-    for (long k = 0; k < d->npad; k++)
-        total[k] += sum[k];
+            DL_FN(spread_windows)(d, d->pool_h, d->pool_w, at, gain, dz);
+        at += width * d->v->k, gain += width * d->npad, dz += d->pool_h * d->v->q * d->npad;
+    }
 }
 #undef NR

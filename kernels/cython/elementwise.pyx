@@ -9,6 +9,7 @@ cdef extern from "elementwise.h" nogil:
         const void* a
         const void* b
         void* out
+        void* slope
         double p, q
         uint64_t seed
         uint32_t threshold
@@ -18,12 +19,14 @@ cdef extern from "elementwise.h" nogil:
         DL_MAP_TANH
         DL_MAP_LEAKY_RELU
         DL_MAP_ELU
-        DL_MAP_GELU
-        DL_MAP_GELU_TANH
-        DL_MAP_SILU
         DL_MAP_SOFTPLUS
         DL_MAP_HARDSWISH
+        DL_SLOPE_GELU
+        DL_SLOPE_GELU_TANH
+        DL_SLOPE_SILU
     void dl_map_run(dl_map* m, int op, int backward, int dtype)
+    void dl_slope_run(dl_map* m, int op, int dtype)
+    void dl_product_run(dl_map* m, int dtype)
     void dl_dropout_run(dl_map* m, int dtype)
 
 
@@ -33,7 +36,7 @@ cdef object forward(int op, object x, double p=0, double q=0):
     cdef object xc = contiguous(x)
     cdef object y = like(x)
     cdef int dtype = is_double(x)
-    m.n, m.a, m.out, m.p, m.q = size(xc), pointer(xc), pointer(y), p, q
+    m.n, m.a, m.out, m.slope, m.p, m.q = size(xc), pointer(xc), pointer(y), NULL, p, q
     m.b = m.a
     with nogil:
         dl_map_run(&m, op, 0, dtype)
@@ -49,8 +52,37 @@ cdef tuple backward(int op, object dy, object kept, object needs, double p=0, do
     dy, kept = contiguous(dy), contiguous(kept)
     cdef int dtype = is_double(dy)
     m.n, m.a, m.b, m.out, m.p, m.q = size(dy), pointer(dy), pointer(kept), pointer(dx), p, q
+    m.slope = NULL
     with nogil:
         dl_map_run(&m, op, 1, dtype)
+    return (dx,)
+
+
+cdef tuple with_slope(int op, object x):
+    """op(x) and its derivative at x."""
+    cdef dl_map m
+    cdef object xc = contiguous(x)
+    cdef object y = like(x)
+    cdef object slope = like(x)
+    cdef int dtype = is_double(x)
+    m.n, m.a, m.out, m.slope = size(xc), pointer(xc), pointer(y), pointer(slope)
+    m.b, m.p, m.q = m.a, 0, 0
+    with nogil:
+        dl_slope_run(&m, op, dtype)
+    return y, (slope,)
+
+
+cdef tuple by_slope(object dy, object slope, object needs):
+    """(dy slope,); (None,) where it is not wanted."""
+    if not needs[0]:
+        return (None,)
+    cdef dl_map m
+    cdef object dx = like(dy)
+    dy, slope = contiguous(dy), contiguous(slope)
+    cdef int dtype = is_double(dy)
+    m.n, m.a, m.b, m.out, m.slope, m.p, m.q = size(dy), pointer(dy), pointer(slope), pointer(dx), NULL, 0, 0
+    with nogil:
+        dl_product_run(&m, dtype)
     return (dx,)
 
 
@@ -108,23 +140,23 @@ def elu_backward(dy, saved, needs):
 
 
 def gelu_forward(x, *, approximate):
-    """y = x Phi(x), Phi the normal distribution function, or its tanh approximation."""
-    return forward(DL_MAP_GELU if approximate == "none" else DL_MAP_GELU_TANH, x), (x, approximate)
+    """y = x Phi(x), Phi the normal distribution function, or its tanh approximation; saved: the derivative."""
+    return with_slope(DL_SLOPE_GELU if approximate == "none" else DL_SLOPE_GELU_TANH, x)
 
 
 def gelu_backward(dy, saved, needs):
-    """dx = dy (Phi(x) + x Phi'(x)), or the same of the approximation."""
-    return backward(DL_MAP_GELU if saved[1] == "none" else DL_MAP_GELU_TANH, dy, saved[0], needs)
+    """dx = dy slope."""
+    return by_slope(dy, saved[0], needs)
 
 
 def silu_forward(x):
-    """y = x sigmoid(x)."""
-    return forward(DL_MAP_SILU, x), (x,)
+    """y = x sigmoid(x); saved: the derivative."""
+    return with_slope(DL_SLOPE_SILU, x)
 
 
 def silu_backward(dy, saved, needs):
-    """dx = dy s (1 + x (1 - s)), s = sigmoid(x)."""
-    return backward(DL_MAP_SILU, dy, saved[0], needs)
+    """dx = dy slope."""
+    return by_slope(dy, saved[0], needs)
 
 
 def softplus_forward(x, *, beta, threshold):

@@ -1,43 +1,77 @@
 /* The jobs of elementwise.h: DL_MAP(name, value) stores value, an expression of a, b (registers of the inputs), p and
-   q. */
+   q; DL_MAP_SLOPE(name, f) stores f(a) and the derivative that f makes of a. */
 #define V(name) DL_FN(name)
 #define C(x) V(vsplat)((real)(x))
 #define SEL V(vsel)
 
-#define DL_MAP(name, VALUE)                                                               \
-    static void V(name)(void *ctx, long job, long worker) {                               \
-        const dl_map *m = (const dl_map *)ctx;                                            \
-        const real *from_a = (const real *)m->a, *from_b = (const real *)m->b;            \
-        real *to = (real *)m->out;                                                        \
-        const long end = dl_min((job + 1) * DL_MAP_JOB, m->n);                            \
-        const vec p = C(m->p), q = C(m->q);                                               \
-        for (long i = job * DL_MAP_JOB; i < end; i += LANES) {                            \
-            const int whole = end - i >= LANES;                                           \
-            const vec a = whole ? V(vload)(from_a + i) : V(vload_n)(from_a + i, end - i); \
-            const vec b = whole ? V(vload)(from_b + i) : V(vload_n)(from_b + i, end - i); \
-            const vec value = ((void)b, VALUE);                                           \
-            if (whole)                                                                    \
-                V(vstore)(to + i, value);                                                 \
-            else                                                                          \
-                V(vstore_n)(to + i, value, end - i);                                      \
-        }                                                                                 \
-        (void)p, (void)q, (void)worker;                                                   \
+typedef void (*V(map_run))(const dl_map *m, const real *a, const real *b, real *out, real *slope, long n);
+
+/* A job: whole registers where they lie, and what is left by way of a register's worth of memory. */
+static void V(map_job)(const dl_map *m, long job, V(map_run) run) {
+    const long begin = job * DL_MAP_JOB, n = dl_min(DL_MAP_JOB, m->n - begin), rest = n % LANES, at = begin + n - rest;
+    const real *a = (const real *)m->a, *b = (const real *)m->b;
+    real *out = (real *)m->out, *slope = m->slope ? (real *)m->slope : out;
+    real last[2][LANES], made[2][LANES];
+    run(m, a + begin, b + begin, out + begin, slope + begin, n - rest);
+    if (!rest) return;
+    V(vstore)(last[0], V(vload_n)(a + at, rest));
+    V(vstore)(last[1], V(vload_n)(b + at, rest));
+    run(m, last[0], last[1], made[0], made[1], LANES);
+    memcpy(out + at, made[0], sizeof(real) * rest);
+    if (m->slope) memcpy(slope + at, made[1], sizeof(real) * rest);
+}
+
+#define DL_MAP_RUN(name, STORE)                                                                                 \
+    static void V(name##_run)(const dl_map *m, const real *from_a, const real *from_b, real *to, real *slopes, \
+                              long n) {                                                                         \
+        const vec p = C(m->p), q = C(m->q);                                                                     \
+        for (long i = 0; i < n; i += LANES) {                                                                   \
+            const vec a = V(vload)(from_a + i), b = V(vload)(from_b + i);                                       \
+            STORE;                                                                                              \
+            (void)b;                                                                                            \
+        }                                                                                                       \
+        (void)p, (void)q, (void)slopes;                                                                         \
+    }                                                                                                           \
+    static void V(name)(void *ctx, long job, long worker) {                                                     \
+        (void)worker;                                                                                           \
+        V(map_job)((const dl_map *)ctx, job, V(name##_run));                                                    \
     }
+#define DL_MAP(name, VALUE) DL_MAP_RUN(name, V(vstore)(to + i, VALUE))
+#define DL_MAP_SLOPE(name, FUNCTION)         \
+    DL_MAP_RUN(name, {                       \
+        vec slope;                           \
+        V(vstore)(to + i, FUNCTION(a, &slope)); \
+        V(vstore)(slopes + i, slope);        \
+    })
 
 DL_INLINE vec V(gated)(vec x, vec gate) { return SEL(gate == C(0), C(0), x * gate); }
 DL_INLINE vec V(negative_part)(vec x) { return SEL(x > C(0), C(0), x); }
 
-/* The gate of gelu and x times its derivative, see the reference. */
-DL_INLINE vec V(gelu_gate)(vec x) { return C(0.5) * V(verfc)(x * C(-0.70710678118654752)); }
-DL_INLINE vec V(gelu_slope)(vec x) { return V(vexp)(C(-0.5) * (x * x)) * C(0.39894228040143268); }
-DL_INLINE vec V(gelu_2u)(vec x) { return C(1.5957691216057308) * (x + C(0.044715) * (x * x * x)); }
-DL_INLINE vec V(gelu_tanh_slope)(vec x, vec gate) {
-    const vec slope = C(1.5957691216057308) * (C(1) + C(0.134145) * (x * x));
-    return V(gated)(slope, gate * V(vsigmoid)(-V(gelu_2u)(x)));
+/* y = x G(x) and its derivative, for a gate G with G(-x) = 1 - G(x), from m = -|x|, G(m) and G'(m):
+       y = relu(x) + m G(m),   y' = w for x <= 0 and 1 - w for x > 0, w = G(m) + m G'(m)
+   m is bounded: G(m) and G'(m) are 0 at the bound, and 0 times infinity does not come up. */
+DL_INLINE vec V(symmetric)(vec x, vec m, vec gate, vec density, vec *slope) {
+    const vec w = gate + m * density;
+    *slope = SEL(x > C(0), C(1) - w, w);
+    return V(vrelu)(x) + m * gate;
 }
-DL_INLINE vec V(gelu_tanh_dx)(vec dy, vec x) {
-    const vec gate = V(vsigmoid)(V(gelu_2u)(x));
-    return dy * (gate + V(gated)(x, V(gelu_tanh_slope)(x, gate)));
+DL_INLINE vec V(gelu)(vec x, vec *slope) {
+    const vec m = V(vminus_abs)(x, DL_DOUBLE ? -40 : -14.43);
+    vec density;
+    const vec gate = V(vnormal)(m, &density);
+    return V(symmetric)(x, m, gate, density * C(0.39894228040143268), slope);
+}
+/* The gate is sigmoid(2 u), and sigmoid' = sigmoid(v) sigmoid(-v). */
+DL_INLINE vec V(gelu_tanh)(vec x, vec *slope) {
+    const vec m = V(vminus_abs)(x, DL_DOUBLE ? -22 : -10.69), square = m * m;
+    const vec e = V(vexp_within)(C(1.5957691216057308) * (m + C(0.044715) * (square * m)));
+    const vec large = C(1) / (C(1) + e), gate = e * large;
+    return V(symmetric)(x, m, gate, C(1.5957691216057308) * (C(1) + C(0.134145) * square) * (gate * large), slope);
+}
+DL_INLINE vec V(silu)(vec x, vec *slope) {
+    const vec m = V(vminus_abs)(x, DL_DOUBLE ? -746 : -104);
+    const vec e = V(vexp_within)(m), large = C(1) / (C(1) + e), gate = e * large;
+    return V(symmetric)(x, m, gate, gate * large, slope);
 }
 DL_INLINE vec V(hardswish_gate)(vec x) {
     const vec t = x + C(3), low = SEL(t < C(0), C(0), t);
@@ -56,16 +90,14 @@ DL_MAP(leaky_relu_forward, SEL(a > C(0), a, p *a))
 DL_MAP(leaky_relu_backward, SEL(b > C(0), a, p *a))
 DL_MAP(elu_forward, SEL(a > C(0), a, p *V(vexpm1)(V(negative_part)(a))))
 DL_MAP(elu_backward, SEL(b > C(0), a, a *(p *V(vexp)(V(negative_part)(b)))))
-DL_MAP(gelu_forward, V(gated)(a, V(gelu_gate)(a)))
-DL_MAP(gelu_backward, a *(V(gelu_gate)(b) + V(gated)(b, V(gelu_slope)(b))))
-DL_MAP(gelu_tanh_forward, V(gated)(a, V(vsigmoid)(V(gelu_2u)(a))))
-DL_MAP(gelu_tanh_backward, V(gelu_tanh_dx)(a, b))
-DL_MAP(silu_forward, V(gated)(a, V(vsigmoid)(a)))
-DL_MAP(silu_backward, a *V(gated)(C(1) + V(gated)(b, V(vsigmoid)(-b)), V(vsigmoid)(b)))
 DL_MAP(softplus_forward, SEL(p *a > q, a, V(vsoftplus)(p *a) / p))
 DL_MAP(softplus_backward, SEL(p *b > q, a, a *V(vsigmoid)(p *b)))
 DL_MAP(hardswish_forward, V(gated)(a, V(hardswish_gate)(a)))
 DL_MAP(hardswish_backward, a *V(hardswish_slope)(b))
+DL_MAP(product, a *b)
+DL_MAP_SLOPE(gelu_slope, V(gelu))
+DL_MAP_SLOPE(gelu_tanh_slope, V(gelu_tanh))
+DL_MAP_SLOPE(silu_slope, V(silu))
 
 /* word[k] = hash(seed, i + k) for k < DL_DROP. */
 DL_INLINE void V(hash_words)(dl_keys keys, uint32_t i, uint32_t word[DL_DROP]) {
@@ -116,3 +148,5 @@ static void V(dropout_job)(void *ctx, long job, long worker) {
 #undef C
 #undef SEL
 #undef DL_MAP
+#undef DL_MAP_SLOPE
+#undef DL_MAP_RUN

@@ -50,6 +50,11 @@ static long dl_packing_jobs(const dl_packing *p) {
     return dl_ceil_div(p->size, DL_PACK_PANELS * p->width) * dl_ceil_div(p->k, p->kc);
 }
 
+/* Where part number `part` of a side begins, cut between tiles into parts as equal as can be. */
+static long dl_cut(long part, long parts, long side, long tile) {
+    return dl_min(side, dl_ceil_div(side, tile) * part / parts * tile);
+}
+
 #define DL_IMPL "gemm_impl.h"
 #include "simd.h"
 #define DL_IMPL "gemm_skinny_impl.h"
@@ -70,8 +75,8 @@ static void dl_plan_blocks(dl_plan *p, const dl_gemm *g, long mr, long nr) {
     for (;;) {
         p->mc = dl_round_up(dl_ceil_div(g->m, rows), mr);
         p->nc = dl_round_up(dl_ceil_div(g->n, cols), nr);
-        p->row_blocks = dl_ceil_div(g->m, p->mc);
-        p->col_blocks = dl_ceil_div(g->n, p->nc);
+        p->row_blocks = dl_min(rows, dl_ceil_div(g->m, mr));
+        p->col_blocks = dl_min(cols, dl_ceil_div(g->n, nr));
         const long blocks_each = dl_ceil_div(k_blocks, chunks);
         p->k_chunk = blocks_each * p->o.kc;
         p->chunks = dl_ceil_div(k_blocks, blocks_each);

@@ -53,8 +53,11 @@ DL_UNUSED static long dl_tile_cols(int dtype) {
 }
 DL_UNUSED static size_t dl_item(int dtype) { return dtype ? 8 : 4; }
 
-/* Equal k blocks of at most DL_GEMM_KC. */
-DL_UNUSED static long dl_gemm_kc(long k) { return k ? dl_ceil_div(k, dl_ceil_div(k, DL_GEMM_KC)) : 1; }
+/* Equal k blocks of at most DL_GEMM_KC; several are whole registers long, which transposes them without a rest. */
+DL_UNUSED static long dl_gemm_kc(long k) {
+    const long blocks = dl_ceil_div(k, DL_GEMM_KC);
+    return blocks <= 1 ? dl_max(k, 1) : dl_round_up(dl_ceil_div(k, blocks), 16);
+}
 
 /* bias with npad entries, so that a tile may load past n. */
 DL_UNUSED static const void *dl_pad_bias(const void *bias, long n, long npad, size_t item, char *room) {

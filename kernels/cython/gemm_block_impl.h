@@ -1,6 +1,5 @@
 /* One block of C, by one thread: see gemm_block.h. */
 #define NR (2 * LANES)
-
 /* Asks for `count` elements that will be read soon. */
 DL_INLINE void DL_FN(prefetch)(const real *p, long count) {
 #if DL_VECTORS
@@ -21,27 +20,32 @@ DL_INLINE void DL_FN(prefetch_tile)(const real *c, long ldc, long rows, long col
     (void)c, (void)ldc, (void)rows, (void)cols;
 }
 
-/* One tile of C, whole or cut by an edge of the matrix; `direct`: a is DL_MR rows of the matrix itself. */
-DL_INLINE void DL_FN(place_tile)(long kc, int direct, const real *a, long lda, const real *b, long ldb, real *c,
-                                 long ldc, long rows, long cols, const real *bias, int first, int relu) {
+/* One tile of C, whole or cut by an edge of the matrix; `direct`: a is rows of the matrix itself; `keep`: see
+   gemm_tile.h. */
+DL_INLINE void DL_FN(place_tile)(long kc, int direct, real *keep, const real *a, long lda, const real *b, long ldb,
+                                 real *c, long ldc, long rows, long cols, const real *bias, int first, int relu) {
     real edge[DL_MR * NR];
-    const int whole = rows == DL_MR && cols == NR;
+    const int low = rows <= DL_LOW && !keep, whole = rows == (low ? DL_LOW : DL_MR) && cols == NR;
     real *out = whole ? c : edge;
     const long out_ld = whole ? ldc : NR;
     if (!whole && !first) DL_FN(copy_tile)(c, ldc, edge, NR, rows, cols);
     const real *start = first ? bias : out;
     const long start_ld = first ? 0 : out_ld;
-    if (direct)
-        DL_FN(tile_rows)(kc, a, lda, b, ldb, out, out_ld, start, start_ld, relu);
+    if (keep)
+        (direct ? DL_FN(tile_rows_keep) : DL_FN(tile_panel_keep))(keep, kc, a, lda, b, ldb, out, out_ld, start,
+                                                                 start_ld, relu);
+    else if (direct)
+        (low ? DL_FN(tile_rows_low) : DL_FN(tile_rows))(kc, a, lda, b, ldb, out, out_ld, start, start_ld, relu);
     else
-        DL_FN(tile_panel)(kc, a, lda, b, ldb, out, out_ld, start, start_ld, relu);
+        (low ? DL_FN(tile_panel_low) : DL_FN(tile_panel))(kc, a, lda, b, ldb, out, out_ld, start, start_ld, relu);
     if (!whole) DL_FN(copy_tile)(edge, NR, c, ldc, rows, cols);
 }
 
 /* c (m x n) = or += A[0..m, k_begin..k_end] B[k_begin..k_end, col..col+n].  m <= DL_GEMM_MOST_MC. */
 DL_NOINLINE void DL_FN(gemm_block)(const dl_operands *g, const real *a0, long m, long col, long n, long k_begin,
                                    long k_end, real *c, long ldc, int accumulate) {
-    const long in_place = g->acs == 1 && !g->pack_a && !g->mpad ? m - m % DL_MR : 0;
+    const long rest = m % DL_MR == DL_LOW ? 0 : m % DL_MR;
+    const long in_place = g->acs == 1 && !g->pack_a && !g->mpad ? m - rest : 0;
     const real *bias = (const real *)g->bias;
     real *packed = (real *)dl_scratch(DL_SCRATCH_TILE, sizeof(real) * (DL_GEMM_MOST_MC + 2 * DL_MR + NR) * DL_GEMM_KC);
     real *own = packed + (DL_GEMM_MOST_MC + 2 * DL_MR) * DL_GEMM_KC; /* a panel of B */
@@ -57,19 +61,28 @@ DL_NOINLINE void DL_FN(gemm_block)(const dl_operands *g, const real *a0, long m,
         for (long j = 0; j < n; j += NR) {
             const long cols = dl_min(NR, n - j);
             const real *b = (const real *)g->b + (g->ldb ? k * g->ldb + col + j : k * g->npad + (col + j) * kc);
+            const real *next = b + kc * NR, *from = NULL, *start = bias ? bias + col + j : NULL;
             if (g->bn) {
-                const real *from = (const real *)g->b + k * g->brs + (col + j) * g->bcs;
-                DL_FN(pack_panel)(kc, NR, dl_min(NR, g->bn - col - j), from, g->bcs, g->brs, own);
+                from = (const real *)g->b + k * g->brs + (col + j) * g->bcs;
+                if (g->bcs != 1 || m <= DL_MR || col + j + NR > g->bn) {
+                    DL_FN(pack_panel)(kc, NR, dl_min(NR, g->bn - col - j), from, g->bcs, g->brs, own);
+                    from = NULL;
+                }
                 b = own;
             }
-            const real *next = b + kc * NR;
             for (long i = 0; i < m; i += DL_MR, next += ahead) {
                 const long rows = dl_min(DL_MR, m - i);
                 const int direct = i < in_place;
+                const real *rows_a = direct ? a + i * g->ars : panels + i * kc;
+                const long lda = direct ? g->ars : DL_MR;
+                real *to = c + i * ldc + j;
                 if (ahead) DL_FN(prefetch)(next, ahead); /* a share of the next panel of B */
-                if (!first) DL_FN(prefetch_tile)(c + i * ldc + j, ldc, rows, cols);
-                DL_FN(place_tile)(kc, direct, direct ? a + i * g->ars : panels + i * kc, direct ? g->ars : DL_MR, b,
-                                  ldb, c + i * ldc + j, ldc, rows, cols, bias ? bias + col + j : NULL, first, relu);
+                if (!first) DL_FN(prefetch_tile)(to, ldc, rows, cols);
+                if (i || !from)
+                    DL_FN(place_tile)(kc, direct, NULL, rows_a, lda, b, ldb, to, ldc, rows, cols, start, first, relu);
+                else
+                    DL_FN(place_tile)(kc, direct, own, rows_a, lda, from, g->brs, to, ldc, rows, cols, start, first,
+                                      relu);
             }
         }
         k += kc;

@@ -18,9 +18,10 @@ static void DL_FN(gemm_block_job)(void *ctx, long job, long worker) {
     const dl_plan *p = (const dl_plan *)ctx;
     const dl_gemm *g = p->g;
     const long chunk = job / (p->row_blocks * p->col_blocks), block = job % (p->row_blocks * p->col_blocks);
-    const long row = block / p->col_blocks * p->mc, col = block % p->col_blocks * p->nc;
-    const long m = dl_min(p->mc, g->m - row), n = dl_min(p->nc, g->n - col);
-    if (m <= 0 || n <= 0) return;
+    const long row = dl_cut(block / p->col_blocks, p->row_blocks, g->m, DL_MR);
+    const long col = dl_cut(block % p->col_blocks, p->col_blocks, g->n, NR);
+    const long m = dl_cut(block / p->col_blocks + 1, p->row_blocks, g->m, DL_MR) - row;
+    const long n = dl_cut(block % p->col_blocks + 1, p->col_blocks, g->n, NR) - col;
     const long k_begin = chunk * p->k_chunk, k_end = dl_min(k_begin + p->k_chunk, g->k);
     const real *a = p->o.mpad ? (const real *)p->packed_a : (const real *)g->a + row * g->ars;
     dl_operands o = p->o;
@@ -40,12 +41,12 @@ static void DL_FN(gemm_sum_job)(void *ctx, long row, long worker) {
     real *c = (real *)g->c + row * g->ldc;
     for (long j = 0; j < g->n; j += LANES) {
         const long n = dl_min(LANES, g->n - j);
-        vec sum = g->accumulate ? DL_FN(vload_n)(c + j, n)
-                  : g->bias     ? DL_FN(vload_n)((const real *)g->bias + j, n)
+        vec sum = g->accumulate ? DL_FN(lanes)(c + j, n)
+                  : g->bias     ? DL_FN(lanes)((const real *)g->bias + j, n)
                                 : DL_FN(vsplat)(0);
         for (long chunk = 0; chunk < p->chunks; chunk++)
-            sum += DL_FN(vload_n)((const real *)p->partial + (chunk * g->m + row) * g->n + j, n);
-        DL_FN(vstore_n)(c + j, sum, n);
+            sum += DL_FN(lanes)((const real *)p->partial + (chunk * g->m + row) * g->n + j, n);
+        DL_STORE(c, j, g->n, sum);
     }
     DL_FN(activate_block)(c, g->ldc, 1, g->n, g->activation);
     (void)worker;

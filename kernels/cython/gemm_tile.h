@@ -5,63 +5,67 @@
    auto-vectoriser the same loop runs at a tenth of the speed.  Source: Goto and van de Geijn 2008, section 5; Van Zee
    and van de Geijn 2015 (BLIS). */
 #define NR (2 * LANES)
-
-/* c (DL_MR x NR) = relu?(start + sum over k of a[:, k] b[k, :]).  `start` (C so far, the bias, or NULL) is added at the
-   end: the rounding errors of a k block then do not grow with what came before. */
 #if DL_VECTORS
-#define DL_TILE(name, A_AT)                                                                                         \
-    DL_NOINLINE void DL_FN(name)(long kc, const real *DL_R a, long lda, const real *DL_R b, long ldb, real *DL_R c, \
-                                 long ldc, const real *start, long start_ld, int relu) {                            \
-        vec acc[DL_MR][2];                                                                                          \
-        DL_UNROLL for (int i = 0; i < DL_MR; i++) DL_UNROLL for (int j = 0; j < 2; j++) acc[i][j] = DL_FN(vsplat)(0);     \
-        for (long k = 0; k < kc; k++) {                                                                             \
-            vec b0 = DL_FN(vload)(b), b1 = DL_FN(vload)(b + LANES);                                                 \
-            DL_UNROLL for (int i = 0; i < DL_MR; i++) {                                                                \
-                vec ai = DL_FN(vsplat)(A_AT);                                                                       \
-                acc[i][0] += ai * b0;                                                                               \
-                acc[i][1] += ai * b1;                                                                               \
-            }                                                                                                       \
-            b += ldb;                                                                                               \
-            DL_TILE_NEXT_##name                                                                                     \
-        }                                                                                                           \
-        DL_UNROLL for (int i = 0; i < DL_MR; i++) DL_UNROLL for (int j = 0; j < 2; j++) {                                 \
-            if (start) acc[i][j] += DL_FN(vload)(start + i * start_ld + j * LANES);                                 \
-            DL_FN(vstore)(c + i * ldc + j * LANES, relu ? DL_FN(vrelu)(acc[i][j]) : acc[i][j]);                     \
-        }                                                                                                           \
-    }
+#define DL_SOON(p) __builtin_prefetch(p, 0, 2)
 #else
-#define DL_TILE(name, A_AT)                                                                                    \
-    static void DL_FN(name)(long kc, const real *DL_R a, long lda, const real *DL_R b, long ldb, real *DL_R c, \
-                            long ldc, const real *start, long start_ld, int relu) {                            \
-        real acc[DL_MR][NR];                                                                                   \
-        for (int i = 0; i < DL_MR; i++)                                                                        \
-            for (int j = 0; j < NR; j++)                                                                       \
-                acc[i][j] = 0;                                                                                 \
-        for (long k = 0; k < kc; k++, b += ldb) {                                                              \
-            for (int i = 0; i < DL_MR; i++)                                                                    \
-                for (int j = 0; j < NR; j++)                                                                   \
-                    acc[i][j] += A_AT * b[j];                                                                  \
-            DL_TILE_NEXT_##name                                                                                \
-        }                                                                                                      \
-        for (int i = 0; i < DL_MR; i++)                                                                        \
-            for (int j = 0; j < NR; j++) {                                                                     \
-                if (start) acc[i][j] += start[i * start_ld + j];                                               \
-                c[i * ldc + j] = relu && acc[i][j] <= 0 ? 0 : acc[i][j];                                       \
-            }                                                                                                  \
-    }
+#define DL_SOON(p) ((void)0)
 #endif
-#define DL_TILE_NEXT_tile_panel a += lda;
-#define DL_TILE_NEXT_tile_rows a++;
-DL_TILE(tile_panel, a[i])      /* packed panels, or the columns of a transposed matrix: lda is the step of k */
-DL_TILE(tile_rows, a[i * lda]) /* straight from the rows of a matrix: lda is the step of i */
+
+/* c (rows x NR) = relu?(start + sum over k of a[:, k] b[k, :]).  `start` (C so far, the bias, or NULL) is added at the
+   end: the rounding errors of a k block then do not grow with what came before.  direct: a is rows of the matrix, lda
+   apart, else packed panels, or the columns of a transposed matrix, lda the step of k.  keep, or NULL: where the panel
+   that is read from b, rows ldb apart, is left packed for the tiles that follow. */
+DL_INLINE void DL_FN(tile)(const int rows, const int direct, real *DL_R keep, long kc, const real *DL_R a, long lda,
+                           const real *DL_R b, long ldb, real *DL_R c, long ldc, const real *start, long start_ld,
+                           int relu) {
+    const long step_i = direct ? lda : 1, step_k = direct ? 1 : lda;
+    vec acc[DL_MR][2];
+    DL_UNROLL for (int i = 0; i < rows; i++) DL_UNROLL for (int j = 0; j < 2; j++) acc[i][j] = DL_FN(vsplat)(0);
+    for (long k = 0; k < kc; k++, a += step_k, b += ldb) {
+        const vec b0 = DL_FN(vload)(b), b1 = DL_FN(vload)(b + LANES);
+        if (keep) {
+            DL_SOON(b + NR); /* what the first tile of the next panel reads */
+            DL_FN(vstore)(keep + k * NR, b0);
+            DL_FN(vstore)(keep + k * NR + LANES, b1);
+        }
+        DL_UNROLL for (int i = 0; i < rows; i++) {
+            const vec ai = DL_FN(vsplat)(a[i * step_i]);
+            acc[i][0] += ai * b0;
+            acc[i][1] += ai * b1;
+        }
+    }
+    DL_UNROLL for (int i = 0; i < rows; i++) DL_UNROLL for (int j = 0; j < 2; j++) {
+        if (start) acc[i][j] += DL_FN(vload)(start + i * start_ld + j * LANES);
+        DL_FN(vstore)(c + i * ldc + j * LANES, relu ? DL_FN(vrelu)(acc[i][j]) : acc[i][j]);
+    }
+}
+#define DL_TILE(name, rows, direct)                                                                                 \
+    DL_NOINLINE void DL_FN(name)(long kc, const real *a, long lda, const real *b, long ldb, real *c, long ldc,      \
+                                 const real *start, long start_ld, int relu) {                                      \
+        DL_FN(tile)(rows, direct, NULL, kc, a, lda, b, ldb, c, ldc, start, start_ld, relu);                         \
+    }
+#define DL_TILE_KEEP(name, direct)                                                                                  \
+    DL_NOINLINE void DL_FN(name)(real *keep, long kc, const real *a, long lda, const real *b, long ldb, real *c,    \
+                                 long ldc, const real *start, long start_ld, int relu) {                            \
+        DL_FN(tile)(DL_MR, direct, keep, kc, a, lda, b, ldb, c, ldc, start, start_ld, relu);                        \
+    }
+#define DL_LOW ((2 * DL_MR + 2) / 3) /* rows of a lower tile, for the last rows: 64 = 10 * 6 + 4 */
+DL_TILE(tile_panel, DL_MR, 0)
+DL_TILE(tile_rows, DL_MR, 1)
+DL_TILE(tile_panel_low, DL_LOW, 0)
+DL_TILE(tile_rows_low, DL_LOW, 1)
+DL_TILE_KEEP(tile_panel_keep, 0)
+DL_TILE_KEEP(tile_rows_keep, 1)
 #undef DL_TILE
-#undef DL_TILE_NEXT_tile_panel
-#undef DL_TILE_NEXT_tile_rows
+#undef DL_TILE_KEEP
 
 #if DL_VECTORS
-/* Transposes LANES x LANES in log2(LANES) steps; step d exchanges blocks of d lanes between rows i and i + d. */
+/* Transposes LANES x LANES in log2(LANES) steps; step d exchanges blocks of d lanes between rows i and i + d.  For
+   float32 the steps 1 and 2 are put together from what processors have one instruction for: rows interleaved, and pairs
+   of lanes exchanged, in groups of 4 lanes. */
 #define LOW(l, d) ((l) & (d) ? LANES + (l) - (d) : (l))
 #define HIGH(l, d) ((l) & (d) ? LANES + (l) : (l) + (d))
+#define WEAVE(l, d) (((l) & 1 ? LANES : 0) + ((l) & ~3) + ((l) & 3) / 2 + (d))
 #define LIST2(F, l, d) F(l, d), F(l + 1, d)
 #define LIST4(F, l, d) LIST2(F, l, d), LIST2(F, l + 2, d)
 #define LIST8(F, l, d) LIST4(F, l, d), LIST4(F, l + 4, d)
@@ -86,19 +90,30 @@ DL_TILE(tile_rows, a[i * lda]) /* straight from the rows of a matrix: lda is the
         row[i] = SHUFFLE(upper, lower, LOW, d);              \
         row[i + (d)] = SHUFFLE(upper, lower, HIGH, d);       \
     }
-DL_INLINE void DL_FN(transpose)(vec row[LANES]){EXCHANGE(1)
+DL_INLINE void DL_FN(transpose)(vec row[LANES]) {
+#if DL_DOUBLE
+    EXCHANGE(1)
 #if LANES > 2
-                                                    EXCHANGE(2)
+    EXCHANGE(2)
+#endif
+#else
+    DL_UNROLL for (int i = 0; i < LANES; i += 4) {
+        const vec a = SHUFFLE(row[i], row[i + 1], WEAVE, 0), b = SHUFFLE(row[i], row[i + 1], WEAVE, 2);
+        const vec c = SHUFFLE(row[i + 2], row[i + 3], WEAVE, 0), d = SHUFFLE(row[i + 2], row[i + 3], WEAVE, 2);
+        row[i] = SHUFFLE(a, c, LOW, 2), row[i + 1] = SHUFFLE(a, c, HIGH, 2);
+        row[i + 2] = SHUFFLE(b, d, LOW, 2), row[i + 3] = SHUFFLE(b, d, HIGH, 2);
+    }
 #endif
 #if LANES > 4
-                                                        EXCHANGE(4)
+    EXCHANGE(4)
 #endif
 #if LANES > 8
-                                                            EXCHANGE(8)
+    EXCHANGE(8)
 #endif
 }
 #undef LOW
 #undef HIGH
+#undef WEAVE
 #undef LIST2
 #undef LIST4
 #undef LIST8
@@ -165,4 +180,5 @@ DL_NOINLINE void DL_FN(copy_tile)(const real *DL_R from, long from_ld, real *DL_
         for (long j = 0; j < cols; j++)
             to[i * to_ld + j] = from[i * from_ld + j];
 }
+#undef DL_SOON
 #undef NR

@@ -38,6 +38,12 @@
 #define DL_NOINLINE static
 #endif
 
+#if defined(__GNUC__) || defined(__clang__)
+#define DL_PREFETCH(p) __builtin_prefetch(p)
+#else
+#define DL_PREFETCH(p) ((void)(p))
+#endif
+
 /* Before a loop over registers that must not become a loop over memory. */
 #if defined(__clang__)
 #define DL_UNROLL _Pragma("unroll")

@@ -22,6 +22,25 @@ DL_INLINE ivec DL_FN(isel)(ivec mask, ivec a, ivec b) { return mask ? a : b; }
 DL_INLINE real DL_FN(vlane)(vec v, int lane) { return (void)lane, v; }
 #endif
 
+/* a where it is greater, else b: b too where either is not a number or they are equal. */
+DL_INLINE vec DL_FN(vmax)(vec a, vec b) {
+#if !DL_X86
+    return DL_FN(vsel)(a > b, a, b);
+#elif DL_BYTES == 16 && DL_DOUBLE
+    __asm__("maxpd %1, %0" : "+x"(a) : "x"(b));
+    return a;
+#elif DL_BYTES == 16
+    __asm__("maxps %1, %0" : "+x"(a) : "x"(b));
+    return a;
+#elif DL_DOUBLE
+    __asm__("vmaxpd %1, %0, %0" : "+x"(a) : "x"(b));
+    return a;
+#else
+    __asm__("vmaxps %1, %0, %0" : "+x"(a) : "x"(b));
+    return a;
+#endif
+}
+
 /* Stores a register past the caches, which saves reading what is to be overwritten; p is a multiple of its size (see
    dl_streams), and dl_fence() comes before another thread reads it. */
 DL_INLINE void DL_FN(vstream)(real *p, vec v) {

@@ -1,16 +1,23 @@
 /* Elementary functions on registers, for the activations.  float32: polynomials, errors (against float64, all of
-   float32) exp 1.5 ulp, tanh, sigmoid, expm1 (x <= 0), log1p (0 <= x <= 1) 3 ulp, erfc 5 ulp; results below the normal
-   range keep that error absolutely.  NaN gives NaN and infinities give their limits.  float64: the C library, lane by
-   lane.
+   float32) exp 1.5 ulp, tanh, sigmoid, expm1 (x <= 0), log1p (0 <= x <= 1) 3 ulp, normal 5 ulp; results below the
+   normal range keep that error absolutely.  NaN gives NaN and infinities give their limits.  float64: the C library,
+   lane by lane.
 
    exp: x = n ln 2 + r, |r| <= ln 2 / 2, e^x = 2^n (1 + r + r^2 p(r)); ln 2 in two parts (Cody and Waite 1980, chapter
-   6). exp and log polynomials: S. Moshier, Cephes (expf, logf). erfc(z) = exp(-z^2) q(t) / (1 + 2 z), t = (z - 3) / (z
-   + 3), q interpolated at Chebyshev nodes on 0 <= z <= 11 (relative error 4e-9); z^2 is split as in fdlibm's s_erf.c,
+   6). exp and log polynomials: S. Moshier, Cephes (expf, logf).  The normal distribution function: Phi(-z) = exp(-z^2 /
+   2) p(t) / (z + 4), t = (z - 4) / (z + 4) = 1 - 8 / (z + 4), z >= 0, p a minimax fit, after M. Shepherd and J.
+   Laframboise, "Chebyshev approximation of (1 + 2x) exp(x^2) erfc x" (1981); z^2 is split as in fdlibm's s_erf.c,
    because its rounding error would be multiplied by exp. */
 #define V(name) DL_FN(name)
 #define C(x) V(vsplat)((real)(x))
 
-DL_INLINE vec V(vabs)(vec x) { return V(vsel)(x < C(0), -x, V(vsel)(x == C(0), C(0), x)); }
+#if !DL_VECTORS
+DL_INLINE vec V(vabs)(vec x) { return (real)fabs(x); }
+#elif DL_DOUBLE
+DL_INLINE vec V(vabs)(vec x) { return (vec)((ivec)x & V(isplat)(INT64_MAX)); }
+#else
+DL_INLINE vec V(vabs)(vec x) { return (vec)((ivec)x & V(isplat)(INT32_MAX)); }
+#endif
 
 #if DL_DOUBLE || !DL_VECTORS
 #define DL_LANEWISE(name, f)            \
@@ -27,13 +34,16 @@ DL_LANEWISE(vlog1p, log1p)
 DL_LANEWISE(vtanh, tanh)
 DL_LANEWISE(verfc, erfc)
 #undef DL_LANEWISE
+
+DL_INLINE vec V(vexp_within)(vec x) { return V(vexp)(x); }
+
+/* Phi(x) = erfc(-x / sqrt 2) / 2 for x <= 0 and, in *density, exp(-x^2 / 2). */
+DL_INLINE vec V(vnormal)(vec x, vec *density) {
+    *density = V(vexp)(C(-0.5) * (x * x));
+    return C(0.5) * V(verfc)(x * C(-0.70710678118654752));
+}
 #else
 #define ROUNDER 12582912.0f /* 1.5 * 2^23: adding it leaves an integer in the low bits */
-
-DL_INLINE vec V(vclip)(vec x, real low, real high) {
-    x = V(vsel)(x < C(low), C(low), x);
-    return V(vsel)(x > C(high), C(high), x);
-}
 
 /* 2^n for the integer n in the low bits of `shifted`, -126 <= n <= 127. */
 DL_INLINE vec V(vpow2)(ivec n) { return (vec)((n + 127) << 23); }
@@ -55,23 +65,16 @@ DL_INLINE vec V(vexpm1_reduced)(vec r) {
     return p * square + r;
 }
 
-/* Two factors 2^(n/2), so that neither leaves the normal range where the product overflows or turns subnormal. */
-DL_INLINE vec V(vscale)(vec x, ivec n) {
-    ivec half = n >> 1;
-    return x * V(vpow2)(half) * V(vpow2)(n - half);
-}
+/* x 2^n for -150 <= n <= 0.  Two factors, since 2^n need not be a normal number. */
+DL_INLINE vec V(vscale)(vec x, ivec n) { return x * V(vpow2)(n + 24) * C(5.9604644775390625e-8f); }
 
-/* e^(hi + lo). */
-DL_INLINE vec V(vexp_sum)(vec hi, vec lo) {
+/* e^x for -104 <= x <= 0 (and NaN); 0 for -104. */
+DL_INLINE vec V(vexp_within)(vec x) {
     ivec n;
-    vec r = V(vreduce)(V(vclip)(hi, -104.0f, 89.0f), &n) + lo;
+    const vec r = V(vreduce)(x, &n);
     return V(vscale)(V(vexpm1_reduced)(r) + C(1), n);
 }
-DL_INLINE vec V(vexp)(vec x) {
-    ivec n;
-    vec r = V(vreduce)(V(vclip)(x, -104.0f, 89.0f), &n);
-    return V(vscale)(V(vexpm1_reduced)(r) + C(1), n);
-}
+DL_INLINE vec V(vexp)(vec x) { return V(vexp_within)(V(vsel)(x < C(-104), C(-104), x)); } /* x <= 0 (and NaN) */
 
 /* For x <= 0 (and NaN). */
 DL_INLINE vec V(vexpm1)(vec x) {
@@ -107,23 +110,18 @@ DL_INLINE vec V(vlog1p)(vec x) {
     return V(vsel)(upper, y + C(0.693147181f), y);
 }
 
-DL_INLINE vec V(verfc)(vec x) {
-    vec z = V(vclip)(V(vabs)(x), 0.0f, 11.0f);
-    vec t = (z - C(3)) / (z + C(3));
-    vec q = C(-2.690068022e-4f);
-    q = q * t + C(-7.75897423e-4f);
-    q = q * t + C(2.009782327e-3f);
-    q = q * t + C(2.57290446e-3f);
-    q = q * t + C(-2.380005901e-2f);
-    q = q * t + C(6.829274811e-2f);
-    q = q * t + C(-1.19270944e-1f);
-    q = q * t + C(1.296468575e-1f);
-    q = q * t + C(-4.756237295e-2f);
-    q = q * t + C(-1.356211556e-1f);
-    q = q * t + C(1.253008059f);
-    vec head = (vec)((ivec)z & V(isplat)((int32_t)0xfffff000)); /* 12 bits: its square is exact */
-    vec y = V(vexp_sum)(-head * head, (head - z) * (head + z)) * q / (C(1) + C(2) * z);
-    return V(vsel)(x < C(0), C(2) - y, y);
+/* Phi(x) for -14.43 <= x <= 0 (and NaN) and, in *density, exp(-x^2 / 2); both are 0 for -14.43. */
+DL_INLINE vec V(vnormal)(vec x, vec *density) {
+    const vec head = (vec)((ivec)x & V(isplat)(-4096)), tail = x - head; /* the square of half the digits is exact */
+    const vec share = C(1) / (C(4) - x), t = C(1) - C(8) * share, square = t * t;
+    vec p = (C(-1.34197586e-4f) * t + C(1.74658752e-4f)) * square + (C(1.56841031e-3f) * t + C(-3.51021108e-3f));
+    p = p * square + (C(-7.52400605e-3f) * t + C(6.04034897e-2f));
+    p = p * square + (C(-1.86523656e-1f) * t + C(3.87136916e-1f));
+    p = p * square + (C(-6.0789658e-1f) * t + C(7.55285135e-1f));
+    ivec n;
+    const vec r = V(vreduce)(C(-0.5f) * head * head, &n) - tail * (C(0.5f) * tail + head);
+    *density = V(vscale)(V(vexpm1_reduced)(r) + C(1), n);
+    return *density * (p * share);
 }
 #undef ROUNDER
 #endif
@@ -131,6 +129,11 @@ DL_INLINE vec V(verfc)(vec x) {
 DL_INLINE vec V(vsigmoid)(vec x) {
     vec e = V(vexp)(-V(vabs)(x));
     return V(vsel)(x < C(0), e, C(1)) / (C(1) + e);
+}
+/* -|x|, not below `least`. */
+DL_INLINE vec V(vminus_abs)(vec x, double least) {
+    const vec negative = -V(vabs)(x);
+    return V(vsel)(negative < C(least), C(least), negative);
 }
 DL_INLINE vec V(vsoftplus)(vec x) { return V(vsel)(x < C(0), C(0), x) + V(vlog1p)(V(vexp)(-V(vabs)(x))); }
 

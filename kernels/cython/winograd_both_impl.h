@@ -8,10 +8,7 @@ DL_NOINLINE void DL_FN(winograd_pixels)(const dl_tiles *g, const dl_order *order
         const DL_FN(place) at = DL_FN(find_tile)(g, first + t, 6, 0, NULL);
         const int above = (first + t) / g->grid_w % g->grid_h > 0, beside = (first + t) % g->grid_w > 0;
         const real *from = v + order->place[t] * ld;
-        long c = 0;
-        for (; c + LANES <= g->c; c += LANES)
-            DL_FN(data_pixels)(&at, c, LANES, above, beside, from, plane);
-        if (c < g->c) DL_FN(data_pixels)(&at, c, g->c - c, above, beside, from, plane);
+        DL_BY_KIND(dl_tile_kind(g, first + t), DL_FN(data_pixels), g->c, &at, above, beside, from, plane)
     }
 }
 
@@ -48,7 +45,7 @@ static void DL_FN(winograd_both_job)(void *ctx, long job, long worker) {
         if (dbias) DL_FN(winograd_bias)(z, z_plane, z_ld, count, dbias, kernels);
         for (long point = 0; point < 36; point++) {
             real *zp = z + point * z_plane, *vp = v + point * v_plane;
-            const real *u = (const real *)p->kernels.u + point * kernels * v_ld;
+            const real *u = (const real *)p->kernels.u + point * p->kernels.plane;
             if (p->sum.partial)
                 DL_FN(winograd_products)(order, point, zp, z_ld, vp, v_ld, rows, du + point * u_plane,
                                          first == job * p->chunk);
@@ -61,7 +58,7 @@ static void DL_FN(winograd_both_job)(void *ctx, long job, long worker) {
     }
     if (p->sum.partial)
         DL_FN(winograd_kernels)(du, u_plane, v_ld, (real *)p->sum.partial + job * kernels * 9 * channels, kernels,
-                                channels, channels);
+                                channels, channels, 4);
     (void)worker;
 }
 #undef NR

@@ -1,98 +1,135 @@
 /* The jobs of winograd.h. */
 #define NR (2 * LANES)
 
-/* Job: some rows of one panel of U = G g G^T.  Points follow one another in a block of `width` columns and kc rows. */
+/* fn(..., 4), or 3 or 2, for the `side` of the tiles, so that a copy of fn is compiled for each. */
+#define BY_SIDE(side, fn, ...)             \
+    do {                                   \
+        if ((side) == 4)                   \
+            DL_FN(fn)(__VA_ARGS__, 4);     \
+        else if ((side) == 3)              \
+            DL_FN(fn)(__VA_ARGS__, 3);     \
+        else                               \
+            DL_FN(fn)(__VA_ARGS__, 2);     \
+    } while (0)
+
+/* U = G g G^T for n kernels: tap (r, s) at g + (r taps + s) n, point (i, j) at u + (6 i + j) plane. */
+DL_INLINE void DL_FN(filter_points)(const real *g, long n, real *u, long plane, const int side) {
+    const int taps = 7 - side;
+    for (long i = 0; i < n; i += LANES) {
+        vec column[5], middle[6][5], out[6];
+        DL_UNROLL for (int s = 0; s < taps; s++) {
+            DL_UNROLL for (int r = 0; r < taps; r++) column[r] = DL_FN(vload)(g + (r * taps + s) * n + i);
+            DL_FN(filter)(column, taps, out);
+            DL_UNROLL for (int r = 0; r < 6; r++) middle[r][s] = out[r];
+        }
+        DL_UNROLL for (int r = 0; r < 6; r++) {
+            DL_FN(filter)(middle[r], taps, out);
+            DL_UNROLL for (int s = 0; s < 6; s++) DL_FN(vstore)(u + (r * 6 + s) * plane + i, out[s]);
+        }
+    }
+}
+
+/* U = G g G^T of NR columns from col on, `count` rows from k0 on, to u[point][row][column]: a point every `plane`
+   elements.  g is room for count NR elements of each tap. */
+DL_NOINLINE void DL_FN(winograd_filter)(const dl_winograd *p, long k0, long count, long col, real *g, real *u,
+                                        long plane) {
+    const long taps = (7 - p->in.side) * (7 - p->in.side), tap = dl_max(p->stride_k, p->stride_col) / taps;
+    for (long i = 0; i < taps; i++)
+        DL_FN(pack_panel)(count, NR, dl_min(NR, p->cols - col),
+                          (const real *)p->weight + (p->flip ? taps - 1 - i : i) * tap + k0 * p->stride_k +
+                              col * p->stride_col,
+                          p->stride_col, p->stride_k, g + i * count * NR);
+    BY_SIDE(p->in.side, filter_points, g, count * NR, u, plane);
+}
+
+/* Job: some rows of one panel of U. */
 static void DL_FN(winograd_weight_job)(void *ctx, long job, long worker) {
     const dl_winograd *p = (const dl_winograd *)ctx;
     const long chunks = dl_ceil_div(p->depth, DL_WINOGRAD_CHUNK), col = job / chunks * NR;
     const long k0 = job % chunks * DL_WINOGRAD_CHUNK, count = dl_min(DL_WINOGRAD_CHUNK, p->depth - k0);
-    const long tap = dl_max(p->stride_k, p->stride_col) / 9;
-    real *g = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * 9 * DL_WINOGRAD_CHUNK * NR);
-    for (long i = 0; i < 9; i++)
-        DL_FN(pack_panel)(count, NR, dl_min(NR, p->cols - col),
-                          (const real *)p->weight + (p->flip ? 8 - i : i) * tap + k0 * p->stride_k +
-                              col * p->stride_col,
-                          p->stride_col, p->stride_k, g + i * count * NR);
-    const long first = k0 / p->kc * p->kc, kc = dl_min(p->kc, p->depth - first), start = col / p->width * p->width;
-    const long width = dl_min(p->width, p->npad - start);
-    real *to = (real *)p->u + 36 * (p->depth * start + first * width) + (col - start) * kc + (k0 - first) * NR;
-    for (long i = 0; i < count * NR; i += LANES) {
-        const real *from = g + i;
-        vec middle[3][6], out[6];
-        DL_UNROLL for (int s = 0; s < 3; s++)
-            DL_FN(filter)(DL_FN(vload)(from + s * count * NR), DL_FN(vload)(from + (3 + s) * count * NR),
-                          DL_FN(vload)(from + (6 + s) * count * NR), middle[s]);
-        DL_UNROLL for (int r = 0; r < 6; r++) {
-            DL_FN(filter)(middle[0][r], middle[1][r], middle[2][r], out);
-            DL_UNROLL for (int s = 0; s < 6; s++)
-                DL_FN(vstore)(to + i + (r * 6 + s) * kc * width, out[s]);
-        }
-    }
+    const long part = k0 / p->kc, block = col / p->width, kc = dl_min(p->kc, p->depth - part * p->kc);
+    const long taps = (7 - p->in.side) * (7 - p->in.side);
+    real *g = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * taps * DL_WINOGRAD_CHUNK * NR);
+    real *to = (real *)p->u + (block * p->parts + part) * 36 * p->plane;
+    DL_FN(winograd_filter)(p, k0, count, col, g, to + col % p->width * kc + k0 % p->kc * NR, p->plane);
     (void)worker;
 }
 
-/* V = B^T d B for `count` tiles and n channels from c0 on: v[point][place of the tile][channel], channels padded with 0
-   to ld.  `zeros` stands for rows outside the image. */
+/* 0 for the registers of channels from n on, up to ld. */
+static void DL_FN(pad_channels)(real *to, long plane, long n, long ld) {
+    for (long c = dl_round_up(n, LANES); c < ld; c += LANES)
+        for (int point = 0; point < 36; point++)
+            DL_FN(vstore)(to + point * plane + c, DL_FN(vsplat)(0));
+}
+
+/* V = B^T d B for `count` tiles and n channels from c0 on: v[point][place of the tile][channel], channels padded to
+   ld: in their last register with anything, then with 0.  `zeros` stands for rows outside the image. */
 DL_NOINLINE void DL_FN(winograd_data)(const dl_tiles *g, const dl_order *order, long first, long count, long c0, long n,
                                       real *zeros, real *v, long plane, long ld) {
     for (long t = 0; t < count; t++) {
         const DL_FN(place) at = DL_FN(find_tile)(g, first + t, 6, c0, zeros);
+        if (t + 1 < count) {
+            const DL_FN(place) next = DL_FN(find_tile)(g, first + t + 1, 6, c0, zeros);
+            DL_FN(fetch_tile)(&next, 6, zeros, next.low ? next.low : 6 - g->side, next.high, n); /* others are shared */
+        }
         real *to = v + order->place[t] * ld;
-        long c = 0;
-        for (; c + LANES <= n; c += LANES)
-            DL_FN(data_points)(&at, c, LANES, to, plane);
-        for (; c < ld; c += LANES)
-            DL_FN(data_points)(&at, c, dl_min(n - c, LANES - 1), to, plane);
+        const long read = dl_channels_read(g, first + t, n, LANES);
+        DL_BY_KIND(dl_tile_kind(g, first + t), DL_FN(data_points), read, &at, to, plane)
+        DL_FN(pad_channels)(to, plane, n, ld);
     }
 }
 
-/* Z = A dZ A^T likewise, of 4 x 4 pixels or 2 x 2 windows. */
+/* Z = A dZ A^T likewise, of tiles of pixels or 2 x 2 windows. */
 DL_NOINLINE void DL_FN(winograd_gradient)(const dl_tiles *g, const dl_order *order, long first, long count, long c0,
                                           long n, real *zeros, real *z, long plane, long ld) {
-    const long rows = g->p / 2, cols = g->q / 2;
     for (long t = 0; t < count; t++) {
-        const DL_FN(place) at = DL_FN(find_tile)(g, first + t, 4, c0, zeros);
-        const long j = (first + t) % g->grid_w * 2, i = (first + t) / g->grid_w % g->grid_h * 2;
-        const long image = (first + t) / (g->grid_w * g->grid_h), from = ((image * rows + i) * cols + j) * g->c + c0;
         real *to = z + order->place[t] * ld;
-        for (long c = 0; c < ld; c += LANES)
-            if (g->index)
-                DL_FN(gradient_windows)(g, &at, from + c, cols * g->c, rows - i, cols - j, n - c, to + c, plane);
-            else
-                DL_FN(gradient_points)(&at, c, n - c, to, plane);
+        if (g->index) {
+            const DL_FN(windows) at = DL_FN(find_windows)(g, first + t, c0);
+            if (t + 1 < count) {
+                const DL_FN(windows) next = DL_FN(find_windows)(g, first + t + 1, c0);
+                DL_FN(fetch_windows)(g, &next, n);
+            }
+            DL_BY_KIND(dl_tile_kind(g, first + t), DL_FN(gradient_windows), n, g, &at, to, plane)
+        } else {
+            const DL_FN(place) at = DL_FN(find_tile)(g, first + t, (int)g->side, c0, zeros);
+            if (t + 1 < count) {
+                const DL_FN(place) next = DL_FN(find_tile)(g, first + t + 1, (int)g->side, c0, zeros);
+                DL_FN(fetch_tile)(&next, (int)g->side, zeros, 0, next.high, n);
+            }
+            const long read = dl_channels_read(g, first + t, n, LANES);
+            DL_BY_SIDE(g, first + t, DL_FN(gradient_points), read, &at, to, plane)
+        }
+        DL_FN(pad_channels)(to, plane, n, ld);
     }
 }
 
 /* Y = act(A^T M A + bias) for `count` tiles and `width` columns from col on, cut at the edges of the image. */
 DL_NOINLINE void DL_FN(winograd_output)(const dl_winograd *p, const dl_order *order, long first, long count, long col,
                                         long width, const real *m, long plane) {
-    const real *bias = p->bias ? (const real *)p->bias + col : NULL;
-    const long size = p->index ? 2 : 1, side = 4 / size; /* in windows */
-    const long out_h = p->in.p / size, out_w = p->in.q / size;
-    const long valid = dl_min(width, p->cols - col), row = out_w * p->cols;
-    const int relu = p->activation == DL_RELU;
+    const long size = p->index ? 2 : 1, side = p->in.side / size; /* in windows */
+    const long out_h = p->in.p / size, out_w = p->in.q / size, row = out_w * p->cols;
+    const long valid = dl_min(width, p->cols - col);
     for (long t = first; t < first + count; t++) {
         const long w = t % p->in.grid_w * side, h = t / p->in.grid_w % p->in.grid_h * side;
-        const long rows = dl_min(side, out_h - h), cols = dl_min(side, out_w - w);
         const long at = ((t / (p->in.grid_w * p->in.grid_h) * out_h + h) * out_w + w) * p->cols + col;
-        const DL_FN(place) tile = {.rows = dl_line_points(p->in.p, h / side),
-                                   .cols = dl_line_points(p->in.q, w / side)};
+        const DL_FN(target) to = {.y = (real *)p->out + at,
+                                  .index = p->index ? p->index + at : NULL,
+                                  .bias = p->bias ? (const real *)p->bias + col : NULL,
+                                  .row = row,
+                                  .column = p->cols,
+                                  .rows = dl_min(side, out_h - h),
+                                  .cols = dl_min(side, out_w - w),
+                                  .relu = p->activation == DL_RELU};
         const real *from = m + order->place[t - first] * width;
-        real *y = (real *)p->out + at;
-        for (long k = 0; k < valid; k += LANES) {
-            const vec add = bias ? DL_FN(vload)(bias + k) : DL_FN(vsplat)(0);
-            if (p->index)
-                DL_FN(output_windows)(from + k, plane, &tile, add, relu, y + k, p->index + at + k, row, p->cols, rows,
-                                      cols, valid - k);
-            else if (k + LANES <= valid)
-                DL_FN(output_pixels)(from + k, plane, &tile, add, relu, y + k, row, p->cols, rows, cols, LANES);
-            else
-                DL_FN(output_pixels)(from + k, plane, &tile, add, relu, y + k, row, p->cols, rows, cols, valid - k);
-        }
-        for (long i = 0; i < rows && p->activation > DL_RELU; i++)
-            DL_FN(activate_block)(y + i * row, p->cols, cols, valid, p->activation);
-        for (long i = 0; i < rows && p->finish; i++)
-            DL_FN(finish_rows)(p->finish, y + i * row, p->cols, cols, col, valid);
+        if (p->index)
+            DL_BY_KIND(dl_tile_kind(&p->in, t), DL_FN(output_windows), valid, &to, from, plane)
+        else
+            DL_BY_SIDE(&p->in, t, DL_FN(output_pixels), valid, &to, from, plane)
+        for (long i = 0; i < to.rows && p->activation > DL_RELU; i++)
+            DL_FN(activate_block)(to.y + i * row, p->cols, to.cols, valid, p->activation);
+        for (long i = 0; i < to.rows && p->finish; i++)
+            DL_FN(finish_rows)(p->finish, to.y + i * row, p->cols, to.cols, col, valid);
     }
 }
 
@@ -103,26 +140,27 @@ static void DL_FN(winograd_tile_job)(void *ctx, long job, long worker) {
     const long first = job % p->blocks * p->block, count = dl_min(p->block, p->tiles - first), room = p->block + DL_MR;
     const long ld = dl_round_up(p->depth, LANES), v_plane = dl_winograd_plane(room * ld, sizeof(real));
     const long m_plane = dl_winograd_plane(room * p->width, sizeof(real)), bytes = dl_order_bytes(p->block);
+    const long zero = 6 * p->in.c + LANES;
     dl_order *order = (dl_order *)dl_scratch(
-        DL_SCRATCH_JOB, bytes + sizeof(real) * (36 * (v_plane + m_plane) + 6 * p->in.c));
+        DL_SCRATCH_JOB, bytes + sizeof(real) * (36 * (v_plane + m_plane) + zero));
     real *v = (real *)((char *)order + bytes), *m = v + 36 * v_plane, *zeros = m + 36 * m_plane;
-    memset(zeros, 0, sizeof(real) * 6 * p->in.c);
+    memset(zeros, 0, sizeof(real) * zero);
     dl_order_tiles(&p->in, first, count, order);
     DL_FN(winograd_data)(&p->in, order, first, count, 0, p->depth, zeros, v, v_plane, ld);
     const long each = dl_ceil_div(dl_ceil_div(p->npad, p->width), p->splits) * p->width;
     const long begin = job / p->blocks * each;
     for (long col = begin; col < dl_min(begin + each, p->npad); col += p->width) {
         const long width = dl_min(p->width, p->npad - col);
-        const real *u = (const real *)p->u + 36 * p->depth * col;
+        const real *u = (const real *)p->u + col / p->width * p->parts * 36 * p->plane;
         long k = 0;
         do { /* once even without channels: a sum of nothing is 0 */
             const long kc = dl_min(p->kc, p->depth - k);
-            for (long point = 0; point < 36; point++)
-                for (long j = 0; j < width; j += NR, u += kc * NR)
+            for (long point = 0; point < 36; point++, u += p->plane)
+                for (long j = 0; j < width; j += NR)
                     for (long i = dl_first_place(order, point); i < dl_last_place(order, point); i += DL_MR) {
                         real *c = m + point * m_plane + i * width + j;
-                        DL_FN(tile_rows)(kc, v + point * v_plane + i * ld + k, ld, u, NR, c, width, k ? c : NULL, width,
-                                         0);
+                        DL_FN(tile_rows)(kc, v + point * v_plane + i * ld + k, ld, u + j * kc, NR, c, width,
+                                         k ? c : NULL, width, 0);
                     }
             k += p->kc;
         } while (k < p->depth);
@@ -132,21 +170,26 @@ static void DL_FN(winograd_tile_job)(void *ctx, long job, long worker) {
 }
 
 /* dg = G^T dU G for `kernels` kernels (rows of dU) and n of the `channels` of each. */
-DL_NOINLINE void DL_FN(winograd_kernels)(const real *du, long plane, long ld, real *dg, long kernels, long n,
-                                         long channels) {
-    for (long k = 0; k < kernels; k++, du += ld, dg += 9 * channels)
+DL_INLINE void DL_FN(kernel_taps)(const real *du, long plane, long ld, real *dg, long kernels, long n, long channels,
+                                  const int side) {
+    const int taps = 7 - side;
+    for (long k = 0; k < kernels; k++, du += ld, dg += taps * taps * channels)
         for (long c = 0; c < n; c += LANES) {
-            vec in[6], out[3], middle[3][6];
+            vec in[6], out[5], middle[5][6];
             for (int j = 0; j < 6; j++) {
                 DL_UNROLL for (int i = 0; i < 6; i++) in[i] = DL_FN(vload)(du + (i * 6 + j) * plane + c);
-                DL_FN(filter_transposed)(in, out);
-                DL_UNROLL for (int i = 0; i < 3; i++) middle[i][j] = out[i];
+                DL_FN(filter_transposed)(in, taps, out);
+                DL_UNROLL for (int i = 0; i < taps; i++) middle[i][j] = out[i];
             }
-            for (int r = 0; r < 3; r++) {
-                DL_FN(filter_transposed)(middle[r], out);
-                DL_UNROLL for (int s = 0; s < 3; s++) DL_STORE(dg + (r * 3 + s) * channels, c, n, out[s]);
+            for (int r = 0; r < taps; r++) {
+                DL_FN(filter_transposed)(middle[r], taps, out);
+                DL_UNROLL for (int s = 0; s < taps; s++) DL_STORE(dg + (r * taps + s) * channels, c, n, out[s]);
             }
         }
+}
+DL_NOINLINE void DL_FN(winograd_kernels)(const real *du, long plane, long ld, real *dg, long kernels, long n,
+                                         long channels, long side) {
+    BY_SIDE(side, kernel_taps, du, plane, ld, dg, kernels, n, channels);
 }
 
 /* dU (rows, v_ld) = or += Z^T V of a block of tiles, for each point. */
@@ -170,7 +213,7 @@ static void DL_FN(winograd_gradient_job)(void *ctx, long job, long worker) {
     const long rows = dl_round_up(kernels, DL_MR), z_ld = dl_round_up(rows, LANES), v_ld = dl_round_up(channels, NR);
     const long v_plane = dl_winograd_plane(p->block * v_ld, sizeof(real)),
                z_plane = dl_winograd_plane(p->block * z_ld, sizeof(real)),
-               u_plane = dl_winograd_plane(rows * v_ld, sizeof(real)), zero = 6 * dl_max(p->x.c, p->dz.c);
+               u_plane = dl_winograd_plane(rows * v_ld, sizeof(real)), zero = 6 * dl_max(p->x.c, p->dz.c) + LANES;
     const long bytes = dl_order_bytes(p->block);
     dl_order *order = (dl_order *)dl_scratch(
         DL_SCRATCH_JOB, bytes + sizeof(real) * (36 * (v_plane + z_plane + u_plane) + zero));
@@ -187,8 +230,9 @@ static void DL_FN(winograd_gradient_job)(void *ctx, long job, long worker) {
             DL_FN(winograd_products)(order, point, z + point * z_plane, z_ld, v + point * v_plane, v_ld, rows,
                                      du + point * u_plane, first == chunk * p->chunk);
     }
-    real *partial = (real *)p->sum.partial + chunk * p->dz.c * 9 * p->x.c;
-    DL_FN(winograd_kernels)(du, u_plane, v_ld, partial + k0 * 9 * p->x.c + c0, kernels, channels, p->x.c);
+    real *partial = (real *)p->sum.partial + (chunk * p->dz.c + k0) * p->sum.width + c0;
+    DL_FN(winograd_kernels)(du, u_plane, v_ld, partial, kernels, channels, p->x.c, p->x.side);
     (void)worker;
 }
+#undef BY_SIDE
 #undef NR

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..conv_methods import Geometry, choose, output_shape
 from ..memory import empty
-from .conv import conv2d_backward, conv2d_forward
+from .conv import ONLY_3X3, conv2d_backward, conv2d_forward
 from .direct import (
     add_line,
     fetch_rows,
@@ -45,7 +45,7 @@ def conv2d_max_pool2d_forward(x, weight, bias, *, stride, padding, dilation, gro
     """y = act(max over each window of x * w + b)."""
     geometry, relu = Geometry(stride, padding, dilation, groups), activation == "relu"
     shape = output_shape(x.shape, weight.shape, geometry)
-    if choose("forward", x.shape, weight.shape, geometry, method).method == "direct":
+    if choose("forward", x.shape, weight.shape, geometry, method, ONLY_3X3).method == "direct":
         y, index = _forward(contiguous(x), contiguous(weight), bias, relu, geometry, shape, pool_size)
     else:  # ReLU first: where it gives 0 there is no gradient, whoever wins the window
         z, _ = conv2d_forward(x, weight, bias, **geometry._asdict(), activation="relu" if relu else None, method=method)
@@ -60,7 +60,7 @@ def conv2d_max_pool2d_backward(dy, saved, needs):
     """dweight and dbias from the windows where the method is direct, the rest from dz, the gradient of x * w + b."""
     x, weight, y, shape, index, geometry, activation, method, pool_size = saved
     dy, geometry, dx, dweight, dbias = activation_gradient(dy, y, activation), Geometry(*geometry), None, None, None
-    inside = choose("dweight", x.shape, weight.shape, geometry, method).method == "direct"
+    inside = choose("dweight", x.shape, weight.shape, geometry, method, ONLY_3X3).method == "direct"
     if inside and (needs[1] or needs[2]):
         dweight, dbias = _gradients(contiguous(dy), contiguous(index), contiguous(x), weight.shape, geometry,
                                     pool_size, bool(needs[2]))  # fmt: skip

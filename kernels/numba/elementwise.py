@@ -12,7 +12,7 @@ import numpy as np
 from ..memory import empty
 from . import vmath
 from .jit import contiguous, helper, jit, parallel_for
-from .loops import BLOCK, SERIAL, get, mapped, put
+from .loops import BLOCK, SERIAL, get, mapped, mapped_pair, put
 from .vmath import clip, exp_gradual, exp_negative, expm1_negative, normal, real, sigmoid, softplus, where
 
 INVERSE_ROOT_2PI = 1 / math.sqrt(2 * math.pi)
@@ -112,66 +112,60 @@ def elu_backward(dy, x, alpha):
 
 
 @mapped
+def _scaled(dy, slope):
+    return dy * slope
+
+
+def _scaled_backward(dy, saved, needs):
+    """dx = dy slope, for operations whose forward has made their derivative."""
+    return (_scaled(dy, saved[0]) if needs[0] else None,)
+
+
+@mapped_pair
 def _gelu(x):
-    gate, _ = normal(x)
-    return gated(x, gate)
-
-
-@mapped
-def _gelu_gradient(dy, x):
     gate, density = normal(x)
-    return dy * (gate + gated(x, density * real(x, INVERSE_ROOT_2PI)))
+    return gated(x, gate), gate + gated(x, density * real(x, INVERSE_ROOT_2PI))
 
 
 @helper
-def _double_u(x):
-    """2 sqrt(2 / pi) (x + 0.044715 x^3), so that (1 + tanh u) / 2 = sigmoid(2 u)."""
-    return real(x, DOUBLE_ROOT_2_BY_PI) * (x + real(x, CUBE) * (x * x * x))
+def _both_sigmoids(x, e):
+    """sigmoid(x) and sigmoid(-x) from e = exp(-|x|)."""
+    one = real(x, 1)
+    large = one / (one + e)
+    small = e * large
+    return (small, large) if x < 0 else (large, small)
 
 
-@mapped
+@mapped_pair
 def _gelu_tanh(x):
-    return gated(x, sigmoid(_double_u(x)))
-
-
-@mapped
-def _gelu_tanh_gradient(dy, x):
-    one, double_u = real(x, 1), _double_u(x)
-    slope = real(x, DOUBLE_ROOT_2_BY_PI) * (one + real(x, 3 * CUBE) * (x * x))
-    e = exp_negative(-abs(double_u))
-    share = one / (one + e)
-    gate, product = (e if x < 0 else one) * share, e * (share * share)
-    return dy * (gate + gated(x, gated(slope, product)))
+    """gelu with u = sqrt(2 / pi) (x + 0.044715 x^3), since (1 + tanh u) / 2 = sigmoid(2 u)."""
+    one, factor, square = real(x, 1), real(x, DOUBLE_ROOT_2_BY_PI), x * x
+    double_u = factor * (x + real(x, CUBE) * (square * x))
+    gate, rest = _both_sigmoids(double_u, exp_gradual(-abs(double_u)))
+    slope = gated(factor * (one + real(x, 3 * CUBE) * square), gate * rest)
+    return gated(x, gate), gate + gated(x, slope)
 
 
 def gelu_forward(x, *, approximate):
-    return (_gelu_tanh if approximate == "tanh" else _gelu)(x), (x, approximate)
+    y, slope = (_gelu_tanh if approximate == "tanh" else _gelu)(x)
+    return y, (slope,)
 
 
-def gelu_backward(dy, saved, needs):
-    x, approximate = saved
-    return ((_gelu_tanh_gradient if approximate == "tanh" else _gelu_gradient)(dy, x) if needs[0] else None,)
+gelu_backward = _scaled_backward
 
 
-@mapped
+@mapped_pair
 def _silu(x):
-    one, e = real(x, 1), exp_gradual(-abs(x))
-    return gated(x, (e if x < 0 else one) / (one + e))
+    gate, rest = _both_sigmoids(x, exp_gradual(-abs(x)))
+    return gated(x, gate), gated(real(x, 1) + gated(x, rest), gate)
 
 
 def silu_forward(x):
-    return _silu(x), (x,)
+    y, slope = _silu(x)
+    return y, (slope,)
 
 
-@gradient
-def silu_backward(dy, x):
-    """dx = dy s (1 + x (1 - s)); s and 1 - s from one exponential."""
-    one = real(x, 1)
-    e = exp_negative(-abs(x))
-    large = one / (one + e)
-    small = e * large
-    s, rest = (small, large) if x < 0 else (large, small)
-    return dy * gated(one + gated(x, rest), s)
+silu_backward = _scaled_backward
 
 
 @mapped

@@ -107,6 +107,19 @@ def _map_kernel(y, inputs, options):
     parallel_for(job, jobs, (y, inputs, converted(options, y)), y.size < SERIAL)  # noqa: F821
 
 
+def _pair_job(index, worker, y, z, inputs, options):
+    start = index * BLOCK
+    for i in range(start, min(start + BLOCK, y.size)):
+        first, second = formula(*(take(inputs, i) + options))  # noqa: F821
+        put(y, i, first)
+        put(z, i, second)
+
+
+def _pair_kernel(y, z, inputs, options):
+    jobs = -(-y.size // BLOCK)
+    parallel_for(job, jobs, (y, z, inputs, converted(options, y)), y.size < SERIAL)  # noqa: F821
+
+
 def _sum_job(index, worker, partial, inputs, options):
     start = index * BLOCK
     stop = min(start + BLOCK, inputs[0].size)
@@ -155,6 +168,21 @@ class mapped:
     def _kernel(self):
         job = helper(_instance(_map_job, self.owner, formula=self.formula), noalias=True)
         return jit(_instance(_map_kernel, self.owner, job=job))
+
+
+class mapped_pair(mapped):
+    """The same for a formula that gives two numbers: two arrays."""
+
+    def __call__(self, *arrays, options=()):
+        y, z = (empty(arrays[0].shape, arrays[0].dtype) for _ in range(2))
+        inputs = tuple([contiguous(x).ravel() for x in arrays])
+        self._kernel(y.ravel(), z.ravel(), inputs, tuple(map(float, options)))
+        return y, z
+
+    @cached_property
+    def _kernel(self):
+        job = helper(_instance(_pair_job, self.owner, formula=self.formula), noalias=True)
+        return jit(_instance(_pair_kernel, self.owner, job=job))
 
 
 class summed(mapped):

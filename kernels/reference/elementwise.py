@@ -1,6 +1,7 @@
 """Activations and dropout: one value in, one value out. x, y, dx and dy have one shape, any shape.
 
-Where x is infinite each function takes its limit, and NaN passes through.
+Where x is infinite each function takes its limit, and NaN passes through. Backward needs x or y, except that gelu and
+silu keep their derivative (slope) in place of x: forward has most of it at hand, and to make it anew costs more.
 """
 
 import math
@@ -127,29 +128,25 @@ def _gelu_gate(x, approximate):
 
 
 def gelu_forward(x, *, approximate):
-    """y = x Phi(x), Phi the normal distribution function, or its tanh approximation (see `_gelu_gate`)."""
-    gate, _ = _gelu_gate(x, approximate)
-    return like(gated(x, gate), x), (x, approximate)
+    """y = x G(x), slope = G(x) + x g(x), G and g as in `_gelu_gate`."""
+    gate, density = _gelu_gate(x, approximate)
+    return like(gated(x, gate), x), (like(gate + gated(x, density), x),)
 
 
 def gelu_backward(dy, saved, needs):
-    """dx = dy (G(x) + x g(x)), G and g as in `_gelu_gate`."""
-    x, approximate = saved
-    if not needs[0]:
-        return (None,)
-    gate, slope = _gelu_gate(x, approximate)
-    return (like(dy * (gate + gated(x, slope)), dy),)
+    """dx = dy slope."""
+    return (like(dy * saved[0], dy) if needs[0] else None,)
 
 
 def silu_forward(x):
-    """y = x sigmoid(x)."""
-    return like(gated(x, sigmoid(x)), x), (x,)
+    """y = x s, slope = s (1 + x (1 - s)); s = sigmoid(x) and 1 - s = sigmoid(-x)."""
+    gate = sigmoid(x)
+    return like(gated(x, gate), x), (like(gated(1 + gated(x, sigmoid(-x)), gate), x),)
 
 
 def silu_backward(dy, saved, needs):
-    """dx = dy s (1 + x (1 - s)), s = sigmoid(x) and 1 - s = sigmoid(-x)."""
-    (x,) = saved
-    return (like(dy * gated(1 + gated(x, sigmoid(-x)), sigmoid(x)), dy) if needs[0] else None,)
+    """dx = dy slope."""
+    return (like(dy * saved[0], dy) if needs[0] else None,)
 
 
 def softplus_forward(x, *, beta, threshold):
