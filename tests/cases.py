@@ -564,6 +564,7 @@ LARGE = [
     conv2d_batch_norm(
         "large-winograd", (5, 21, 23, 16), (40, 3, 3, 16), (5, 21, 23, 40), pad=1, method="winograd", tags=WINOGRAD
     ),
+    conv2d_batch_norm("large-few-points", (1, 7, 7, 64), (130, 3, 3, 64), (1, 7, 7, 130), pad=1, act="tanh"),
     conv2d_batch_norm("large-direct", (9, 28, 28, 3), (32, 3, 3, 3), pad=1, act="relu"),
     conv2d_max_pool2d("large-small-images", (30, 14, 13, 24), (40, 3, 3, 24), pad=1, act="relu", tags=WINOGRAD),
     *(max_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),

@@ -21,6 +21,8 @@
 #define DL_CONV_JOBS 16
 #define DL_CONV_JOB_WORK 500000.0 /* multiplications: some 10 us */
 #define DL_CONV_SERIAL_WORK 250000.0
+#define DL_CONV_FEW 1024 /* points: of a product that is cut by columns too */
+#define DL_CONV_SPLITS 4  /* ranges of columns, at most: each gathers the patches for itself */
 #define DL_CONV_RANGE 320          /* columns of patches that a job of the weight gradient holds */
 #define DL_CONV_PATCH_BYTES 393216 /* of patches in L2 */
 #define DL_CONV_CHUNK 512          /* pixels in a chunk, at least */
@@ -48,6 +50,7 @@ typedef struct {
     const long *row; /* offset of each row of B, NULL if row k is at k */
     char *packed;
     long groups, cols, points, block, ld, step, parts; /* columns of a block of taps, and its k blocks */
+    long splits, width;                                /* ranges of columns that are jobs of their own */
     const dl_finish *finish;
     int direct, spread; /* patches are the image itself; grid points are every step-th pixel of out */
     void *out;
@@ -129,10 +132,31 @@ static void dl_forward_taps(const dl_conv *v, dl_patches *g) {
             dl_add_tap(g, r * v->dh - v->top, s * v->dw - v->left);
 }
 
+static double dl_product_work(const dl_product *p) { return (double)p->points * p->groups * p->cols * p->o.k; }
+
+/* Cuts the product into jobs of enough work.  With few points a job takes some of the columns rather than few of the
+   rows, since every block of rows reads all weights. */
+static void dl_cut_product(dl_product *p, int dtype) {
+    const long nr = dl_tile_cols(dtype), mr = dl_tile_rows(dtype);
+    const double work = dl_product_work(p);
+    p->block = DL_GEMM_MOST_MC;
+    p->splits = 1;
+    if (p->points < DL_CONV_FEW && p->groups == 1 && !p->spread) {
+        p->block = dl_round_up(dl_ceil_div(p->points, dl_ceil_div(p->points, p->block)), mr);
+        while (p->splits < DL_CONV_SPLITS && p->cols >= 4 * p->splits * nr && work > 4 * p->splits * DL_CONV_JOB_WORK)
+            p->splits *= 2;
+    }
+    p->width = dl_round_up(dl_ceil_div(p->cols, p->splits), nr);
+    p->splits = dl_max(1, dl_ceil_div(p->cols, p->width));
+    while (p->splits == 1 && p->block > 2 * mr && dl_ceil_div(p->points, p->block) < DL_CONV_JOBS &&
+           work / p->points * p->block > 2 * DL_CONV_JOB_WORK)
+        p->block /= 2;
+}
+
 /* Packs the weights and runs the product, bias (groups cols) or NULL.  Returns 0, or -1 when there is no memory. */
 static int dl_run_product(dl_product *p, int dtype, const void *bias) {
     const size_t item = dl_item(dtype);
-    const long nr = dl_tile_cols(dtype), mr = dl_tile_rows(dtype);
+    const long nr = dl_tile_cols(dtype);
     p->o.k = p->patches.taps * p->patches.run;
     p->step = p->patches.most * p->patches.run;
     p->o.kc = dl_gemm_kc(p->step);
@@ -140,12 +164,14 @@ static int dl_run_product(dl_product *p, int dtype, const void *bias) {
     p->o.npad = dl_round_up(p->cols, nr);
     p->o.acs = p->o.finish = 1;
     p->ld = dl_patch_ld(p->step, dtype);
-    p->block = DL_GEMM_MOST_MC;
-    const double work = (double)p->points * p->groups * p->cols * p->o.k;
-    while (p->block > 2 * mr && dl_ceil_div(p->points, p->block) < DL_CONV_JOBS &&
-           work / p->points * p->block > 2 * DL_CONV_JOB_WORK)
-        p->block /= 2;
-    const size_t panels = dl_round_up(item * p->groups * p->o.npad * p->o.k, 64);
+    dl_cut_product(p, dtype);
+    const double work = dl_product_work(p);
+    if (p->points <= p->block && !p->row) { /* each panel is needed once: packed when its turn comes */
+        p->o.bn = p->cols;
+        p->o.brs = 1;
+        p->o.bcs = p->col_stride;
+    }
+    const size_t panels = p->o.bn ? 0 : dl_round_up(item * p->groups * p->o.npad * p->o.k, 64);
     p->packed = (char *)dl_scratch(DL_SCRATCH_SHARED, panels + item * p->groups * p->o.npad + 64);
     if (!p->packed) return -1;
     for (long group = 0; bias && group < p->groups; group++) {
@@ -155,8 +181,9 @@ static int dl_run_product(dl_product *p, int dtype, const void *bias) {
     }
     p->o.bias = bias ? p->packed + panels : NULL;
     const int serial = work < DL_CONV_SERIAL_WORK;
-    dl_launch(DL_PICK(dl_conv_pack_jobs, dtype), p, p->groups * p->patches.blocks * p->parts, serial);
-    dl_launch(DL_PICK(dl_conv_product_jobs, dtype), p, dl_ceil_div(p->points, p->block), serial);
+    if (!p->o.bn)
+        dl_launch(DL_PICK(dl_conv_pack_jobs, dtype), p, p->groups * p->patches.blocks * p->parts, serial);
+    dl_launch(DL_PICK(dl_conv_product_jobs, dtype), p, dl_ceil_div(p->points, p->block) * p->splits, serial);
     return 0;
 }
 

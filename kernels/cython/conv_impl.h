@@ -90,24 +90,27 @@ static void DL_FN(scatter_rows)(const dl_product *p, const real *rows, long firs
 static void DL_FN(conv_product_job)(void *ctx, long job, long worker) {
     const dl_product *p = (const dl_product *)ctx;
     const dl_patches *g = &p->patches;
-    const long first = job * p->block, count = dl_min(p->block, p->points - first);
+    const long blocks = dl_ceil_div(p->points, p->block), first = job % blocks * p->block;
+    const long count = dl_min(p->block, p->points - first);
+    const long col = job / blocks * p->width, cols = dl_min(p->width, p->cols - col);
     real *patches = p->direct ? NULL : (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * p->block * p->ld);
     real *rows = p->spread ? (real *)dl_scratch(DL_SCRATCH_EXTRA, sizeof(real) * p->block * p->cols) : NULL;
     for (long group = 0; group < p->groups; group++) {
         dl_operands o = p->o;
-        o.b = (const real *)p->packed + group * o.npad * o.k;
+        o.b = o.bn ? (const real *)p->weight + group * p->group_stride
+                   : (const real *)p->packed + group * o.npad * o.k;
         o.bias = o.bias ? (const real *)o.bias + group * o.npad : NULL;
         o.ars = p->direct ? g->c : p->ld;
         const real *a = p->direct ? (const real *)g->src + first * g->c + group * g->run : patches;
-        real *c = rows ? rows : (real *)p->out + first * p->out_c + group * p->cols;
+        real *c = rows ? rows : (real *)p->out + first * p->out_c + group * p->cols + col;
         const long ldc = rows ? p->cols : p->out_c;
         for (long block = 0; block < dl_max(g->blocks, 1); block++) { /* none: y is the bias */
             const long k = block * p->step, end = dl_min(k + p->step, o.k);
             if (!p->direct && end > k) DL_FN(gather)(g, first, count, block, group * g->run, patches, p->ld);
-            DL_FN(gemm_block)(&o, a - (p->direct ? 0 : k), count, 0, p->cols, k, end, c, ldc, block > 0);
+            DL_FN(gemm_block)(&o, a - (p->direct ? 0 : k), count, col, cols, k, end, c, ldc, block > 0);
         }
-        if (o.activation != DL_RELU) DL_FN(activate_block)(c, ldc, count, p->cols, o.activation);
-        if (p->finish) DL_FN(finish_rows)(p->finish, c, ldc, count, group * p->cols, p->cols);
+        if (o.activation != DL_RELU) DL_FN(activate_block)(c, ldc, count, cols, o.activation);
+        if (p->finish) DL_FN(finish_rows)(p->finish, c, ldc, count, group * p->cols + col, cols);
         if (rows) DL_FN(scatter_rows)(p, rows, first, count, group);
     }
     (void)worker;
