@@ -139,8 +139,9 @@ DL_NOINLINE long DL_FN(pack_transposed)(long kc, long width, long valid, const r
 
 #if DL_VECTORS
 /* Rows of the source, `registers` for each panel, to as many panels; returns the number of k done.  Where width is no
-   multiple of LANES, the end of a register is overwritten by what is stored next, and the last k, which would spill over
-   the end of the panel, is left out.  A row is read through all panels before the next: rows may be a page apart. */
+   multiple of LANES, the end of a register is overwritten by what is stored next, and the last k, which would spill
+   over the end of the panel, is left out.  A row is read through all panels before the next: rows may be a page
+   apart. */
 DL_INLINE long DL_FN(pack_rows)(const int registers, long kc, long width, long panels, const real *DL_R src,
                                 long stride_k, real *DL_R dst) {
     const long count = kc - (registers * LANES != width), line = 64 / (long)sizeof(real);
