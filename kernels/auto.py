@@ -23,7 +23,8 @@ in one process on 2 cores with AVX2; `pytest benchmarks` repeats the comparison 
 | silu | | 1 M: 1790 / 1080 |
 | softmax, layer_norm, mse | 2 k: 20-32 / 9-13 | 2048 x 768: 1900-2300 / 2000-2900 |
 | cross_entropy | 1 x 10: 7 / 1.7, 128 x 10: 18 / 14 | 2048 x 768: 1970 / 2870 |
-| max_pool2d 2 x 2 | 14 x 14 x 32: 37 / 18 | 64 x 14 x 14 x 32: 317 / 402 |
+| max_pool2d 2 x 2 | 14 x 14 x 32: 37 / 18 | 64 x 28 x 28 x 32: 1340 / 1070 |
+| max_pool2d 3 x 3, stride 2 | | 8 x 112 x 112 x 64: 4800 / 4090 |
 | conv2d, winograd | 1 x 32 x 32 x 16 -> 16: 231 / 134 | 8 x 56 x 56 x 64: 25400 / 18200 |
 | conv2d, im2col (3 x 3, stride 2) | | 8 x 56 x 56 x 64 -> 128: 28900 / 25900 |
 | conv2d, direct | 1 x 28 x 28 x 1 -> 32: 67 / 42 | 8 x 224 x 224 x 3 -> 32: 28100 / 27400 |
@@ -43,6 +44,7 @@ _CYTHON = (
     "conv2d_batch_norm",
     "conv_transpose2d",
     "avg_pool2d",
+    "max_pool2d",
     "relu",
     "leaky_relu",
     "gelu",

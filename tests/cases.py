@@ -568,6 +568,7 @@ LARGE = [
     conv2d_batch_norm("large-direct", (9, 28, 28, 3), (32, 3, 3, 3), pad=1, act="relu"),
     conv2d_max_pool2d("large-small-images", (30, 14, 13, 24), (40, 3, 3, 24), pad=1, act="relu", tags=WINOGRAD),
     *(max_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
+    max_pool2d("large-streamed", (2, 131, 131, 64), 3, 2, 1),
     *(avg_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
     *(
         Case(op, "large", (normal(7, 20011),), options)

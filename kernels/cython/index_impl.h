@@ -28,13 +28,13 @@ DL_INLINE ivec DL_FN(get_index)(const void *from, int wide, long at) {
     if (wide) {
         memcpy(&words, (const int32_t *)from + at, sizeof words);
     } else {
-#if DL_X86 && DL_BYTES >= 32 && !DL_DOUBLE
-        __asm__("vpmovzxbd %1, %0" : "=x"(words) : "m"(*(const uint8_t(*)[LANES])((const uint8_t *)from + at)));
-        (void)bytes;
-#else
+#if DL_X86 && DL_BYTES > 16 && !DL_DOUBLE /* one instruction, which GCC does not find */
+        ivec index;
+        __asm__("vpmovzxbd %1, %0" : "=x"(index) : "m"(*(const DL_FN(bytes) *)((const uint8_t *)from + at)));
+        return index;
+#endif
         memcpy(&bytes, (const uint8_t *)from + at, sizeof bytes);
         words = CONVERT(CONVERT(bytes, DL_FN(halves)), DL_FN(words));
-#endif
     }
     return CONVERT(words, ivec);
 }

@@ -4,16 +4,18 @@
    avg: y = sum of the window / number of its cells.
    Both backward passes gather: a pixel of dx looks up the windows that contain it, so that rows of dx are independent
    jobs and the sum has one order, that of the windows.  Windows that lie side by side need no looking up: each writes
-   its own cells.  Jobs are whole rows, as many as make JOB elements. */
+   its own cells.  A large dx of max pooling goes past the caches, a whole register at a time.  Jobs are whole rows, as many as make JOB elements. */
 #ifndef DLFAST_POOL_H
 #define DLFAST_POOL_H
 #include "threads.h"
 #include "simd.h"
 
 #define DL_POOL_JOB 32768 /* cells read in a job, some 5 us */
+#define DL_POOL_STREAM ((size_t)8 << 20) /* bytes of a dx that is written past the caches */
+#define DL_CLAIMS 4                      /* windows whose gradients a pixel adds up in registers */
 
 typedef struct {
-    int dtype, wide_index, count_pad; /* wide_index: int32 instead of uint8 */
+    int dtype, wide_index, count_pad, stream; /* wide_index: int32 instead of uint8 */
     long n, h, w, c, p, q, r, s, sh, sw, ph, pw, dh, dw, rows;
     const void *in; /* x or dy */
     void *out;      /* y or dx */
@@ -21,6 +23,12 @@ typedef struct {
     struct dl_span *rows_of, *cols_of; /* of each p, of each q */
     long *row_windows, *col_windows;   /* [h R + r] and [w S + s]: the window whose cell that is, or -1 */
 } dl_pool;
+
+/* A window that a pixel lies in: its dy and index, from channel 0 on, and the pixel's number in it. */
+typedef struct dl_claim {
+    const void *dy, *index;
+    long cell;
+} dl_claim;
 
 /* A window along one axis: it starts at pixel `start` (< 0 in the padding); its cells [begin, end) lie in the image. */
 typedef struct dl_span {
@@ -63,6 +71,8 @@ static int dl_pool_tables(dl_pool *v, int gather) {
 
 #define DL_IMPL "index_impl.h"
 #include "simd.h"
+#define DL_IMPL "pool_max_impl.h"
+#include "simd.h"
 #define DL_IMPL "pool_impl.h"
 #include "simd.h"
 static const dl_job dl_max_forward_jobs[2][DL_ISAS] = DL_TABLE(max_forward_job);
@@ -88,6 +98,9 @@ static int dl_pool_backward(dl_pool *v, int max) {
     const dl_job fn = max ? DL_PICK(dl_max_backward_jobs, v->dtype) : DL_PICK(dl_avg_backward_jobs, v->dtype);
     if (v->r == v->sh && v->s == v->sw && v->dh == 1 && v->dw == 1 && v->p && v->q)
         return dl_pool_run(v, tiled, 0, v->n * v->p, v->w * v->c * 4 * v->r);
+    const size_t item = v->dtype ? sizeof(double) : sizeof(float);
+    const int once = v->dh == 1 && v->dw == 1 && dl_ceil_div(v->r, v->sh) * dl_ceil_div(v->s, v->sw) <= DL_CLAIMS;
+    v->stream = max && once && dl_streams(v->out, item * v->n * v->h * v->w * v->c, item * v->c, DL_POOL_STREAM);
     return dl_pool_run(v, fn, 1, v->n * v->h, v->w * v->c * 4);
 }
 #endif

@@ -1,0 +1,169 @@
+/* The jobs of max pooling, see pool.h; dx where windows lie side by side is made in pool_impl.h. */
+
+/* The winner among rows x cols cells from `cell` on, the first of them number `first`, for LANES channels. */
+DL_INLINE void DL_FN(max_cells)(const dl_pool *v, const real *cell, const long rows, const long cols, long first,
+                                long at) {
+    vec best = DL_FN(vload)(cell);
+    ivec index = DL_FN(isplat)((ireal)first);
+    for (long i = 0; i < rows; i++)
+        for (long j = 0; j < cols; j++)
+            DL_FN(keep_larger)(DL_FN(vload)(cell + (i * v->dh * v->w + j * v->dw) * v->c),
+                               (ireal)(first + i * v->s + j), &best, &index);
+    DL_FN(vstore)((real *)v->out + at, best);
+    DL_FN(put_index)(v->index, v->wide_index, at, index);
+}
+
+/* The winner of the window whose first pixel is `cell`. */
+DL_INLINE void DL_FN(max_window)(const dl_pool *v, const real *cell, const dl_span *r, const dl_span *s, long at) {
+    const long rows = r->end - r->begin, cols = s->end - s->begin, first = r->begin * v->s + s->begin;
+    cell += (r->begin * v->dh * v->w + s->begin * v->dw) * v->c;
+    if (rows == 2 && cols == 2)
+        DL_FN(max_cells)(v, cell, 2, 2, first, at);
+    else if (rows == 3 && cols == 3)
+        DL_FN(max_cells)(v, cell, 3, 3, first, at);
+    else if (rows > 0 && cols > 0)
+        DL_FN(max_cells)(v, cell, rows, cols, first, at);
+    else {
+        DL_FN(vstore)((real *)v->out + at, DL_FN(vsplat)(-(real)INFINITY));
+        DL_FN(put_index)(v->index, v->wide_index, at, DL_FN(isplat)(0));
+    }
+}
+
+/* The same for one channel: those that do not fill a register. */
+DL_INLINE void DL_FN(max_window_1)(const dl_pool *v, const real *cell, const dl_span *r, const dl_span *s, long at) {
+    real best = -(real)INFINITY;
+    long index = -1;
+    for (long i = r->begin; i < r->end; i++)
+        for (long j = s->begin; j < s->end; j++) {
+            const real x = cell[(i * v->dh * v->w + j * v->dw) * v->c];
+            if (index >= 0 && !(x > best || (x != x && best == best))) continue;
+            best = x;
+            index = i * v->s + j;
+        }
+    ((real *)v->out)[at] = best;
+    if (v->wide_index)
+        ((int32_t *)v->index)[at] = (int32_t)dl_max(index, 0);
+    else
+        ((uint8_t *)v->index)[at] = (uint8_t)dl_max(index, 0);
+}
+
+/* Job: v->rows rows (image, p) of the output. */
+static void DL_FN(max_forward_job)(void *ctx, long job, long worker) {
+    const dl_pool *v = (const dl_pool *)ctx;
+    for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->p); row++) {
+        const real *image = (const real *)v->in + row / v->p * v->h * v->w * v->c;
+        const dl_span *r = v->rows_of + row % v->p;
+        for (long q = 0; q < v->q; q++) {
+            const dl_span *s = v->cols_of + q;
+            const real *cell = image + (r->start * v->w + s->start) * v->c;
+            const long at = (row * v->q + q) * v->c;
+            long c = 0;
+            for (; c + LANES <= v->c; c += LANES)
+                DL_FN(max_window)(v, cell + c, r, s, at + c);
+            for (; c < v->c; c++)
+                DL_FN(max_window_1)(v, cell + c, r, s, at + c);
+        }
+    }
+    (void)worker;
+}
+
+/* dx (+)= the sum of dy over the claims whose window the pixel won, for n channels. */
+DL_INLINE void DL_FN(max_claims)(const dl_pool *v, real *DL_R dx, const dl_claim *claims, const int count, const int wide,
+                                 int add) {
+    const vec zero = DL_FN(vsplat)(0);
+    const real *dy[DL_CLAIMS];
+    const void *index[DL_CLAIMS];
+    ivec cell[DL_CLAIMS];
+    for (int i = 0; i < count; i++) {
+        dy[i] = (const real *)claims[i].dy;
+        index[i] = claims[i].index;
+        cell[i] = DL_FN(isplat)((ireal)claims[i].cell);
+    }
+    long c = 0;
+    for (; c + LANES <= v->c; c += LANES) {
+        vec sum = add ? DL_FN(vload)(dx + c) : zero;
+        for (int i = 0; i < count; i++) {
+            const ivec won = DL_FN(get_index)(index[i], wide, c) == cell[i];
+            sum += DL_FN(vsel)(won, DL_FN(vload)(dy[i] + c), zero);
+        }
+        if (v->stream)
+            DL_FN(vstream)(dx + c, sum);
+        else
+            DL_FN(vstore)(dx + c, sum);
+    }
+    for (; c < v->c; c++) {
+        real sum = add ? dx[c] : 0;
+        for (int i = 0; i < count; i++) {
+            const long winner = wide ? ((const int32_t *)index[i])[c] : ((const uint8_t *)index[i])[c];
+            sum += winner == claims[i].cell ? dy[i][c] : 0;
+        }
+        dx[c] = sum;
+    }
+}
+static void DL_FN(max_gather)(const dl_pool *v, real *dx, const dl_claim *claims, int count, int add) {
+    if (v->wide_index)
+        DL_FN(max_claims)(v, dx, claims, count, 1, add);
+    else if (count == 1 && !add)
+        DL_FN(max_claims)(v, dx, claims, 1, 0, 0);
+    else if (count == 2 && !add)
+        DL_FN(max_claims)(v, dx, claims, 2, 0, 0);
+    else if (count == DL_CLAIMS && !add)
+        DL_FN(max_claims)(v, dx, claims, DL_CLAIMS, 0, 0);
+    else
+        DL_FN(max_claims)(v, dx, claims, count, 0, add);
+}
+
+/* dx of one pixel: the windows that it lies in, last cell first, are in the order of the windows. */
+static void DL_FN(max_pixel)(const dl_pool *v, real *dx, const long *row_windows, const long *col_windows, long image) {
+    const size_t item = v->wide_index ? sizeof(int32_t) : sizeof(uint8_t);
+    dl_claim claims[DL_CLAIMS];
+    int count = 0, add = 0;
+    for (long r = v->r - 1; r >= 0; r--) {
+        if (row_windows[r] < 0) continue;
+        for (long s = v->s - 1; s >= 0; s--) {
+            if (col_windows[s] < 0) continue;
+            if (count == DL_CLAIMS) {
+                DL_FN(max_gather)(v, dx, claims, count, add);
+                count = 0;
+                add = 1;
+            }
+            const long at = ((image * v->p + row_windows[r]) * v->q + col_windows[s]) * v->c;
+            claims[count++] =
+                (dl_claim){(const real *)v->in + at, (const char *)v->index + item * at, r * v->s + s};
+        }
+    }
+    DL_FN(max_gather)(v, dx, claims, count, add);
+}
+
+/* Job: rows (image, h) of dx. */
+static void DL_FN(max_backward_job)(void *ctx, long job, long worker) {
+    const dl_pool plan = *(const dl_pool *)ctx, *v = &plan;
+    for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->h); row++)
+        for (long w = 0; w < v->w; w++)
+            DL_FN(max_pixel)(v, (real *)v->out + (row * v->w + w) * v->c, v->row_windows + row % v->h * v->r,
+                             v->col_windows + w * v->s, row / v->h);
+    if (v->stream) dl_fence();
+    (void)worker;
+}
+
+/* dx of the cells of one window, where no other window reads them; dx: the window's first pixel. */
+DL_INLINE void DL_FN(max_spread)(const dl_pool *v, real *dx, const dl_span *r, const dl_span *s, long at) {
+    const real *dy = (const real *)v->in + at;
+    const vec zero = DL_FN(vsplat)(0);
+    long c = 0;
+    for (; c + LANES <= v->c; c += LANES) {
+        const ivec winner = DL_FN(get_index)(v->index, v->wide_index, at + c);
+        const vec gain = DL_FN(vload)(dy + c);
+        for (long i = r->begin; i < r->end; i++)
+            for (long j = s->begin; j < s->end; j++) {
+                const ivec cell = DL_FN(isplat)((ireal)(i * v->s + j));
+                DL_FN(vstore)(dx + (i * v->w + j) * v->c + c, DL_FN(vsel)(winner == cell, gain, zero));
+            }
+    }
+    for (; c < v->c; c++) {
+        const long winner = v->wide_index ? ((const int32_t *)v->index)[at + c] : ((const uint8_t *)v->index)[at + c];
+        for (long i = r->begin; i < r->end; i++)
+            for (long j = s->begin; j < s->end; j++)
+                dx[(i * v->w + j) * v->c + c] = winner == i * v->s + j ? dy[c] : 0;
+    }
+}
