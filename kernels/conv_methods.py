@@ -14,8 +14,9 @@ Winograd's F(4x4, 3x3), F(3x3, 4x4) and F(2x2, 5x5) make tiles of so many output
 a stride becomes one without, of smaller kernels over more channels: the phases of the image (`phases`). So 11 x 11 with
 stride 4 on 3 channels is 3 x 3 on 48.
 
-Rounding errors of all three, in y and dx up to about six, in dweight up to ten times those of the direct methods, come
-from the points 0, 1, -1, 2, -2 and infinity that they share: the transforms add numbers of mixed size.
+Rounding errors of all three come from the points 0, 1, -1, 2, -2 and infinity that they share: the transforms add
+numbers of mixed size. They are up to about six times those of a direct sum in float32 in y and dx, 25 times in dweight;
+|error| <= 64 eps max|x| max over k of sum|w| in y, and likewise in the gradients (tests/test_winograd.py).
 """
 
 from __future__ import annotations
