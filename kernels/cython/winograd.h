@@ -91,7 +91,6 @@ typedef struct {
     long c, k, tiles, chunk, block, c_blocks, k_blocks;
 } dl_winograd_gradient;
 
-
 /* Points along line i of the tiles of p outputs. */
 static int dl_line_points(const dl_tiles *g, long p, long i) { return g->side == 4 && p - 4 * i <= 2 ? 4 : 6; }
 
