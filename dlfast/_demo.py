@@ -18,7 +18,7 @@ from . import functional as F
 from . import kernels, models, nn, optim, train
 from ._files import write_text
 from .bench.measure import Options, compared_times, pytorch_installed
-from .bench.networks import Training
+from .bench.networks import WINDOWS, Training
 from .bench.rows import Row
 from .data import ArrayDataset, fetch, load
 from .kernels.threads import get_num_threads
@@ -145,7 +145,7 @@ def step_times(x: np.ndarray, y: np.ndarray, threads: int) -> dict[str, float]:
     nothing, where a contender's loss or gradients are not the reference's.
     """
     backends = [name for name in ("reference", "numba", "cython", "auto") if name == "auto" or kernels.built(name)]
-    row = Row("demo CNN", partial(Training, models.demo_cnn, x, y), tolerance=1e-3)
+    row = Row("demo CNN", partial(Training, models.demo_cnn, x, y), tolerance=WINDOWS)
     options = Options(backends, (threads,), pytorch_installed(), ROUNDS)
     ((_, timings),) = compared_times("training step", row, options)
     times = {name: timing.median for name, timing in timings.items()}

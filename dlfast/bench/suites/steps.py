@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ... import models, nn
-from ..networks import Training
+from ..networks import WINDOWS, Training
 from ..rows import BEST, Group, Row
 
 TOLERANCE = 1e-3  # of gradients that come through many layers
@@ -28,10 +28,10 @@ def network(model: Callable[[], nn.Module], name: str, *shape: int, classes: int
 mlp = network(partial(models.mlp, 784, 128, 64, 10), "MLP 784-128-64-10", 784)
 small_mlp = network(partial(models.mlp, 4, 32, 16, 4), "MLP 4-32-16-4", 4, classes=4)
 lenet = network(models.lenet5, "LeNet-5", 28, 28, 1)
-demo = network(models.demo_cnn, "demo CNN", 28, 28, 1)
+demo = network(models.demo_cnn, "demo CNN", 28, 28, 1, tolerance=WINDOWS)
 resnet = network(models.resnet20, "ResNet-20 32x32x3", 32, 32, 3, tolerance=KINKS)
-notes = network(models.notes_cnn, "notes_cnn 224x224x3", 224, 224, 3, classes=1000)
-vgg = network(partial(models.vgg11, 10, image_size=32), "VGG-11 32x32x3", 32, 32, 3)
+notes = network(models.notes_cnn, "notes_cnn 224x224x3", 224, 224, 3, classes=1000, tolerance=WINDOWS)
+vgg = network(partial(models.vgg11, 10, image_size=32), "VGG-11 32x32x3", 32, 32, 3, tolerance=WINDOWS)
 
 PERCEPTRONS = [mlp(1, 8.0), mlp(32, 4.0), mlp(128, 2.5), small_mlp(1, 15.0), small_mlp(128, 10.0)]
 CNNS = [lenet(1, 6.0), lenet(32, 5.0), lenet(128, 5.0), demo(64, 2.5), resnet(32, 2.0), notes(2, 2.0), vgg(32, 2.0)]
