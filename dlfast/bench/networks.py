@@ -18,8 +18,8 @@ from .rows import Step, normal
 
 LR = 1e-7  # a batch that is learned by heart has gradients of 0, another work: thousands of steps change nothing here
 
-# Max-pooling gives a window's gradient to its largest value. Where two are equal but for rounding, it may go to the other
-# one: of the demo's 200,000 windows a single such one moves its gradients by 0.4% of the largest.
+# Max-pooling gives a window's gradient to its largest value, or, where two are equal but for rounding, to either: one
+# of the 200,000 windows of the demo's batch is such, and moves its gradients by 0.4% of the largest.
 WINDOWS = 0.02
 
 
