@@ -111,10 +111,10 @@ cdef forward_kernel forward_of(object method):
 cdef gradient_kernel input_gradient_of(object method):
     if method == "winograd":
         return dl_polyphase_input_gradient
-    if method == "pointwise":
-        return dl_pointwise_input_gradient
     if method == "direct":
         return dl_direct_input_gradient
+    if method == "pointwise":
+        return dl_pointwise_input_gradient
     return dl_conv_input_gradient
 
 
@@ -134,22 +134,26 @@ cdef int check(int status) except -1:
     return 0
 
 
-def conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation, method):
-    """y = act(x * w + b): x (N, H, W, C), weight (K, R, S, C/groups), bias (K,) or None, y (N, P, Q, K)."""
+cdef int run_forward(object method, const dl_conv* v, object x, object weight, object bias, object y) except -1:
+    """y by that method, of contiguous arrays."""
     cdef int status
-    cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
-    cdef forward_kernel kernel = forward_of(
-        chosen("forward", x, weight, (stride, padding, dilation, groups), method)
-    )
-    xc, wc, bc = contiguous(x), contiguous(weight), contiguous(bias)
-    y = new_image(v.n, v.p, v.q, v.k, xc)
-    cdef const void* px = pointer(xc)
-    cdef const void* pw = pointer(wc)
-    cdef const void* pb = optional(bc)
+    cdef forward_kernel kernel = forward_of(method)
+    cdef const void* px = pointer(x)
+    cdef const void* pw = pointer(weight)
+    cdef const void* pb = optional(bias)
     cdef void* py = pointer(y)
     with nogil:
-        status = kernel(&v, px, pw, pb, py)
-    check(status)
+        status = kernel(v, px, pw, pb, py)
+    return check(status)
+
+
+def conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation, method):
+    """y = act(x * w + b): x (N, H, W, C), weight (K, R, S, C/groups), bias (K,) or None, y (N, P, Q, K)."""
+    cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
+    how = chosen("forward", x, weight, (stride, padding, dilation, groups), method)
+    xc = contiguous(x)
+    y = new_image(v.n, v.p, v.q, v.k, xc)
+    run_forward(how, &v, xc, contiguous(weight), contiguous(bias), y)
     return y, (x, weight, y if activation else None, stride, padding, dilation, groups, activation, method)
 
 
@@ -158,24 +162,17 @@ def conv2d_batch_norm_forward(
     stride, padding, dilation, groups, eps, activation, method
 ):
     """y = act((x * w + b - mean) / sqrt(var + eps) norm_weight + norm_bias + residual); see conv_norm.py."""
-    cdef int status
     cdef dl_finish f
     cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, None)
     how = chosen("forward", x, weight, (stride, padding, dilation, groups), method)
-    cdef forward_kernel kernel = forward_of("im2col" if how == "pointwise" else how)
-    xc, wc, rc = contiguous(x), contiguous(weight), contiguous(residual)
+    xc, rc = contiguous(x), contiguous(residual)
     bc, nw, nb, mc, vc = [contiguous(row) for row in (bias, norm_weight, norm_bias, mean, var)]
     y, tables = new_image(v.n, v.p, v.q, v.k, xc), new_row(2 * v.k, xc)
     dl_finish_tables(
         &f, v.k, v.dtype, optional(bc), optional(nw), optional(nb), pointer(mc), pointer(vc), eps, pointer(tables)
     )
     f.residual, f.out, f.activation, v.finish = optional(rc), pointer(y), _ACTIVATIONS[activation], &f
-    cdef const void* px = pointer(xc)
-    cdef const void* pw = pointer(wc)
-    cdef void* py = pointer(y)
-    with nogil:
-        status = kernel(&v, px, pw, NULL, py)
-    check(status)
+    run_forward("im2col" if how == "pointwise" else how, &v, xc, contiguous(weight), None, y)
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "method": method}
     return y, ((x, weight, bias), (norm_weight, norm_bias, residual, mean, var), options, eps, activation)
 

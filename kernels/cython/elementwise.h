@@ -61,25 +61,20 @@ enum {
     DL_MAP_ELU,
     DL_MAP_SOFTPLUS,
     DL_MAP_HARDSWISH,
+    DL_MAP_GELU, /* from here on the forward makes the derivative too, and the backward is a product with it */
+    DL_MAP_GELU_TANH,
+    DL_MAP_SILU,
     DL_MAPS
 };
 #define DL_BOTH(name) {DL_TABLE(name##_forward), DL_TABLE(name##_backward)}
-static const dl_job dl_maps[DL_MAPS][2][2][DL_ISAS] = {DL_BOTH(relu), DL_BOTH(sigmoid),  DL_BOTH(tanh),     DL_BOTH(leaky_relu),
-                                                       DL_BOTH(elu),  DL_BOTH(softplus), DL_BOTH(hardswish)};
-/* Those whose forward makes the derivative too, from one exponential for both; their backward is a product. */
-enum { DL_SLOPE_GELU, DL_SLOPE_GELU_TANH, DL_SLOPE_SILU, DL_SLOPES };
-static const dl_job dl_slopes[DL_SLOPES][2][DL_ISAS] = {DL_TABLE(gelu_slope), DL_TABLE(gelu_tanh_slope), DL_TABLE(silu_slope)};
-static const dl_job dl_products[2][DL_ISAS] = DL_TABLE(product);
+#define DL_BY_SLOPE(name) {DL_TABLE(name##_slope), DL_TABLE(product)}
+static const dl_job dl_maps[DL_MAPS][2][2][DL_ISAS] = {
+    DL_BOTH(relu),     DL_BOTH(sigmoid),   DL_BOTH(tanh),     DL_BOTH(leaky_relu),    DL_BOTH(elu),
+    DL_BOTH(softplus), DL_BOTH(hardswish), DL_BY_SLOPE(gelu), DL_BY_SLOPE(gelu_tanh), DL_BY_SLOPE(silu)};
 static const dl_job dl_dropouts[2][DL_ISAS] = DL_TABLE(dropout_job);
 
 static void dl_map_run(dl_map *m, int op, int backward, int dtype) {
     dl_parallel_for(DL_PICK(dl_maps[op][backward], dtype), m, dl_ceil_div(m->n, DL_MAP_JOB));
-}
-static void dl_slope_run(dl_map *m, int op, int dtype) {
-    dl_parallel_for(DL_PICK(dl_slopes[op], dtype), m, dl_ceil_div(m->n, DL_MAP_JOB));
-}
-static void dl_product_run(dl_map *m, int dtype) {
-    dl_parallel_for(DL_PICK(dl_products, dtype), m, dl_ceil_div(m->n, DL_MAP_JOB));
 }
 static void dl_dropout_run(dl_map *m, int dtype) {
     dl_parallel_for(DL_PICK(dl_dropouts, dtype), m, dl_ceil_div(m->n, DL_MAP_JOB));

@@ -21,22 +21,20 @@ cdef extern from "elementwise.h" nogil:
         DL_MAP_ELU
         DL_MAP_SOFTPLUS
         DL_MAP_HARDSWISH
-        DL_SLOPE_GELU
-        DL_SLOPE_GELU_TANH
-        DL_SLOPE_SILU
+        DL_MAP_GELU
+        DL_MAP_GELU_TANH
+        DL_MAP_SILU
     void dl_map_run(dl_map* m, int op, int backward, int dtype)
-    void dl_slope_run(dl_map* m, int op, int dtype)
-    void dl_product_run(dl_map* m, int dtype)
     void dl_dropout_run(dl_map* m, int dtype)
 
 
-cdef object forward(int op, object x, double p=0, double q=0):
+cdef object forward(int op, object x, double p=0, double q=0, object slope=None):
     """op(x), in an array of its own."""
     cdef dl_map m
     cdef object xc = contiguous(x)
     cdef object y = like(x)
     cdef int dtype = is_double(x)
-    m.n, m.a, m.out, m.slope, m.p, m.q = size(xc), pointer(xc), pointer(y), NULL, p, q
+    m.n, m.a, m.out, m.slope, m.p, m.q = size(xc), pointer(xc), pointer(y), optional(slope), p, q
     m.b = m.a
     with nogil:
         dl_map_run(&m, op, 0, dtype)
@@ -59,31 +57,9 @@ cdef tuple backward(int op, object dy, object kept, object needs, double p=0, do
 
 
 cdef tuple with_slope(int op, object x):
-    """op(x) and its derivative at x."""
-    cdef dl_map m
-    cdef object xc = contiguous(x)
-    cdef object y = like(x)
+    """op(x) and, as what is saved, its derivative at x."""
     cdef object slope = like(x)
-    cdef int dtype = is_double(x)
-    m.n, m.a, m.out, m.slope = size(xc), pointer(xc), pointer(y), pointer(slope)
-    m.b, m.p, m.q = m.a, 0, 0
-    with nogil:
-        dl_slope_run(&m, op, dtype)
-    return y, (slope,)
-
-
-cdef tuple by_slope(object dy, object slope, object needs):
-    """(dy slope,); (None,) where it is not wanted."""
-    if not needs[0]:
-        return (None,)
-    cdef dl_map m
-    cdef object dx = like(dy)
-    dy, slope = contiguous(dy), contiguous(slope)
-    cdef int dtype = is_double(dy)
-    m.n, m.a, m.b, m.out, m.slope, m.p, m.q = size(dy), pointer(dy), pointer(slope), pointer(dx), NULL, 0, 0
-    with nogil:
-        dl_product_run(&m, dtype)
-    return (dx,)
+    return forward(op, x, 0, 0, slope), (slope,)
 
 
 def relu_forward(x):
@@ -141,22 +117,22 @@ def elu_backward(dy, saved, needs):
 
 def gelu_forward(x, *, approximate):
     """y = x Phi(x), Phi the normal distribution function, or its tanh approximation; saved: the derivative."""
-    return with_slope(DL_SLOPE_GELU if approximate == "none" else DL_SLOPE_GELU_TANH, x)
+    return with_slope(DL_MAP_GELU if approximate == "none" else DL_MAP_GELU_TANH, x)
 
 
 def gelu_backward(dy, saved, needs):
     """dx = dy slope."""
-    return by_slope(dy, saved[0], needs)
+    return backward(DL_MAP_GELU, dy, saved[0], needs)
 
 
 def silu_forward(x):
     """y = x sigmoid(x); saved: the derivative."""
-    return with_slope(DL_SLOPE_SILU, x)
+    return with_slope(DL_MAP_SILU, x)
 
 
 def silu_backward(dy, saved, needs):
     """dx = dy slope."""
-    return by_slope(dy, saved[0], needs)
+    return backward(DL_MAP_SILU, dy, saved[0], needs)
 
 
 def softplus_forward(x, *, beta, threshold):

@@ -4,7 +4,8 @@
    avg: y = sum of the window / number of its cells.
    Both backward passes gather: a pixel of dx looks up the windows that contain it, so that rows of dx are independent
    jobs and the sum has one order, that of the windows.  Windows that lie side by side need no looking up: each writes
-   its own cells.  A large dx of max pooling goes past the caches, a whole register at a time.  Jobs are whole rows, as many as make JOB elements. */
+   its own cells.  A large dx of max pooling goes past the caches, a whole register at a time.  Jobs are whole rows, as
+   many as make JOB elements. */
 #ifndef DLFAST_POOL_H
 #define DLFAST_POOL_H
 #include "threads.h"

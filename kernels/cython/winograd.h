@@ -91,7 +91,8 @@ typedef struct {
     long c, k, tiles, chunk, block, c_blocks, k_blocks;
 } dl_winograd_gradient;
 
-/* Points along line i of the tiles of p outputs. */
+/* Taps of the kernels that tiles of this size serve, and points along line i of the tiles of p outputs. */
+static long dl_kernel_taps(const dl_tiles *g) { return (7 - g->side) * (7 - g->side); }
 static int dl_line_points(const dl_tiles *g, long p, long i) { return g->side == 4 && p - 4 * i <= 2 ? 4 : 6; }
 
 static int dl_tile_kind(const dl_tiles *g, long tile) {

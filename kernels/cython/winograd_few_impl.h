@@ -20,7 +20,7 @@ static void DL_FN(winograd_few_job)(void *ctx, long job, long worker) {
     const dl_winograd *p = &f->p;
     const long col = job * p->width, width = dl_min(p->width, p->npad - col);
     const long plane = dl_winograd_plane((p->tiles + DL_MR) * width, sizeof(real));
-    const long taps = (7 - p->in.side) * (7 - p->in.side), room = taps * DL_WINOGRAD_CHUNK * NR;
+    const long room = dl_kernel_taps(&p->in) * DL_WINOGRAD_CHUNK * NR;
     real *m = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (36 * (plane + p->plane) + room));
     real *u = m + 36 * plane, *g = u + 36 * p->plane;
     for (long k = 0; k < p->depth; k += DL_WINOGRAD_CHUNK) {

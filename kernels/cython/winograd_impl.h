@@ -33,7 +33,7 @@ DL_INLINE void DL_FN(filter_points)(const real *g, long n, real *u, long plane, 
    elements.  g is room for count NR elements of each tap. */
 DL_NOINLINE void DL_FN(winograd_filter)(const dl_winograd *p, long k0, long count, long col, real *g, real *u,
                                         long plane) {
-    const long taps = (7 - p->in.side) * (7 - p->in.side), tap = dl_max(p->stride_k, p->stride_col) / taps;
+    const long taps = dl_kernel_taps(&p->in), tap = dl_max(p->stride_k, p->stride_col) / taps;
     for (long i = 0; i < taps; i++)
         DL_FN(pack_panel)(count, NR, dl_min(NR, p->cols - col),
                           (const real *)p->weight + (p->flip ? taps - 1 - i : i) * tap + k0 * p->stride_k +
@@ -48,7 +48,7 @@ static void DL_FN(winograd_weight_job)(void *ctx, long job, long worker) {
     const long chunks = dl_ceil_div(p->depth, DL_WINOGRAD_CHUNK), col = job / chunks * NR;
     const long k0 = job % chunks * DL_WINOGRAD_CHUNK, count = dl_min(DL_WINOGRAD_CHUNK, p->depth - k0);
     const long part = k0 / p->kc, block = col / p->width, kc = dl_min(p->kc, p->depth - part * p->kc);
-    const long taps = (7 - p->in.side) * (7 - p->in.side);
+    const long taps = dl_kernel_taps(&p->in);
     real *g = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * taps * DL_WINOGRAD_CHUNK * NR);
     real *to = (real *)p->u + (block * p->parts + part) * 36 * p->plane;
     DL_FN(winograd_filter)(p, k0, count, col, g, to + col % p->width * kc + k0 % p->kc * NR, p->plane);
