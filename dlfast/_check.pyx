@@ -160,6 +160,8 @@ def indices(op, name, values, count, ignored=None):
 
 def labels(op, name, x, target, weight, ignored):
     """`target` as int64, one label in 0..C-1, or `ignored`, for each row of x (..., C); weight (C,) or None."""
+    if weight is None and type(ignored) is int and fits_labels(x, target):
+        return target
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"{op}: {name} must have shape (..., C) with at least one class, got {x.shape}")
     integer(op, "ignore_index", ignored, -(2**63))
@@ -169,6 +171,20 @@ def labels(op, name, x, target, weight, ignored):
     if weight is not None:
         shape(op, "weight", weight, x.shape[-1:], f"to match {name} {x.shape}")
     return target
+
+
+cdef bint fits_labels(object x, object target):
+    """Whether these are plain arrays x (..., C) and target (...) of int64 in 0..C-1."""
+    if type(x) is not ndarray or type(target) is not ndarray or dtype_of(target) is not int64:
+        return False
+    cdef cnp.ndarray a = x, t = target
+    cdef int axis, axes = cnp.PyArray_NDIM(t)
+    if cnp.PyArray_NDIM(a) != axes + 1:
+        return False
+    for axis in range(axes):
+        if cnp.PyArray_DIM(a, axis) != cnp.PyArray_DIM(t, axis):
+            return False
+    return cnp.PyArray_DIM(a, axes) > 0 and all_below(t, cnp.PyArray_DIM(a, axes))
 
 
 cdef bint all_below(cnp.ndarray values, uint64_t count):
