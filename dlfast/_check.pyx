@@ -7,12 +7,13 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t, uint64_t
 
 import operator
-from functools import lru_cache
 
 import numpy as np
 
 FLOAT32, FLOAT64, INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 FLOATS = (FLOAT32, FLOAT64)
+
+cdef Py_ssize_t MOST_RESULTS = 1024  # that `remembered` keeps
 
 cdef object float32 = FLOAT32, float64 = FLOAT64, int64 = INT64, ndarray = np.ndarray
 
@@ -206,13 +207,22 @@ cdef class remembered:
     to a check. What is returned must not be changed.
     """
 
-    cdef object function, cached
+    cdef object function
+    cdef dict results
 
     def __init__(self, function):
-        self.function, self.cached = function, lru_cache(maxsize=1024)(function)
+        self.function, self.results = function, {}
 
     def __call__(self, *args):
-        return self.cached(*args) if is_plain(args) else self.function(*args)
+        if not is_plain(args):
+            return self.function(*args)
+        found = self.results.get(args)
+        if found is None:
+            found = self.function(*args)
+            if len(self.results) >= MOST_RESULTS:
+                self.results.clear()
+            self.results[args] = found
+        return found
 
 
 cdef bint is_plain(tuple values):

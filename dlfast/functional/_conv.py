@@ -43,7 +43,8 @@ def conv2d(
     ValueError for shapes that do not fit, channels that groups does not divide, a kernel larger than the padded image.
     """
     inputs = (x, weight, bias)
-    arrays, options, method, _ = checked("conv2d", inputs, stride, padding, dilation, groups, activation, method)
+    arrays = arrays_of(inputs)
+    options, method, _ = checked("conv2d", arrays, stride, padding, dilation, groups, activation, method)
     return run("conv2d", inputs, arrays, options, method)
 
 
@@ -73,8 +74,8 @@ def conv2d_max_pool2d(
     Raises as `conv2d`, and ValueError for a pool_size larger than z.
     """
     inputs = (x, weight, bias)
-    op = "conv2d_max_pool2d"
-    arrays, options, method, (_, p, q, _) = checked(op, inputs, stride, padding, dilation, groups, activation, method)
+    op, arrays = "conv2d_max_pool2d", arrays_of(inputs)
+    options, method, (_, p, q, _) = checked(op, arrays, stride, padding, dilation, groups, activation, method)
     pool = check.pair("conv2d_max_pool2d", "pool_size", pool_size, 1)
     if pool[0] > p or pool[1] > q:
         raise ValueError(
@@ -95,15 +96,15 @@ def pools_at_once(x: ArrayLike, weight: Tensor, geometry: Geometry, pool_size: t
 
 
 def checked(
-    op: str, inputs: tuple, stride: Any, padding: Any, dilation: Any, groups: Any, activation: Any, method: str
-) -> tuple[list, dict[str, Any], str, tuple]:
-    """The arrays of x, weight and bias, the options as kernels take them, the method of the forward pass, the shape of
-    the output; or raises."""
-    a, w, b = arrays = arrays_of(inputs)
+    op: str, arrays: list, stride: Any, padding: Any, dilation: Any, groups: Any, activation: Any, method: str
+) -> tuple[dict[str, Any], str, tuple]:
+    """The options as kernels take them, the method of the forward pass, the shape of the output, for the arrays x,
+    weight and bias; or raises."""
+    a, w, b = arrays
     if type(groups) is not int or not check.fits_conv(a, w, b, groups):
         groups = check_arrays(op, a, w, b, groups)
     in_force = automatic(), get_backend()
-    return arrays, *_plan(op, a.shape, w.shape, stride, padding, dilation, groups, activation, method, in_force)
+    return _plan(op, a.shape, w.shape, stride, padding, dilation, groups, activation, method, in_force)
 
 
 @check.remembered

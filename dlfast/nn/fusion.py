@@ -87,7 +87,7 @@ class _Normed:
         learning = norm.training or norm.running_mean is None
         if learning or wants_gradient((x, conv.weight, conv.bias, norm.weight, norm.bias, residual)):
             return norm(conv(x), activation, residual)
-        return conv(x, activation or norm.activation, norm=norm, residual=residual)
+        return conv(x, activation or norm.activation, None, norm, residual)
 
 
 class _Pooled:
