@@ -72,7 +72,7 @@ static void DL_FN(adam_job)(void *ctx, long job, long worker) {
     const real rate = (real)(m->lr / m->correction1), root = (real)(1 / sqrt(m->correction2)), eps = (real)m->eps,
                scale = (real)m->scale;
     for (long i = 0; i < n; i++) {
-        const real g = m->decoupled ? scale * grad[i] : scale * grad[i] + decay * w[i];
+        const real g = decay ? scale * grad[i] + decay * w[i] : scale * grad[i];
         mean[i] = beta1 * mean[i] + rest1 * g;
         square[i] = beta2 * square[i] + rest2 * (g * g);
         w[i] = keep * w[i] - rate * (mean[i] / (SQRT(square[i]) * root + eps));
