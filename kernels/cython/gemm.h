@@ -30,9 +30,10 @@
 #define DL_COMBINE_ROWS 8            /* rows of A for which sums of rows of B beat packing them */
 #define DL_OUTER 8                   /* rows of B for which outer products beat packing */
 #define DL_DOTS_BLOCK 256            /* registers of k in one sum */
-#define DL_DOTS_COLS 48              /* columns of C, or multiplications, in a job */
+#define DL_SKINNY_SERIAL 60000.0     /* numbers read or written with few rows: below this, 5 us, likewise */
+#define DL_DOTS_COLS 32              /* columns of C, or multiplications, in a job */
 #define DL_COMBINE_COLS 256
-#define DL_OUTER_WORK 65536
+#define DL_OUTER_WORK 32768
 
 typedef struct {
     const dl_gemm *g;
@@ -98,9 +99,10 @@ static void dl_plan_blocks(dl_plan *p, const dl_gemm *g, long mr, long nr) {
     }
 }
 
-/* Few rows of A, or of B (outer products): 1 if it is done. */
-static int dl_gemm_skinny(const dl_gemm *g, int serial) {
+/* Few rows of A, or of B (outer products): 1 if it is done.  Memory sets the pace, not the multiplications. */
+static int dl_gemm_skinny(const dl_gemm *g, int little_work) {
     dl_plan p = {.g = g};
+    const int serial = little_work && (double)g->n * dl_max(g->m, g->k) < DL_SKINNY_SERIAL;
     const long dots = dl_max(4, dl_min(DL_DOTS_ROWS, g->k / DL_DOTS_SHARE));
     if (g->m <= dots && g->brs == 1 && g->acs == 1) {
         dl_launch(DL_PICK(dl_gemm_dots_jobs, g->dtype), &p, dl_ceil_div(g->n, DL_DOTS_COLS), serial);
