@@ -157,10 +157,9 @@ cpdef object record(object y, object backward, object saved, object inputs, bint
     fresh: those gradients alias neither dy nor each other nor anything else, as the kernel contract promises.
     """
     cdef Node node = None
-    if not silent or PyThread_get_thread_ident() not in silent:
+    if wants_gradient(inputs):
         needs = tuple([isinstance(x, Variable) and (<Variable>x).requires_grad for x in inputs])
-        if True in needs:
-            node = new_node(backward, saved, tuple([edge_to(x) for x in inputs]), needs, fresh)
+        node = new_node(backward, saved, tuple([edge_to(x) for x in inputs]), needs, fresh)
     if type(y) is not tuple:  # NumPy's arithmetic on 0-d arrays gives scalars
         return wrap(y if type(y) is ndarray else numpy.asarray(y), node)
     nodes = split_outputs(node, y) if node is not None else [None] * len(y)

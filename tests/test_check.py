@@ -87,6 +87,12 @@ class TestRemembered:
         assert function("op", [1, (2, 3)], None) == 4
         assert function("op", (1, (2, 3)), None) == 1
 
+    def test_any_number_of_arguments(self):
+        function = check.remembered(lambda value: (value,))
+        assert [function(value) for value in range(3000)] == [(value,) for value in range(3000)]
+        assert function(7) == (7,)
+        assert function(7) is function(7)
+
     def test_geometry_that_is_no_integer_stays_an_error(self):
         x, w = ones(1, 5, 5, 1), ones(2, 3, 3, 1)
         for stride in (True, 1.0, (1, 1.0)):

@@ -139,6 +139,30 @@ def test_sequential_notices_changes_of_its_modules():
     assert np.allclose(model(x).numpy(), expected.numpy(), atol=1e-6)
 
 
+def test_sequential_calls_modules_that_override_call(monkeypatch):
+    class Doubled(nn.Linear):
+        def __call__(self, x):
+            return 2 * super().__call__(x)
+
+    x = image(5, 4).astype(np.float32)
+    layer = Doubled(4, 4)
+    model = nn.Sequential(layer)
+    assert np.array_equal(model(x).numpy(), 2 * layer.forward(x).numpy())
+    plain, called = nn.Module.__call__, []
+
+    def noted(self, *args, **kwargs):
+        called.append(type(self))
+        return plain(self, *args, **kwargs)
+
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    model(x)
+    monkeypatch.setattr(nn.Module, "__call__", noted)
+    model(x)
+    assert called == [nn.Sequential, nn.Linear]
+    monkeypatch.setattr(nn.Linear, "forward", lambda self, x, activation=None: "patched")
+    assert model(x) == "patched"
+
+
 def test_a_copy_of_a_sequential_runs_its_own_modules():
     x = image(5, 4).astype(np.float32)
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())

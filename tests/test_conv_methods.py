@@ -94,6 +94,24 @@ def test_same_bits_for_any_number_of_threads(method, backend):
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize(("side", "channels"), [(32, 16), (16, 32), (8, 64)])
+def test_winograd_of_one_image_shares_it_out_alike(side, channels):
+    rng = np.random.default_rng(4)
+    x, w = (rng.standard_normal(s).astype(np.float32) for s in ((1, side, side, channels), (channels, 3, 3, channels)))
+    options = {**Geometry((1, 1), (1,) * 4, (1, 1), 1)._asdict(), "activation": "relu", "method": "winograd"}
+    before, found = dl.get_num_threads(), []
+    try:
+        for count in (1, 2, 4):
+            dl.set_num_threads(count)
+            with dl.use_backend("cython", "reference"):
+                found.append(run("cython", (x, w, None), np.ones_like, options)[0])
+    finally:
+        dl.set_num_threads(before)
+    assert found[0].tobytes() == found[1].tobytes() == found[2].tobytes()
+    exact = run("reference", (x.astype(np.float64), w.astype(np.float64), None), np.ones_like, options)[0]
+    assert np.abs(found[0] - exact).max() <= 1e-4 * np.abs(exact).max()
+
+
 def test_choice_follows_the_shape():
     plain = Geometry((1, 1), (1, 1, 1, 1), (1, 1), 1)
     assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain).method == "winograd"
