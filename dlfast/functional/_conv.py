@@ -119,15 +119,23 @@ def _pooled(
 
 
 def pools_at_once(
-    x: ArrayLike, weight: Tensor, geometry: Geometry, pool_size: tuple[int, int], average: bool = False
+    x: ArrayLike, weight: Tensor, geometry: tuple, pool_size: tuple[int, int], average: bool = False
 ) -> bool:
     """Whether `conv2d_max_pool2d`, or with `average` `conv2d_avg_pool2d`, is faster than its two parts here, and would
-    raise nothing that they would not."""
-    a, kernel = unwrap(x), weight.shape
-    fits = a.ndim == 4 and a.dtype == weight.dtype and a.shape[3] == kernel[3] * geometry.groups
-    if not (fits and pooling_pays(a.shape, kernel, geometry, pool_size, automatic(), average)):
+    raise nothing that they would not. geometry: the fields of `Geometry`."""
+    a, w = unwrap(x), weight.data
+    in_force = automatic(), get_backend()
+    return a.dtype == w.dtype and _pooling_pays(a.shape, w.shape, geometry, pool_size, int(average), in_force)
+
+
+@check.remembered
+def _pooling_pays(image: tuple, kernel: tuple, fields: tuple, pool_size: tuple, average: int, in_force: tuple) -> bool:
+    """in_force: as for `_plan`."""
+    geometry, precision = Geometry(*fields), in_force[0]
+    fits = len(image) == 4 and image[3] == kernel[3] * geometry.groups
+    if not (fits and pooling_pays(image, kernel, geometry, pool_size, precision, bool(average))):
         return False
-    method = choose("forward", a.shape, kernel, geometry, automatic()).method
+    method = choose("forward", image, kernel, geometry, precision).method
     op, methods = ("conv2d_avg_pool2d", "AVERAGED_METHODS") if average else ("conv2d_max_pool2d", "POOLED_METHODS")
     return method in getattr(active_module(op, method), methods, ())
 
