@@ -24,8 +24,7 @@ def print_info(console: Console) -> None:
     for column in ("operation", "auto", "others"):
         table.add_column(column)
     for op, chosen in sorted(kernels.auto_table().items()):
-        name = op.partition(" ")[0]
-        others = [backend for backend in kernels.backends_of(name) if backend != chosen]
+        others = [backend for backend in kernels.backends_of(op) if backend != chosen]
         small = kernels.small_size(op)
         table.add_row(op, f"{chosen}; cython below {small} elements" if small else chosen, ", ".join(others))
     console.print(table)

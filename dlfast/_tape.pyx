@@ -131,12 +131,9 @@ cpdef list arrays_of(object values):
     return [None if value is None else unwrap(value) for value in values]
 
 
-cpdef object run(str op, object inputs, object arrays, dict options, str method=""):
-    """Run kernel `op` and record it; `arrays` is what the kernel takes, and `inputs` what gradients go to.
-
-    method: the algorithm that the kernel will choose, for backends that are chosen by it.
-    """
-    forward, backward = active(op, arrays[0], method)
+cpdef object run(str op, object inputs, object arrays, dict options):
+    """Run kernel `op` and record it; `arrays` is what the kernel takes, and `inputs` what gradients go to."""
+    forward, backward = active(op, arrays[0])
     y, saved = PyObject_Call(forward, tuple(arrays), options)
     return record(y, backward, saved, inputs, True)
 

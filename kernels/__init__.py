@@ -106,20 +106,15 @@ def built(backend: str) -> bool:
 
 
 def auto_table() -> dict[str, str]:
-    """Operation -> the backend that ``auto`` takes for it, and "operation method" -> another for that method.
-
-    ``auto.CHOICE`` holds the measurements.
-    """
-    by_method = [key for key in auto.CHOICE if " " in key]
-    return {op: _resolve(op, ("auto",))[0] for op in (*operations(), *by_method)}
+    """Operation -> the backend that ``auto`` takes for it; ``auto.CHOICE`` holds the measurements."""
+    return {op: _resolve(op, ("auto",))[0] for op in operations()}
 
 
 def small_size(op: str) -> int:
     """Elements of the first array below which ``auto`` takes Cython instead of its choice; 0 where it never does."""
-    name = _operation(op)
-    if is_single(op) or "cython" not in backends_of(name) or _resolve(op, ("auto",))[0] == "cython":
+    if is_single(op) or "cython" not in backends_of(op) or _resolve(op, ("auto",))[0] == "cython":
         return 0
-    return auto.SMALL_FOR.get(name, auto.SMALL)
+    return auto.SMALL_FOR.get(op, auto.SMALL)
 
 
 class use_backend:
@@ -150,24 +145,22 @@ def get_backend() -> tuple[str, ...]:
     return _table.names
 
 
-def active(op: str, x: numpy.ndarray | None = None, method: str = "") -> Pair:
+def active(op: str, x: numpy.ndarray | None = None) -> Pair:
     """(forward, backward) of the backend in force, for an operation whose first array is x (None: a large one).
 
-    method: the algorithm, where an operation has several and ``auto`` may go by it. Raises RuntimeError where the
-    chosen backend lacks the operation.
+    Raises RuntimeError where the chosen backend lacks the operation.
     """
     if x is not None and x.size < auto.SMALL_FOR.get(op, auto.SMALL):
         return _table.small[op]
-    return _table[_key(op, method) if method else op]
+    return _table[op]
 
 
-def active_module(op: str, method: str = "") -> ModuleType | None:
+def active_module(op: str) -> ModuleType | None:
     """The file that serves ``op``, for what a family says of itself (``CONV_METHODS``); None where none does."""
-    key = _key(op, method)
-    if key not in _table.modules:
-        backend = _serving(key, _table.names)
-        _table.modules[key] = backend and _module(backend, operations()[op])
-    return _table.modules[key]
+    if op not in _table.modules:
+        backend = _serving(op, _table.names)
+        _table.modules[op] = backend and _module(backend, operations()[op])
+    return _table.modules[op]
 
 
 def active_step(name: str) -> Callable:
@@ -236,36 +229,25 @@ class _Watched(_Table):
     def _noting(self, op: str, backend: str, forward: Callable) -> Callable:
         def noting(*arrays, **options):
             shapes = tuple(None if array is None else array.shape for array in arrays)
-            self.calls.append(Call(_operation(op), backend, shapes, options))
+            self.calls.append(Call(op, backend, shapes, options))
             return forward(*arrays, **options)
 
         return noting
 
 
 def _resolve(op: str, names: tuple[str, ...]) -> tuple[str, Pair | Callable]:
-    name = _operation(op)
     if backend := _serving(op, names):
-        return backend, pair(name, backend)
+        return backend, pair(op, backend)
     raise RuntimeError(
-        f"backend {names[0]!r} has no kernel for {name!r} (these have: {', '.join(backends_of(name))}); "
+        f"backend {names[0]!r} has no kernel for {op!r} (these have: {', '.join(backends_of(op))}); "
         f"use_backend({', '.join(map(repr, names))}, 'reference') lets the reference stand in"
     )
 
 
-def _serving(key: str, names: tuple[str, ...]) -> str | None:
+def _serving(op: str, names: tuple[str, ...]) -> str | None:
     """The first of these backends that has the operation; ``auto`` stands for several. None where none has it."""
-    order = (backend for name in names for backend in (_auto_order(key) if name == "auto" else (name,)))
-    return next((backend for backend in order if pair(_operation(key), backend)), None)
-
-
-def _key(op: str, method: str) -> str:
-    """What `auto.CHOICE` and the tables call an operation: with its method, where ``auto`` goes by that."""
-    key = f"{op} {method}"
-    return key if key in auto.CHOICE else op
-
-
-def _operation(key: str) -> str:
-    return key.partition(" ")[0]
+    order = (backend for name in names for backend in (_auto_order(op) if name == "auto" else (name,)))
+    return next((backend for backend in order if pair(op, backend)), None)
 
 
 def _auto_order(op: str) -> tuple[str, ...]:

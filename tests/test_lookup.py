@@ -130,16 +130,15 @@ def test_operations_knows_the_main_ones():
 
 def test_auto_names_a_backend_that_has_the_operation():
     table = kernels.auto_table()
-    assert {key for key in table if " " not in key} == kernels.operations().keys()
-    for key, backend in table.items():
-        op = key.partition(" ")[0]
+    assert table.keys() == kernels.operations().keys()
+    for op, backend in table.items():
         assert backend in kernels.backends_of(op)
-        assert kernels._table[key] == kernels.pair(op, backend)
+        assert kernels._table[op] == kernels.pair(op, backend)
 
 
 def test_measured_choices_are_of_operations_and_backends():
-    for key, backend in auto.CHOICE.items():
-        assert backend in kernels.backends_of(key.partition(" ")[0])
+    for op, backend in auto.CHOICE.items():
+        assert backend in kernels.backends_of(op)
 
 
 def test_auto_takes_the_measured_choice(monkeypatch):
@@ -156,16 +155,6 @@ def test_auto_takes_cython_for_small_arrays(monkeypatch):
     assert kernels.active("tanh", large) == kernels.pair("tanh", "numba") == kernels.active("tanh")
     with use_backend("numba"):
         assert kernels.active("tanh", small) == kernels.pair("tanh", "numba")
-
-
-def test_auto_may_go_by_method(monkeypatch):
-    monkeypatch.setitem(auto.CHOICE, "conv2d", "cython")
-    monkeypatch.setitem(auto.CHOICE, "conv2d direct", "reference")
-    large = np.empty((1, 100, 100, 1))
-    assert kernels.active("conv2d", large, "direct") == kernels.pair("conv2d", "reference")
-    assert kernels.active("conv2d", large, "im2col") == kernels.pair("conv2d", "cython")
-    with use_backend("numba"):
-        assert kernels.active("conv2d", large, "direct") == kernels.pair("conv2d", "numba")
 
 
 def test_small_arrays_where_cython_lacks_the_operation(add_file):

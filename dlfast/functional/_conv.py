@@ -44,12 +44,8 @@ def conv2d(
     """
     inputs = (x, weight, bias)
     arrays = arrays_of(inputs)
-    options, method, _ = checked("conv2d", arrays, stride, padding, dilation, groups, activation, method)
-    return run("conv2d", inputs, arrays, options, method)
-
-
-def _forward_method(image: tuple, kernel: tuple, options: dict[str, Any]) -> str:
-    return choose("forward", image, kernel, geometry_of(options), options["method"]).method
+    options, _ = checked("conv2d", arrays, stride, padding, dilation, groups, activation, method)
+    return run("conv2d", inputs, arrays, options)
 
 
 def conv2d_max_pool2d(
@@ -108,14 +104,14 @@ def _pooled(
     method: str,
 ) -> Tensor:  # fmt: skip
     arrays = arrays_of(inputs)
-    options, method, (_, p, q, _) = checked(op, arrays, stride, padding, dilation, groups, activation, method)
+    options, (_, p, q, _) = checked(op, arrays, stride, padding, dilation, groups, activation, method)
     pool = check.pair(op, "pool_size", pool_size, 1)
     if pool[0] > p or pool[1] > q:
         raise ValueError(
             f"{op}: pool_size {pool} is larger than the {p} x {q} pixels of the convolution of "
             f"x {arrays[0].shape} with weight {arrays[1].shape}; pad more or use a smaller window"
         )
-    return run(op, inputs, arrays, {**options, "pool_size": pool}, method)
+    return run(op, inputs, arrays, {**options, "pool_size": pool})
 
 
 def pools_at_once(
@@ -137,14 +133,13 @@ def _pooling_pays(image: tuple, kernel: tuple, fields: tuple, pool_size: tuple, 
         return False
     method = choose("forward", image, kernel, geometry, precision).method
     op, methods = ("conv2d_avg_pool2d", "AVERAGED_METHODS") if average else ("conv2d_max_pool2d", "POOLED_METHODS")
-    return method in getattr(active_module(op, method), methods, ())
+    return method in getattr(active_module(op), methods, ())
 
 
 def checked(
     op: str, arrays: list, stride: Any, padding: Any, dilation: Any, groups: Any, activation: Any, method: str
-) -> tuple[dict[str, Any], str, tuple]:
-    """The options as kernels take them, the method of the forward pass, the shape of the output, for the arrays x,
-    weight and bias; or raises."""
+) -> tuple[dict[str, Any], tuple]:
+    """The options as kernels take them and the shape of the output, for the arrays x, weight and bias; or raises."""
     a, w, b = arrays
     if type(groups) is not int or not check.fits_conv(a, w, b, groups):
         groups = check_arrays(op, a, w, b, groups)
@@ -164,12 +159,11 @@ def _plan(
     activation: Any,
     method: str,
     in_force: tuple,
-) -> tuple[dict[str, Any], str, tuple]:
-    """The options, the method of the forward pass, the shape of the output. in_force: what they depend on besides the
-    arguments."""
+) -> tuple[dict[str, Any], tuple]:
+    """The options and the shape of the output. in_force: what they depend on besides the arguments."""
     options = conv_geometry(op, image, kernel, stride, padding, dilation) | {"groups": groups}
     options = _with_algorithm(op, options, kernel, activation, method)
-    return options, _forward_method(image, kernel, options), output_shape(image, kernel, geometry_of(options))
+    return options, output_shape(image, kernel, geometry_of(options))
 
 
 def _with_algorithm(op: str, options: dict[str, Any], kernel: tuple, activation: Any, method: str) -> dict[str, Any]:
@@ -209,7 +203,7 @@ def conv1d(
     image, taps = a[:, None], w[:, None]
     geometry = Geometry((1, stride), (0, 0, before, after), (1, dilation), groups)
     options = _with_algorithm("conv1d", geometry._asdict(), taps.shape, activation, method)
-    forward, backward = active("conv2d", image, _forward_method(image.shape, taps.shape, options))
+    forward, backward = active("conv2d", image)
     y, saved = forward(image, taps, b, **options)
     return record(y[:, 0], _conv1d_backward, (backward, saved), inputs, True)
 

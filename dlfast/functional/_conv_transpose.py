@@ -6,7 +6,6 @@ from typing import Any
 
 from .. import _check as check
 from .._precision import automatic
-from ..kernels.conv_adjoint import scatters
 from ..kernels.geometry import conv_transpose_output_size
 from ..tensor import ArrayLike, Tensor, arrays_of, run
 from ._conv import sides
@@ -52,7 +51,7 @@ def conv_transpose2d(
     check.choice("conv_transpose2d", "activation", activation, FUSED_ACTIVATIONS)
     options = _geometry(a.shape, w.shape, stride, padding, output_padding, dilation)
     options |= {"groups": groups, "activation": activation, "method": automatic()}
-    return run("conv_transpose2d", inputs, arrays, options, "scatter" if scatters(w.shape, groups) else "")
+    return run("conv_transpose2d", inputs, arrays, options)
 
 
 def _wrong_channels(a, w, groups: int) -> None:
