@@ -114,8 +114,8 @@ static long DL_FN(direct_dx_taps)(const dl_conv *v, long h, long ld, dl_taps *ta
     long highest = 0;
     *taps = (dl_taps){ld, 0, v->k, 0, 0, 1, v->r, 0};
     for (long r = 0; r < v->r; r++) {
-        const long place = h + v->top - r * v->dh, p = place / v->sh;
-        if (place < 0 || place % v->sh || p >= v->p) continue;
+        const long place = h + v->top - r * v->dh, p = v->sh == 1 ? place : place / v->sh; /* dividing takes long */
+        if (place < 0 || p * v->sh != place || p >= v->p) continue;
         if (!taps->rows)
             taps->first = r, highest = p;
         else if (taps->rows == 1)
