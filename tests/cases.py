@@ -485,6 +485,8 @@ NORM = [
     batch_norm("shifted", 50, 3, x=shifted, tags=NO_GRADCHECK),
     batch_norm("constant", 6, 3, x=lambda *s: constant(0.5, *s), tags=NO_GRADCHECK),
     batch_norm("nan", 8, 20, x=holding(NAN), tags=NO_GRADCHECK),
+    batch_norm("given-nan", 8, 20, statistics=True, x=holding(NAN, INF, -INF), tags=NO_GRADCHECK),
+    batch_norm("given-nan-relu", 8, 20, statistics=True, act="relu", x=holding(NAN, INF), tags=NO_GRADCHECK),
     batch_norm("image", 3, 5, lead=(2, 4)),
     *(batch_norm(a, 9, 5, act=a) for a in ACTIVATIONS),
     *(batch_norm(f"residual-{a}", 9, 5, residual=True, act=a) for a in (None, *ACTIVATIONS)),

@@ -20,6 +20,7 @@ KINDS = [
 ]
 EACH_KIND = pytest.mark.parametrize(("kind", "options"), KINDS, ids=[kind.__name__ for kind, _ in KINDS])
 BACKENDS = kernels.backends_of("square_sum")
+SUM_ERROR = 6e-7  # of float32 numbers' sum of squares, relative: kernels/cython/optim_impl.h
 
 
 def parameters(dtype=np.float64):
@@ -136,8 +137,26 @@ def test_square_sum(size, dtype, backend):
     x = np.random.default_rng(size).standard_normal(size).astype(dtype)
     x.flags.writeable = False
     square_sum = kernels.pair("square_sum", backend)
-    assert square_sum(x) == pytest.approx(math.fsum(float(v) ** 2 for v in x), rel=1e-13)
+    assert square_sum(x) == pytest.approx(squares(x), rel=SUM_ERROR if dtype == np.float32 else 1e-13)
     assert type(square_sum(x)) is float
+
+
+def squares(x):
+    return math.fsum(float(v) ** 2 for v in x)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("scale", [1e-45, 1e-30, 1e-22, 1e-19, 1e-13, 1e-3, 1e17, 1e18, 1.8e19, 1e20, 1e37])
+def test_square_sum_where_float32_squares_end(scale, backend):
+    """Squares of float32 numbers that are no float32 numbers, alone and beside others that are."""
+    rng = np.random.default_rng(0)
+    square_sum = kernels.pair("square_sum", backend)
+    x = (rng.uniform(-1, 1, 20_000) * scale).astype(np.float32)
+    assert square_sum(x) == pytest.approx(squares(x), rel=SUM_ERROR)
+    x[: x.size // 2] = rng.standard_normal(x.size // 2)
+    assert square_sum(x) == pytest.approx(squares(x), rel=SUM_ERROR)
+    x[rng.integers(x.size)] = np.nan
+    assert math.isnan(square_sum(x))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

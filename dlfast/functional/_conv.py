@@ -43,7 +43,8 @@ def conv2d(
     ValueError for shapes that do not fit, channels that groups does not divide, a kernel larger than the padded image.
     """
     inputs = (x, weight, bias)
-    arrays, options, method, _ = checked("conv2d", inputs, stride, padding, dilation, groups, activation, method)
+    arrays = arrays_of(inputs)
+    options, method, _ = checked("conv2d", arrays, stride, padding, dilation, groups, activation, method)
     return run("conv2d", inputs, arrays, options, method)
 
 
@@ -106,7 +107,8 @@ def _pooled(
     op: str, inputs: tuple, stride: Any, padding: Any, dilation: Any, groups: Any, pool_size: Any, activation: Any,
     method: str,
 ) -> Tensor:  # fmt: skip
-    arrays, options, method, (_, p, q, _) = checked(op, inputs, stride, padding, dilation, groups, activation, method)
+    arrays = arrays_of(inputs)
+    options, method, (_, p, q, _) = checked(op, arrays, stride, padding, dilation, groups, activation, method)
     pool = check.pair(op, "pool_size", pool_size, 1)
     if pool[0] > p or pool[1] > q:
         raise ValueError(
@@ -131,15 +133,15 @@ def pools_at_once(
 
 
 def checked(
-    op: str, inputs: tuple, stride: Any, padding: Any, dilation: Any, groups: Any, activation: Any, method: str
-) -> tuple[list, dict[str, Any], str, tuple]:
-    """The arrays of x, weight and bias, the options as kernels take them, the method of the forward pass, the shape of
-    the output; or raises."""
-    a, w, b = arrays = arrays_of(inputs)
+    op: str, arrays: list, stride: Any, padding: Any, dilation: Any, groups: Any, activation: Any, method: str
+) -> tuple[dict[str, Any], str, tuple]:
+    """The options as kernels take them, the method of the forward pass, the shape of the output, for the arrays x,
+    weight and bias; or raises."""
+    a, w, b = arrays
     if type(groups) is not int or not check.fits_conv(a, w, b, groups):
         groups = check_arrays(op, a, w, b, groups)
     in_force = automatic(), get_backend()
-    return arrays, *_plan(op, a.shape, w.shape, stride, padding, dilation, groups, activation, method, in_force)
+    return _plan(op, a.shape, w.shape, stride, padding, dilation, groups, activation, method, in_force)
 
 
 @check.remembered

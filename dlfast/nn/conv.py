@@ -90,27 +90,30 @@ class Conv2d(_Convolution):
         """This layer; `Sequential` hands over the activation and the MaxPool2d(pool_size), or with `average` the
         AvgPool2d, that follow it, or in evaluation the BatchNorm2d, with the activation behind that, and `Residual`
         also what is added before."""
-        geometry = self.stride, self._padding, self.dilation, self.groups
         activation = activation or self.activation
-        if pool_size is not None:
-            return (F.conv2d_avg_pool2d if average else F.conv2d_max_pool2d)(
-                x, self.weight, self.bias, *geometry, pool_size=pool_size, activation=activation, method=self.method
+        if norm is not None:
+            return F.conv2d_batch_norm(
+                x,
+                self.weight,
+                self.bias,
+                norm.running_mean,
+                norm.running_var,
+                norm.weight,
+                norm.bias,
+                self.stride,
+                self._padding,
+                self.dilation,
+                self.groups,
+                eps=norm.eps,
+                residual=residual,
+                activation=activation,
+                method=self.method,
             )
-        if norm is None:
+        geometry = self.stride, self._padding, self.dilation, self.groups
+        if pool_size is None:
             return F.conv2d(x, self.weight, self.bias, *geometry, activation=activation, method=self.method)
-        return F.conv2d_batch_norm(
-            x,
-            self.weight,
-            self.bias,
-            norm.running_mean,
-            norm.running_var,
-            norm.weight,
-            norm.bias,
-            *geometry,
-            eps=norm.eps,
-            residual=residual,
-            activation=activation,
-            method=self.method,
+        return (F.conv2d_avg_pool2d if average else F.conv2d_max_pool2d)(
+            x, self.weight, self.bias, *geometry, pool_size=pool_size, activation=activation, method=self.method
         )
 
     def pools_at_once(self, x: ArrayLike, pool_size: tuple[int, int], average: bool) -> bool:

@@ -15,9 +15,10 @@ from .pool import AvgPool2d, MaxPool2d
 
 _FUSED: dict[type, str] = {ReLU: "relu", Sigmoid: "sigmoid", Tanh: "tanh"}
 _NORMS = (BatchNorm1d, BatchNorm2d)
+_CALL = Module.__call__
 _FUSING = (Linear, Conv1d, Conv2d, ConvTranspose2d, *_NORMS)
 
-Step = tuple[Callable, str | None]  # a module, or a few of them, and the activation handed over to it
+Step = tuple[Any, str | None]  # a module, or a few of them, and the activation handed over to it
 
 
 def steps_of(parts: list[Any], pooling: bool = True) -> list[Step]:
@@ -31,7 +32,8 @@ def steps_of(parts: list[Any], pooling: bool = True) -> list[Step]:
 
 
 def run_steps(steps: list[Step], x: Any) -> Any:
-    for run, activation in steps:
+    for part, activation in steps:
+        run = part.forward if type(part).__call__ is _CALL else part  # a call less where calling does nothing else
         x = run(x) if activation is None else run(x, activation)
     return x
 
@@ -88,7 +90,7 @@ class _Normed:
         learning = norm.training or norm.running_mean is None
         if learning or wants_gradient((x, conv.weight, conv.bias, norm.weight, norm.bias, residual)):
             return norm(conv(x), activation, residual)
-        return conv(x, activation or norm.activation, norm=norm, residual=residual)
+        return conv(x, activation or norm.activation, None, norm, residual)
 
 
 class _Pooled:

@@ -15,10 +15,11 @@ def clip_grad_norm_(parameters, max_norm: float, norm_type: float = 2.0, error_i
 
         norm = (sum |g|^norm_type)^(1 / norm_type) over all gradients,  g <- g * min(1, max_norm / (norm + 1e-6))
 
-    ``norm_type`` may be ``float("inf")``, the largest |g|. The sum is taken in float64. Parameters without a gradient
-    do not count. Raises ValueError for a negative max_norm or a norm_type not above 0 and, if ``error_if_nonfinite``,
-    where the norm is NaN or infinite. Source: Pascanu et al., "On the difficulty of training recurrent neural
-    networks", 2013, algorithm 1. An optimizer's option ``clip_grad_norm`` does the same without a pass of its own.
+    ``norm_type`` may be ``float("inf")``, the largest |g|. The sum has the range of float64 and a relative error of at
+    most 1e-6. Parameters without a gradient do not count. Raises ValueError for a negative max_norm or a norm_type not
+    above 0 and, if ``error_if_nonfinite``, where the norm is NaN or infinite. Source: Pascanu et al., "On the
+    difficulty of training recurrent neural networks", 2013, algorithm 1. An optimizer's option ``clip_grad_norm`` does
+    the same without a pass of its own.
     """
     _check_bound("clip_grad_norm_", "max_norm", max_norm)
     if not norm_type > 0:
@@ -53,7 +54,7 @@ def _gradients(parameters) -> list[np.ndarray]:
 
 
 def norm(gradients: list[np.ndarray], norm_type: float = 2.0) -> float:
-    """The common norm of the arrays, the sum taken in float64."""
+    """The common norm of the arrays; the sum has the range of float64."""
     if norm_type == 2:
         square_sum = kernels.active_sum("square")
         return math.sqrt(sum(square_sum(g.reshape(-1)) for g in gradients))

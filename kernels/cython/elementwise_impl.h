@@ -53,10 +53,10 @@ DL_INLINE vec V(negative_part)(vec x) { return SEL(x > C(0), C(0), x); }
 DL_INLINE vec V(symmetric)(vec x, vec m, vec gate, vec density, vec *slope) {
     const vec w = gate + m * density;
     *slope = SEL(x > C(0), C(1) - w, w);
-    return V(vrelu)(x) + m * gate;
+    return V(vmax)(C(0), x) + m * gate;
 }
 DL_INLINE vec V(gelu)(vec x, vec *slope) {
-    const vec m = V(vminus_abs)(x, DL_DOUBLE ? -40 : -14.43);
+    const vec m = V(vminus_abs)(x, DL_DOUBLE ? -40 : -13.26);
     vec density;
     const vec gate = V(vnormal)(m, &density);
     return V(symmetric)(x, m, gate, density * C(0.39894228040143268), slope);

@@ -7,6 +7,8 @@
 
 #define DL_STEP_JOB 16384
 #define DL_SUM_LANES 16 /* sums beside each other, so that no addition waits for the one before */
+#define DL_SUM_TERMS 8  /* float32 squares that are added before double takes over */
+#define DL_SUM_LEAST 1e-25 /* squares below 2^-126 may be lost: of a stretch's sum above this, less than a rounding */
 
 typedef struct {
     long n;

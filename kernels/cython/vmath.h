@@ -45,43 +45,41 @@ DL_INLINE vec V(vnormal)(vec x, vec *density) {
 #else
 #define ROUNDER 12582912.0f /* 1.5 * 2^23: adding it leaves an integer in the low bits */
 
-/* 2^n for the integer n in the low bits of `shifted`, -126 <= n <= 127. */
-DL_INLINE vec V(vpow2)(ivec n) { return (vec)((n + 127) << 23); }
-
-/* r with x = n ln 2 + r. */
-DL_INLINE vec V(vreduce)(vec x, ivec *n_out) {
-    vec shifted = x * C(1.44269504088896341f) + C(ROUNDER);
-    *n_out = (ivec)shifted - (ivec)C(ROUNDER);
-    vec n = shifted - C(ROUNDER);
+/* r with x = n ln 2 + r, |r| <= ln 2 / 2, and *power = 2^(n + more), 0 for n + more = -127.  The low bits of `shifted` are
+   the exponent's; the shift drops the others. */
+DL_INLINE vec V(vreduce)(vec x, const int more, vec *power) {
+    const vec rounder = C(ROUNDER + 127 + more), shifted = x * C(1.44269504088896341f) + rounder, n = shifted - rounder;
+    *power = (vec)((ivec)shifted << 23);
     return (x - n * C(0.693359375f)) - n * C(-2.12194440e-4f);
 }
 
-/* e^r - 1 for |r| <= ln 2 / 2.  In pairs (Estrin): the latency of the steps decides, not their number. */
+/* e^r - 1 for |r| <= ln 2 / 2.  In pairs (Estrin), which shortens the chain of steps that wait for each other. */
 DL_INLINE vec V(vexpm1_reduced)(vec r) {
-    vec square = r * r;
-    vec p = C(1.9875691500e-4f) * r + C(1.3981999507e-3f);
-    p = p * square + (C(8.3334519073e-3f) * r + C(4.1665795894e-2f));
-    p = p * square + (C(1.6666665459e-1f) * r + C(5.0000001201e-1f));
+    const vec square = r * r;
+    vec p = C(1.39517128e-3f) * square + (C(8.36959802e-3f) * r + C(4.16661874e-2f));
+    p = p * square + (C(1.66665129e-1f) * r + C(5.0000001e-1f));
     return p * square + r;
 }
 
-/* x 2^n for -150 <= n <= 0.  Two factors, since 2^n need not be a normal number. */
-DL_INLINE vec V(vscale)(vec x, ivec n) { return x * V(vpow2)(n + 24) * C(5.9604644775390625e-8f); }
-
-/* e^x for -104 <= x <= 0 (and NaN); 0 for -104. */
-DL_INLINE vec V(vexp_within)(vec x) {
-    ivec n;
-    const vec r = V(vreduce)(x, &n);
-    return V(vscale)(V(vexpm1_reduced)(r) + C(1), n);
+/* e^x for x <= 0 (and NaN), 0 where that is below the normal range. */
+DL_INLINE vec V(vexp_normal)(vec x) {
+    vec power;
+    const vec m = V(vexpm1_reduced)(V(vreduce)(V(vmax)(C(-88), x), 0, &power));
+    return power + power * m;
 }
-DL_INLINE vec V(vexp)(vec x) { return V(vexp_within)(V(vsel)(x < C(-104), C(-104), x)); } /* x <= 0 (and NaN) */
+/* e^x for -104 <= x <= 0 (and NaN); 0 for -104.  Two factors, since 2^n need not be a normal number. */
+DL_INLINE vec V(vexp_within)(vec x) {
+    vec power;
+    const vec m = V(vexpm1_reduced)(V(vreduce)(x, 24, &power));
+    return (power + power * m) * C(5.9604644775390625e-8f);
+}
+DL_INLINE vec V(vexp)(vec x) { return V(vexp_within)(V(vmax)(C(-104), x)); } /* x <= 0 (and NaN) */
 
 /* For x <= 0 (and NaN). */
 DL_INLINE vec V(vexpm1)(vec x) {
-    ivec n;
-    vec p = V(vexpm1_reduced)(V(vreduce)(V(vsel)(x < C(-30), C(-30), x), &n));
-    vec scale = V(vpow2)(n);
-    return scale * p + (scale - C(1));
+    vec power;
+    const vec m = V(vexpm1_reduced)(V(vreduce)(V(vmax)(C(-30), x), 0, &power));
+    return power * m + (power - C(1));
 }
 
 /* tanh |x| = -m / (2 + m), m = exp(-2 |x|) - 1. */
@@ -110,7 +108,7 @@ DL_INLINE vec V(vlog1p)(vec x) {
     return V(vsel)(upper, y + C(0.693147181f), y);
 }
 
-/* Phi(x) for -14.43 <= x <= 0 (and NaN) and, in *density, exp(-x^2 / 2); both are 0 for -14.43. */
+/* Phi(x) for -13.26 <= x <= 0 (and NaN) and, in *density, exp(-x^2 / 2); both are 0 for -13.26. */
 DL_INLINE vec V(vnormal)(vec x, vec *density) {
     const vec head = (vec)((ivec)x & V(isplat)(-4096)), tail = x - head; /* the square of half the digits is exact */
     const vec share = C(1) / (C(4) - x), t = C(1) - C(8) * share, square = t * t;
@@ -118,24 +116,21 @@ DL_INLINE vec V(vnormal)(vec x, vec *density) {
     p = p * square + (C(-7.52400605e-3f) * t + C(6.04034897e-2f));
     p = p * square + (C(-1.86523656e-1f) * t + C(3.87136916e-1f));
     p = p * square + (C(-6.0789658e-1f) * t + C(7.55285135e-1f));
-    ivec n;
-    const vec r = V(vreduce)(C(-0.5f) * head * head, &n) - tail * (C(0.5f) * tail + head);
-    *density = V(vscale)(V(vexpm1_reduced)(r) + C(1), n);
+    vec power;
+    const vec r = V(vreduce)(C(-0.5f) * head * head, 0, &power) - tail * (C(0.5f) * tail + head);
+    *density = power + power * V(vexpm1_reduced)(r);
     return *density * (p * share);
 }
 #undef ROUNDER
 #endif
 
+/* -|x|, not below `least`. */
+DL_INLINE vec V(vminus_abs)(vec x, double least) { return V(vmax)(C(least), -V(vabs)(x)); }
 DL_INLINE vec V(vsigmoid)(vec x) {
     vec e = V(vexp)(-V(vabs)(x));
     return V(vsel)(x < C(0), e, C(1)) / (C(1) + e);
 }
-/* -|x|, not below `least`. */
-DL_INLINE vec V(vminus_abs)(vec x, double least) {
-    const vec negative = -V(vabs)(x);
-    return V(vsel)(negative < C(least), C(least), negative);
-}
-DL_INLINE vec V(vsoftplus)(vec x) { return V(vsel)(x < C(0), C(0), x) + V(vlog1p)(V(vexp)(-V(vabs)(x))); }
+DL_INLINE vec V(vsoftplus)(vec x) { return V(vmax)(C(0), x) + V(vlog1p)(V(vexp)(-V(vabs)(x))); }
 
 /* The activations that linear, conv2d and the cells apply to their output, by number (common.pxi). */
 DL_INLINE vec V(vactivate)(vec x, int activation) {
