@@ -57,7 +57,8 @@ cdef extern from "direct.h" nogil:
         const dl_conv* v, const void* dy, const void* y, const void* x, void* dweight, void* dbias
     )
     int dl_direct_means(
-        const dl_conv* v, long pool_h, long pool_w, const void* x, const void* weight, const void* bias, void* a, void* y
+        const dl_conv* v, long pool_h, long pool_w, const void* x, const void* weight, const void* bias, void* a,
+        void* y
     )
     bint dl_direct_means_fit(const dl_conv* v)
     int dl_direct_means_gradient(

@@ -131,7 +131,8 @@ static void DL_FN(lines_gradient_job)(void *ctx, long job, long worker) {
     const dl_lines *d = (const dl_lines *)ctx;
     const dl_conv *v = d->v;
     const int high = d->height == DL_LINES_HIGH;
-    const long held = d->rows * d->vectors * LANES * d->height, seen = (d->rows * v->sh + v->r * v->dh) * v->c * d->width;
+    const long held = d->rows * d->vectors * LANES * d->height;
+    const long seen = (d->rows * v->sh + v->r * v->dh) * v->c * d->width;
     const long sums = dl_lines_sums(d), end = dl_min((job + 1) * d->chunk, v->n * d->blocks);
     real *dz = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (held + seen + (v->k * d->vectors + 1) * LANES));
     real *gain = dz + held, *image = gain + v->k * d->vectors * LANES, *sum = (real *)d->packed + job * sums;
