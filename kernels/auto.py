@@ -30,6 +30,8 @@ in one process on 2 cores with AVX2; `pytest benchmarks` repeats the comparison 
 | conv2d, direct | 1 x 28 x 28 x 1 -> 32: 67 / 42 | 8 x 224 x 224 x 3 -> 32: 28100 / 27400 |
 | conv2d, direct, few outputs | 1 x 28 x 28 x 1 -> 6: 98 / 23 | 32 x 28 x 28 x 1 -> 6: 1190 / 540 |
 | conv2d_max_pool2d, direct | 1 x 28 x 28 x 1 -> 32: 134 / 59 | 64 x 28 x 28 x 1 -> 32: 1846 / 1306 |
+| conv2d_avg_pool2d, few outputs | 1 x 28 x 28 x 1 -> 6: 232 / 35 | 128 x 28 x 28 x 1 -> 6: 4598 / 1122 |
+| conv2d_avg_pool2d, direct | 1 x 14 x 14 x 6 -> 16: 208 / 47 | 128 x 14 x 14 x 6 -> 16: 3856 / 1985 |
 | conv2d, depthwise | | 8 x 56 x 56 x 128: 9140 / 4660 |
 | conv_transpose2d | 1 x 14 x 14 x 128 -> 64: 3580 / 2880 | 8 x 28 x 28 x 64 -> 32: 21300 / 20800 |
 | conv_transpose2d, scatter (few outputs) | 1 x 28 x 28 x 32 -> 1: 300 / 170 | 16 x 32 x 32 x 64 -> 3: 6780 / 5400 |

@@ -57,7 +57,13 @@ cdef extern from "direct.h" nogil:
         const dl_conv* v, const void* dy, const void* y, const void* x, void* dweight, void* dbias
     )
     int dl_direct_means(
-        const dl_conv* v, long pool_h, long pool_w, const void* x, const void* weight, const void* bias, void* a, void* y
+        const dl_conv* v, long pool_h, long pool_w, const void* x, const void* weight, const void* bias, void* a,
+        void* y
+    )
+    bint dl_direct_means_fit(const dl_conv* v)
+    int dl_direct_means_gradient(
+        const dl_conv* v, long pool_h, long pool_w, const void* dy, const void* y, const void* x, const void* weight,
+        void* dx, void* dweight, void* dbias
     )
     int dl_direct_windows(
         const dl_conv* v, long pool_h, long pool_w, const void* x, const void* weight, const void* bias, void* y,
@@ -241,6 +247,31 @@ def direct_means(x, weight, bias, options, activation, pool_size):
         status = dl_direct_means(&v, pool_h, pool_w, px, pw, pb, pa, py)
     check(status)
     return y, a
+
+
+def direct_means_gradient(dy, a, x, weight, options, activation, pool_size, needs):
+    """(dx, dweight, dbias), each if needed, from dy of the means; None where direct.h does not take all at once."""
+    cdef int status
+    cdef long pool_h = pool_size[0], pool_w = pool_size[1]
+    stride, padding, dilation, groups = options
+    cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
+    if not dl_direct_means_fit(&v):
+        return None
+    dy, a, x, weight = contiguous(dy), contiguous(a), contiguous(x), contiguous(weight)
+    dx = _empty(x.shape, dy.dtype) if needs[0] else None
+    dweight = _destination(needs[1], weight.shape, dy.dtype) if needs[1] else None
+    dbias = _empty(v.k, dy.dtype) if needs[2] else None
+    cdef const void* pd = pointer(dy)
+    cdef const void* pa = optional(a)
+    cdef const void* px = pointer(x)
+    cdef const void* pw = pointer(weight)
+    cdef void* to_x = optional(dx)
+    cdef void* to_weight = optional(dweight)
+    cdef void* to_bias = optional(dbias)
+    with nogil:
+        status = dl_direct_means_gradient(&v, pool_h, pool_w, pd, pa, px, pw, to_x, to_weight, to_bias)
+    check(status)
+    return dx, dweight, dbias
 
 
 def direct_windows(x, weight, bias, options, activation, pool_size):

@@ -16,6 +16,7 @@ from ..conv_methods import output_shape as _output_shape
 from .conv import conv2d_backward as _conv2d_backward
 from .conv import conv2d_forward as _conv2d_forward
 from .conv import direct_means as _direct_means
+from .conv import direct_means_gradient as _direct_means_gradient
 from .conv import direct_windows as _direct_windows
 from .conv import direct_windows_gradient as _direct_windows_gradient
 from .conv import winograd_windows as _windows
@@ -95,15 +96,19 @@ def conv2d_avg_pool2d_forward(x, weight, bias, *, stride, padding, dilation, gro
 
 
 def conv2d_avg_pool2d_backward(dy, saved, needs):
-    """dweight and dbias from the windows where lines.h can, else all from the gradient of a."""
+    """dweight and dbias from the windows where lines.h can, all gradients where direct.h can, else from that of a."""
     x, weight, a, shape, geometry, activation, method, pool_size = saved
     geometry, found = _Geometry(*geometry), None
-    direct = _choose("dweight", x.shape, weight.shape, geometry, method).method == "direct"
-    if direct and pool_size == (2, 2) and (needs[1] or needs[2]):
+    direct = [_choose(name, x.shape, weight.shape, geometry, method).method == "direct" for name in ("dweight", "dx")]
+    if direct[0] and pool_size == (2, 2) and (needs[1] or needs[2]):
         found = _line_means_gradient(dy, a, x, weight, geometry, activation, needs)
     rest = (needs[0], False, False) if found else needs
     if not any(rest):
         return None, *(found or (None, None))
+    if not found and all(direct):
+        found = _direct_means_gradient(dy, a, x, weight, geometry, activation, pool_size, needs)
+        if found:
+            return found
     (da,) = _avg_pool2d_backward(dy, (shape, pool_size, pool_size, (0, 0), True), (True,))
     dx, *others = _conv2d_backward(da, (x, weight, a, *geometry, activation, method), rest)
     return dx, *(found or others)

@@ -23,7 +23,7 @@
    With max-pooling in windows side by side behind it, the forward keeps the lines of a row of windows in cache, or windows
    of 2 x 2 pixels in registers, and writes the largest of each and its place; the gradient of a window goes back to that
    place when dz is made, or straight to the weights (direct_sparse_impl.h).  With average-pooling behind it, the forward
-   makes the means of its rows while these are in cache.
+   makes the means of its rows while these are in cache; the backward makes dz of a whole image there, for both gradients.
 
    Without dilation along the row and without groups.  Source: Zhang, Franchetti and Low 2018, "High Performance
    Zero-Memory Overhead Direct Convolutions". */
@@ -39,13 +39,15 @@
 #define DL_DIRECT_STREAM (4 << 20) /* bytes of a result that is written past the caches */
 #define DL_DIRECT_SUM_SERIAL 65536  /* numbers that one thread adds sooner than it wakes another */
 
-typedef struct {
+typedef struct dl_direct {
     const dl_conv *v;
     const void *x, *weight, *bias, *dy, *y; /* y: NULL without activation */
     void *out, *dbias, *index;              /* index: the winners of windows, or NULL */
     void *means;                            /* of windows, or NULL */
+    const struct dl_direct *dx;             /* the plan for the gradient of the image from the same dz, or NULL */
     long pool_h, pool_w;                    /* of windows, 1 without */
     long cells;                             /* pixels of dy: windows where there are some */
+    int mean;                               /* dy is that of the means of windows */
     int wide, sparse;                       /* int32 in the index instead of uint8; direct_sparse_impl.h may serve */
     char *packed; /* panels of the weights, or the partial sums */
     long line, depth, npad; /* numbers in a padded image row; R S C; columns in whole registers */
@@ -144,8 +146,27 @@ static int dl_direct_forward(const dl_conv *v, const void *x, const void *weight
     return dl_direct_means(v, 1, 1, x, weight, bias, y, NULL);
 }
 
-/* dweight and dbias, each unless NULL, from d->dy and the output d->y (NULL without activation). */
-static int dl_direct_sums(dl_direct *d, void *dweight, void *dbias) {
+/* The gradient of the image, but for dz and the packed weights. */
+static dl_direct dl_direct_dx_plan(const dl_conv *v, const void *weight, void *dx) {
+    return (dl_direct){.v = v,
+                       .weight = weight,
+                       .out = dx,
+                       .npad = dl_round_up(v->s * v->c, dl_lanes(v->dtype)),
+                       .lowest = dl_min(0, -dl_ceil_div(dl_max(0, v->s - 1 - v->left), v->sw)),
+                       .highest = dl_max(v->q - 1, dl_max(0, v->w - 1 + v->left) / v->sw)};
+}
+static size_t dl_direct_dx_bytes(const dl_direct *d) {
+    return dl_item(d->v->dtype) * d->v->r * d->v->k * d->npad + 64;
+}
+static void dl_direct_dx_pack(dl_direct *d, char *packed) {
+    const dl_conv *v = d->v;
+    d->packed = packed;
+    dl_launch(DL_PICK(dl_direct_dx_pack_jobs, v->dtype), d, dl_ceil_div(v->s * v->c, dl_tile_cols(v->dtype)),
+              d->npad * v->r * v->k < DL_DIRECT_SUM_SERIAL);
+}
+
+/* dweight and dbias, each unless NULL, from d->dy and the output d->y (NULL without activation); and dx, unless NULL. */
+static int dl_direct_sums(dl_direct *d, void *dweight, void *dbias, dl_direct *dx) {
     const dl_conv *v = d->v;
     const size_t item = dl_item(v->dtype);
     const long lines = v->n * v->p;
@@ -154,13 +175,16 @@ static int dl_direct_sums(dl_direct *d, void *dweight, void *dbias) {
     d->out = dweight;
     d->dbias = dbias;
     d->rows = DL_DIRECT_BLOCK / (dl_max(v->q, 1) * d->npad * (long)item);
-    d->rows = dl_max(1, d->rows / d->pool_h) * d->pool_h;
+    d->rows = d->mean ? v->p : dl_max(1, d->rows / d->pool_h) * d->pool_h;
     d->chunk = dl_max(dl_ceil_div(lines, DL_DIRECT_PARTIALS), (long)(DL_DIRECT_CHUNK_WORK / dl_max(row_work, 1)) + 1);
-    d->chunk = dl_round_up(d->chunk, d->pool_h);
+    d->chunk = dl_round_up(d->chunk, d->mean ? v->p : d->pool_h);
     d->chunks = dl_max(1, dl_ceil_div(lines, d->chunk));
     d->tall = d->depth + 2 * dl_tile_rows(v->dtype) + 1;
-    d->packed = (char *)dl_scratch(DL_SCRATCH_SHARED, item * d->chunks * d->tall * d->npad);
+    const size_t sums = dl_round_up(item * d->chunks * d->tall * d->npad, 64);
+    d->packed = (char *)dl_scratch(DL_SCRATCH_SHARED, sums + (dx ? dl_direct_dx_bytes(dx) : 0));
     if (!d->packed) return -1;
+    if (dx) dl_direct_dx_pack(dx, d->packed + sums);
+    d->dx = dx;
     dl_launch(DL_PICK(dl_direct_gradient_jobs, v->dtype), d, d->chunks, row_work * lines < DL_CONV_SERIAL_WORK);
     dl_launch(DL_PICK(dl_direct_sum_jobs, v->dtype), d, d->depth + 1,
               d->chunks * d->depth * d->npad < DL_DIRECT_SUM_SERIAL);
@@ -172,7 +196,7 @@ static int dl_direct_gradient(const dl_conv *v, const void *dy, const void *y, c
     dl_direct d = dl_direct_plan(v, x);
     d.dy = dy;
     d.y = y;
-    return dl_direct_sums(&d, dweight, dbias);
+    return dl_direct_sums(&d, dweight, dbias, NULL);
 }
 
 static int dl_direct_weight_gradient(const dl_conv *v, const void *dz, const void *x, void *dweight) {
@@ -208,25 +232,40 @@ static int dl_direct_windows_gradient(const dl_conv *v, long pool_h, long pool_w
     dl_direct d = dl_direct_windows_plan(&covered, pool_h, pool_w, x, (void *)index);
     d.dy = dy;
     d.y = y;
-    return dl_direct_sums(&d, dweight, dbias);
+    return dl_direct_sums(&d, dweight, dbias, NULL);
 }
 
 static int dl_direct_input_gradient(const dl_conv *v, const void *dz, const void *weight, void *dx) {
-    const long columns = v->s * v->c;
     if (v->n * v->h * v->w * v->c == 0) return 0;
-    dl_direct d = {.v = v, .dy = dz, .weight = weight, .out = dx};
-    const double row_work = (double)v->q * dl_max(v->k, 1) * dl_max(v->r * columns, 1);
-    d.npad = dl_round_up(columns, dl_lanes(v->dtype));
-    d.lowest = dl_min(0, -dl_ceil_div(dl_max(0, v->s - 1 - v->left), v->sw));
-    d.highest = dl_max(v->q - 1, dl_max(0, v->w - 1 + v->left) / v->sw);
+    dl_direct d = dl_direct_dx_plan(v, weight, dx);
+    const double row_work = (double)v->q * dl_max(v->k, 1) * dl_max(v->r * v->s * v->c, 1);
+    d.dy = dz;
     d.rows = dl_min(v->h, dl_max(1, (long)(DL_DIRECT_JOB_WORK / dl_max(row_work, 1))));
     d.blocks = dl_ceil_div(v->h, d.rows);
-    d.packed = (char *)dl_scratch(DL_SCRATCH_SHARED, dl_item(v->dtype) * v->r * v->k * d.npad + 64);
-    if (!d.packed) return -1;
-    dl_launch(DL_PICK(dl_direct_dx_pack_jobs, v->dtype), &d, dl_ceil_div(columns, dl_tile_cols(v->dtype)),
-              d.npad * v->r * v->k < DL_DIRECT_SUM_SERIAL);
+    char *packed = (char *)dl_scratch(DL_SCRATCH_SHARED, dl_direct_dx_bytes(&d));
+    if (!packed) return -1;
+    dl_direct_dx_pack(&d, packed);
     dl_launch(DL_PICK(dl_direct_dx_jobs, v->dtype), &d, v->n * d.blocks,
               row_work * v->n * v->h < DL_CONV_SERIAL_WORK);
     return 0;
+}
+
+/* Whether dl_direct_means_gradient takes this: dz of an image fits into L1, and images are many, or little work. */
+static int dl_direct_means_fit(const dl_conv *v) {
+    const double work = (double)v->p * v->q * v->k * v->r * v->s * v->c;
+    const size_t held = dl_item(v->dtype) * v->p * v->q * dl_round_up(v->k, dl_lanes(v->dtype));
+    return held <= DL_DIRECT_BLOCK && (v->n >= DL_DIRECT_PARTIALS || v->n * work < DL_CONV_SERIAL_WORK);
+}
+
+/* All gradients, each unless NULL, from dy of the means of windows and the pixels y (NULL without activation). */
+static int dl_direct_means_gradient(const dl_conv *v, long pool_h, long pool_w, const void *dy, const void *y,
+                                    const void *x, const void *weight, void *dx, void *dweight, void *dbias) {
+    dl_direct d = dl_direct_plan(v, x), of_image = dl_direct_dx_plan(v, weight, dx);
+    d.dy = dy;
+    d.y = y;
+    d.pool_h = pool_h;
+    d.pool_w = pool_w;
+    d.mean = 1;
+    return dl_direct_sums(&d, dweight, dbias, dx && v->n * v->h * v->w * v->c > 0 ? &of_image : NULL);
 }
 #endif

@@ -42,6 +42,39 @@ DL_NOINLINE void DL_FN(direct_gain)(const dl_direct *d, long first, long cells, 
 #undef PANEL
 }
 
+/* One register of columns, `count` of which exist, of dz of `rows` rows of one image from row `line` of all on: the share
+   of each window's dy times act'(y), 0 beyond the windows; total += the sum. */
+DL_INLINE void DL_FN(mean_gain_lanes)(const int activation, const dl_direct *d, long line, long rows, long j,
+                                      real *gain, real *total) {
+    const dl_conv *v = d->v;
+    const long k = v->k, count = k - j, down = v->p / d->pool_h, across = v->q / d->pool_w, p = line % v->p;
+    const vec share = DL_FN(vsplat)(1 / (real)(d->pool_h * d->pool_w)), zero = DL_FN(vsplat)(0);
+    const real *y = (const real *)(activation ? d->y : d->dy) + line * v->q * k + j;
+    vec sum = zero;
+    for (long i = p; i < p + rows; i++) {
+        const real *dy = (const real *)d->dy + (line / v->p * down + i / d->pool_h) * across * k + j;
+        for (long q = 0, s = 0, windows = i / d->pool_h < down ? across : 0; q < v->q; q++, y += k, gain += d->npad) {
+            vec g = windows > 0 ? DL_FN(lanes)(dy, count) * share : zero;
+            if (activation) g = DL_FN(vactivation_gradient)(g, DL_FN(lanes)(y, count), activation);
+            DL_FN(vstore)(gain, g);
+            sum += g;
+            if (++s == d->pool_w) s = 0, windows--, dy += k;
+        }
+    }
+    DL_FN(vstore)(total, DL_FN(vload)(total) + sum);
+}
+
+/* All columns of dz (rows, Q, npad). */
+DL_NOINLINE void DL_FN(direct_mean_gain)(const dl_direct *d, long line, long rows, real *gain, real *total) {
+    for (long j = 0; j < d->npad; j += LANES)
+        switch (d->y ? d->v->activation : DL_IDENTITY) {
+        case DL_RELU: DL_FN(mean_gain_lanes)(DL_RELU, d, line, rows, j, gain + j, total + j); break;
+        case DL_SIGMOID: DL_FN(mean_gain_lanes)(DL_SIGMOID, d, line, rows, j, gain + j, total + j); break;
+        case DL_TANH: DL_FN(mean_gain_lanes)(DL_TANH, d, line, rows, j, gain + j, total + j); break;
+        default: DL_FN(mean_gain_lanes)(DL_IDENTITY, d, line, rows, j, gain + j, total + j);
+        }
+}
+
 /* c (taps x registers) += the sum over `rows` x q pixels of a[tap] dz. */
 DL_INLINE void DL_FN(direct_gradient_tile)(const int taps, const int registers, const dl_direct *d,
                                            const real *const *from, long rows, const real *dz, real *c) {
@@ -113,8 +146,14 @@ static void DL_FN(direct_gradient_job)(void *ctx, long job, long worker) {
         rows = dl_min(dl_min(d->rows, end - row), v->p - row % v->p);
         const long first = row / d->pool_h * width, at = first * v->k, lines = rows / d->pool_h;
         const long size = ((rows - 1) * v->sh + (v->r - 1) * v->dh + 1) * d->line;
+        real *total = sum + (d->tall - 1) * d->npad;
+        if (d->mean)
+            DL_FN(direct_mean_gain)(d, row, rows, gain, total);
+        else
+            DL_FN(direct_gain)(d, first, lines * width, gain, total);
+        if (d->dx) DL_FN(direct_dx_rows)(d->dx, gain, d->npad, row / v->p, 0, v->h);
+        if (!d->out) continue;
         DL_FN(fetch_rows)(d, row / v->p, row % v->p, rows, image);
-        DL_FN(direct_gain)(d, first, lines * width, gain, sum + (d->tall - 1) * d->npad);
         if (d->sparse && DL_FN(direct_sparse)(d, image, size, lines, at, gain, sum)) continue;
         if (d->index) DL_FN(direct_spread)(d, at, rows, gain, dz);
         DL_FN(direct_gradient_block)(d, image, rows, d->index ? dz : gain, sum);

@@ -108,44 +108,52 @@ static void DL_FN(direct_collect)(const dl_direct *d, const real *u, real *dx) {
     }
 }
 
-/* The kernel rows that reach row h of dx, every skip-th; returns the output row that the first of them reads. */
-static long DL_FN(direct_dx_taps)(const dl_conv *v, long h, dl_taps *taps) {
+/* The kernel rows that reach row h of dx, every skip-th; returns the output row that the first of them reads.  ld:
+   from pixel to pixel of dz. */
+static long DL_FN(direct_dx_taps)(const dl_conv *v, long h, long ld, dl_taps *taps) {
     long highest = 0;
-    *taps = (dl_taps){v->k, 0, v->k, 0, 0, 1, v->r, 0};
+    *taps = (dl_taps){ld, 0, v->k, 0, 0, 1, v->r, 0};
     for (long r = 0; r < v->r; r++) {
-        const long place = h + v->top - r * v->dh, p = place / v->sh;
-        if (place < 0 || place % v->sh || p >= v->p) continue;
+        const long place = h + v->top - r * v->dh, p = v->sh == 1 ? place : place / v->sh; /* dividing takes long */
+        if (place < 0 || p * v->sh != place || p >= v->p) continue;
         if (!taps->rows)
             taps->first = r, highest = p;
         else if (taps->rows == 1)
-            taps->skip = r - taps->first, taps->down = (p - highest) * v->q * v->k;
+            taps->skip = r - taps->first, taps->down = (p - highest) * v->q * ld;
         taps->rows++;
     }
     return highest;
 }
 
-/* Job: some rows of one image of dx.  Around u are zeros for the pixels q beyond the ends of a row that taps reach.
-   There are two u, because what was stored a moment ago in other pieces is slow to load. */
-static void DL_FN(direct_dx_job)(void *ctx, long job, long worker) {
-    const dl_direct *d = (const dl_direct *)ctx;
+/* Rows begin.. of an image of dx from its dz (P, Q, ld).  Around u are zeros for the pixels q beyond the ends of a row
+   that taps reach.  There are two u, because what was stored a moment ago in other pieces is slow to load. */
+DL_NOINLINE void DL_FN(direct_dx_rows)(const dl_direct *d, const real *dz, long ld, long image, long begin, long end) {
     const dl_conv *v = d->v;
-    const long image = job / d->blocks, begin = job % d->blocks * d->rows, end = dl_min(begin + d->rows, v->h);
     const long line = v->w * v->c, held = (d->highest - d->lowest + 1) * d->npad + LANES;
-    real *u = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (2 * held + line + LANES)), *row = u + 2 * held;
+    real *u = (real *)dl_scratch(DL_SCRATCH_TILE, sizeof(real) * (2 * held + line + LANES)), *row = u + 2 * held;
     DL_FN(zero_run)(u, 2 * held);
     for (long h = begin; h <= end; h++) {
         real *now = u + h % 2 * held, *before = u + (h + 1) % 2 * held;
         dl_taps taps;
-        const long p = DL_FN(direct_dx_taps)(v, h, &taps);
+        const long p = DL_FN(direct_dx_taps)(v, h, ld, &taps);
         if (h < end && taps.rows && v->q > 0 && v->k)
-            DL_FN(direct_line)(&taps, (const real *)d->dy + (image * v->p + p) * v->q * v->k, (const real *)d->packed,
-                               now - d->lowest * d->npad, d->npad, v->q, v->s * v->c, NULL, 0);
+            DL_FN(direct_line)(&taps, dz + p * v->q * ld, (const real *)d->packed, now - d->lowest * d->npad, d->npad,
+                               v->q, v->s * v->c, NULL, 0);
         else
             DL_FN(zero_run)(now, held);
         if (h == begin) continue;
         DL_FN(direct_collect)(d, before, row);
         DL_FN(copy_run)((real *)d->out + (image * v->h + h - 1) * line, row, line);
     }
+}
+
+/* Job: some rows of one image of dx. */
+static void DL_FN(direct_dx_job)(void *ctx, long job, long worker) {
+    const dl_direct *d = (const dl_direct *)ctx;
+    const dl_conv *v = d->v;
+    const long image = job / d->blocks, begin = job % d->blocks * d->rows;
+    DL_FN(direct_dx_rows)(d, (const real *)d->dy + image * v->p * v->q * v->k, v->k, image, begin,
+                          dl_min(begin + d->rows, v->h));
     (void)worker;
 }
 #undef NR

@@ -62,7 +62,7 @@ static int dl_lines_fit(const dl_conv *v) {
     return v->k <= DL_LINES_HIGH && v->sw == 1 && v->groups == 1 && v->q >= 16 && v->p >= 2;
 }
 
-/* The plan, with `room` bytes behind the table of offsets; packed is NULL where there is no memory. */
+/* How the convolution is cut into blocks and tiles. */
 static dl_lines dl_lines_plan(const dl_conv *v) {
     const long lanes = dl_tile_cols(v->dtype) / 2;
     dl_lines d = {.v = v, .taps = v->r * v->s * v->c, .vectors = dl_ceil_div(v->q, lanes)};

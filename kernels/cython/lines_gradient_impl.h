@@ -48,10 +48,12 @@ TILE(lines_gradient_low_masked, DL_LINES_LOW, 4, 1)
 
 /* Whether n numbers, and whatever fills their last register, are finite. */
 DL_INLINE int DL_FN(lines_finite)(const real *x, long n) {
-    vec zero = DL_FN(vsplat)(0);
-    for (long i = 0; i < n; i += LANES)
-        zero += DL_LOAD(x, i, n, 0) * 0;
-    return DL_FN(vsum)(zero) == 0;
+    vec zero[2] = {DL_FN(vsplat)(0), DL_FN(vsplat)(0)}; /* two chains of sums */
+    for (long i = 0; i < n; i += 2 * LANES) {
+        zero[0] += DL_LOAD(x, i, n, 0) * 0;
+        if (i + LANES < n) zero[1] += DL_LOAD(x, i + LANES, n, 0) * 0;
+    }
+    return DL_FN(vsum)(zero[0] + zero[1]) == 0;
 }
 
 /* gain (K, vectors): dy / 4 of a row of windows at both pixels of each, 0 beyond the windows.  dy (Q/2, K), of which
@@ -129,7 +131,8 @@ static void DL_FN(lines_gradient_job)(void *ctx, long job, long worker) {
     const dl_lines *d = (const dl_lines *)ctx;
     const dl_conv *v = d->v;
     const int high = d->height == DL_LINES_HIGH;
-    const long held = d->rows * d->vectors * LANES * d->height, seen = (d->rows * v->sh + v->r * v->dh) * v->c * d->width;
+    const long held = d->rows * d->vectors * LANES * d->height;
+    const long seen = (d->rows * v->sh + v->r * v->dh) * v->c * d->width;
     const long sums = dl_lines_sums(d), end = dl_min((job + 1) * d->chunk, v->n * d->blocks);
     real *dz = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (held + seen + (v->k * d->vectors + 1) * LANES));
     real *gain = dz + held, *image = gain + v->k * d->vectors * LANES, *sum = (real *)d->packed + job * sums;
