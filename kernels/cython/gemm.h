@@ -27,7 +27,7 @@
 #define DL_FEW_PANELS 16             /* of B: they do not repay the packing of A before the jobs */
 #define DL_SHARED_A 2e7              /* bytes up to which A is packed before; a larger one by each job, for its rows */
 #define DL_DOTS_ROWS 32              /* rows of A for which dot products beat packing B, */
-#define DL_DOTS_SHARE 16             /* as long as each is this times longer than there are rows */
+#define DL_DOTS_SHARE 12             /* as long as each is this times longer than there are rows */
 #define DL_COMBINE_ROWS 8            /* rows of A for which sums of rows of B beat packing them */
 #define DL_OUTER 8                   /* rows of B for which outer products beat packing */
 #define DL_DOTS_BLOCK 256            /* registers of k in one sum */
