@@ -130,9 +130,10 @@ static int dl_gemm_serve(const dl_gemm *g) {
     if (dl_gemm_skinny(g, serial)) return 0;
     const long mr = dl_tile_rows(g->dtype), nr = dl_tile_cols(g->dtype);
     const size_t item = dl_item(g->dtype);
+    const long most_kc = dl_isa == DL_AVX512 ? DL_GEMM_KC : DL_GEMM_LONG_KC; /* its panels are twice as wide */
     dl_plan p = {.g = g};
     p.o = (dl_operands){.k = g->k,
-                        .kc = dl_gemm_kc(g->k),
+                        .kc = dl_gemm_kc(g->k, most_kc),
                         .ars = g->ars,
                         .acs = g->acs,
                         .npad = dl_round_up(g->n, nr),
