@@ -82,6 +82,7 @@ LINEAR = [
     matmul("depth-0", (3, 0), (0, 4)),
     matmul("batch-0", (0, 3, 4), (4, 5)),
     matmul("long-depth", (5, 1100), (1100, 7)),
+    matmul("few-columns", (200, 300), (300, 33)),
 ]
 
 # conv2d: x (N, H, W, C), weight (K, R, S, C/groups), bias (K,)

@@ -159,7 +159,7 @@ static int dl_run_product(dl_product *p, int dtype, const void *bias) {
     const long nr = dl_tile_cols(dtype);
     p->o.k = p->patches.taps * p->patches.run;
     p->step = p->patches.most * p->patches.run;
-    p->o.kc = dl_gemm_kc(p->step);
+    p->o.kc = dl_gemm_kc(p->step, DL_GEMM_KC);
     p->parts = dl_max(1, dl_ceil_div(p->step, p->o.kc));
     p->o.npad = dl_round_up(p->cols, nr);
     p->o.acs = p->o.finish = 1;

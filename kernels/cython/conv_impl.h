@@ -3,6 +3,11 @@
 
 DL_INLINE void DL_FN(copy_run)(real *DL_R to, const real *DL_R from, long n) {
     long i = 0;
+    if (n >= LANES && n <= 2 * LANES) { /* two overlapping registers; the loop below may become a call */
+        DL_FN(vstore)(to, DL_FN(vload)(from));
+        DL_FN(vstore)(to + n - LANES, DL_FN(vload)(from + n - LANES));
+        return;
+    }
     if (n >= LANES) {
         for (; i + LANES <= n; i += LANES)
             DL_FN(vstore)(to + i, DL_FN(vload)(from + i));

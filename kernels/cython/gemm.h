@@ -27,7 +27,7 @@
 #define DL_FEW_PANELS 16             /* of B: they do not repay the packing of A before the jobs */
 #define DL_SHARED_A 2e7              /* bytes up to which A is packed before; a larger one by each job, for its rows */
 #define DL_DOTS_ROWS 32              /* rows of A for which dot products beat packing B, */
-#define DL_DOTS_SHARE 16             /* as long as each is this times longer than there are rows */
+#define DL_DOTS_SHARE 12             /* as long as each is this times longer than there are rows */
 #define DL_COMBINE_ROWS 8            /* rows of A for which sums of rows of B beat packing them */
 #define DL_OUTER 8                   /* rows of B for which outer products beat packing */
 #define DL_DOTS_BLOCK 256            /* registers of k in one sum */
@@ -132,9 +132,10 @@ static int dl_gemm_serve(const dl_gemm *g) {
     if (dl_gemm_skinny(g, serial)) return 0;
     const long mr = dl_tile_rows(g->dtype), nr = dl_tile_cols(g->dtype);
     const size_t item = dl_item(g->dtype);
+    const long most_kc = dl_isa == DL_AVX512 ? DL_GEMM_KC : DL_GEMM_LONG_KC; /* its panels are twice as wide */
     dl_plan p = {.g = g};
     p.o = (dl_operands){.k = g->k,
-                        .kc = dl_gemm_kc(g->k),
+                        .kc = dl_gemm_kc(g->k, most_kc),
                         .ars = g->ars,
                         .acs = g->acs,
                         .npad = dl_round_up(g->n, nr),

@@ -47,8 +47,9 @@ DL_NOINLINE void DL_FN(gemm_block)(const dl_operands *g, const real *a0, long m,
     const long rest = m % DL_MR == DL_LOW ? 0 : m % DL_MR;
     const long in_place = g->acs == 1 && !g->pack_a && !g->mpad ? m - rest : 0;
     const real *bias = (const real *)g->bias;
-    real *packed = (real *)dl_scratch(DL_SCRATCH_TILE, sizeof(real) * (DL_GEMM_MOST_MC + 2 * DL_MR + NR) * DL_GEMM_KC);
-    real *own = packed + (DL_GEMM_MOST_MC + 2 * DL_MR) * DL_GEMM_KC; /* a panel of B */
+    const long rows_k = (DL_GEMM_MOST_MC + 2 * DL_MR) * DL_GEMM_LONG_KC;
+    real *packed = (real *)dl_scratch(DL_SCRATCH_TILE, sizeof(real) * (rows_k + NR * DL_GEMM_LONG_KC));
+    real *own = packed + rows_k; /* a panel of B */
     long k = k_begin;
     do {
         const long kc = dl_min(g->kc, k_end - k), ldb = g->ldb ? g->ldb : NR;

@@ -1,38 +1,54 @@
 /* Products with few rows of A, or few rows of B: every matrix is read once, where it lies. */
 
+/* The sum of each of `count` registers, its lanes added as vsum does: as many registers as there are lanes are
+   transposed, and added to one. */
+DL_INLINE void DL_FN(vsums)(const int count, const vec *v, real *sums) {
+#if DL_VECTORS
+    UNROLL for (int first = 0; first < count; first += LANES) {
+        vec row[LANES];
+        UNROLL for (int i = 0; i < LANES; i++) row[i] = first + i < count ? v[first + i] : DL_FN(vsplat)(0);
+        DL_FN(transpose)(row);
+        UNROLL for (int width = LANES / 2; width; width /= 2) UNROLL for (int i = 0; i < width; i++) row[i] +=
+            row[i + width];
+        DL_FN(vstore)(sums + first, row[0]);
+    }
+#else
+    for (int i = 0; i < count; i++)
+        sums[i] = v[i];
+#endif
+}
+
 /* c (rows x cols): dot products of rows of A with columns of B, both contiguous in k; summed in blocks, and the blocks
    then, so that the rounding errors grow with the number of blocks rather than with k. */
 DL_INLINE void DL_FN(dots)(const int rows, const int cols, const dl_gemm *g, long row, long col) {
     const real *a = (const real *)g->a + row * g->ars, *b = (const real *)g->b + col * g->bcs;
     const long whole = g->k - g->k % LANES;
-    vec total[4][4];
-    UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < cols; j++) total[i][j] = DL_FN(vsplat)(0);
+    vec total[16];
+    UNROLL for (int i = 0; i < rows * cols; i++) total[i] = DL_FN(vsplat)(0);
     long x = 0;
     while (x < whole) {
         const long end = dl_min(x + DL_DOTS_BLOCK * LANES, whole);
         vec acc[4][4], w[4];
         UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < cols; j++) acc[i][j] = DL_FN(vsplat)(0);
-        for (; x < end; x += LANES) {
+        DL_UNROLL_4 for (; x < end; x += LANES) {
             UNROLL for (int j = 0; j < cols; j++) w[j] = DL_FN(vload)(b + j * g->bcs + x);
             UNROLL for (int i = 0; i < rows; i++) {
                 const vec v = DL_FN(vload)(a + i * g->ars + x);
                 UNROLL for (int j = 0; j < cols; j++) acc[i][j] += v * w[j];
             }
         }
-        UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < cols; j++) total[i][j] += acc[i][j];
+        UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < cols; j++) total[i * cols + j] += acc[i][j];
     }
-    real sums[4][4];
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < cols; j++)
-            sums[i][j] = DL_FN(vsum)(total[i][j]);
+    real sums[16 + LANES];
+    DL_FN(vsums)(rows * cols, total, sums);
     for (; x < g->k; x++)
         for (int i = 0; i < rows; i++)
             for (int j = 0; j < cols; j++)
-                sums[i][j] += a[i * g->ars + x] * b[j * g->bcs + x];
+                sums[i * cols + j] += a[i * g->ars + x] * b[j * g->bcs + x];
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < cols; j++) {
             real *c = (real *)g->c + (row + i) * g->ldc + col + j;
-            *c = sums[i][j] + (g->accumulate ? *c : g->bias ? ((const real *)g->bias)[col + j] : 0);
+            *c = sums[i * cols + j] + (g->accumulate ? *c : g->bias ? ((const real *)g->bias)[col + j] : 0);
         }
 }
 

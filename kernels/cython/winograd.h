@@ -188,7 +188,7 @@ static int dl_winograd_weights(dl_winograd *p, size_t extra, int dtype, int seri
     const size_t item = dl_item(dtype);
     const long nr = dl_tile_cols(dtype);
     p->npad = dl_round_up(p->cols, nr);
-    p->kc = dl_round_up(dl_gemm_kc(p->depth), DL_WINOGRAD_CHUNK);
+    p->kc = dl_round_up(dl_gemm_kc(p->depth, DL_GEMM_KC), DL_WINOGRAD_CHUNK);
     p->plane = dl_winograd_plane(dl_min(p->kc, p->depth) * p->width, item);
     p->parts = dl_ceil_div(p->depth, p->kc);
     const size_t packed = item * dl_ceil_div(p->npad, p->width) * p->parts * 36 * p->plane;
