@@ -7,12 +7,13 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t, uint64_t
 
 import operator
-from functools import lru_cache
 
 import numpy as np
 
 FLOAT32, FLOAT64, INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 FLOATS = (FLOAT32, FLOAT64)
+
+cdef Py_ssize_t MOST_RESULTS = 1024  # that `remembered` keeps
 
 cdef object float32 = FLOAT32, float64 = FLOAT64, int64 = INT64, ndarray = np.ndarray
 
@@ -160,6 +161,8 @@ def indices(op, name, values, count, ignored=None):
 
 def labels(op, name, x, target, weight, ignored):
     """`target` as int64, one label in 0..C-1, or `ignored`, for each row of x (..., C); weight (C,) or None."""
+    if weight is None and type(ignored) is int and fits_labels(x, target):
+        return target
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"{op}: {name} must have shape (..., C) with at least one class, got {x.shape}")
     integer(op, "ignore_index", ignored, -(2**63))
@@ -169,6 +172,20 @@ def labels(op, name, x, target, weight, ignored):
     if weight is not None:
         shape(op, "weight", weight, x.shape[-1:], f"to match {name} {x.shape}")
     return target
+
+
+cdef bint fits_labels(object x, object target):
+    """Whether these are plain arrays x (..., C) and target (...) of int64 in 0..C-1."""
+    if type(x) is not ndarray or type(target) is not ndarray or dtype_of(target) is not int64:
+        return False
+    cdef cnp.ndarray a = x, t = target
+    cdef int axis, axes = cnp.PyArray_NDIM(t)
+    if cnp.PyArray_NDIM(a) != axes + 1:
+        return False
+    for axis in range(axes):
+        if cnp.PyArray_DIM(a, axis) != cnp.PyArray_DIM(t, axis):
+            return False
+    return cnp.PyArray_DIM(a, axes) > 0 and all_below(t, cnp.PyArray_DIM(a, axes))
 
 
 cdef bint all_below(cnp.ndarray values, uint64_t count):
@@ -190,13 +207,22 @@ cdef class remembered:
     to a check. What is returned must not be changed.
     """
 
-    cdef object function, cached
+    cdef object function
+    cdef dict results
 
     def __init__(self, function):
-        self.function, self.cached = function, lru_cache(maxsize=1024)(function)
+        self.function, self.results = function, {}
 
     def __call__(self, *args):
-        return self.cached(*args) if is_plain(args) else self.function(*args)
+        if not is_plain(args):
+            return self.function(*args)
+        found = self.results.get(args)
+        if found is None:
+            found = self.function(*args)
+            if len(self.results) >= MOST_RESULTS:
+                self.results.clear()
+            self.results[args] = found
+        return found
 
 
 cdef bint is_plain(tuple values):

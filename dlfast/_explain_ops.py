@@ -11,7 +11,7 @@ from .kernels.conv_adjoint import image_padding, image_shape, scatters
 from .kernels.conv_methods import Choice, Geometry, choose, geometry_of, output_shape
 
 PASSES = ("forward", "dx", "dweight")
-_CONVOLUTIONS = ("conv2d", "conv2d_max_pool2d", "conv2d_batch_norm")
+_CONVOLUTIONS = ("conv2d", "conv2d_max_pool2d", "conv2d_avg_pool2d", "conv2d_batch_norm")
 FEW = {"numba": 4, "cython": 8}  # rows up to which they multiply without packing
 _GATES = {"rnn_cell": 1, "lstm_cell": 4, "gru_cell": 3}
 

@@ -78,6 +78,7 @@ def _windows(rng: np.random.Generator) -> Iterator[Case]:
         [small, w[..., :2].copy(), b],
     )
     yield "conv2d_max_pool2d", lambda x, w, b: F.conv2d_max_pool2d(x, w, b, activation="tanh"), [x, w, b]
+    yield "conv2d_avg_pool2d", lambda x, w, b: F.conv2d_avg_pool2d(x, w, b, activation="tanh"), [x, w, b]
     image = smooth(rng, 1, 5, 6, 2)
     yield "max_pool2d", lambda x: F.max_pool2d(x, 3, 2, 1), [image]
     yield "max_pool1d", lambda x: F.max_pool1d(x, 2), [smooth(rng, 2, 6, 3)]

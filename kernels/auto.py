@@ -42,6 +42,7 @@ _CYTHON = (
     "matmul",
     "conv2d",
     "conv2d_max_pool2d",
+    "conv2d_avg_pool2d",
     "conv2d_batch_norm",
     "conv_transpose2d",
     "avg_pool2d",

@@ -34,7 +34,7 @@ FEW_CHANNELS = 8  # of the image: below this gathering costs more than multiplyi
 WINOGRAD_TILES = {3: 4, 4: 3, 5: 2}  # taps of a kernel -> outputs of a tile, along one axis
 WINOGRAD_PRODUCTS = 36  # of a tile, for each input and output channel
 WINOGRAD_CHANNELS = 32  # of image and output together: below this the transforms cost more than they save
-WINOGRAD_KERNELS = {"forward": 16, "dx": 16, "dweight": 8}  # tiles that take as long as transforming the kernels
+WINOGRAD_KERNELS = {"forward": 7, "dx": 16, "dweight": 8}  # tiles that take as long as transforming the kernels
 WINOGRAD_SAVING = 1.4  # times fewer multiplications, these included, from which on it is faster than im2col
 WINOGRAD_TRANSFORMS = 16  # multiplications at each point that take as long as transforming a channel
 WINOGRAD_OVER_DIRECT = 0.9  # times fewer multiplications, these included too, from which on it is faster than direct
@@ -177,15 +177,18 @@ def at_once(passing: str, image, kernel, geometry: Geometry, method: str, pool_s
 
 
 @lru_cache(maxsize=1024)
-def pooling_pays(image, kernel, geometry: Geometry, pool_size, method: str = "auto") -> bool:
-    """Whether convolution and max-pooling (windows side by side) are best computed at once.
+def pooling_pays(image, kernel, geometry: Geometry, pool_size, method: str = "auto", average: bool = False) -> bool:
+    """Whether convolution and pooling (windows side by side) are best computed at once.
 
-    That saves writing and reading the convolution's output, which is large against its arithmetic where the image has
-    few channels: there the direct method does so, forward and for the weights; Winograd's, forward and for both.
+    With max-pooling that saves writing and reading the convolution's output, which is large against its arithmetic
+    where the image has few channels: there the direct method does so, forward and for the weights; Winograd's, forward
+    and for both. With average-pooling the output is written, for the gradient of the activation, but read from cache.
     """
     shape = output_shape(image, kernel, geometry)
     if shape[1] < pool_size[0] or shape[2] < pool_size[1]:
         return False
+    if average:
+        return choose("forward", image, kernel, geometry, method).method == "direct"
     passes = ("forward", "dweight", "dx")
     methods = [at_once(passing, image, kernel, geometry, method, pool_size) for passing in passes]
     return methods[:2] == ["direct"] * 2 or methods == ["winograd"] * 3

@@ -27,6 +27,7 @@ from rows import (
     cell,
     cells,
     conv2d,
+    conv2d_avg_pool2d,
     conv2d_batch_norm,
     conv2d_max_pool2d,
     conv_transpose2d,
@@ -310,6 +311,46 @@ CONV_POOL = [
     conv2d_max_pool2d("inf", (1, 6, 8, 1), (9, 1, 1, 1), fill=holding(INF, -INF), tags=NO_GRADCHECK),
 ]
 
+# conv2d_avg_pool2d: lines.h takes up to 6 outputs of at least 16 pixels a row, in windows of 2 x 2
+
+
+CONV_AVERAGE = [
+    *(
+        conv2d_avg_pool2d(f"{k}-outputs-{w}-wide", (2, h, w, 1), (k, 3, 3, 1), act=act)
+        for k, h, w, act in (
+            (1, 4, 18, None),
+            (2, 5, 19, "relu"),
+            (3, 6, 20, "sigmoid"),
+            (4, 7, 21, "tanh"),
+            (5, 6, 23, "tanh"),
+            (6, 5, 25, "tanh"),
+            (7, 6, 18, "tanh"),
+            (16, 6, 18, "relu"),
+        )
+    ),
+    conv2d_avg_pool2d("lenet-1", (2, 28, 28, 1), (6, 5, 5, 1), pad=2, act="tanh"),
+    conv2d_avg_pool2d("lenet-2", (2, 9, 10, 6), (16, 5, 5, 6), act="tanh"),
+    conv2d_avg_pool2d("three-channels", (1, 6, 22, 3), (6, 3, 5, 3), pad=(0, 2, 1, 3), act="relu"),
+    conv2d_avg_pool2d("stride-down", (1, 9, 20, 2), (3, 3, 3, 2), stride=(2, 1), pad=1, act="tanh"),
+    conv2d_avg_pool2d("dilation", (1, 8, 24, 1), (5, 3, 3, 1), dilation=(2, 3), act="sigmoid"),
+    conv2d_avg_pool2d("dilation-down", (1, 8, 20, 2), (5, 3, 2, 2), dilation=(2, 1), bias=False),
+    conv2d_avg_pool2d("stride", (1, 9, 33, 1), (4, 3, 3, 1), stride=(1, 2), act="tanh"),
+    conv2d_avg_pool2d("padded-over", (1, 3, 17, 1), (2, 2, 2, 1), pad=3, act="tanh"),
+    conv2d_avg_pool2d("narrow", (2, 6, 9, 1), (6, 3, 3, 1), act="tanh"),
+    conv2d_avg_pool2d("one-row", (2, 3, 19, 1), (6, 3, 3, 1), (1, 2), act="tanh"),
+    conv2d_avg_pool2d("3x2", (1, 9, 20, 2), (5, 2, 2, 2), (3, 2), act="tanh"),
+    conv2d_avg_pool2d("1x1", (1, 4, 5, 3), (4, 3, 3, 3), 1, bias=False, act="sigmoid"),
+    conv2d_avg_pool2d("whole-image", (2, 7, 6, 3), (20, 3, 3, 3), (5, 4)),
+    conv2d_avg_pool2d("many-channels", (2, 6, 7, 12), (9, 3, 3, 12), pad=1, act="tanh"),
+    conv2d_avg_pool2d("groups", (1, 6, 6, 4), (6, 3, 3, 2), groups=2),
+    conv2d_avg_pool2d("batch-0", (0, 6, 18, 1), (4, 3, 3, 1), act="tanh"),
+    *(
+        conv2d_avg_pool2d(f"{name}-{k}-outputs", (1, 6, 22, 1), (k, 3, 3, 1), act=act, fill=fill, tags=NO_GRADCHECK)
+        for k, act in ((2, None), (6, "relu"), (6, "tanh"), (9, "relu"))
+        for name, fill in ((f"nan-{act}", holding(NAN)), (f"inf-{act}", holding(INF, -INF)))
+    ),
+]
+
 # conv2d_batch_norm: as conv2d, with norm_weight, norm_bias, mean and var (K,), and a residual like y or None
 
 
@@ -444,6 +485,8 @@ NORM = [
     batch_norm("shifted", 50, 3, x=shifted, tags=NO_GRADCHECK),
     batch_norm("constant", 6, 3, x=lambda *s: constant(0.5, *s), tags=NO_GRADCHECK),
     batch_norm("nan", 8, 20, x=holding(NAN), tags=NO_GRADCHECK),
+    batch_norm("given-nan", 8, 20, statistics=True, x=holding(NAN, INF, -INF), tags=NO_GRADCHECK),
+    batch_norm("given-nan-relu", 8, 20, statistics=True, act="relu", x=holding(NAN, INF), tags=NO_GRADCHECK),
     batch_norm("image", 3, 5, lead=(2, 4)),
     *(batch_norm(a, 9, 5, act=a) for a in ACTIVATIONS),
     *(batch_norm(f"residual-{a}", 9, 5, residual=True, act=a) for a in (None, *ACTIVATIONS)),
@@ -500,6 +543,7 @@ CASES = [
     *CONV_TRANSPOSE,
     *POOL,
     *CONV_POOL,
+    *CONV_AVERAGE,
     *CONV_NORM,
     *ELEMENTWISE,
     *SOFTMAX,
@@ -567,6 +611,8 @@ LARGE = [
     conv2d_batch_norm("large-few-points", (1, 7, 7, 64), (130, 3, 3, 64), (1, 7, 7, 130), pad=1, act="tanh"),
     conv2d_batch_norm("large-direct", (9, 28, 28, 3), (32, 3, 3, 3), pad=1, act="relu"),
     conv2d_max_pool2d("large-small-images", (30, 14, 13, 24), (40, 3, 3, 24), pad=1, act="relu", tags=WINOGRAD),
+    conv2d_avg_pool2d("large", (40, 28, 28, 1), (6, 5, 5, 1), pad=2, act="tanh"),
+    conv2d_avg_pool2d("large-16-outputs", (20, 14, 14, 6), (16, 5, 5, 6), act="tanh"),
     *(max_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
     max_pool2d("large-streamed", (2, 131, 131, 64), 3, 2, 1),
     *(avg_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),

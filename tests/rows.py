@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
 
@@ -130,6 +130,10 @@ def conv_transpose2d(
 def conv2d_max_pool2d(name, x, weight, pool=2, **rest):
     case = conv2d(name, x, weight, **rest)
     return Case("conv2d_max_pool2d", name, case.arrays, {**case.options, "pool_size": _each(pool)}, case.tags)
+
+
+def conv2d_avg_pool2d(name, x, weight, pool=2, **rest):
+    return replace(conv2d_max_pool2d(name, x, weight, pool, **rest), op="conv2d_avg_pool2d")
 
 
 def conv2d_batch_norm(name, x, weight, residual=None, affine=True, act=None, bias=False, added=normal, tags=(), **rest):

@@ -87,6 +87,12 @@ def test_the_row_of_a_residual_is_without_its_shortcut():
         ((nn.Conv2d(3, 4, 3), nn.MaxPool2d(2, ceil_mode=True), nn.ReLU()), (2, 7, 8, 3)),
         ((nn.Conv2d(3, 4, 3, activation="tanh"), nn.MaxPool2d(2)), (2, 7, 8, 3)),
         ((nn.Conv2d(2, 5, 3), nn.ReLU(), nn.MaxPool2d(2, dilation=2)), (2, 7, 8, 2)),
+        (
+            (nn.Conv2d(1, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 9, 3), nn.AvgPool2d(2)),
+            (2, 20, 21, 1),
+        ),
+        ((nn.Conv2d(3, 5, 3, activation="tanh"), nn.AvgPool2d((3, 2)), nn.ReLU()), (2, 9, 8, 3)),
+        ((nn.Conv2d(3, 5, 3, activation="tanh"), nn.Sigmoid(), nn.AvgPool2d(2, 1)), (2, 9, 8, 3)),
         ((nn.Conv2d(2, 5, 3), nn.Sigmoid(), nn.MaxPool2d(3, stride=2, padding=1)), (2, 7, 8, 2)),
         ((nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2, 5, 3), nn.Tanh()), (2, 8, 8, 2)),
         ((nn.Conv1d(2, 5, 3), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(5, 4, 2), nn.Tanh()), (2, 11, 2)),

@@ -99,10 +99,12 @@ def test_choice_follows_the_shape():
     assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain).method == "winograd"
     few = (1, 10, 10, 64), (64, 3, 3, 64), plain
     assert [choose(passing, *few).method for passing in ("forward", "dx", "dweight")] == [
-        "im2col",
+        "winograd",
         "im2col",
         "winograd",
     ]
+    assert choose("forward", (1, 8, 8, 64), (64, 3, 3, 64), plain).method == "winograd"
+    assert choose("forward", (1, 7, 7, 64), (64, 3, 3, 64), plain).method == "im2col"
     assert choose("forward", (32, 4, 4, 64), (64, 3, 3, 64), plain).method == "winograd"
     assert choose("forward", (32, 2, 2, 64), (64, 3, 3, 64), plain).method == "im2col"  # of each tile, a quarter
     assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain, "exact").method == "im2col"

@@ -1,15 +1,13 @@
 """What whole training steps take from the system once they are warm: nothing. The rows are those of the benchmark."""
 
 import gc
-import os
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-import dlfast as dl
-from dlfast import functional as F
-from dlfast import memory, optim
+from dlfast import memory
 from dlfast.bench.suites.steps import GROUPS
 
 ROWS = [row for group in GROUPS for row in group.rows]
@@ -41,35 +39,50 @@ def test_third_step_takes_nothing_from_the_system(warm_step):
 
 @linux
 def test_third_step_faults_few_pages(warm_step):
-    from resource import RUSAGE_SELF, getrusage
-
-    before = getrusage(RUSAGE_SELF).ru_minflt
+    """The median of the steps: the interpreter's own allocator may take a new arena (256 pages) in any one of them."""
+    faults = [_faults()]
     for _ in range(COUNTED):
         warm_step()
-    assert getrusage(RUSAGE_SELF).ru_minflt - before < COUNTED * FAULTS
+        faults.append(_faults())
+    assert np.median(np.diff(faults)) < FAULTS
+
+
+def _faults():
+    from resource import RUSAGE_SELF, getrusage
+
+    return getrusage(RUSAGE_SELF).ru_minflt
+
+
+HUNDREDS_OF_STEPS = """
+import gc, os
+import dlfast as dl
+from dlfast import functional as F, memory, optim
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+x, y = dl.data.load("mnist10k")[:512]
+model = dl.models.lenet5()
+optimizer = optim.Adam(model.parameters())
+for _ in range(10):
+    for i in range(0, 512, 16):
+        loss = F.cross_entropy(model(x[i : i + 16]), y[i : i + 16])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    gc.collect()
+    print(resident(), memory.stats().in_use + memory.stats().kept, len(gc.get_objects()))
+"""
 
 
 @linux
 def test_hundreds_of_steps_keep_to_the_memory_of_the_first():
-    """`benchmarks/long_run.py` takes 20,000 and looks at their times too."""
-    x, y = dl.data.load("mnist10k")[:512]
-    model = dl.models.lenet5()
-    optimizer = optim.Adam(model.parameters())
-    seen = []
-    for _ in range(8):
-        for i in range(0, 512, 16):
-            loss = F.cross_entropy(model(x[i : i + 16]), y[i : i + 16])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        gc.collect()
-        seen.append((_resident(), memory.stats().in_use + memory.stats().kept, len(gc.get_objects())))
-    resident, pool, objects = np.transpose(seen)
+    """In an interpreter of its own, where nothing else comes and goes. `benchmarks/long_run.py` takes 20,000 steps
+    and looks at their times too."""
+    done = subprocess.run([sys.executable, "-c", HUNDREDS_OF_STEPS], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    resident, pool, objects = np.transpose([line.split() for line in done.stdout.splitlines()]).astype(int)
     assert pool[1:].max() == pool[1]
     assert objects[2:].max() <= objects[2] + 50
-    assert resident[4:].max() - resident[4] < 1 << 20  # the interpreter's own allocator settles in the rounds before
-
-
-def _resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    assert resident[2:].max() - resident[2] < 1 << 18  # 256 KiB in 224 steps

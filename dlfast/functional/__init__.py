@@ -3,7 +3,7 @@
 All checks of arguments stand here; the kernels check nothing. A call that raises changes nothing.
 """
 
-from ._conv import conv1d, conv2d, conv2d_max_pool2d
+from ._conv import conv1d, conv2d, conv2d_avg_pool2d, conv2d_max_pool2d
 from ._conv_norm import conv2d_batch_norm
 from ._conv_transpose import conv_transpose2d
 from ._elementwise import (
@@ -46,6 +46,7 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv2d_batch_norm",
+    "conv2d_avg_pool2d",
     "conv2d_max_pool2d",
     "conv_transpose2d",
     "cross_entropy",

@@ -43,7 +43,8 @@ def conv2d(
     ValueError for shapes that do not fit, channels that groups does not divide, a kernel larger than the padded image.
     """
     inputs = (x, weight, bias)
-    arrays, options, method, _ = checked("conv2d", inputs, stride, padding, dilation, groups, activation, method)
+    arrays = arrays_of(inputs)
+    options, method, _ = checked("conv2d", arrays, stride, padding, dilation, groups, activation, method)
     return run("conv2d", inputs, arrays, options, method)
 
 
@@ -72,38 +73,75 @@ def conv2d_max_pool2d(
     Everything else as `conv2d`, y (N, P // rows, Q // columns, K).
     Raises as `conv2d`, and ValueError for a pool_size larger than z.
     """
-    inputs = (x, weight, bias)
-    op = "conv2d_max_pool2d"
-    arrays, options, method, (_, p, q, _) = checked(op, inputs, stride, padding, dilation, groups, activation, method)
-    pool = check.pair("conv2d_max_pool2d", "pool_size", pool_size, 1)
+    return _pooled(
+        "conv2d_max_pool2d", (x, weight, bias), stride, padding, dilation, groups, pool_size, activation, method
+    )
+
+
+def conv2d_avg_pool2d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: Padding = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    *,
+    pool_size: int | tuple[int, int] = 2,
+    activation: str | None = None,
+    method: str = "auto",
+) -> Tensor:
+    """Convolution and average-pooling in one: y = mean over each window of act(conv2d(x, weight, bias)).
+
+    The windows of pool_size lie side by side, as `avg_pool2d(a, pool_size)` has them; where the method is direct (few
+    channels in x), they are read while they are in cache.
+    Everything else as `conv2d`, y (N, P // rows, Q // columns, K).
+    Raises as `conv2d`, and ValueError for a pool_size larger than the convolution.
+    """
+    return _pooled(
+        "conv2d_avg_pool2d", (x, weight, bias), stride, padding, dilation, groups, pool_size, activation, method
+    )
+
+
+def _pooled(
+    op: str, inputs: tuple, stride: Any, padding: Any, dilation: Any, groups: Any, pool_size: Any, activation: Any,
+    method: str,
+) -> Tensor:  # fmt: skip
+    arrays = arrays_of(inputs)
+    options, method, (_, p, q, _) = checked(op, arrays, stride, padding, dilation, groups, activation, method)
+    pool = check.pair(op, "pool_size", pool_size, 1)
     if pool[0] > p or pool[1] > q:
         raise ValueError(
-            f"conv2d_max_pool2d: pool_size {pool} is larger than the {p} x {q} pixels of the convolution of "
+            f"{op}: pool_size {pool} is larger than the {p} x {q} pixels of the convolution of "
             f"x {arrays[0].shape} with weight {arrays[1].shape}; pad more or use a smaller window"
         )
-    return run("conv2d_max_pool2d", inputs, arrays, {**options, "pool_size": pool}, method)
+    return run(op, inputs, arrays, {**options, "pool_size": pool}, method)
 
 
-def pools_at_once(x: ArrayLike, weight: Tensor, geometry: Geometry, pool_size: tuple[int, int]) -> bool:
-    """Whether `conv2d_max_pool2d` is faster than its two parts here, and would raise nothing that they would not."""
+def pools_at_once(
+    x: ArrayLike, weight: Tensor, geometry: Geometry, pool_size: tuple[int, int], average: bool = False
+) -> bool:
+    """Whether `conv2d_max_pool2d`, or with `average` `conv2d_avg_pool2d`, is faster than its two parts here, and would
+    raise nothing that they would not."""
     a, kernel = unwrap(x), weight.shape
     fits = a.ndim == 4 and a.dtype == weight.dtype and a.shape[3] == kernel[3] * geometry.groups
-    if not (fits and pooling_pays(a.shape, kernel, geometry, pool_size, automatic())):
+    if not (fits and pooling_pays(a.shape, kernel, geometry, pool_size, automatic(), average)):
         return False
     method = choose("forward", a.shape, kernel, geometry, automatic()).method
-    return method in getattr(active_module("conv2d_max_pool2d", method), "POOLED_METHODS", ())
+    op, methods = ("conv2d_avg_pool2d", "AVERAGED_METHODS") if average else ("conv2d_max_pool2d", "POOLED_METHODS")
+    return method in getattr(active_module(op, method), methods, ())
 
 
 def checked(
-    op: str, inputs: tuple, stride: Any, padding: Any, dilation: Any, groups: Any, activation: Any, method: str
-) -> tuple[list, dict[str, Any], str, tuple]:
-    """The arrays of x, weight and bias, the options as kernels take them, the method of the forward pass, the shape of
-    the output; or raises."""
-    a, w, b = arrays = arrays_of(inputs)
+    op: str, arrays: list, stride: Any, padding: Any, dilation: Any, groups: Any, activation: Any, method: str
+) -> tuple[dict[str, Any], str, tuple]:
+    """The options as kernels take them, the method of the forward pass, the shape of the output, for the arrays x,
+    weight and bias; or raises."""
+    a, w, b = arrays
     if type(groups) is not int or not check.fits_conv(a, w, b, groups):
         groups = check_arrays(op, a, w, b, groups)
     in_force = automatic(), get_backend()
-    return arrays, *_plan(op, a.shape, w.shape, stride, padding, dilation, groups, activation, method, in_force)
+    return _plan(op, a.shape, w.shape, stride, padding, dilation, groups, activation, method, in_force)
 
 
 @check.remembered

@@ -38,25 +38,26 @@ def conv2d_batch_norm(
     Raises as `conv2d` and `batch_norm`.
     """
     op = "conv2d_batch_norm"
-    images = (x, weight, bias)
-    arrays, options, method, shape = checked(op, images, stride, padding, dilation, groups, activation, method)
-    nw, nb, mean, var, added = rows = arrays_of((norm_weight, norm_bias, running_mean, running_var, residual))
-    if not check.fits_rows(arrays[1], rows[:4]) or mean is None or var is None:
-        _check_rows(op, arrays[1], rows)
+    inputs = (x, weight, bias, norm_weight, norm_bias, residual, None, None)
+    a, w, b, nw, nb, added, _, _ = arrays_of(inputs)
+    mean, var = arrays_of((running_mean, running_var))
+    options, method, shape = checked(op, [a, w, b], stride, padding, dilation, groups, activation, method)
+    rows = (nw, nb, mean, var)
+    if not check.fits_rows(w, rows) or mean is None or var is None:
+        _check_rows(op, w, rows)
     if added is not None:
-        check.floats(op, ("x", "residual"), (arrays[0], added))
+        check.floats(op, ("x", "residual"), (a, added))
         check.shape(op, "residual", added, shape, "as y")
     options = {**options, "eps": check.number(op, "eps", eps, 0, math.inf, low_open=True)}
-    inputs = (*images, norm_weight, norm_bias, residual, None, None)
     if wants_gradient(inputs):  # the statistics may move before backward
         mean, var = mean.copy(), var.copy()
-    return run(op, inputs, (*arrays, nw, nb, added, mean, var), options, method)
+    return run(op, inputs, (a, w, b, nw, nb, added, mean, var), options, method)
 
 
-def _check_rows(op: str, weight, rows: list) -> None:
+def _check_rows(op: str, weight, rows: tuple) -> None:
     """Raise unless there is one number for each output channel, and there are statistics."""
     if rows[2] is None or rows[3] is None:
         raise ValueError(f"{op}: give running_mean and running_var; `batch_norm` takes those of the batch")
-    check.floats(op, ("weight", *_ROWS), (weight, *rows[:4]))
+    check.floats(op, ("weight", *_ROWS), (weight, *rows))
     for name, row in zip(_ROWS, rows):
         check.shape(op, name, row, weight.shape[:1], f"to match weight {weight.shape}")

@@ -7,6 +7,7 @@ from .. import _operators as ops
 from ..tensor import ArrayLike, Tensor, arrays_of, run
 
 FUSED_ACTIVATIONS = (None, "relu", "sigmoid", "tanh")
+_OPTIONS = {activation: {"activation": activation} for activation in FUSED_ACTIVATIONS}  # made once: calls are many
 
 
 def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None, *, activation: str | None = None) -> Tensor:
@@ -17,12 +18,12 @@ def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None, *, ac
     Raises TypeError for dtypes other than float32 and float64 or mixed ones, ValueError for shapes that do not fit.
     """
     inputs = (x, weight, bias)
-    arrays = arrays_of(inputs)
-    if not check.fits_linear(*arrays):
-        _check_arrays(*arrays)
-    if activation is not None:
+    a, w, b = arrays = arrays_of(inputs)
+    if not check.fits_linear(a, w, b):
+        _check_arrays(a, w, b)
+    if activation not in FUSED_ACTIVATIONS:
         check.choice("linear", "activation", activation, FUSED_ACTIVATIONS)
-    return run("linear", inputs, arrays, {"activation": activation})
+    return run("linear", inputs, arrays, _OPTIONS[activation])
 
 
 def _check_arrays(a, w, b) -> None:

@@ -38,17 +38,12 @@ def cross_entropy(
     _reduction("cross_entropy", reduction)
     if label_smoothing != 0:
         check.number("cross_entropy", "label_smoothing", label_smoothing, 0, 1)
-    lead = x.shape[:-1]
-    if x.ndim != 2:
-        logits = as_tensor(logits).reshape(-1, x.shape[-1])
-        x, labels = logits.data, labels.reshape(-1)
-    y = run(
-        "cross_entropy",
-        (logits, None, None),
-        (x, labels, w),
-        {"label_smoothing": float(label_smoothing), "ignore_index": ignore_index, "reduction": reduction},
-    )
-    return y if reduction != "none" or len(lead) == 1 else y.reshape(lead)
+    options = {"label_smoothing": float(label_smoothing), "ignore_index": ignore_index, "reduction": reduction}
+    if x.ndim == 2:
+        return run("cross_entropy", (logits, None, None), (x, labels, w), options)
+    rows = as_tensor(logits).reshape(-1, x.shape[-1])
+    y = run("cross_entropy", (rows, None, None), (rows.data, labels.reshape(-1), w), options)
+    return y.reshape(x.shape[:-1]) if reduction == "none" else y
 
 
 def _reduction(op: str, reduction: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import _check as check
+from ..kernels.memory import empty
 from ..tensor import ArrayLike, Tensor, arrays_of, record, unwrap
 
 
@@ -56,7 +57,10 @@ def pad(x: ArrayLike, pad_width: Sequence[tuple[int, int]], value: float = 0.0) 
         raise ValueError(f"pad: pad_width must have {a.ndim} pairs (before, after) for x {a.shape}, got {pad_width!r}")
     widths = [check.pair("pad", "pad_width", width, 0) for width in pad_width]
     inner = tuple(slice(before, before + n) for (before, _), n in zip(widths, a.shape))
-    return record(np.pad(a, widths, constant_values=float(value)), _pad_backward, (inner,), (x,))
+    y = empty(tuple(before + n + after for (before, after), n in zip(widths, a.shape)), a.dtype)
+    y[...] = float(value)
+    y[inner] = a
+    return record(y, _pad_backward, (inner,), (x,))
 
 
 def _pad_backward(dy, saved, needs):

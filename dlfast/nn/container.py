@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .. import _check as check
@@ -60,8 +60,9 @@ class Sequential(_Row):
     Indices give modules, slices give a Sequential of the same modules. Neighbours are run in one pass where that gives
     the same bits: an activation by the Linear, convolution or batch normalisation before it, else ReLU after the
     MaxPool2d that follows it, and a Conv2d with the MaxPool2d after it, where `conv2d_max_pool2d` writes no output of
-    the convolution. In evaluation, where nothing needs a gradient, a Conv2d takes over the BatchNorm2d after it as well
-    (and the activation after that): the same but for rounding.
+    the convolution, or with the AvgPool2d, where `conv2d_avg_pool2d` reads that from cache. In evaluation, where
+    nothing needs a gradient, a Conv2d takes over the BatchNorm2d after it as well (and the activation after that): the
+    same but for rounding.
     """
 
     def __init__(self, *modules: Any) -> None:
@@ -77,13 +78,16 @@ class Sequential(_Row):
     def forward(self, x: Any) -> Any:
         return run_steps(self._planned(), x)
 
-    def _planned(self) -> list[Step]:
+    def _planned(self) -> Any:
         """What runs the modules, worked out anew only where some module has changed."""
         plan = self.__dict__.get("_plan")
         if plan is None or plan[0] != Module.changes:
-            plan = Module.changes, steps_of([module for _, module in self._row()])
+            plan = Module.changes, self._plan_of(steps_of([module for _, module in self._row()]))
             self.__dict__["_plan"] = plan
         return plan[1]
+
+    def _plan_of(self, steps: list[Step]) -> Any:
+        return steps
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: their plan would name the modules of this one."""
@@ -131,13 +135,18 @@ class Residual(Sequential):
     def _row(self) -> list[tuple[str, Module]]:
         return [pair for pair in self.named_children() if pair[0] != "shortcut"]
 
+    def _plan_of(self, steps: list[Step]) -> tuple[list[Step], Callable | None, list[Step]]:
+        """All steps but the last, what adds the residual in its own pass if the last one does, the last."""
+        adds = steps[-1][0] if steps and adds_residual(steps[-1]) else None
+        return steps[:-1], adds, steps[-1:]
+
     def forward(self, x: Any) -> Tensor:
         short = as_tensor(x) if self.shortcut is None else self.shortcut(x)
-        steps = self._planned()
-        y, last = run_steps(steps[:-1], x), steps[-1:]
-        if last and adds_residual(last[0]):
+        first, adds, last = self._planned()
+        y = run_steps(first, x)
+        if adds is not None:
             try:
-                return last[0][0](y, self.activation, short)
+                return adds(y, self.activation, short)
             except (TypeError, ValueError):  # what does not fit shows below, and who says so
                 pass
         y = run_steps(last, y)

@@ -85,37 +85,42 @@ class Conv2d(_Convolution):
         pool_size: tuple[int, int] | None = None,
         norm: BatchNorm2d | None = None,
         residual: ArrayLike | None = None,
+        average: bool = False,
     ) -> Tensor:
-        """This layer; `Sequential` hands over the activation and the MaxPool2d(pool_size) that follow it, or in
-        evaluation the BatchNorm2d, with the activation behind that, and `Residual` also what is added before."""
-        geometry = self.stride, self._padding, self.dilation, self.groups
+        """This layer; `Sequential` hands over the activation and the MaxPool2d(pool_size), or with `average` the
+        AvgPool2d, that follow it, or in evaluation the BatchNorm2d, with the activation behind that, and `Residual`
+        also what is added before."""
         activation = activation or self.activation
-        if pool_size is not None:
-            return F.conv2d_max_pool2d(
-                x, self.weight, self.bias, *geometry, pool_size=pool_size, activation=activation, method=self.method
+        if norm is not None:
+            return F.conv2d_batch_norm(
+                x,
+                self.weight,
+                self.bias,
+                norm.running_mean,
+                norm.running_var,
+                norm.weight,
+                norm.bias,
+                self.stride,
+                self._padding,
+                self.dilation,
+                self.groups,
+                eps=norm.eps,
+                residual=residual,
+                activation=activation,
+                method=self.method,
             )
-        if norm is None:
+        geometry = self.stride, self._padding, self.dilation, self.groups
+        if pool_size is None:
             return F.conv2d(x, self.weight, self.bias, *geometry, activation=activation, method=self.method)
-        return F.conv2d_batch_norm(
-            x,
-            self.weight,
-            self.bias,
-            norm.running_mean,
-            norm.running_var,
-            norm.weight,
-            norm.bias,
-            *geometry,
-            eps=norm.eps,
-            residual=residual,
-            activation=activation,
-            method=self.method,
+        return (F.conv2d_avg_pool2d if average else F.conv2d_max_pool2d)(
+            x, self.weight, self.bias, *geometry, pool_size=pool_size, activation=activation, method=self.method
         )
 
-    def pools_at_once(self, x: ArrayLike, pool_size: tuple[int, int]) -> bool:
-        """Whether this layer and a MaxPool2d after it are faster in one pass."""
+    def pools_at_once(self, x: ArrayLike, pool_size: tuple[int, int], average: bool) -> bool:
+        """Whether this layer and a MaxPool2d, or with `average` an AvgPool2d, after it are faster in one pass."""
         rows, columns = self._padding
         geometry = Geometry(self.stride, (*rows, *columns), self.dilation, self.groups)
-        return self.method == "auto" and pools_at_once(x, self.weight, geometry, pool_size)
+        return self.method == "auto" and pools_at_once(x, self.weight, geometry, pool_size, average)
 
 
 class Conv1d(_Convolution):

@@ -11,13 +11,14 @@ from .elementwise import ReLU, Sigmoid, Tanh
 from .linear import Linear
 from .module import Module
 from .norm import BatchNorm1d, BatchNorm2d
-from .pool import MaxPool2d
+from .pool import AvgPool2d, MaxPool2d
 
 _FUSED: dict[type, str] = {ReLU: "relu", Sigmoid: "sigmoid", Tanh: "tanh"}
 _NORMS = (BatchNorm1d, BatchNorm2d)
+_CALL = Module.__call__
 _FUSING = (Linear, Conv1d, Conv2d, ConvTranspose2d, *_NORMS)
 
-Step = tuple[Callable, str | None]  # a module, or a few of them, and the activation handed over to it
+Step = tuple[Any, str | None]  # a module, or a few of them, and the activation handed over to it
 
 
 def steps_of(parts: list[Any], pooling: bool = True) -> list[Step]:
@@ -31,7 +32,8 @@ def steps_of(parts: list[Any], pooling: bool = True) -> list[Step]:
 
 
 def run_steps(steps: list[Step], x: Any) -> Any:
-    for run, activation in steps:
+    for part, activation in steps:
+        run = part.forward if type(part).__call__ is _CALL else part  # a call less where calling does nothing else
         x = run(x) if activation is None else run(x, activation)
     return x
 
@@ -50,9 +52,10 @@ def _step(parts: list[Any], pooling: bool) -> tuple[Callable, str | None, int]:
         activation = _taken_over(parts[1:])
         return _Normed(part, parts[1]), activation, 3 if activation else 2
     if kind is Conv2d and pooling:
-        window, relu, taken = _pooling_after(parts)
-        if window:
-            return _Pooled(part, window, "relu" if relu else None, steps_of(parts[:taken], False)), None, taken
+        pool, activation, taken = _pooling_after(parts)
+        if pool and (window := _side_by_side(pool)):
+            average = type(pool) is AvgPool2d
+            return _Pooled(part, window, average, activation, steps_of(parts[:taken], False)), None, taken
     if kind is ReLU and _pools(parts, 1):
         return _PooledFirst(parts[1], part), None, 2
     activation = _taken_over(parts)
@@ -87,18 +90,18 @@ class _Normed:
         learning = norm.training or norm.running_mean is None
         if learning or wants_gradient((x, conv.weight, conv.bias, norm.weight, norm.bias, residual)):
             return norm(conv(x), activation, residual)
-        return conv(x, activation or norm.activation, norm=norm, residual=residual)
+        return conv(x, activation or norm.activation, None, norm, residual)
 
 
 class _Pooled:
-    """A Conv2d and what follows it up to a MaxPool2d, in one pass where that is faster."""
+    """A Conv2d and what follows it up to a MaxPool2d or AvgPool2d, in one pass where that is faster."""
 
-    def __init__(self, conv: Conv2d, window: tuple[int, int], activation: str | None, apart: list[Step]):
-        self.conv, self.window, self.activation, self.apart = conv, window, activation, apart
+    def __init__(self, conv: Conv2d, window: tuple[int, int], average: bool, activation: str | None, apart: list[Step]):
+        self.conv, self.window, self.average, self.activation, self.apart = conv, window, average, activation, apart
 
     def __call__(self, x: Any) -> Any:
-        if self.conv.pools_at_once(x, self.window):
-            return self.conv(x, self.activation, self.window)
+        if self.conv.pools_at_once(x, self.window, self.average):
+            return self.conv(x, self.activation, self.window, average=self.average)
         return run_steps(self.apart, x)
 
 
@@ -112,20 +115,27 @@ class _PooledFirst:
         return self.relu(self.pool(x))
 
 
-def _pooling_after(parts: list[Any]) -> tuple[tuple[int, int] | None, bool, int]:
-    """The window of the MaxPool2d that follows the Conv2d at the head, whether a ReLU comes before or after it, and the
-    number of modules with the Conv2d; no window where they are not of the kind that `conv2d_max_pool2d` computes."""
+def _pooling_after(parts: list[Any]) -> tuple[Any, str | None, int]:
+    """The MaxPool2d or AvgPool2d that follows the Conv2d at the head, the activation of the pass that computes both,
+    and the number of modules with the Conv2d; no pooling where `conv2d_max_pool2d` or `conv2d_avg_pool2d` does not.
+
+    With MaxPool2d a ReLU may come before it or after it, with AvgPool2d any activation before it.
+    """
     kinds = [_kind(part) for part in parts[1:3]]
-    activation = vars(parts[0])["activation"]
-    if MaxPool2d not in kinds or kinds[0] not in (MaxPool2d, ReLU) or activation not in (None, "relu"):
-        return None, False, 0
-    pool = parts[1 + kinds.index(MaxPool2d)]
-    taken = 3 if ReLU in kinds else 2
-    return _side_by_side(pool), ReLU in kinds or activation == "relu", taken
+    own: str | None = vars(parts[0])["activation"]
+    before = _FUSED.get(kinds[0]) if kinds and own is None else None
+    if kinds[:1] == [AvgPool2d]:
+        return parts[1], own, 2
+    if before and kinds[1:] == [AvgPool2d]:
+        return parts[2], before, 3
+    if MaxPool2d not in kinds or kinds[0] not in (MaxPool2d, ReLU) or own not in (None, "relu"):
+        return None, None, 0
+    relu = "relu" if ReLU in kinds else own
+    return parts[1 + kinds.index(MaxPool2d)], relu, 3 if ReLU in kinds else 2
 
 
 def _side_by_side(pool: Any) -> tuple[int, int] | None:
-    """The window (rows, columns) of a MaxPool2d whose windows touch but do not overlap, without padding; or None."""
+    """The window (rows, columns) of a pooling whose windows touch but do not overlap, without padding; or None."""
     window, stride, padding, dilation = (
         value if isinstance(value, tuple) else (value, value)
         for value in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)

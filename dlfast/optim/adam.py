@@ -51,9 +51,8 @@ class Adam(Optimizer):
             weight_decay=group["weight_decay"],
             grad_scale=grad_scale,
             decoupled=self._decoupled,
-            step=stretch.steps + 1,
+            step=stretch.count_step(),
         )
-        stretch.count_step()
 
 
 class AdamW(Adam):

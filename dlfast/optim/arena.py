@@ -88,8 +88,11 @@ class Stretch:
         """Updates that these parameters have had, the same number for all of them."""
         return self.block.steps[self.first]
 
-    def count_step(self) -> None:
-        self.block.steps[self.first : self.last + 1] = [self.steps + 1] * (self.last + 1 - self.first)
+    def count_step(self) -> int:
+        """Count one more update; their number."""
+        steps, count = self.block.steps, self.steps + 1
+        steps[self.first : self.last + 1] = [count] * (self.last + 1 - self.first)
+        return count
 
 
 def _flat_view(array: np.ndarray, count: int) -> np.ndarray:

@@ -164,13 +164,13 @@ static int dl_bn_backward(dl_batch_norm *m) {
     m->stream = m->dresidual && dl_bn_streams(m, m->dresidual);
     dl_parallel_for(DL_PICK(dl_bn_sums_jobs, m->dtype), m, m->chunks);
     dl_bn_total(m);
-    const double share = m->batch ? 1 / (double)dl_max(m->rows, 1) : 0;
+    const double rows = (double)dl_max(m->rows, 1);
     for (long c = 0; c < m->cols; c++) {
         const double rstd = dl_bn_rstd(m, c), sum = m->partial[c], product = m->partial[m->cols + c] * rstd;
         dl_set(m->dbias, c, m->dtype, sum);
         dl_set(m->dweight, c, m->dtype, product);
-        dl_bn_fill(m, DL_BN_A, c, sum * share);
-        dl_bn_fill(m, DL_BN_B, c, product * rstd * share);
+        dl_bn_fill(m, DL_BN_A, c, m->batch ? sum / rows : 0);
+        dl_bn_fill(m, DL_BN_B, c, m->batch ? product * rstd / rows : 0);
     }
     if (!m->out) return 0;
     dl_parallel_for(DL_PICK(dl_bn_back_jobs, m->dtype), m, m->chunks);

@@ -201,8 +201,8 @@ DL_INLINE void V(bn_back_rows)(const dl_batch_norm *m, long row, long n, const v
     for (long i = 0; i < n; i++, x += width, dy += width, y += width, dx += width)
         for (long c = from; c < to; c += LANES) {
             GRADIENT;
-            const vec v = V(vload)(scale + c) * (g - V(vload)(a + c) - centred * V(vload)(b + c));
-            V(bn_store)(dx + c, v, to - c, whole, 0);
+            const vec slope = V(vload)(b + c), tilt = V(vsel)(slope == C(0), C(0), centred * slope);
+            V(bn_store)(dx + c, V(vload)(scale + c) * (g - V(vload)(a + c) - tilt), to - c, whole, 0);
         }
     (void)shift;
 }

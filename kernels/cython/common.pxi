@@ -91,6 +91,7 @@ cdef inline Py_ssize_t dim(object array, int axis):
 cdef inline Py_ssize_t size(object array):
     """Number of elements of a plain array."""
     cdef Py_ssize_t product = 1
+    cdef int axis
     for axis in range(PyArray_NDIM(<PyArrayObject*>array)):
         product *= dim(array, axis)
     return product
@@ -112,7 +113,7 @@ cdef inline object new_row(Py_ssize_t n, object array):
 cdef inline object with_last(object array, Py_ssize_t n):
     """A new array of a plain array's dtype and shape, except for a last axis of n."""
     cdef npy_intp[NPY_MAXDIMS] dims
-    cdef int axes = PyArray_NDIM(<PyArrayObject*>array)
+    cdef int axis, axes = PyArray_NDIM(<PyArrayObject*>array)
     for axis in range(axes - 1):
         dims[axis] = dim(array, axis)
     dims[axes - 1] = n

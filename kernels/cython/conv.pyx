@@ -5,6 +5,7 @@ N H W C images, R S kernel rows and columns, P Q output rows and columns, K out 
 """
 include "common.pxi"
 include "products.pxi"
+include "conv.pxi"
 from libc.stdint cimport uint8_t
 
 from .. import destination as _destination
@@ -12,20 +13,12 @@ from ..conv_methods import METHODS as CONV_METHODS
 from ..conv_methods import method_of as _method_of
 
 cdef extern from "conv_finish.h" nogil:
-    ctypedef struct dl_finish:
-        const void* residual
-        const void* out
-        int activation
     void dl_finish_tables(
         dl_finish* f, long k, int dtype, const void* bias_z, const void* weight, const void* bias, const void* mean,
         const void* var, double eps, void* tables
     )
 
 cdef extern from "conv.h" nogil:
-    ctypedef struct dl_conv:
-        int dtype, activation
-        long n, h, w, c, k, r, s, p, q, sh, sw, top, left, dh, dw, groups
-        const dl_finish* finish
     int dl_conv_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
     int dl_conv_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
     int dl_conv_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
@@ -63,6 +56,9 @@ cdef extern from "direct.h" nogil:
     int dl_direct_gradient(
         const dl_conv* v, const void* dy, const void* y, const void* x, void* dweight, void* dbias
     )
+    int dl_direct_means(
+        const dl_conv* v, long pool_h, long pool_w, const void* x, const void* weight, const void* bias, void* a, void* y
+    )
     int dl_direct_windows(
         const dl_conv* v, long pool_h, long pool_w, const void* x, const void* weight, const void* bias, void* y,
         void* index
@@ -74,23 +70,6 @@ cdef extern from "direct.h" nogil:
 
 ctypedef int (*forward_kernel)(const dl_conv*, const void*, const void*, const void*, void*) noexcept nogil
 ctypedef int (*gradient_kernel)(const dl_conv*, const void*, const void*, void*) noexcept nogil
-
-
-cdef inline Py_ssize_t length(object array, int axis) except -1:
-    return dim(array, axis) if is_plain(array) else array.shape[axis]
-
-
-cdef dl_conv geometry(x, weight, stride, padding, dilation, groups, activation):
-    cdef dl_conv v
-    v.n, v.h, v.w, v.c = length(x, 0), length(x, 1), length(x, 2), length(x, 3)
-    v.k, v.r, v.s = length(weight, 0), length(weight, 1), length(weight, 2)
-    v.sh, v.sw = stride
-    v.top, v.left = padding[0], padding[2]
-    v.dh, v.dw = dilation
-    v.p = (v.h + v.top + <long>padding[1] - v.dh * (v.r - 1) - 1) // v.sh + 1  # as geometry.conv_output_size
-    v.q = (v.w + v.left + <long>padding[3] - v.dw * (v.s - 1) - 1) // v.sw + 1
-    v.groups, v.activation, v.dtype, v.finish = groups, _ACTIVATIONS[activation], is_double(x), NULL
-    return v
 
 
 cdef object chosen(str passing, object x, object weight, tuple options, object method):
@@ -126,12 +105,6 @@ cdef gradient_kernel weight_gradient_of(object method):
     if method == "pointwise":
         return dl_pointwise_weight_gradient
     return dl_conv_weight_gradient
-
-
-cdef int check(int status) except -1:
-    if status != 0:
-        raise MemoryError("no memory for the patches or the packed weights of a convolution")
-    return 0
 
 
 cdef int run_forward(object method, const dl_conv* v, object x, object weight, object bias, object y) except -1:
@@ -248,6 +221,26 @@ cdef tuple direct_gradient(const dl_conv* v, object dy, object y, object x, obje
         status = dl_direct_gradient(v, pd, py, px, pw, pb)
     check(status)
     return dweight, dbias
+
+
+def direct_means(x, weight, bias, options, activation, pool_size):
+    """(y, a) of conv_pool.pyx: a = act(x * w + b), y the mean of each window of it."""
+    cdef int status
+    cdef long pool_h = pool_size[0], pool_w = pool_size[1]
+    stride, padding, dilation, groups = options
+    cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
+    xc, wc, bc = contiguous(x), contiguous(weight), contiguous(bias)
+    a = new_image(v.n, v.p, v.q, v.k, xc)
+    y = new_image(v.n, v.p // pool_h, v.q // pool_w, v.k, xc)
+    cdef const void* px = pointer(xc)
+    cdef const void* pw = pointer(wc)
+    cdef const void* pb = optional(bc)
+    cdef void* pa = pointer(a)
+    cdef void* py = pointer(y)
+    with nogil:
+        status = dl_direct_means(&v, pool_h, pool_w, px, pw, pb, pa, py)
+    check(status)
+    return y, a
 
 
 def direct_windows(x, weight, bias, options, activation, pool_size):

@@ -22,7 +22,8 @@
 
    With max-pooling in windows side by side behind it, the forward keeps the lines of a row of windows in cache, or windows
    of 2 x 2 pixels in registers, and writes the largest of each and its place; the gradient of a window goes back to that
-   place when dz is made, or straight to the weights (direct_sparse_impl.h).
+   place when dz is made, or straight to the weights (direct_sparse_impl.h).  With average-pooling behind it, the forward
+   makes the means of its rows while these are in cache.
 
    Without dilation along the row and without groups.  Source: Zhang, Franchetti and Low 2018, "High Performance
    Zero-Memory Overhead Direct Convolutions". */
@@ -42,6 +43,7 @@ typedef struct {
     const dl_conv *v;
     const void *x, *weight, *bias, *dy, *y; /* y: NULL without activation */
     void *out, *dbias, *index;              /* index: the winners of windows, or NULL */
+    void *means;                            /* of windows, or NULL */
     long pool_h, pool_w;                    /* of windows, 1 without */
     long cells;                             /* pixels of dy: windows where there are some */
     int wide, sparse;                       /* int32 in the index instead of uint8; direct_sparse_impl.h may serve */
@@ -123,14 +125,23 @@ static int dl_direct_run(dl_direct *d, const void *bias) {
     return 0;
 }
 
-static int dl_direct_forward(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y) {
+/* means: NULL, or room for the means of windows of pool_h x pool_w pixels of y. */
+static int dl_direct_means(const dl_conv *v, long pool_h, long pool_w, const void *x, const void *weight,
+                           const void *bias, void *y, void *means) {
     dl_direct d = dl_direct_plan(v, x);
     const size_t pixel = dl_item(v->dtype) * v->k;
     d.weight = weight;
     d.out = y;
+    d.means = means;
+    d.pool_h = pool_h;
+    d.pool_w = pool_w;
     d.stream = dl_streams(y, pixel * v->n * v->p * v->q, pixel, DL_DIRECT_STREAM) && v->activation <= DL_RELU &&
-               !v->finish;
+               !v->finish && !means;
     return dl_direct_run(&d, bias);
+}
+
+static int dl_direct_forward(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y) {
+    return dl_direct_means(v, 1, 1, x, weight, bias, y, NULL);
 }
 
 /* dweight and dbias, each unless NULL, from d->dy and the output d->y (NULL without activation). */

@@ -39,6 +39,7 @@ static void DL_FN(direct_row_job)(void *ctx, long job, long worker) {
                            (const real *)d->bias, v->activation == DL_RELU);
     if (v->activation != DL_RELU) DL_FN(activate_block)(out, 0, 1, rows * width, v->activation);
     if (!fills) DL_FN(copy_run)(y, out, rows * width);
+    if (d->means) DL_FN(mean_rows)(d, out, rows, image * (v->p / d->pool_h) + first / d->pool_h);
     if (v->finish) DL_FN(finish_rows)(v->finish, y, v->k, rows * v->q, 0, v->k);
     if (d->stream) dl_fence();
     (void)worker;

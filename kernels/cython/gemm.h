@@ -5,11 +5,12 @@
    C is written by one thread and stays in its cache. What several jobs need is packed once before them, in parallel, k
    block by k block: A into panels of DL_MR rows, B into panels of NR = 2 registers of columns. With few rows each
    column of B belongs to one job, which packs it panel by panel on its way: where the rows of B are contiguous, the
-   first tile of a panel does so, from the registers that it multiplies with. The tile adds the bias, or C, and applies
-   ReLU; sigmoid and tanh run over the finished block. Where k is much the longest side (weight gradients) it is cut
-   into chunks with a partial C each, summed in the order of the chunks. Where one operand has so few rows that packing
-   the other does not pay (batches of 1 to 32), see gemm_skinny_impl.h. All cuts depend on the shape alone, never on the
-   number of threads, so the bits do not either.
+   first tile of a panel does so, from the registers that it multiplies with. With few columns each job packs its own
+   rows of A, or reads them where they lie. The tile adds the bias, or C, and applies ReLU; sigmoid and tanh run over
+   the finished block. Where k is much the longest side (weight gradients) it is cut into chunks with a partial C each,
+   summed in the order of the chunks. Where one operand has so few rows that packing the other does not pay (batches of
+   1 to 32), see gemm_skinny_impl.h. All cuts depend on the shape alone, never on the number of threads, so the bits do
+   not either.
 
    Source: Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication"; BLIS for the packed layout.
  */
@@ -19,11 +20,11 @@
 #include "products.h"
 
 #define DL_GEMM_NC 1024
-#define DL_GEMM_JOBS 16              /* blocks wanted, as long as each is worth DL_GEMM_JOB_WORK; two times if large */
+#define DL_GEMM_JOBS 16              /* blocks wanted, as long as each is worth DL_GEMM_JOB_WORK; twice if large */
 #define DL_GEMM_JOB_WORK 250000.0    /* multiplications in a block: some 5 us */
 #define DL_GEMM_LARGE_WORK 32e6      /* a large block */
 #define DL_GEMM_SERIAL_WORK 250000.0 /* below this, 5 us, no other thread is woken */
-#define DL_IN_PLACE 4                /* so few panels of B do not repay the packing of A */
+#define DL_FEW_PANELS 16             /* of B: they do not repay the packing of A before the jobs */
 #define DL_SHARED_A 2e7              /* bytes up to which A is packed before; a larger one by each job, for its rows */
 #define DL_DOTS_ROWS 32              /* rows of A for which dot products beat packing B, */
 #define DL_DOTS_SHARE 16             /* as long as each is this times longer than there are rows */
@@ -70,8 +71,11 @@ static const dl_job dl_gemm_combine_jobs[2][DL_ISAS] = DL_TABLE(gemm_combine_job
 static const dl_job dl_gemm_outer_jobs[2][DL_ISAS] = DL_TABLE(gemm_outer_job);
 
 /* Cuts C into blocks, and k into chunks, by halving the longest side until there are enough jobs or they get small.
-   A chunk of k costs a pass over C, so k counts as an eighth of its length. */
+   A chunk of k costs a pass over C, so k counts as an eighth of its length.  Jobs that read A itself get as few rows as
+   stay in L2 even a multiple of 4 kB apart; those that pack a transposed A, some whole cache lines of each of its k. */
 static void dl_plan_blocks(dl_plan *p, const dl_gemm *g, long mr, long nr) {
+    const int own_a = g->m > DL_GEMM_MOST_MC && g->n <= DL_FEW_PANELS * nr, packs_a = own_a && g->acs != 1;
+    const long wish = own_a ? (packs_a ? 16 : 8) * mr : LONG_MAX; /* rows of a block, if it is about them */
     const long k_blocks = dl_max(1, dl_ceil_div(g->k, p->o.kc));
     long rows = dl_ceil_div(g->m, DL_GEMM_MOST_MC), cols = dl_ceil_div(g->n, DL_GEMM_NC), chunks = 1;
     for (;;) {
@@ -83,10 +87,12 @@ static void dl_plan_blocks(dl_plan *p, const dl_gemm *g, long mr, long nr) {
         p->k_chunk = blocks_each * p->o.kc;
         p->chunks = dl_ceil_div(k_blocks, blocks_each);
         const double work = (double)p->mc * p->nc * dl_min(p->k_chunk, g->k);
-        const long jobs = work < DL_GEMM_LARGE_WORK ? DL_GEMM_JOBS : 2 * DL_GEMM_JOBS;
+        const long jobs = DL_GEMM_JOBS * (packs_a ? 0.5 : work < DL_GEMM_LARGE_WORK ? 1 : 2);
         if (work < 2 * DL_GEMM_JOB_WORK || p->row_blocks * p->col_blocks * p->chunks >= jobs) return;
         if (blocks_each > 1 && p->k_chunk >= 8 * dl_max(p->mc, p->nc))
             chunks *= 2;
+        else if (p->mc > wish)
+            rows *= 2;
         else if (p->nc > 2 * nr && (p->nc > 2 * p->mc || p->row_blocks == 1))
             cols *= 2;
         else if (p->mc > 2 * mr)
@@ -135,8 +141,9 @@ static int dl_gemm_serve(const dl_gemm *g) {
     p.o.finish = p.chunks == 1;
     const int few = p.row_blocks == 1; /* each column of B is met by one job, which packs it */
     /* Rows a multiple of 4 kB apart compete for the same places in the caches: with many columns, packing A pays. */
-    p.o.pack_a = g->acs != 1 || p.nc > DL_IN_PLACE * nr;
-    if (p.o.pack_a && (double)g->m * g->k * item <= DL_SHARED_A) p.o.mpad = dl_round_up(g->m, mr);
+    p.o.pack_a = g->acs != 1 || p.nc > DL_FEW_PANELS * nr;
+    if (p.o.pack_a && (few || g->n > DL_FEW_PANELS * nr) && (double)g->m * g->k * item <= DL_SHARED_A)
+        p.o.mpad = dl_round_up(g->m, mr);
     const size_t packed = few ? 0 : dl_round_up(item * p.o.npad * g->k, 64), bias = dl_round_up(item * p.o.npad, 64);
     const size_t packed_a = dl_round_up(item * p.o.mpad * g->k, 64);
     const size_t partial = p.chunks > 1 ? item * p.chunks * g->m * g->n : 0;

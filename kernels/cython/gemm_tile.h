@@ -21,7 +21,7 @@ DL_INLINE void DL_FN(tile)(const int rows, const int direct, real *DL_R keep, lo
     const long step_i = direct ? lda : 1, step_k = direct ? 1 : lda;
     vec acc[DL_MR][2];
     DL_UNROLL for (int i = 0; i < rows; i++) DL_UNROLL for (int j = 0; j < 2; j++) acc[i][j] = DL_FN(vsplat)(0);
-    for (long k = 0; k < kc; k++, a += step_k, b += ldb) {
+    DL_UNROLL_4 for (long k = 0; k < kc; k++, a += step_k, b += ldb) {
         const vec b0 = DL_FN(vload)(b), b1 = DL_FN(vload)(b + LANES);
         if (keep) {
             DL_SOON(b + NR); /* what the first tile of the next panel reads */

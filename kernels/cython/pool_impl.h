@@ -19,12 +19,15 @@ DL_INLINE void DL_FN(count_cells)(const dl_span *r, const dl_span *s, long *cell
     *share = 1 / (real)*cells;
 }
 
-/* The mean of rows x cols cells; cell: the first of them. */
+/* The mean of rows x cols cells, summed by columns, as lines.h has it; cell: the first of them. */
 DL_INLINE vec DL_FN(avg_cells)(const dl_pool *v, const real *cell, const long rows, const long cols, real share) {
     vec sum = DL_FN(vsplat)(0);
-    for (long i = 0; i < rows; i++)
-        for (long j = 0; j < cols; j++)
-            sum += DL_FN(vload)(cell + (i * v->w + j) * v->c);
+    for (long j = 0; j < cols; j++) {
+        vec column = DL_FN(vload)(cell + j * v->c);
+        for (long i = 1; i < rows; i++)
+            column += DL_FN(vload)(cell + (i * v->w + j) * v->c);
+        sum += column;
+    }
     return sum * DL_FN(vsplat)(share);
 }
 
@@ -37,9 +40,12 @@ DL_INLINE void DL_FN(avg_window)(const dl_pool *v, const real *cell, long rows, 
                                                       : DL_FN(avg_cells)(v, cell + c, rows, cols, share));
     for (; c < v->c; c++) {
         real sum = 0;
-        for (long i = 0; i < rows; i++)
-            for (long j = 0; j < cols; j++)
-                sum += cell[(i * v->w + j) * v->c + c];
+        for (long j = 0; j < cols; j++) {
+            real column = cell[j * v->c + c];
+            for (long i = 1; i < rows; i++)
+                column += cell[(i * v->w + j) * v->c + c];
+            sum += column;
+        }
         out[c] = sum * share;
     }
 }

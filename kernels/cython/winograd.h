@@ -43,7 +43,7 @@
 #define DL_WINOGRAD_JOBS 8
 #define DL_WINOGRAD_PARTIALS 16
 #define DL_WINOGRAD_FEW 64       /* tiles whose products share a part of U that is in the cache, at most */
-#define DL_WINOGRAD_LARGE 1048576 /* bytes of U from which on it is made part by part then */
+#define DL_WINOGRAD_LARGE 131072 /* bytes of U from which on it is made part by part then */
 #define DL_WINOGRAD_ROWS 12      /* of any register tile, at most */
 #define DL_WINOGRAD_SUMS 32      /* tiles summed in registers by a job of the weight gradient */
 #define DL_WINOGRAD_CHANNELS 64  /* of K and of C whose dU a job of the weight gradient keeps */
@@ -171,11 +171,12 @@ static const dl_job dl_winograd_gradient_jobs[2][DL_ISAS] = DL_TABLE(winograd_gr
 static const dl_job dl_winograd_few_data_jobs[2][DL_ISAS] = DL_TABLE(winograd_few_data_job);
 static const dl_job dl_winograd_few_jobs[2][DL_ISAS] = DL_TABLE(winograd_few_job);
 
-/* Tiles in a block, from the shapes alone: V and M within the cache, blocks of even length, whole images if they have
-   several. */
+/* Tiles in a block, from the shapes alone: V and M within the cache, blocks of even length and enough of them to share
+   out, whole images if they have several. */
 static void dl_winograd_blocks(dl_winograd *p, int dtype) {
     const long channels = dl_round_up(p->depth, dl_tile_cols(dtype)) + p->width, image = p->in.grid_h * p->in.grid_w;
-    const long most = dl_max(DL_WINOGRAD_TILES, DL_WINOGRAD_BYTES / (36 * channels * (long)dl_item(dtype)));
+    const long room = DL_WINOGRAD_BYTES / (36 * channels * (long)dl_item(dtype));
+    const long most = dl_max(DL_WINOGRAD_TILES, dl_min(room, dl_ceil_div(p->tiles, DL_WINOGRAD_JOBS)));
     p->block = dl_ceil_div(p->tiles, dl_ceil_div(p->tiles, most));
     if (p->block > image) p->block = dl_round_up(p->block, image);
     p->blocks = dl_ceil_div(p->tiles, p->block);

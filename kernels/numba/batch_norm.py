@@ -210,12 +210,13 @@ def _sums(x, dy, y, columns, mask, dresidual, partial, blocks, per_job):
 
 @helper(noalias=True)
 def _batch_back_row(x, dy, y, columns, mask, dx, size):
-    """dx = scale (g - a - (x - mean) b)."""
+    """dx = scale (g - a - (x - mean) b); with b = 0, of given statistics, whatever x is, NaN and infinity too."""
     mean, scale, shift, a, b = columns
     for c in range(size):
         centred = get(x, c) - get(mean, c)
         g = _passed(get(dy, c), get(y, c), centred, get(scale, c), get(shift, c), mask)
-        put(dx, c, get(scale, c) * (g - get(a, c) - centred * get(b, c)))
+        tilt = where(get(b, c) == 0, real(centred, 0), centred * get(b, c))
+        put(dx, c, get(scale, c) * (g - get(a, c) - tilt))
 
 
 @helper
@@ -253,8 +254,10 @@ def batch_norm_backward(dy, saved, needs):
               empty(partial.shape, dtype), per_job)  # fmt: skip
         sums = partial[0]
     rstd = 1 / np.sqrt(var.astype(np.float64) + eps)
-    share = 1 / max(len(rows), 1) if batch_statistics else 0.0
-    columns[3:] = sums[0] * share, sums[1] * rstd * rstd * share
+    columns[3:] = 0
+    if batch_statistics:
+        columns[3:] = sums[0], sums[1] * rstd * rstd
+        columns[3:] /= max(len(rows), 1)
     if needs[0] and x.size:
         _batch_back(rows, g, outputs, columns, mask, dx.reshape(rows.shape), per_job)
     dweight, dbias = (sums[1] * rstd).astype(dtype), sums[0].astype(dtype)

@@ -1,9 +1,10 @@
-"""Convolution, activation and max-pooling as one operation: the convolution's output is never written.
+"""Convolution, activation and pooling as one operation: with max-pooling the convolution's output is never written.
 
 The windows lie side by side, so some rows of windows and their convolution are one job. Where the convolution is
 `direct`, it computes the few rows of a row of windows into a buffer in cache, from which the largest and its place in
 the window are kept. The gradient comes back to that one place: a row of windows is spread out in cache, zeros where
-another pixel won, and goes into the gradient of the weights. Elsewhere the operation is the two it is made of.
+another pixel won, and goes into the gradient of the weights. Elsewhere the operation is the two it is made of; so it is
+with average-pooling, which could not leave out writing the activations that its gradient needs.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .direct import (
 from .gemm import MIN_JOBS, add_partials, pack_panel, padded_bias
 from .jit import JOB, PRODUCT, SERIAL_WORK, TILE, contiguous, helper, jit, parallel_for, scratch
 from .linear import activate, activation_gradient
-from .pool import max_pool2d_backward, max_pool2d_forward
+from .pool import avg_pool2d_backward, avg_pool2d_forward, max_pool2d_backward, max_pool2d_forward
 from .simd import ROWS, address, copy_bytes, lanes, tile_add_row, tile_relu, tile_store, tile_zero, zero_bytes
 from .vector import (
     vector_load,
@@ -70,6 +71,23 @@ def conv2d_max_pool2d_backward(dy, saved, needs):
         dx, *rest = conv2d_backward(dz, (x, weight, None, *geometry, None, method), outside)
         dweight, dbias = (dweight, dbias) if inside else rest
     return dx, dweight if needs[1] else None, dbias
+
+
+def conv2d_avg_pool2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation, method, pool_size):
+    """y = mean over each window of a = act(x * w + b)."""
+    geometry = Geometry(stride, padding, dilation, groups)
+    a, _ = conv2d_forward(x, weight, bias, **geometry._asdict(), activation=activation, method=method)
+    y, _ = avg_pool2d_forward(
+        a, kernel_size=pool_size, stride=pool_size, padding=(0, 0), ceil_mode=False, count_include_pad=True
+    )
+    return y, (x, weight, a if activation else None, a.shape, geometry, activation, method, pool_size)
+
+
+def conv2d_avg_pool2d_backward(dy, saved, needs):
+    """All gradients from da, the gradient of the activations."""
+    x, weight, a, shape, geometry, activation, method, pool_size = saved
+    (da,) = avg_pool2d_backward(dy, (shape, pool_size, pool_size, (0, 0), True), (True,))
+    return conv2d_backward(da, (x, weight, a, *geometry, activation, method), needs)
 
 
 def _forward(x, weight, bias, relu, geometry, shape, pool):
