@@ -1,5 +1,5 @@
-/* Losses.  cross_entropy works on rows of logits, in one pass forward (log-softmax, loss and weight of each row) and
-   one backward.  mse, l1, huber and bce_with_logits compare two arrays element by element; sums are partial sums of
+/* Losses.  cross_entropy reads rows of logits once forward, for the loss of each row and what its log-softmax is made of
+   (log_probs = (logits - most) - log_sum), and once backward.  mse, l1, huber and bce_with_logits compare two arrays element by element; sums are partial sums of
    fixed stretches, added in order, in double.  Formulas as in the reference. */
 #ifndef DLFAST_LOSS_H
 #define DLFAST_LOSS_H
@@ -12,7 +12,7 @@ typedef struct {
     long rows, classes, ignore, step;
     const void *logits, *weight, *dy;
     const int64_t *target;
-    void *log_probs, *losses, *row_weights, *dlogits;
+    void *most, *log_sum, *losses, *dlogits;
     double smoothing, divisor; /* divisor: the summed weight for the mean, else 1 */
     int dy_rows;               /* dy has one element a row */
 } dl_cross_entropy;

@@ -13,9 +13,9 @@ cdef extern from "loss.h" nogil:
         const void* weight
         const void* dy
         const int64_t* target
-        void* log_probs
+        void* most
+        void* log_sum
         void* losses
-        void* row_weights
         void* dlogits
         double smoothing, divisor
         int dy_rows
@@ -55,25 +55,33 @@ cdef object scalar(double value, object array):
     return y
 
 
+cdef void set_rows(dl_cross_entropy* m, object logits, object logs, object target, object weight):
+    """Where the arrays of a call lie: logits (M, C), logs (2, M), target (M,), weight (C,) or None, all contiguous."""
+    m.rows, m.classes = dim(logits, 0), dim(logits, 1)
+    m.logits, m.most = pointer(logits), pointer(logs)
+    m.log_sum = <char*>m.most + m.rows * (8 if is_double(logits) else 4)
+    m.target, m.weight = <const int64_t*>pointer(target), optional(weight)
+
+
 def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_index, reduction):
     """loss[m] = -sum over c of q[m, c] log_probs[m, c], 0 for ignored rows; logits (M, C), target (M,) int64."""
     cdef dl_cross_entropy m
     cdef int dtype = is_double(logits)
     cdef double total, divisor
+    cdef npy_intp[2] shape
     lc, tc, wc = contiguous(logits), contiguous(target), contiguous(weight)
-    m.rows, m.classes = dim(lc, 0), dim(lc, 1)
-    log_probs, losses, row_weights = like(lc), new_row(m.rows, lc), new_row(m.rows, lc)
-    m.logits, m.target, m.weight = pointer(lc), <const int64_t*>pointer(tc), optional(wc)
-    m.log_probs, m.losses, m.row_weights = pointer(log_probs), pointer(losses), pointer(row_weights)
-    m.ignore, m.smoothing = ignore_index, label_smoothing
+    shape[0], shape[1] = 2, dim(lc, 0)
+    logs, losses = dl_new_array(2, shape, PyArray_TYPE(<PyArrayObject*>lc)), new_row(shape[1], lc)
+    set_rows(&m, lc, logs, tc, wc)
+    m.losses, m.ignore, m.smoothing = pointer(losses), ignore_index, label_smoothing
     with nogil:
         dl_cross_entropy_run(&m, 0, dtype)
-    saved = (log_probs, target, weight, label_smoothing, ignore_index, reduction)
+    saved = (lc, logs, target, weight, label_smoothing, ignore_index, reduction)
     if reduction == "none":
         return losses, saved
     total = dl_sum(m.losses, m.rows, dtype)
     if reduction == "mean":
-        divisor = dl_sum(m.row_weights, m.rows, dtype)
+        divisor = summed_weight(&m, dtype)
         total = total / divisor if divisor else total * _infinity if total == total and total else _nan
     return scalar(total, lc), saved
 
@@ -81,33 +89,27 @@ def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_ind
 def cross_entropy_backward(dy, saved, needs):
     """dlogits[m] = dy[m] (softmax(logits)[m] sum of q[m] - q[m]); 0 for ignored rows."""
     cdef dl_cross_entropy m
-    log_probs, target, weight, label_smoothing, ignore_index, reduction = saved
+    logits, logs, target, weight, label_smoothing, ignore_index, reduction = saved
     if not needs[0]:
         return None, None, None
-    cdef int dtype = is_double(log_probs)
-    lc, tc, wc, dc = contiguous(log_probs), contiguous(target), contiguous(weight), contiguous(dy)
+    cdef int dtype = is_double(logits)
+    lc, oc, tc, wc, dc = contiguous(logits), contiguous(logs), contiguous(target), contiguous(weight), contiguous(dy)
     dlogits = like(lc)
-    m.rows, m.classes = dim(lc, 0), dim(lc, 1)
-    m.divisor = summed_weight(tc, wc, ignore_index) if reduction == "mean" else 1
-    m.log_probs, m.target, m.weight = pointer(lc), <const int64_t*>pointer(tc), optional(wc)
-    m.dy, m.dlogits = pointer(dc), pointer(dlogits)
-    m.dy_rows, m.ignore, m.smoothing = reduction == "none", ignore_index, label_smoothing
+    set_rows(&m, lc, oc, tc, wc)
+    m.dy, m.dlogits, m.ignore, m.smoothing = pointer(dc), pointer(dlogits), ignore_index, label_smoothing
+    m.dy_rows, m.divisor = reduction == "none", summed_weight(&m, dtype) if reduction == "mean" else 1
     with nogil:
         dl_cross_entropy_run(&m, 1, dtype)
     return dlogits, None, None
 
 
-cdef double summed_weight(object target, object weight, int64_t ignored) except? -1:
-    """The sum of weight[target] over the rows not ignored; the arrays are contiguous."""
-    cdef const int64_t* label = <const int64_t*>pointer(target)
-    cdef const void* weights = optional(weight)
-    cdef bint double_weights = weight is not None and is_double(weight)
+cdef double summed_weight(const dl_cross_entropy* m, int dtype) noexcept nogil:
+    """The sum of weight[target] over the rows not ignored."""
     cdef double total = 0
-    cdef Py_ssize_t i, n = size(target)
-    with nogil:
-        for i in range(n):
-            if label[i] != ignored:
-                total += 1 if not weights else dl_element(weights, label[i], double_weights)
+    cdef long row
+    for row in range(m.rows):
+        if m.target[row] != m.ignore:
+            total += dl_element(m.weight, m.target[row], dtype) if m.weight else 1
     return total
 
 

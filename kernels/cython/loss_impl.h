@@ -2,67 +2,115 @@
 #define V(name) DL_FN(name)
 #define C(x) V(vsplat)((real)(x))
 
-/* Job: rows of logits to log-probabilities, their losses and the weights of their labels. */
+/* The loss of a row: its logits x, and (x - most) - log_sum is their log-softmax. */
+DL_INLINE real V(cross_entropy_row)(const dl_cross_entropy *m, const real *x, long label, real most, real log_sum) {
+    const real *weight = (const real *)m->weight, share = weight ? weight[label] : 1;
+    const real loss = share == 0 ? 0 : -share * ((x[label] - most) - log_sum);
+    if (!(m->smoothing > 0)) return loss;
+    real spread = 0;
+    for (long c = 0; c < m->classes; c++)
+        spread -= (weight ? weight[c] : 1) * ((x[c] - most) - log_sum);
+    return (real)(1 - m->smoothing) * loss + (real)m->smoothing * (spread / (real)m->classes);
+}
+
+/* Job: m->step rows of logits. */
 static void V(cross_entropy_job)(void *ctx, long job, long worker) {
     const dl_cross_entropy *m = (const dl_cross_entropy *)ctx;
-    const real smoothing = (real)m->smoothing, *weight = (const real *)m->weight;
-    const long first = job * m->step, end = dl_min(first + m->step, m->rows), start = first * m->classes;
-    V(log_softmax_rows)((const real *)m->logits + start, (real *)m->log_probs + start, end - first, m->classes);
-    for (long row = first; row < end; row++) {
-        const real *log_probs = (const real *)m->log_probs + row * m->classes;
-        real loss = 0, row_weight = 0;
-        if (m->target[row] != m->ignore) {
-            row_weight = weight ? weight[m->target[row]] : 1;
-            loss = -row_weight * log_probs[m->target[row]];
-            if (smoothing > 0) {
-                real spread = 0;
-                for (long c = 0; c < m->classes; c++)
-                    spread -= weight ? weight[c] * log_probs[c] : log_probs[c];
-                loss = (real)(1 - m->smoothing) * loss + smoothing * (spread / (real)m->classes);
-            }
-        }
-        ((real *)m->losses)[row] = loss;
-        ((real *)m->row_weights)[row] = row_weight;
-    }
+    const long first = job * m->step, end = dl_min(first + m->step, m->rows);
+    const real *logits = (const real *)m->logits;
+    real *most = (real *)m->most, *log_sum = (real *)m->log_sum;
+    V(row_logs)(logits + first * m->classes, most + first, log_sum + first, end - first, m->classes);
+    for (long row = first; row < end; row++)
+        ((real *)m->losses)[row] = m->target[row] == m->ignore
+                                       ? 0
+                                       : V(cross_entropy_row)(m, logits + row * m->classes, m->target[row], most[row],
+                                                              log_sum[row]);
     (void)worker;
 }
 
-/* Job: rows of dlogits = d (exp(log_probs) sum of q - q). */
+/* What a row's gradient is made of, d (exp(log_probs) total - each weight), and at the label d (... - at_label) more:
+   numbers of one row in each lane or of one row in all. */
+typedef struct {
+    vec most, log_sum, d, total, each;
+} V(row_slope);
+
+DL_INLINE vec V(row_probabilities)(const V(row_slope) * s, vec x) {
+    return V(vexp_normal)((x - s->most) - s->log_sum);
+}
+
+/* total and at_label of a row, and d, the gradient of its loss; label < 0: an ignored row. */
+DL_INLINE void V(label_shares)(const dl_cross_entropy *m, long row, real all, real *d, real *total, real *at_label) {
+    const real *weight = (const real *)m->weight, *dy = (const real *)m->dy;
+    const long label = m->target[row];
+    *at_label = (real)(1 - m->smoothing) * (weight ? weight[label] : 1);
+    *total = (real)(m->smoothing / (double)m->classes) * all + *at_label;
+    *d = dy[m->dy_rows ? row : 0] / (real)m->divisor;
+}
+
+/* dlogits of a row. */
+static void V(cross_entropy_back_row)(const dl_cross_entropy *m, long row, real all) {
+    const long n = m->classes, label = m->target[row];
+    const real *x = (const real *)m->logits + row * n, *weight = (const real *)m->weight;
+    real *out = (real *)m->dlogits + row * n, d, total, at_label;
+    V(label_shares)(m, row, all, &d, &total, &at_label);
+    const real each = (real)(m->smoothing / (double)n);
+    const V(row_slope) s = {C(((const real *)m->most)[row]), C(((const real *)m->log_sum)[row]), C(d), C(total), C(each)};
+    long c = 0;
+    for (; c + LANES <= n; c += LANES) {
+        const vec q = weight ? s.each * V(vload)(weight + c) : s.each;
+        V(vstore)(out + c, s.d * (V(row_probabilities)(&s, V(vload)(x + c)) * s.total - q));
+    }
+    if (c < n) {
+        const vec q = weight ? s.each * V(vload_n)(weight + c, n - c) : s.each;
+        V(vstore_n)(out + c, s.d * (V(row_probabilities)(&s, V(vload_n)(x + c, n - c)) * s.total - q), n - c);
+    }
+    const real q = (weight ? each * weight[label] : each) + at_label;
+    out[label] = d * (V(vlane)(V(row_probabilities)(&s, C(x[label])), 0) * total - q);
+}
+
+/* dlogits of up to LANES rows of n <= DL_SHORT_ROW numbers, one row in each lane. */
+static void V(cross_entropy_back_short)(const dl_cross_entropy *m, long first, long rows, real all) {
+    const long n = m->classes;
+    const real *x = (const real *)m->logits + first * n, *weight = (const real *)m->weight;
+    real *out = (real *)m->dlogits + first * n, turned[DL_SHORT_ROW * LANES], d[LANES] = {0}, total[LANES] = {0},
+         at_label[LANES] = {0};
+    for (long row = 0; row < rows; row++)
+        if (m->target[first + row] != m->ignore)
+            V(label_shares)(m, first + row, all, d + row, total + row, at_label + row);
+    const V(row_slope) s = {V(lanes)((const real *)m->most + first, rows), V(lanes)((const real *)m->log_sum + first, rows),
+                            V(vload)(d), V(vload)(total), C(m->smoothing / (double)n)};
+    V(turn)(x, turned, rows, n);
+    for (long c = 0; c < n; c++)
+        V(vstore)(turned + c * LANES, V(row_probabilities)(&s, V(vload)(turned + c * LANES)) * s.total -
+                                          s.each * C(weight ? weight[c] : 1));
+    for (long row = 0; row < rows; row++)
+        if (m->target[first + row] != m->ignore) turned[m->target[first + row] * LANES + row] -= at_label[row];
+    for (long c = 0; c < n; c++)
+        V(vstore)(turned + c * LANES, s.d * V(vload)(turned + c * LANES));
+    V(turn_back)(turned, out, rows, n);
+    for (long row = 0; row < rows; row++)
+        if (m->target[first + row] == m->ignore) /* its logits may be NaN */
+            memset(out + row * n, 0, sizeof(real) * (size_t)n);
+}
+
+/* Job: m->step rows of dlogits. */
 static void V(cross_entropy_back_job)(void *ctx, long job, long worker) {
     const dl_cross_entropy *m = (const dl_cross_entropy *)ctx;
-    const long classes = m->classes;
-    const real *weight = (const real *)m->weight, each = (real)(m->smoothing / (double)classes),
-               peak = (real)(1 - m->smoothing);
-    real all = (real)classes;
+    const long n = m->classes;
+    const real *weight = (const real *)m->weight;
+    real all = (real)n;
     if (weight)
-        for (long c = all = 0; c < classes; c++)
+        for (long c = all = 0; c < n; c++)
             all += weight[c];
-    const long first = job * m->step, end = dl_min(first + m->step, m->rows);
-    const int together = classes <= DL_SHORT_ROW; /* exp of short rows as of one long one */
-    for (long i = first * classes; together && i < end * classes; i += LANES) {
-        DL_STORE((real *)m->dlogits, i, end * classes, V(vexp)(DL_LOAD((const real *)m->log_probs, i, end * classes, 0)));
-    }
-    for (long row = first; row < end; row++) {
-        const real *log_probs = (const real *)m->log_probs + row * classes;
-        real *out = (real *)m->dlogits + row * classes;
-        const long label = m->target[row] == m->ignore ? -1 : m->target[row];
-        const real at_label = label < 0 ? 0 : peak * (weight ? weight[label] : 1);
-        const real d =
-            label < 0 ? 0 : (real)(m->dy_rows ? ((const real *)m->dy)[row] : *(const real *)m->dy) / (real)m->divisor;
-        const real total = each * all + at_label;
-        if (label < 0) { /* an ignored row may hold NaN */
-            memset(out, 0, sizeof(real) * (size_t)classes);
-            continue;
-        }
-        for (long c = 0; together && c < classes; c++)
-            out[c] = d * (out[c] * total - (weight ? each * weight[c] : each));
-        for (long c = 0; !together && c < classes; c += LANES) {
-            const vec q = weight ? C(each) * DL_LOAD(weight, c, classes, 0) : C(each);
-            DL_STORE(out, c, classes, C(d) * (V(vexp)(DL_LOAD(log_probs, c, classes, 0)) * C(total) - q));
-        }
-        const real q = (weight ? each * weight[label] : each) + at_label;
-        out[label] = d * ((real)exp((double)log_probs[label]) * total - q);
-    }
+    const long end = dl_min((job + 1) * m->step, m->rows);
+    const int together = n <= DL_SHORT_ROW && m->rows > 1;
+    for (long row = job * m->step; row < end; row += together ? LANES : 1)
+        if (together)
+            V(cross_entropy_back_short)(m, row, dl_min(LANES, end - row), all);
+        else if (m->target[row] == m->ignore)
+            memset((real *)m->dlogits + row * n, 0, sizeof(real) * (size_t)n);
+        else
+            V(cross_entropy_back_row)(m, row, all);
     (void)worker;
 }
 

@@ -1,32 +1,34 @@
 /* The jobs of max pooling, see pool.h; dx where windows lie side by side is made in pool_impl.h. */
 
-/* The winner among rows x cols cells from `cell` on, the first of them number `first`, for LANES channels. */
-DL_INLINE void DL_FN(max_cells)(const dl_pool *v, const real *cell, const long rows, const long cols, long first,
-                                long at) {
-    vec best = DL_FN(vload)(cell);
-    ivec index = DL_FN(isplat)((ireal)first);
-    for (long i = 0; i < rows; i++)
-        for (long j = 0; j < cols; j++)
-            DL_FN(keep_larger)(DL_FN(vload)(cell + (i * v->dh * v->w + j * v->dw) * v->c),
-                               (ireal)(first + i * v->s + j), &best, &index);
-    DL_FN(vstore)((real *)v->out + at, best);
-    DL_FN(put_index)(v->index, v->wide_index, at, index);
+/* The winners among rows x cols cells `down` and `right` numbers apart, from `cell` on, the first of them number `first`
+   of a window whose rows have `width`: whole registers of n channels.  Returns how many channels that are. */
+DL_INLINE long DL_FN(max_cells)(const dl_pool *v, const real *cell, const long rows, const long cols, long down,
+                                long right, long first, long at) {
+    const long width = v->s, n = v->c;
+    const int wide = v->wide_index;
+    long c = 0;
+    for (; c + LANES <= n; c += LANES) {
+        vec best = DL_FN(vload)(cell + c);
+        ivec index = DL_FN(isplat)((ireal)first);
+        for (long i = 0; i < rows; i++)
+            for (long j = !i; j < cols; j++)
+                DL_FN(keep_larger)(DL_FN(vload)(cell + i * down + j * right + c), (ireal)(first + i * width + j), &best,
+                                   &index);
+        DL_FN(vstore)((real *)v->out + at + c, best);
+        DL_FN(put_index)(v->index, wide, at + c, index);
+    }
+    return c;
 }
 
-/* The winner of the window whose first pixel is `cell`. */
-DL_INLINE void DL_FN(max_window)(const dl_pool *v, const real *cell, const dl_span *r, const dl_span *s, long at) {
+/* The winners of the window whose first pixel is `cell`, for the channels that fill registers: how many these are. */
+DL_INLINE long DL_FN(max_window)(const dl_pool *v, const real *cell, const dl_span *r, const dl_span *s, long at) {
     const long rows = r->end - r->begin, cols = s->end - s->begin, first = r->begin * v->s + s->begin;
-    cell += (r->begin * v->dh * v->w + s->begin * v->dw) * v->c;
-    if (rows == 2 && cols == 2)
-        DL_FN(max_cells)(v, cell, 2, 2, first, at);
-    else if (rows == 3 && cols == 3)
-        DL_FN(max_cells)(v, cell, 3, 3, first, at);
-    else if (rows > 0 && cols > 0)
-        DL_FN(max_cells)(v, cell, rows, cols, first, at);
-    else {
-        DL_FN(vstore)((real *)v->out + at, DL_FN(vsplat)(-(real)INFINITY));
-        DL_FN(put_index)(v->index, v->wide_index, at, DL_FN(isplat)(0));
-    }
+    const long down = v->dh * v->w * v->c, right = v->dw * v->c;
+    cell += r->begin * down + s->begin * right;
+    if (rows == 2 && cols == 2) return DL_FN(max_cells)(v, cell, 2, 2, down, right, first, at);
+    if (rows == 3 && cols == 3) return DL_FN(max_cells)(v, cell, 3, 3, down, right, first, at);
+    if (rows > 0 && cols > 0) return DL_FN(max_cells)(v, cell, rows, cols, down, right, first, at);
+    return 0;
 }
 
 /* The same for one channel: those that do not fill a register. */
@@ -49,7 +51,7 @@ DL_INLINE void DL_FN(max_window_1)(const dl_pool *v, const real *cell, const dl_
 
 /* Job: v->rows rows (image, p) of the output. */
 static void DL_FN(max_forward_job)(void *ctx, long job, long worker) {
-    const dl_pool *v = (const dl_pool *)ctx;
+    const dl_pool plan = *(const dl_pool *)ctx, *v = &plan; /* a copy: stores cannot change it */
     for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->p); row++) {
         const real *image = (const real *)v->in + row / v->p * v->h * v->w * v->c;
         const dl_span *r = v->rows_of + row % v->p;
@@ -57,10 +59,7 @@ static void DL_FN(max_forward_job)(void *ctx, long job, long worker) {
             const dl_span *s = v->cols_of + q;
             const real *cell = image + (r->start * v->w + s->start) * v->c;
             const long at = (row * v->q + q) * v->c;
-            long c = 0;
-            for (; c + LANES <= v->c; c += LANES)
-                DL_FN(max_window)(v, cell + c, r, s, at + c);
-            for (; c < v->c; c++)
+            for (long c = DL_FN(max_window)(v, cell, r, s, at); c < v->c; c++)
                 DL_FN(max_window_1)(v, cell + c, r, s, at + c);
         }
     }

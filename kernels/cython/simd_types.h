@@ -61,10 +61,15 @@ DL_INLINE void DL_FN(vstream)(real *p, vec v) {
 
 /* The first n elements, 0 or `pad` beyond; and storing no more than n. */
 DL_NOINLINE vec DL_FN(vload_n)(const real *p, long n) {
+#if DL_X86 && DL_BYTES == 32 && !DL_DOUBLE
+    static const int32_t masks[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    return __builtin_ia32_maskloadps256((const vec *)p, (ivec)DL_FN(vload)((const real *)(masks + 8 - dl_max(n, 0))));
+#else
     real part[LANES] = {0};
     for (long i = 0; i < n; i++)
         part[i] = p[i];
     return DL_FN(vload)(part);
+#endif
 }
 /* The register at p: whole, or its first `count` lanes and 0. */
 DL_INLINE vec DL_FN(lanes)(const real *p, long count) {

@@ -5,8 +5,8 @@
 #include "threads.h"
 #include "simd.h"
 
-#define DL_SOFTMAX_JOB 4096 /* elements in a job, some 5 us */
-#define DL_SHORT_ROW 32     /* rows so short that a register each would be waste: log-softmax takes several together */
+#define DL_SOFTMAX_JOB 8192 /* elements in a job, some 5 us */
+#define DL_SHORT_ROW 32     /* rows so short that a register each would be waste: several are taken together */
 
 typedef struct {
     long rows, n, step;

@@ -1,117 +1,171 @@
-/* Softmax of one row, and the jobs of softmax.h. */
+/* Softmax of rows, and the jobs of softmax.h.  What follows a loop over whole registers is the rest of a row: a call
+   inside the loop would have its constants in memory. */
 #define V(name) DL_FN(name)
+#define C(x) V(vsplat)((real)(x))
+#define LOWEST (-(real)INFINITY)
 
+/* The largest number of a row; NaN is passed over here and comes back through exp(x - max). */
 DL_INLINE real V(row_max)(const real *x, long n) {
-    vec most = V(vsplat)(-(real)INFINITY);
-    real part[LANES], best = -(real)INFINITY;
-    for (long i = 0; i < n; i += LANES) {
-        const vec v = DL_LOAD(x, i, n, -(real)INFINITY);
-        most = V(vsel)(v > most, v, most); /* NaN is passed over here and comes back through exp(x - max) */
+    vec most[4] = {C(LOWEST), C(LOWEST), C(LOWEST), C(LOWEST)}; /* a maximum waits for the one before */
+    real part[LANES];
+    long i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {
+        DL_UNROLL
+        for (int k = 0; k < 4; k++)
+            most[k] = V(vmax)(V(vload)(x + i + k * LANES), most[k]);
     }
-    V(vstore)(part, most);
-    for (int i = 0; i < LANES; i++)
-        best = part[i] > best ? part[i] : best;
-    return best;
+    for (; i + LANES <= n; i += LANES)
+        most[0] = V(vmax)(V(vload)(x + i), most[0]);
+    if (i < n) most[1] = V(vmax)(V(vload_pad)(x + i, n - i, LOWEST), most[1]);
+    V(vstore)(part, V(vmax)(V(vmax)(most[0], most[1]), V(vmax)(most[2], most[3])));
+    for (int width = LANES / 2; width; width /= 2)
+        for (int k = 0; k < width; k++)
+            part[k] = part[k] > part[k + width] ? part[k] : part[k + width];
+    return part[0];
 }
 
-/* y = exp(x - max); returns its sum. */
+/* y = exp(x - most), unless y is NULL; returns its sum. */
 DL_INLINE real V(row_exp)(const real *x, real *y, real most, long n) {
-    vec sum = V(vsplat)(0);
-    for (long i = 0; i < n; i += LANES) {
-        const vec e = V(vexp)(DL_LOAD(x, i, n, -(real)INFINITY) - V(vsplat)(most));
-        sum += n - i >= LANES ? e : V(vload_n)((const real *)&e, n - i);
-        if (y) {
-            DL_STORE(y, i, n, e);
-        }
+    vec sum = C(0);
+    long i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        const vec e = V(vexp_normal)(V(vload)(x + i) - C(most));
+        sum += e;
+        if (y) V(vstore)(y + i, e);
+    }
+    if (i < n) {
+        const vec e = V(vexp_normal)(V(vload_pad)(x + i, n - i, LOWEST) - C(most));
+        sum += e;
+        if (y) V(vstore_n)(y + i, e, n - i);
     }
     return V(vsum)(sum);
 }
 
-static void V(softmax_row)(const real *x, real *y, long n) {
-    const real sum = V(row_exp)(x, y, V(row_max)(x, n), n);
-    for (long i = 0; i < n; i += LANES) {
-        DL_STORE(y, i, n, DL_LOAD(y, i, n, 0) / V(vsplat)(sum));
-    }
-}
-
-static void V(log_softmax_row)(const real *x, real *y, long n) {
-    const real most = V(row_max)(x, n), log_sum = (real)log((double)V(row_exp)(x, NULL, most, n));
-    for (long i = 0; i < n; i += LANES) {
-        DL_STORE(y, i, n, DL_LOAD(x, i, n, 0) - V(vsplat)(most) - V(vsplat)(log_sum));
-    }
-}
-
-/* As log_softmax_row for up to LANES rows of n <= DL_SHORT_ROW, one row in each lane. */
-static void V(log_softmax_short)(const real *x, real *y, long rows, long n) {
-    real turned[DL_SHORT_ROW * LANES], log_sums[LANES];
-    for (long c = 0; c < n; c++)
-        for (long row = 0; row < LANES; row++)
+/* turned = rows (up to LANES) of n <= DL_SHORT_ROW numbers, one row in each lane, and back. */
+DL_INLINE void V(turn)(const real *x, real *turned, long rows, long n) {
+    for (long row = 0; row < LANES; row++)
+        for (long c = 0; c < n; c++)
             turned[c * LANES + row] = x[dl_min(row, rows - 1) * n + c];
-    vec most = V(vsplat)(-(real)INFINITY), sum = V(vsplat)(0);
-    for (long c = 0; c < n; c++) {
-        const vec v = V(vload)(turned + c * LANES);
-        most = V(vsel)(v > most, v, most);
-    }
-    for (long c = 0; c < n; c++)
-        sum += V(vexp)(V(vload)(turned + c * LANES) - most);
-    V(vstore)(log_sums, sum);
-    for (long row = 0; row < rows; row++)
-        log_sums[row] = (real)log((double)log_sums[row]);
-    const vec log_sum = V(vload)(log_sums);
-    for (long c = 0; c < n; c++)
-        V(vstore)(turned + c * LANES, V(vload)(turned + c * LANES) - most - log_sum);
+}
+DL_INLINE void V(turn_back)(const real *turned, real *y, long rows, long n) {
     for (long row = 0; row < rows; row++)
         for (long c = 0; c < n; c++)
             y[row * n + c] = turned[c * LANES + row];
 }
 
-static void V(log_softmax_rows)(const real *x, real *y, long rows, long n) {
+/* Of n numbers in each lane: the maximum, and the sum of exp(x - max). */
+DL_INLINE void V(turned_sums)(const real *turned, long n, vec *most, vec *sum) {
+    *most = C(LOWEST);
+    *sum = C(0);
+    for (long c = 0; c < n; c++)
+        *most = V(vmax)(V(vload)(turned + c * LANES), *most);
+    for (long c = 0; c < n; c++)
+        *sum += V(vexp_normal)(V(vload)(turned + c * LANES) - *most);
+}
+
+/* most = max x and log_sum = log(sum of exp(x - max)) of each row. */
+static void V(row_logs)(const real *x, real *most, real *log_sum, long rows, long n) {
+    const int together = n <= DL_SHORT_ROW && rows > 1;
+    for (long row = 0; row < rows && !together; row++) {
+        most[row] = V(row_max)(x + row * n, n);
+        log_sum[row] = V(row_exp)(x + row * n, NULL, most[row], n);
+    }
+    for (long row = 0; row < rows; row += LANES) {
+        const long count = dl_min(LANES, rows - row);
+        real turned[DL_SHORT_ROW * LANES];
+        vec peak, sum;
+        if (together) {
+            V(turn)(x + row * n, turned, count, n);
+            V(turned_sums)(turned, n, &peak, &sum);
+            DL_STORE(most, row, rows, peak);
+        } else
+            sum = DL_LOAD(log_sum, row, rows, 1);
+        DL_STORE(log_sum, row, rows, V(vlog)(sum));
+    }
+}
+
+static void V(softmax_row)(const real *x, real *y, long n) {
+    const vec share = C(1 / V(row_exp)(x, y, V(row_max)(x, n), n));
+    long i = 0;
+    for (; i + LANES <= n; i += LANES)
+        V(vstore)(y + i, V(vload)(y + i) * share);
+    for (; i < n; i++)
+        y[i] *= V(vlane)(share, 0);
+}
+
+/* Up to LANES rows of n <= DL_SHORT_ROW. */
+static void V(softmax_short)(const real *x, real *y, long rows, long n) {
+    real turned[DL_SHORT_ROW * LANES];
+    vec most, sum;
+    V(turn)(x, turned, rows, n);
+    V(turned_sums)(turned, n, &most, &sum);
+    for (long c = 0; c < n; c++)
+        V(vstore)(turned + c * LANES, V(vexp_normal)(V(vload)(turned + c * LANES) - most) / sum);
+    V(turn_back)(turned, y, rows, n);
+}
+
+static void V(softmax_rows)(const real *x, real *y, long rows, long n) {
     const int together = n <= DL_SHORT_ROW && rows > 1;
     for (long row = 0; row < rows; row += together ? LANES : 1)
         if (together)
-            V(log_softmax_short)(x + row * n, y + row * n, dl_min(LANES, rows - row), n);
+            V(softmax_short)(x + row * n, y + row * n, dl_min(LANES, rows - row), n);
         else
-            V(log_softmax_row)(x + row * n, y + row * n, n);
+            V(softmax_row)(x + row * n, y + row * n, n);
+}
+
+static void V(log_softmax_rows)(const real *x, real *y, long rows, long n) {
+    real most[LANES], log_sum[LANES];
+    for (long row = 0; row < rows; row++) {
+        if (row % LANES == 0) V(row_logs)(x + row * n, most, log_sum, dl_min(LANES, rows - row), n);
+        const real peak = most[row % LANES], rest = log_sum[row % LANES];
+        for (long i = row * n; i < (row + 1) * n; i++)
+            y[i] = (x[i] - peak) - rest;
+    }
+}
+
+/* The sum of y dy, or of dy alone where y is NULL. */
+DL_INLINE vec V(row_dot)(const real *y, const real *dy, long n) {
+    vec dot = C(0);
+    long i = 0;
+    for (; i + LANES <= n; i += LANES)
+        dot += y ? V(vload)(y + i) * V(vload)(dy + i) : V(vload)(dy + i);
+    if (i < n) dot += y ? V(vload_n)(y + i, n - i) * V(vload_n)(dy + i, n - i) : V(vload_n)(dy + i, n - i);
+    return C(V(vsum)(dot));
 }
 
 /* dx = y (dy - sum of y dy). */
 static void V(softmax_back)(const real *y, const real *dy, real *dx, long n) {
-    vec dot = V(vsplat)(0);
-    for (long i = 0; i < n; i += LANES)
-        dot += DL_LOAD(y, i, n, 0) * DL_LOAD(dy, i, n, 0);
-    const vec mean = V(vsplat)(V(vsum)(dot));
-    for (long i = 0; i < n; i += LANES) {
-        DL_STORE(dx, i, n, DL_LOAD(y, i, n, 0) * (DL_LOAD(dy, i, n, 0) - mean));
-    }
+    const vec mean = V(row_dot)(y, dy, n);
+    long i = 0;
+    for (; i + LANES <= n; i += LANES)
+        V(vstore)(dx + i, V(vload)(y + i) * (V(vload)(dy + i) - mean));
+    for (; i < n; i++)
+        dx[i] = y[i] * (dy[i] - V(vlane)(mean, 0));
 }
 
 /* dx = dy - exp(y) (sum of dy). */
 static void V(log_softmax_back)(const real *y, const real *dy, real *dx, long n) {
-    vec total = V(vsplat)(0);
-    for (long i = 0; i < n; i += LANES)
-        total += DL_LOAD(dy, i, n, 0);
-    const vec sum = V(vsplat)(V(vsum)(total));
-    for (long i = 0; i < n; i += LANES) {
-        DL_STORE(dx, i, n, DL_LOAD(dy, i, n, 0) - V(vexp)(DL_LOAD(y, i, n, 0)) * sum);
-    }
+    const vec sum = V(row_dot)(NULL, dy, n);
+    long i = 0;
+    for (; i + LANES <= n; i += LANES)
+        V(vstore)(dx + i, V(vload)(dy + i) - V(vexp_normal)(V(vload)(y + i)) * sum);
+    if (i < n)
+        V(vstore_n)(dx + i, V(vload_n)(dy + i, n - i) - V(vexp_normal)(V(vload_n)(y + i, n - i)) * sum, n - i);
 }
 
 /* Job: m->step rows. */
 static void V(softmax_job)(void *ctx, long job, long worker) {
     const dl_softmax *m = (const dl_softmax *)ctx;
-    if (m->logarithm && !m->dy) {
-        const long first = job * m->step, start = first * m->n;
-        V(log_softmax_rows)((const real *)m->a + start, (real *)m->out + start, dl_min(m->step, m->rows - first), m->n);
-        return;
-    }
-    for (long row = job * m->step; row < dl_min((job + 1) * m->step, m->rows); row++) {
-        const real *a = (const real *)m->a + row * m->n, *dy = (const real *)m->dy + row * m->n;
-        real *out = (real *)m->out + row * m->n;
-        if (m->dy)
-            (m->logarithm ? V(log_softmax_back) : V(softmax_back))(a, dy, out, m->n);
-        else
-            V(softmax_row)(a, out, m->n);
-    }
+    const long first = job * m->step, rows = dl_min(m->step, m->rows - first), n = m->n;
+    const real *a = (const real *)m->a + first * n, *dy = (const real *)m->dy + first * n;
+    real *out = (real *)m->out + first * n;
+    if (!m->dy)
+        (m->logarithm ? V(log_softmax_rows) : V(softmax_rows))(a, out, rows, n);
+    else
+        for (long at = 0; at < rows * n; at += n)
+            (m->logarithm ? V(log_softmax_back) : V(softmax_back))(a + at, dy + at, out + at, n);
     (void)worker;
 }
 #undef V
+#undef C
+#undef LOWEST

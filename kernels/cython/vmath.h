@@ -1,10 +1,10 @@
 /* Elementary functions on registers, for the activations.  float32: polynomials, errors (against float64, all of
-   float32) exp 1.5 ulp, tanh, sigmoid, expm1 (x <= 0), log1p (0 <= x <= 1) 3 ulp, normal 5 ulp; results below the
-   normal range keep that error absolutely.  NaN gives NaN and infinities give their limits.  float64: the C library,
-   lane by lane.
+   float32) exp, expm1 (x <= 0) 1.1 ulp, log1p (0 <= x <= 1), log (x >= 1) 1.5 ulp, tanh, sigmoid 2.5 ulp, normal 8 ulp;
+   results below the normal range keep that error absolutely, or where a function says so are 0.  NaN gives NaN and
+   infinities give their limits.  float64: the C library, lane by lane.
 
    exp: x = n ln 2 + r, |r| <= ln 2 / 2, e^x = 2^n (1 + r + r^2 p(r)); ln 2 in two parts (Cody and Waite 1980, chapter
-   6). exp and log polynomials: S. Moshier, Cephes (expf, logf).  The normal distribution function: Phi(-z) = exp(-z^2 /
+   6), p a minimax fit.  log polynomial: S. Moshier, Cephes (logf).  The normal distribution function: Phi(-z) = exp(-z^2 /
    2) p(t) / (z + 4), t = (z - 4) / (z + 4) = 1 - 8 / (z + 4), z >= 0, p a minimax fit, after M. Shepherd and J.
    Laframboise, "Chebyshev approximation of (1 + 2x) exp(x^2) erfc x" (1981); z^2 is split as in fdlibm's s_erf.c,
    because its rounding error would be multiplied by exp. */
@@ -31,11 +31,13 @@ DL_INLINE vec V(vabs)(vec x) { return (vec)((ivec)x & V(isplat)(INT32_MAX)); }
 DL_LANEWISE(vexp, exp)
 DL_LANEWISE(vexpm1, expm1)
 DL_LANEWISE(vlog1p, log1p)
+DL_LANEWISE(vlog, log)
 DL_LANEWISE(vtanh, tanh)
 DL_LANEWISE(verfc, erfc)
 #undef DL_LANEWISE
 
 DL_INLINE vec V(vexp_within)(vec x) { return V(vexp)(x); }
+DL_INLINE vec V(vexp_normal)(vec x) { return V(vexp)(x); }
 
 /* Phi(x) = erfc(-x / sqrt 2) / 2 for x <= 0 and, in *density, exp(-x^2 / 2). */
 DL_INLINE vec V(vnormal)(vec x, vec *density) {
@@ -90,10 +92,8 @@ DL_INLINE vec V(vtanh)(vec x) {
     return (vec)((ivec)y | ((ivec)x & sign)); /* -0 stays -0 */
 }
 
-/* log(1 + x) for 0 <= x <= 1; above sqrt 2 - 1 as log 2 + log(1 + f), f = (x - 1) / 2. */
-DL_INLINE vec V(vlog1p)(vec x) {
-    ivec upper = x > C(0.414213562f);
-    vec f = V(vsel)(upper, C(0.5f) * (x - C(1)), x);
+/* log(1 + f) for sqrt 1/2 - 1 <= f <= sqrt 2 - 1. */
+DL_INLINE vec V(vlog_near)(vec f) {
     vec p = C(7.0376836292e-2f);
     p = p * f + C(-1.1514610310e-1f);
     p = p * f + C(1.1676998740e-1f);
@@ -103,9 +103,21 @@ DL_INLINE vec V(vlog1p)(vec x) {
     p = p * f + C(2.0000714765e-1f);
     p = p * f + C(-2.4999993993e-1f);
     p = p * f + C(3.3333331174e-1f);
-    vec square = f * f;
-    vec y = f + (p * f * square - C(0.5f) * square);
+    const vec square = f * f;
+    return f + (p * f * square - C(0.5f) * square);
+}
+/* log(1 + x) for 0 <= x <= 1; above sqrt 2 - 1 as log 2 + log(1 + f), f = (x - 1) / 2. */
+DL_INLINE vec V(vlog1p)(vec x) {
+    const ivec upper = x > C(0.414213562f);
+    const vec y = V(vlog_near)(V(vsel)(upper, C(0.5f) * (x - C(1)), x));
     return V(vsel)(upper, y + C(0.693147181f), y);
+}
+/* log x for finite x >= 1 (and NaN), as n log 2 + log(1 + f), x = 2^n (1 + f). */
+DL_INLINE vec V(vlog)(vec x) {
+    const ivec exponent = ((ivec)x - (ivec)C(0.70710678f)) >> 23;
+    const vec n = __builtin_convertvector(exponent, vec), f = (vec)((ivec)x - (exponent << 23)) - C(1);
+    const vec y = n * C(0.693359375f) + (V(vlog_near)(f) + n * C(-2.12194440e-4f));
+    return V(vsel)(x == x, y, x);
 }
 
 /* Phi(x) for -13.26 <= x <= 0 (and NaN) and, in *density, exp(-x^2 / 2); both are 0 for -13.26. */

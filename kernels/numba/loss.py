@@ -14,7 +14,7 @@ from ..memory import empty
 from .elementwise import gated
 from .jit import contiguous, helper, jit, parallel_for
 from .loops import SERIAL, get, mapped, pointer, put, summed
-from .softmax import log_softmax_row, rows_per_job
+from .softmax import row_logs, rows_per_job
 from .vmath import clip, exp_negative, inlined, log1p_exp, real, where
 
 
@@ -160,27 +160,34 @@ def bce_with_logits_backward(dy, saved, needs):
     return *gradients, None, None
 
 
+@inlined
+def _log_prob(x, most, log_total):
+    return (x - most) - log_total
+
+
 @helper
-def _cross_entropy_job(job, worker, logits, log_probs, target, weight, spread, keep, ignore_index, losses, per_job):
+def _cross_entropy_job(job, worker, logits, logs, target, weight, spread, keep, ignore_index, losses, per_job):
     """losses[m] = -keep weight[t] log_probs[m, t] - sum of spread log_probs[m], t = target[m]; spread may be empty."""
-    size = logits.shape[1]
-    for row in range(job * per_job, min((job + 1) * per_job, logits.shape[0])):
+    rows, size = logits.shape
+    for row in range(job * per_job, min((job + 1) * per_job, rows)):
         at = row * size
-        log_softmax_row(pointer(logits, at), pointer(log_probs, at), size)
+        most, log_total = row_logs(pointer(logits, at), size)
+        put(logs, row, most)
+        put(logs, rows + row, log_total)
         loss, label = 0.0, target[row]
         if label != ignore_index:
             row_weight = weight[label] if weight.size else logits.dtype.type(1)
             if row_weight != 0:
-                loss = -keep * (row_weight * get(log_probs, at + label))
+                loss = -keep * (row_weight * _log_prob(get(logits, at + label), most, log_total))
             for c in range(spread.size):
-                loss -= get(spread, c) * get(log_probs, at + c)
+                loss -= get(spread, c) * _log_prob(get(logits, at + c), most, log_total)
         losses[row] = loss
 
 
 @jit
-def _cross_entropy(logits, log_probs, target, weight, spread, keep, ignore_index, losses, per_job):
-    """Fills log_probs and losses; returns the sum of the losses, and that over the weights of the rows that count."""
-    arguments = (logits, log_probs, target, weight, spread, keep, ignore_index, losses, per_job)
+def _cross_entropy(logits, logs, target, weight, spread, keep, ignore_index, losses, per_job):
+    """Fills logs and losses; returns the sum of the losses, and that over the weights of the rows that count."""
+    arguments = (logits, logs, target, weight, spread, keep, ignore_index, losses, per_job)
     parallel_for(_cross_entropy_job, -(-logits.shape[0] // per_job), arguments, logits.size < SERIAL)
     total = 0.0
     for row in range(logits.shape[0]):
@@ -215,36 +222,41 @@ def _none(dtype):
 
 
 def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_index, reduction):
-    (rows, classes), dtype = logits.shape, logits.dtype
-    log_probs, losses = empty(logits.shape, dtype), empty(rows)
+    (rows, classes), dtype, logits = logits.shape, logits.dtype, contiguous(logits)
+    logs, losses = empty((2, rows), dtype), empty(rows)
     spread = _smoothing(label_smoothing, weight, classes, dtype) if label_smoothing > 0 else _none(dtype)
     weights = _none(dtype) if weight is None else contiguous(weight)
-    total, mean = _cross_entropy(contiguous(logits), log_probs, contiguous(target), weights, spread,
-                                  1.0 - label_smoothing, ignore_index, losses, rows_per_job(classes))  # fmt: skip
-    saved = (log_probs, target, weight, label_smoothing, ignore_index, reduction)
+    total, mean = _cross_entropy(logits, logs, contiguous(target), weights, spread, 1.0 - label_smoothing,
+                                  ignore_index, losses, rows_per_job(classes))  # fmt: skip
+    saved = (logits, logs, target, weight, label_smoothing, ignore_index, reduction)
     if reduction == "none":
         return losses.astype(dtype), saved
     return np.array(total if reduction == "sum" else mean, dtype), saved
 
 
 @helper(noalias=True)
-def _cross_entropy_back_row(log_probs, spread, label, shares, dy, dlogits, size):
-    """dlogits = dy (softmax(logits) sum of q - q), q = spread, and more at the label; shares = (how much more, sum)."""
+def _cross_entropy_back_row(logits, logs, spread, label, shares, dy, dlogits, size):
+    """dlogits = dy (exp(log_probs) sum of q - q), q = spread, and more at the label.
+
+    logs = (max, log of the sum); shares = (how much more, sum of q).
+    """
+    most, log_total = logs
     label_share, total_share = shares
     for c in range(size):
-        put(dlogits, c, dy * (exp_negative(get(log_probs, c)) * total_share - get(spread, c)))
-    q = get(spread, label) + label_share
-    put(dlogits, label, dy * (exp_negative(get(log_probs, label)) * total_share - q))
+        share = exp_negative(_log_prob(get(logits, c), most, log_total))
+        put(dlogits, c, dy * (share * total_share - get(spread, c)))
+    share = exp_negative(_log_prob(get(logits, label), most, log_total))
+    put(dlogits, label, dy * (share * total_share - (get(spread, label) + label_share)))
 
 
 @helper
-def _cross_entropy_back_job(job, worker, dy, log_probs, target, weight, spread, keep, ignore_index, scale, dlogits,
+def _cross_entropy_back_job(job, worker, dy, logits, logs, target, weight, spread, keep, ignore_index, scale, dlogits,
                             per_job):  # fmt: skip
-    size = log_probs.shape[1]
+    rows, size = logits.shape
     smooth = 0.0
     for c in range(size):
         smooth += get(spread, c)
-    for row in range(job * per_job, min((job + 1) * per_job, log_probs.shape[0])):
+    for row in range(job * per_job, min((job + 1) * per_job, rows)):
         at, label = row * size, target[row]
         if label == ignore_index:
             for c in range(size):
@@ -254,26 +266,26 @@ def _cross_entropy_back_job(job, worker, dy, log_probs, target, weight, spread, 
         gradient = get(dy, row if dy.size > 1 else 0) * scale
         like = get(spread, 0)
         shares = real(like, share), real(like, share + smooth)
-        _cross_entropy_back_row(pointer(log_probs, at), pointer(spread, 0), label, shares, real(like, gradient),
-                                pointer(dlogits, at), size)  # fmt: skip
+        _cross_entropy_back_row(pointer(logits, at), (get(logs, row), get(logs, rows + row)), pointer(spread, 0), label,
+                                shares, real(like, gradient), pointer(dlogits, at), size)  # fmt: skip
 
 
 @jit
-def _cross_entropy_back(dy, log_probs, target, weight, spread, keep, ignore_index, mean, dlogits, per_job):
+def _cross_entropy_back(dy, logits, logs, target, weight, spread, keep, ignore_index, mean, dlogits, per_job):
     scale = 1 / _total_weight(target, weight, ignore_index) if mean else 1.0
-    arguments = (dy, log_probs, target, weight, spread, keep, ignore_index, scale, dlogits, per_job)
-    parallel_for(_cross_entropy_back_job, -(-log_probs.shape[0] // per_job), arguments, log_probs.size < SERIAL)
+    arguments = (dy, logits, logs, target, weight, spread, keep, ignore_index, scale, dlogits, per_job)
+    parallel_for(_cross_entropy_back_job, -(-logits.shape[0] // per_job), arguments, logits.size < SERIAL)
 
 
 def cross_entropy_backward(dy, saved, needs):
-    log_probs, target, weight, label_smoothing, ignore_index, reduction = saved
+    logits, logs, target, weight, label_smoothing, ignore_index, reduction = saved
     if not needs[0]:
         return None, None, None
-    (_, classes), dtype = log_probs.shape, log_probs.dtype
-    dlogits = empty(log_probs.shape, dtype)
+    (_, classes), dtype = logits.shape, logits.dtype
+    dlogits = empty(logits.shape, dtype)
     weights = _none(dtype) if weight is None else contiguous(weight)
     if dlogits.size:
-        _cross_entropy_back(contiguous(dy).reshape(-1), contiguous(log_probs), contiguous(target), weights,
-                            _smoothing(label_smoothing, weight, classes, dtype), 1.0 - label_smoothing, ignore_index,
-                            reduction == "mean", dlogits, rows_per_job(classes))  # fmt: skip
+        _cross_entropy_back(contiguous(dy).reshape(-1), contiguous(logits), contiguous(logs), contiguous(target),
+                            weights, _smoothing(label_smoothing, weight, classes, dtype), 1.0 - label_smoothing,
+                            ignore_index, reduction == "mean", dlogits, rows_per_job(classes))  # fmt: skip
     return dlogits, None, None

@@ -39,11 +39,17 @@ def _exp_row(x, y, size, most):
     return total
 
 
-@helper(noalias=True)
-def log_softmax_row(x, y, size):
-    """y = (x - max) - log(sum of exp(x - max)) for one row of `size` numbers behind a pointer."""
+@helper
+def row_logs(x, size):
+    """max x and log(sum of exp(x - max)) of one row of `size` numbers behind a pointer."""
     most = _largest(x, size)
-    log_total = real(most, math.log(_exp_row(x, None, size, most)))
+    return most, real(most, math.log(_exp_row(x, None, size, most)))
+
+
+@helper(noalias=True)
+def _log_softmax_row(x, y, size):
+    """y = (x - max) - log(sum of exp(x - max)) for one row."""
+    most, log_total = row_logs(x, size)
     for c in range(size):
         put(y, c, (get(x, c) - most) - log_total)
 
@@ -95,7 +101,7 @@ def _softmax_job(job, worker, x, y, per_job, log):
     for row in range(job * per_job, min((job + 1) * per_job, x.shape[0])):
         at = row * size
         if log:
-            log_softmax_row(pointer(x, at), pointer(y, at), size)
+            _log_softmax_row(pointer(x, at), pointer(y, at), size)
         else:
             _softmax_row(pointer(x, at), pointer(y, at), size)
 

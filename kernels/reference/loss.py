@@ -6,7 +6,6 @@ y is a 0-d array for "sum" and "mean", and so is dy. The mean of nothing is NaN,
 import numpy as np
 
 from .elementwise import gated, like, sigmoid, softplus
-from .softmax import log_softmax_forward
 
 
 def _reduced(losses, reduction, x):
@@ -101,15 +100,29 @@ def _row_weights(target, weight, ignore_index, dtype):
     return counted, labels, row_weight
 
 
+def _row_logs(logits):
+    """(2, M): the maximum of each row of logits (M, C), and the logarithm of the sum of exp(logits - maximum)."""
+    most = logits.max(axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.stack([most, np.log(np.exp(logits - most[:, None]).sum(axis=1))])
+
+
+def _log_probs(logits, logs):
+    with np.errstate(invalid="ignore"):
+        return (logits - logs[0][:, None]) - logs[1][:, None]
+
+
 def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_index, reduction):
     """Cross-entropy of softmax(logits) with smoothed labels; logits (M, C), target (M,) int64, weight (C,) or None.
 
     loss[m] = -sum over c of q[m, c] log_probs[m, c], and 0 where target[m] == ignore_index
     q[m, c] = weight[c] ((1 - label_smoothing) [c == target[m]] + label_smoothing / C)
+    log_probs[m] = (logits[m] - logs[0, m]) - logs[1, m],  logs = (max, log(sum of exp(logits - max))) of the rows
     "mean" divides by the sum of weight[target] over the rows not ignored, so it is NaN if all are.
     Source: Szegedy et al. 2016, section 7; PyTorch's cross_entropy for weight and ignore_index.
     """
-    log_probs, _ = log_softmax_forward(logits, axis=1)
+    logs = _row_logs(logits)
+    log_probs = _log_probs(logits, logs)
     counted, labels, row_weight = _row_weights(target, weight, ignore_index, logits.dtype)
     nll = -np.take_along_axis(log_probs, labels[:, None], axis=1)[:, 0]
     losses = gated(nll, row_weight)
@@ -117,7 +130,7 @@ def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_ind
         weighted = log_probs if weight is None else log_probs * weight
         spread = np.where(counted, -weighted.sum(axis=1), 0) / logits.shape[1]
         losses = (1 - label_smoothing) * losses + label_smoothing * spread
-    saved = (log_probs, target, weight, label_smoothing, ignore_index, reduction)
+    saved = (logits, logs, target, weight, label_smoothing, ignore_index, reduction)
     if reduction == "mean":
         with np.errstate(invalid="ignore", divide="ignore"):
             return like(losses.sum() / row_weight.sum(), logits), saved
@@ -129,9 +142,10 @@ def cross_entropy_backward(dy, saved, needs):
 
     With reduction "mean" dy is divided by the summed weight first.
     """
-    log_probs, target, weight, label_smoothing, ignore_index, reduction = saved
+    logits, logs, target, weight, label_smoothing, ignore_index, reduction = saved
     if not needs[0]:
         return None, None, None
+    log_probs = _log_probs(logits, logs)
     rows, classes = log_probs.shape
     counted, labels, row_weight = _row_weights(target, weight, ignore_index, log_probs.dtype)
     spread = np.ones(classes, dtype=log_probs.dtype) if weight is None else weight
