@@ -3,8 +3,9 @@
 All checks of arguments stand here; the kernels check nothing. A call that raises changes nothing.
 """
 
-from ._conv import conv1d, conv2d, conv2d_avg_pool2d, conv2d_max_pool2d
+from ._conv import conv1d, conv2d
 from ._conv_norm import conv2d_batch_norm
+from ._conv_pool import conv2d_avg_pool2d, conv2d_max_pool2d
 from ._conv_transpose import conv_transpose2d
 from ._elementwise import (
     dropout,

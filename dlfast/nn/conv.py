@@ -6,7 +6,8 @@ from typing import Any
 
 from .. import _check as check
 from .. import functional as F
-from ..functional._conv import Padding, check_method, pad2, pad4, pools_at_once, sides
+from ..functional._conv import Padding, check_method, pad2, pad4, sides
+from ..functional._conv_pool import pools_at_once
 from ..functional._conv_transpose import output_padding_pair
 from ..functional._linear import FUSED_ACTIVATIONS
 from ..kernels.conv_methods import Geometry
