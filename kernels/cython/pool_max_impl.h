@@ -1,7 +1,7 @@
 /* The jobs of max pooling, see pool.h; dx where windows lie side by side is made in pool_impl.h. */
 
-/* The winners among rows x cols cells `down` and `right` numbers apart, from `cell` on, the first of them number `first`
-   of a window whose rows have `width`: whole registers of n channels.  Returns how many channels that are. */
+/* The winners among rows x cols cells `down` and `right` numbers apart, from `cell` on, the first of them number
+   `first` of a window whose rows have `width`: whole registers of n channels.  Returns how many channels that are. */
 DL_INLINE long DL_FN(max_cells)(const dl_pool *v, const real *cell, const long rows, const long cols, long down,
                                 long right, long first, long at) {
     const long width = v->s, n = v->c;
@@ -134,8 +134,8 @@ static void DL_FN(max_pixel)(const dl_pool *v, real *dx, const long *row_windows
     DL_FN(max_gather)(v, dx, claims, count, add);
 }
 
-/* The windows along one axis that a pixel lies in, last cell first: `to` gets each one's number times `step`, as `at`, and
-   its cell there times `width`.  Returns how many they are, or -1 for more than DL_CLAIMS. */
+/* The windows along one axis that a pixel lies in, last cell first: `to` gets each one's number times `step`, as `at`,
+   and its cell there times `width`.  Returns how many they are, or -1 for more than DL_CLAIMS. */
 DL_INLINE int DL_FN(axis_claims)(const long *windows, long kernel, long step, long width, dl_axis_claim *to) {
     int count = 0;
     for (long r = kernel - 1; r >= 0; r--) {
