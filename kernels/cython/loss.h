@@ -1,6 +1,7 @@
-/* Losses.  cross_entropy reads rows of logits once forward, for the loss of each row and what its log-softmax is made of
-   (log_probs = (logits - most) - log_sum), and once backward.  mse, l1, huber and bce_with_logits compare two arrays element by element; sums are partial sums of
-   fixed stretches, added in order, in double.  Formulas as in the reference. */
+/* Losses.  cross_entropy reads rows of logits once forward, for the loss of each row and what its log-softmax is made
+   of (log_probs = (logits - most) - log_sum), and once backward.  mse, l1, huber and bce_with_logits compare two arrays
+   element by element; sums are partial sums of fixed stretches, added in order, in double.  Formulas as in the
+   reference. */
 #ifndef DLFAST_LOSS_H
 #define DLFAST_LOSS_H
 #include "softmax.h"

@@ -54,7 +54,8 @@ static void V(cross_entropy_back_row)(const dl_cross_entropy *m, long row, real 
     real *out = (real *)m->dlogits + row * n, d, total, at_label;
     V(label_shares)(m, row, all, &d, &total, &at_label);
     const real each = (real)(m->smoothing / (double)n);
-    const V(row_slope) s = {C(((const real *)m->most)[row]), C(((const real *)m->log_sum)[row]), C(d), C(total), C(each)};
+    const V(row_slope) s = {C(((const real *)m->most)[row]), C(((const real *)m->log_sum)[row]), C(d), C(total),
+                            C(each)};
     long c = 0;
     for (; c + LANES <= n; c += LANES) {
         const vec q = weight ? s.each * V(vload)(weight + c) : s.each;
@@ -77,8 +78,8 @@ static void V(cross_entropy_back_short)(const dl_cross_entropy *m, long first, l
     for (long row = 0; row < rows; row++)
         if (m->target[first + row] != m->ignore)
             V(label_shares)(m, first + row, all, d + row, total + row, at_label + row);
-    const V(row_slope) s = {V(lanes)((const real *)m->most + first, rows), V(lanes)((const real *)m->log_sum + first, rows),
-                            V(vload)(d), V(vload)(total), C(m->smoothing / (double)n)};
+    const V(row_slope) s = {V(lanes)((const real *)m->most + first, rows),
+                            V(lanes)((const real *)m->log_sum + first, rows), V(vload)(d), V(vload)(total), C(m->smoothing / (double)n)};
     V(turn)(x, turned, rows, n);
     for (long c = 0; c < n; c++)
         V(vstore)(turned + c * LANES, V(row_probabilities)(&s, V(vload)(turned + c * LANES)) * s.total -

@@ -61,8 +61,8 @@ static void DL_FN(rmsprop_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
-/* Root and quotient decide: without them the loop takes three fifths of its time in the cache.  Estimates of 12 bits and
-   a step of Newton's in place of one of them were a tenth faster on an idle core (Zen 3) and slower beside a busy one. */
+/* Root and quotient decide: without them the loop takes three fifths of its time in the cache.  Estimates of 12 bits
+   and a step of Newton's in place of one of them were a tenth faster on an idle core (Zen 3), slower beside a busy one. */
 static void DL_FN(adam_job)(void *ctx, long job, long worker) {
     const dl_adam *m = (const dl_adam *)ctx;
     STRETCH(m);
@@ -97,8 +97,8 @@ static double DL_FN(square_sum_exactly)(const real *x, long n) {
 }
 
 #if !DL_DOUBLE
-/* The same, DL_SUM_TERMS squares in each of SUM_CHAINS registers added in float32 before a conversion: an error of at most
-   DL_SUM_TERMS + 2 roundings of 2^-24, 6e-7 of the sum, since no term is negative. */
+/* The same, DL_SUM_TERMS squares in each of SUM_CHAINS registers added in float32 before a conversion: an error of at
+   most DL_SUM_TERMS + 2 roundings of 2^-24, 6e-7 of the sum, since no term is negative. */
 #define SUM_CHAINS 4
 static double DL_FN(square_sum_in_blocks)(const real *x, long n) {
     const long block = DL_SUM_TERMS * SUM_CHAINS * LANES, whole = n / block * block;

@@ -31,6 +31,11 @@ typedef struct dl_claim {
     long cell;
 } dl_claim;
 
+/* The same along one axis: how far its numbers lie from the first window's, and its part of the cell's number. */
+typedef struct dl_axis_claim {
+    long at, cell;
+} dl_axis_claim;
+
 /* A window along one axis: it starts at pixel `start` (< 0 in the padding); its cells [begin, end) lie in the image. */
 typedef struct dl_span {
     long start, begin, end, counted;

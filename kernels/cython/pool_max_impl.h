@@ -1,7 +1,7 @@
 /* The jobs of max pooling, see pool.h; dx where windows lie side by side is made in pool_impl.h. */
 
-/* The winners among rows x cols cells `down` and `right` numbers apart, from `cell` on, the first of them number `first`
-   of a window whose rows have `width`: whole registers of n channels.  Returns how many channels that are. */
+/* The winners among rows x cols cells `down` and `right` numbers apart, from `cell` on, the first of them number
+   `first` of a window whose rows have `width`: whole registers of n channels.  Returns how many channels that are. */
 DL_INLINE long DL_FN(max_cells)(const dl_pool *v, const real *cell, const long rows, const long cols, long down,
                                 long right, long first, long at) {
     const long width = v->s, n = v->c;
@@ -134,13 +134,43 @@ static void DL_FN(max_pixel)(const dl_pool *v, real *dx, const long *row_windows
     DL_FN(max_gather)(v, dx, claims, count, add);
 }
 
-/* Job: rows (image, h) of dx. */
+/* The windows along one axis that a pixel lies in, last cell first: `to` gets each one's number times `step`, as `at`,
+   and its cell there times `width`.  Returns how many they are, or -1 for more than DL_CLAIMS. */
+DL_INLINE int DL_FN(axis_claims)(const long *windows, long kernel, long step, long width, dl_axis_claim *to) {
+    int count = 0;
+    for (long r = kernel - 1; r >= 0; r--) {
+        if (windows[r] < 0) continue;
+        if (count == DL_CLAIMS) return -1;
+        to[count++] = (dl_axis_claim){windows[r] * step, r * width};
+    }
+    return count;
+}
+
+/* Job: rows (image, h) of dx.  What the pixels of a row have in common is looked up once. */
 static void DL_FN(max_backward_job)(void *ctx, long job, long worker) {
     const dl_pool plan = *(const dl_pool *)ctx, *v = &plan;
-    for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->h); row++)
-        for (long w = 0; w < v->w; w++)
-            DL_FN(max_pixel)(v, (real *)v->out + (row * v->w + w) * v->c, v->row_windows + row % v->h * v->r,
-                             v->col_windows + w * v->s, row / v->h);
+    const size_t item = v->wide_index ? sizeof(int32_t) : sizeof(uint8_t);
+    dl_axis_claim down[DL_CLAIMS], right[DL_CLAIMS];
+    dl_claim claims[DL_CLAIMS];
+    for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->h); row++) {
+        const long image = row / v->h, *row_windows = v->row_windows + row % v->h * v->r;
+        const int rows = DL_FN(axis_claims)(row_windows, v->r, v->q * v->c, v->s, down);
+        real *dx = (real *)v->out + row * v->w * v->c;
+        for (long w = 0; w < v->w; w++, dx += v->c) {
+            const int cols = DL_FN(axis_claims)(v->col_windows + w * v->s, v->s, v->c, 1, right);
+            if (rows < 0 || cols < 0 || rows * cols > DL_CLAIMS) {
+                DL_FN(max_pixel)(v, dx, row_windows, v->col_windows + w * v->s, image);
+                continue;
+            }
+            for (int i = 0; i < rows; i++)
+                for (int j = 0; j < cols; j++) {
+                    const long at = image * v->p * v->q * v->c + down[i].at + right[j].at;
+                    claims[i * cols + j] = (dl_claim){(const real *)v->in + at, (const char *)v->index + item * at,
+                                                      down[i].cell + right[j].cell};
+                }
+            DL_FN(max_gather)(v, dx, claims, rows * cols, 0);
+        }
+    }
     if (v->stream) dl_fence();
     (void)worker;
 }

@@ -4,8 +4,8 @@
    infinities give their limits.  float64: the C library, lane by lane.
 
    exp: x = n ln 2 + r, |r| <= ln 2 / 2, e^x = 2^n (1 + r + r^2 p(r)); ln 2 in two parts (Cody and Waite 1980, chapter
-   6), p a minimax fit.  log polynomial: S. Moshier, Cephes (logf).  The normal distribution function: Phi(-z) = exp(-z^2 /
-   2) p(t) / (z + 4), t = (z - 4) / (z + 4) = 1 - 8 / (z + 4), z >= 0, p a minimax fit, after M. Shepherd and J.
+   6), p a minimax fit.  log polynomial: S. Moshier, Cephes (logf).  The normal distribution function: Phi(-z) =
+   exp(-z^2 / 2) p(t) / (z + 4), t = (z - 4) / (z + 4) = 1 - 8 / (z + 4), z >= 0, p a minimax fit, after M. Shepherd and J.
    Laframboise, "Chebyshev approximation of (1 + 2x) exp(x^2) erfc x" (1981); z^2 is split as in fdlibm's s_erf.c,
    because its rounding error would be multiplied by exp. */
 #define V(name) DL_FN(name)
@@ -47,8 +47,8 @@ DL_INLINE vec V(vnormal)(vec x, vec *density) {
 #else
 #define ROUNDER 12582912.0f /* 1.5 * 2^23: adding it leaves an integer in the low bits */
 
-/* r with x = n ln 2 + r, |r| <= ln 2 / 2, and *power = 2^(n + more), 0 for n + more = -127.  The low bits of `shifted` are
-   the exponent's; the shift drops the others. */
+/* r with x = n ln 2 + r, |r| <= ln 2 / 2, and *power = 2^(n + more), 0 for n + more = -127.  The low bits of `shifted`
+   are the exponent's; the shift drops the others. */
 DL_INLINE vec V(vreduce)(vec x, const int more, vec *power) {
     const vec rounder = C(ROUNDER + 127 + more), shifted = x * C(1.44269504088896341f) + rounder, n = shifted - rounder;
     *power = (vec)((ivec)shifted << 23);
