@@ -175,8 +175,10 @@ def test_a_layer_of_several_operations():
 
 def test_transposed_convolutions_exchange_the_passes():
     layer = nn.ConvTranspose2d(24, 2, 3, padding=1)
-    (row,) = dl.explain(layer, Tensor(np.ones((8, 6, 6, 24), np.float32), requires_grad=True))
-    assert row[5:8] == ("scatter", "direct", "direct")
+    images = Tensor(np.ones((8, 6, 6, 24), np.float32), requires_grad=True)
+    assert dl.explain(layer, images).rows[0][5:8] == ("direct", "direct", "direct")
+    with dl.use_backend("numba"):
+        assert dl.explain(layer, images).rows[0][5:8] == ("scatter", "direct", "direct")
     assert dl.explain(nn.ConvTranspose2d(24, 16, 3, padding=1), (4, 8, 8, 24)).rows[0].forward == "winograd"
     (row,) = dl.explain(nn.Conv1d(3, 8, 5), (2, 20, 3))
     assert row[5:8] == ("direct", "-", "direct")
