@@ -46,7 +46,7 @@ def _product(call: Call, name: str) -> Choice:
     rows = x[-2] if call.op == "matmul" and len(x) > 1 else math.prod(x[:-1])
     few = FEW[call.backend]
     if call.backend == "cython" and name == "forward" and call.op == "linear":
-        few = max(4, min(32, x[-1] // 16))  # dl_gemm_skinny: dot products with the rows of the weight
+        few = max(4, min(32, x[-1] // 12))  # dl_gemm_skinny: dot products with the rows of the weight
     if call.op in ("linear", "matmul") and rows <= few:
         return Choice("skinny", f"up to {few} rows: read in place, not packed")
     return Choice("gemm", "a product of packed panels")
