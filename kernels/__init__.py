@@ -114,7 +114,7 @@ def small_size(op: str) -> int:
     """Elements of the first array below which ``auto`` takes Cython instead of its choice; 0 where it never does."""
     if is_single(op) or "cython" not in backends_of(op) or _resolve(op, ("auto",))[0] == "cython":
         return 0
-    return auto.SMALL_FOR.get(op, auto.SMALL)
+    return auto.SMALL
 
 
 class use_backend:
@@ -150,7 +150,7 @@ def active(op: str, x: numpy.ndarray | None = None) -> Pair:
 
     Raises RuntimeError where the chosen backend lacks the operation.
     """
-    if x is not None and x.size < auto.SMALL_FOR.get(op, auto.SMALL):
+    if x is not None and x.size < auto.SMALL:
         return _table.small[op]
     return _table[op]
 

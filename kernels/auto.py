@@ -18,14 +18,19 @@ in one process on 2 cores with AVX2; `pytest benchmarks` repeats the comparison 
 | rnn_cell | 20 x 10 -> 20: 75 / 27 | 64 x 128 -> 256: 679 / 444 |
 | sgd_step | | 420 k: 59 / 57 |
 | adam_step | 1 k: 7.2 / 3.6 | 4 M: 2584 / 2514 |
-| tanh, sigmoid, elu, hardswish | 2 k: 12-19 / 5-15 | 32 k: 24-73 / 21-97 |
-| gelu | | 1 M: 1830 / 1200 |
-| silu | | 1 M: 1790 / 1080 |
-| layer_norm, mse | 2 k: 20-32 / 9-13 | 2048 x 768: 1900-2300 / 2000-2900 |
-| softmax | 128 x 10: 13 / 5 | 2048 x 768: 1850 / 1620 |
-| cross_entropy | 1 x 10: 11 / 3.6, 128 x 10: 20 / 8.3 | 2048 x 768: 2040 / 1630 |
-| max_pool2d 2 x 2 | 14 x 14 x 32: 37 / 18 | 64 x 28 x 28 x 32: 1340 / 1070 |
-| max_pool2d 3 x 3, stride 2 | | 8 x 112 x 112 x 64: 4800 / 4090 |
+| tanh | 8 k: 21 / 11 | 1 M: 818 / 721 |
+| sigmoid | 8 k: 14 / 8 | 1 M: 670 / 666 |
+| elu | 8 k: 33 / 18 | 1 M: 673 / 625 |
+| hardswish | 8 k: 17 / 8 | 1 M: 394 / 363 |
+| softplus | 8 k: 36 / 25 | 1 M: 1205 / 1213 |
+| gelu | 8 k: 22 / 14 | 1 M: 984 / 913 |
+| silu | 8 k: 30 / 15 | 1 M: 883 / 717 |
+| layer_norm | 2 k: 20 / 9 | 2048 x 768: 2166 / 2355 |
+| mse | 2 k: 32 / 13 | 2048 x 768: 555 / 1216 |
+| softmax | 64 x 768: 58 / 34 | 2048 x 768: 1276 / 1115 |
+| cross_entropy | 128 x 10: 46 / 22 | 2048 x 768: 1216 / 994 |
+| max_pool2d 2 x 2 | 14 x 14 x 32: 42 / 14 | 64 x 28 x 28 x 32: 1224 / 733 |
+| max_pool2d 3 x 3, stride 2 | | 8 x 112 x 112 x 64: 7540 / 3940 |
 | conv2d, winograd | 1 x 32 x 32 x 16 -> 16: 231 / 134 | 8 x 56 x 56 x 64: 25400 / 18200 |
 | conv2d, im2col (3 x 3, stride 2) | | 8 x 56 x 56 x 64 -> 128: 28900 / 25900 |
 | conv2d, direct | 1 x 28 x 28 x 1 -> 32: 67 / 42 | 8 x 224 x 224 x 3 -> 32: 28100 / 27400 |
@@ -51,8 +56,13 @@ _CYTHON = (
     "max_pool2d",
     "relu",
     "leaky_relu",
+    "elu",
     "gelu",
     "silu",
+    "sigmoid",
+    "tanh",
+    "softplus",
+    "hardswish",
     "dropout",
     "softmax",
     "log_softmax",
@@ -70,4 +80,3 @@ _CYTHON = (
 CHOICE: dict[str, str] = dict.fromkeys(_CYTHON, "cython")
 
 SMALL = 4096  # elements of the first array: with fewer, Cython serves every operation that it has
-SMALL_FOR: dict[str, int] = {}  # where another bound was measured

@@ -148,13 +148,13 @@ def test_auto_takes_the_measured_choice(monkeypatch):
 
 
 def test_auto_takes_cython_for_small_arrays(monkeypatch):
-    monkeypatch.setitem(auto.SMALL_FOR, "tanh", 5)
-    small, large = np.ones(4), np.ones(5)
-    assert kernels.small_size("tanh") == 5
-    assert kernels.active("tanh", small) == kernels.pair("tanh", "cython")
-    assert kernels.active("tanh", large) == kernels.pair("tanh", "numba") == kernels.active("tanh")
+    monkeypatch.setattr(auto, "SMALL", 5)
+    op, small, large = "mse", np.ones(4), np.ones(5)
+    assert kernels.small_size(op) == 5
+    assert kernels.active(op, small) == kernels.pair(op, "cython")
+    assert kernels.active(op, large) == kernels.pair(op, "numba") == kernels.active(op)
     with use_backend("numba"):
-        assert kernels.active("tanh", small) == kernels.pair("tanh", "numba")
+        assert kernels.active(op, small) == kernels.pair(op, "numba")
 
 
 def test_small_arrays_where_cython_lacks_the_operation(add_file):
