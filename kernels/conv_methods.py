@@ -176,9 +176,8 @@ def at_once(passing: str, image, kernel, geometry: Geometry, method: str, pool_s
     return chosen if chosen == "direct" or (chosen == "winograd" and tiled) else ""
 
 
-@lru_cache(maxsize=1024)
-def pooling_pays(image, kernel, geometry: Geometry, pool_size, method: str = "auto", average: bool = False) -> bool:
-    """Whether convolution and pooling (windows side by side) are best computed at once.
+def pooled_method(image, kernel, geometry: Geometry, pool_size, method: str = "auto", average: bool = False) -> str:
+    """The method by which convolution and pooling (windows side by side) are best computed at once; "" where apart.
 
     With max-pooling that saves writing and reading the convolution's output, which is large against its arithmetic
     where the image has few channels: there the direct method does so, forward and for the weights; Winograd's, forward
@@ -186,9 +185,10 @@ def pooling_pays(image, kernel, geometry: Geometry, pool_size, method: str = "au
     """
     shape = output_shape(image, kernel, geometry)
     if shape[1] < pool_size[0] or shape[2] < pool_size[1]:
-        return False
+        return ""
     if average:
-        return choose("forward", image, kernel, geometry, method).method == "direct"
+        chosen = choose("forward", image, kernel, geometry, method).method
+        return chosen if chosen == "direct" else ""
     passes = ("forward", "dweight", "dx")
     methods = [at_once(passing, image, kernel, geometry, method, pool_size) for passing in passes]
-    return methods[:2] == ["direct"] * 2 or methods == ["winograd"] * 3
+    return methods[0] if methods[:2] == ["direct"] * 2 or methods == ["winograd"] * 3 else ""

@@ -6,7 +6,7 @@ import pytest
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import kernels
-from dlfast.kernels.conv_methods import METHODS, Geometry, choose, pooling_pays, unfit
+from dlfast.kernels.conv_methods import METHODS, Geometry, choose, pooled_method, unfit
 
 SWEEP = 60  # random convolutions for each method and dtype
 TOLERANCE = {np.float32: 2e-6, np.float64: 4e-15}
@@ -138,10 +138,10 @@ def test_choice_follows_the_shape():
 
 def test_pooling_at_once_pays_by_the_method_in_force():
     plain, image, kernel = Geometry((1, 1), (1, 1, 1, 1), (1, 1), 1), (8, 28, 28, 64), (64, 3, 3, 64)
-    assert pooling_pays(image, kernel, plain, (2, 2))
-    assert not pooling_pays(image, kernel, plain, (2, 2), "exact")
-    assert not pooling_pays(image, kernel, plain, (3, 3))
-    assert pooling_pays((8, 28, 28, 1), (32, 3, 3, 1), plain, (3, 3), "exact")
+    assert pooled_method(image, kernel, plain, (2, 2))
+    assert not pooled_method(image, kernel, plain, (2, 2), "exact")
+    assert not pooled_method(image, kernel, plain, (3, 3))
+    assert pooled_method((8, 28, 28, 1), (32, 3, 3, 1), plain, (3, 3), "exact")
 
 
 def test_precision_switches_winograd_off(backend):

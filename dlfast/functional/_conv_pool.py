@@ -7,7 +7,7 @@ from typing import Any
 from .. import _check as check
 from .._precision import automatic
 from ..kernels import active_module, get_backend
-from ..kernels.conv_methods import Geometry, choose, pooling_pays
+from ..kernels.conv_methods import Geometry, pooled_method
 from ..tensor import ArrayLike, Tensor, arrays_of, run, unwrap
 from ._conv import Padding, checked
 
@@ -91,10 +91,9 @@ def pools_at_once(
 @check.remembered
 def _pooling_pays(image: tuple, kernel: tuple, fields: tuple, pool_size: tuple, average: int, in_force: tuple) -> bool:
     """in_force: what the choice depends on besides the arguments."""
-    geometry, precision = Geometry(*fields), in_force[0]
-    fits = len(image) == 4 and image[3] == kernel[3] * geometry.groups
-    if not (fits and pooling_pays(image, kernel, geometry, pool_size, precision, bool(average))):
+    geometry = Geometry(*fields)
+    if len(image) != 4 or image[3] != kernel[3] * geometry.groups:
         return False
-    method = choose("forward", image, kernel, geometry, precision).method
+    method = pooled_method(image, kernel, geometry, pool_size, in_force[0], bool(average))
     op, methods = ("conv2d_avg_pool2d", "AVERAGED_METHODS") if average else ("conv2d_max_pool2d", "POOLED_METHODS")
     return method in getattr(active_module(op), methods, ())
