@@ -33,7 +33,8 @@ class BuildExtensions(build_ext):
         """Write the C file of a .pyx below the build folder, where neither the wheel nor a commit picks it up."""
         target = Path(self.build_temp, source).with_suffix(".c")
         target.parent.mkdir(parents=True, exist_ok=True)
-        if self.force or newer_group([source, *ext.depends], str(target)):
+        included = [path for path in ext.depends if path.endswith(".pxi")]  # headers are only read by the C compiler
+        if self.force or newer_group([source, *included], str(target)):
             name = self.get_ext_fullname(ext.name)
             command = [sys.executable, "-m", "cython", "-3", "--module-name", name, source, "-o", str(target)]
             subprocess.run(command, check=True)
