@@ -20,6 +20,7 @@ _DTYPES = {
 }  # fmt: skip
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 _PYTORCH = (".pth", ".pt", ".bin", ".ckpt")
+_PYTORCH_BEFORE_1_6 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a number that it pickled first
 
 
 def can_hold(dtype: np.dtype) -> bool:
@@ -95,7 +96,8 @@ def _checksum(name: str, code: str, array: np.ndarray) -> int:
 def _format(path: Path, content: bytes) -> str:
     """Which other format this is, and what to do; empty for an unknown one."""
     zipped = content[:4] == b"PK\x03\x04"
-    if (zipped and b"data.pkl" in content[:4096]) or (path.suffix in _PYTORCH and (zipped or content[:1] == b"\x80")):
+    named = path.suffix in _PYTORCH and (zipped or content[:1] == b"\x80")
+    if named or content.startswith(_PYTORCH_BEFORE_1_6) or (zipped and b"data.pkl" in content[:4096]):
         return (
             "it is a PyTorch file. Convert it where PyTorch is: safetensors.torch.save_file(torch.load("
             f"{path.name!r}, weights_only=True), {path.with_suffix('.safetensors').name!r}); "
