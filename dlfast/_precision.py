@@ -9,8 +9,8 @@ def set_precision(precision: str) -> None:
     """Let convolutions use Winograd's algorithm ("fast", the default), or not ("exact"); see `kernels.conv_methods`.
 
     Winograd's rounding error is about six times that of the direct methods in the output and in the image's gradient,
-    up to 25 times in the weights'. A NaN or an infinity in the input spreads to whole tiles of 2 x 2 to 4 x 4 outputs,
-    as NaN, where a direct method keeps it to the outputs that read it. Raises ValueError for any other word.
+    up to 25 times in the weights'. A NaN or an infinity reaches only what is computed from it, as in the direct
+    methods, which do the work again where there is one. Raises ValueError for any other word.
     """
     global _precision
     if precision not in ("fast", "exact"):

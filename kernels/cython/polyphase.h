@@ -7,7 +7,8 @@
    is a convolution of stride 1 and no padding over an image (n, p + R' - 1, q + S' - 1) whose pixels have sh sw c
    channels, those of all phases, with R' = ceil(r / sh) kernel rows and S' = ceil(s / sw) columns; weights beyond the
    kernel are 0.  So 11 x 11 with stride 4 on 3 channels is 3 x 3 on 48.  Images and weights, and their gradients, are
-   moved there and back by the same two jobs.  Source: Vaidyanathan 1993, "Multirate Systems and Filter Banks",
+   moved there and back by the same two jobs.  What Winograd's method does not make of numbers that are not finite, conv.h
+   does.  Source: Vaidyanathan 1993, "Multirate Systems and Filter Banks",
    section 4.3. */
 #ifndef DLFAST_POLYPHASE_H
 #define DLFAST_POLYPHASE_H
@@ -62,30 +63,43 @@ static void dl_from_phases(dl_phases *g, int dtype) {
 
 static int dl_polyphase_forward(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y) {
     dl_polyphase p;
-    if (v->sh == 1 && v->sw == 1) return dl_winograd_forward(v, x, weight, bias, y);
-    if (dl_polyphase_plan(&p, v, x, weight)) return -1;
-    dl_to_phases(&p.image, v->dtype);
-    dl_to_phases(&p.weight, v->dtype);
-    return dl_winograd_forward(&p.one, p.image.phases, p.weight.phases, bias, y);
+    int status;
+    if (v->sh == 1 && v->sw == 1)
+        status = dl_winograd_forward(v, x, weight, bias, y);
+    else {
+        if (dl_polyphase_plan(&p, v, x, weight)) return -1;
+        dl_to_phases(&p.image, v->dtype);
+        dl_to_phases(&p.weight, v->dtype);
+        status = dl_winograd_forward(&p.one, p.image.phases, p.weight.phases, bias, y);
+    }
+    return status > 0 ? dl_conv_forward(v, x, weight, bias, y) : status;
 }
 
 static int dl_polyphase_input_gradient(const dl_conv *v, const void *dz, const void *weight, void *dx) {
     dl_polyphase p;
-    if (v->sh == 1 && v->sw == 1) return dl_winograd_input_gradient(v, dz, weight, dx);
-    if (dl_polyphase_plan(&p, v, dx, weight)) return -1;
-    dl_to_phases(&p.weight, v->dtype);
-    if (dl_winograd_input_gradient(&p.one, dz, p.weight.phases, p.image.phases)) return -1;
-    dl_from_phases(&p.image, v->dtype);
-    return 0;
+    int status;
+    if (v->sh == 1 && v->sw == 1)
+        status = dl_winograd_input_gradient(v, dz, weight, dx);
+    else {
+        if (dl_polyphase_plan(&p, v, dx, weight)) return -1;
+        dl_to_phases(&p.weight, v->dtype);
+        status = dl_winograd_input_gradient(&p.one, dz, p.weight.phases, p.image.phases);
+        if (!status) dl_from_phases(&p.image, v->dtype);
+    }
+    return status > 0 ? dl_conv_input_gradient(v, dz, weight, dx) : status;
 }
 
 static int dl_polyphase_weight_gradient(const dl_conv *v, const void *dz, const void *x, void *dweight) {
     dl_polyphase p;
-    if (v->sh == 1 && v->sw == 1) return dl_winograd_weight_gradient(v, dz, x, dweight);
-    if (dl_polyphase_plan(&p, v, x, dweight)) return -1;
-    dl_to_phases(&p.image, v->dtype);
-    if (dl_winograd_weight_gradient(&p.one, dz, p.image.phases, p.weight.phases)) return -1;
-    dl_from_phases(&p.weight, v->dtype);
-    return 0;
+    int status;
+    if (v->sh == 1 && v->sw == 1)
+        status = dl_winograd_weight_gradient(v, dz, x, dweight);
+    else {
+        if (dl_polyphase_plan(&p, v, x, dweight)) return -1;
+        dl_to_phases(&p.image, v->dtype);
+        status = dl_winograd_weight_gradient(&p.one, dz, p.image.phases, p.weight.phases);
+        if (!status) dl_from_phases(&p.weight, v->dtype);
+    }
+    return status > 0 ? dl_conv_weight_gradient(v, dz, x, dweight) : status;
 }
 #endif

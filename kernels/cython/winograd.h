@@ -31,10 +31,15 @@
    With max-pooling in 2 x 2 windows behind 3 x 3 kernels, the output transform writes the largest of each window, and the
    transform of dz makes its tiles from the gradient of the windows: neither y nor dz exists in memory.
 
+   The transforms add and subtract what lies in one tile, so a number that is not finite would spread over all outputs of
+   its tile, infinity as NaN.  The jobs note whether all that they make is finite: products with 0 are added up beside it,
+   and give NaN where it is not.  If so, everything is computed again by the methods that multiply only what belongs
+   together, and is what they make of it.
+
    Source: Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks", sections 4.1 and 4.3. */
 #ifndef DLFAST_WINOGRAD_H
 #define DLFAST_WINOGRAD_H
-#include "conv.h"
+#include "direct.h"
 
 #define DL_WINOGRAD_BYTES 458752 /* of a job's V and M: within L2, beside a part of U */
 #define DL_WINOGRAD_COLS 64      /* of M in a block: one pass through V for each */
@@ -68,6 +73,7 @@ typedef struct {
     long cols, npad, depth, kc, width, tiles, block, blocks, splits;
     int activation;
     const dl_finish *finish;
+    int *strange; /* set where not all outputs are finite, or not all weights */
     char *u; /* for each block of `width` columns and each of `parts` blocks of kc rows the points, `plane` apart */
     long plane, parts;
 } dl_winograd;
@@ -89,6 +95,7 @@ typedef struct {
     dl_tiles x, dz;
     dl_weight_gradient sum; /* the partial dg, and where they go */
     long c, k, tiles, chunk, block, c_blocks, k_blocks;
+    int *strange; /* set where not all of dg is finite */
 } dl_winograd_gradient;
 
 /* Taps of the kernels that tiles of this size serve, and points along line i of the tiles of p outputs. */
@@ -225,17 +232,19 @@ static int dl_winograd_run_few(const dl_winograd *p, int dtype) {
     return 0;
 }
 
-/* Returns 0, or -1 when there is no memory. */
+/* Returns 0, -1 when there is no memory, or 1 where not all outputs are finite: then they are to be made otherwise. */
 static int dl_winograd_run(dl_winograd *p, int dtype) {
+    int strange = 0;
+    p->strange = &strange;
     p->tiles *= p->in.grid_h * p->in.grid_w;
     if (!p->tiles || !p->cols) return 0;
-    if (dl_winograd_is_few(p, dtype)) return dl_winograd_run_few(p, dtype);
+    if (dl_winograd_is_few(p, dtype)) return dl_winograd_run_few(p, dtype) ? -1 : strange;
     const int serial = (double)p->tiles * 36 * p->depth * p->cols < DL_CONV_SERIAL_WORK;
     p->width = dl_min(dl_round_up(p->cols, dl_tile_cols(dtype)), DL_WINOGRAD_COLS);
     if (dl_winograd_weights(p, 0, dtype, serial)) return -1;
     dl_winograd_blocks(p, dtype);
     dl_launch(DL_PICK(dl_winograd_tile_jobs, dtype), p, p->blocks * p->splits, serial);
-    return 0;
+    return strange;
 }
 
 /* The tiles of x, and those of dz or (with the index) of the gradient of its windows. */
@@ -251,7 +260,7 @@ static dl_tiles dl_winograd_source(const dl_conv *v, const void *dz, const void 
                       .grid_w = dl_ceil_div(v->q, side)};
 }
 
-/* y, or with an index the largest of each 2 x 2 window of y. */
+/* y, or with an index the largest of each 2 x 2 window of y.  Returns what dl_winograd_run does, 1 only without index. */
 static int dl_winograd_windows(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y,
                                uint8_t *index) {
     dl_winograd p = {.in = dl_winograd_image(v, x),
@@ -264,9 +273,10 @@ static int dl_winograd_windows(const dl_conv *v, const void *x, const void *weig
                      .tiles = v->n,
                      .cols = v->k,
                      .depth = v->c,
-                         .activation = v->activation,
-                         .finish = v->finish};
-    return dl_winograd_run(&p, v->dtype);
+                     .activation = v->activation,
+                     .finish = v->finish};
+    const int status = dl_winograd_run(&p, v->dtype);
+    return status > 0 && index ? dl_direct_windows(v, 2, 2, x, weight, bias, y, index) : status;
 }
 
 static int dl_winograd_forward(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y) {
@@ -292,6 +302,7 @@ static int dl_winograd_input_gradient(const dl_conv *v, const void *dz, const vo
     return dl_winograd_run(&p, v->dtype);
 }
 
+/* Returns what dl_winograd_run does. */
 static int dl_winograd_weight_gradient(const dl_conv *v, const void *dz, const void *x, void *dweight) {
     const long size = v->k * v->r * v->s * v->c;
     const size_t item = dl_item(v->dtype);
@@ -301,7 +312,9 @@ static int dl_winograd_weight_gradient(const dl_conv *v, const void *dz, const v
                               .c = dl_min(v->c, DL_WINOGRAD_CHANNELS),
                               .k = dl_min(v->k, DL_WINOGRAD_CHANNELS),
                               .block = DL_WINOGRAD_SUMS};
+    int strange = 0;
     if (!size) return 0;
+    p.strange = &strange;
     p.tiles = v->n * p.x.grid_h * p.x.grid_w;
     p.c_blocks = dl_ceil_div(v->c, p.c);
     p.k_blocks = dl_ceil_div(v->k, p.k);
@@ -315,6 +328,6 @@ static int dl_winograd_weight_gradient(const dl_conv *v, const void *dz, const v
     dl_launch(DL_PICK(dl_winograd_gradient_jobs, v->dtype), &p, p.sum.chunks * jobs, serial);
     if (p.sum.chunks > 1)
         dl_launch(DL_PICK(dl_conv_sum_jobs, v->dtype), &p.sum, dl_ceil_div(size, DL_CONV_SUM), serial);
-    return 0;
+    return strange;
 }
 #endif

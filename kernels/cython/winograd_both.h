@@ -14,12 +14,14 @@ typedef struct {
     dl_winograd kernels;
     dl_weight_gradient sum; /* partial NULL where dweight is not wanted */
     char *dbias;            /* partial sums (chunks, K), or NULL */
+    int *strange;           /* set where not all of dz, or of dg, is finite */
     long tiles, chunk, block;
 } dl_winograd_both;
 
 #define DL_IMPL "winograd_both_impl.h"
 #include "simd.h"
 static const dl_job dl_winograd_both_jobs[2][DL_ISAS] = DL_TABLE(winograd_both_job);
+static void (*const dl_winograd_spreads[2][DL_ISAS])(const dl_tiles *, void *) = DL_TABLE(winograd_spread);
 
 /* Whether both gradients are best computed at once: images of few tiles, enough of them for all jobs, and kernels whose
    U and dU stay near. */
@@ -30,13 +32,28 @@ static int dl_winograd_fits_both(const dl_conv *v) {
            v->n * image >= DL_WINOGRAD_JOBS * DL_WINOGRAD_BOTH_TILES;
 }
 
+/* dx and dweight, each unless NULL, by conv.h.  Returns 0, or -1 when there is no memory. */
+static int dl_winograd_neither(const dl_conv *v, const void *dz, const void *y, const uint8_t *index, const void *x,
+                               const void *weight, void *dx, void *dweight) {
+    void *pixels = index ? malloc(dl_item(v->dtype) * v->n * v->p * v->q * v->k) : NULL;
+    if (index && !pixels) return -1;
+    const dl_tiles windows = dl_winograd_source(v, dz, y, index);
+    if (index) DL_PICK(dl_winograd_spreads, v->dtype)(&windows, pixels);
+    int status = dx ? dl_conv_input_gradient(v, index ? pixels : dz, weight, dx) : 0;
+    if (!status && dweight) status = dl_conv_weight_gradient(v, index ? pixels : dz, x, dweight);
+    free(pixels);
+    return status;
+}
+
 /* dx, dweight and dbias, each unless NULL, from dz, or with an index from the gradient dz of the 2 x 2 windows whose
    activation gave y (NULL without): for what dl_winograd_fits_both. */
 static int dl_winograd_both_gradients(const dl_conv *v, const void *dz, const void *y, const uint8_t *index,
                                       const void *x, const void *weight, void *dx, void *dweight, void *dbias) {
     const long size = v->k * 9 * v->c, image = dl_ceil_div(v->p, 4) * dl_ceil_div(v->q, 4);
     const size_t item = dl_item(v->dtype);
-    dl_winograd_both p = {.x = dl_winograd_image(v, x),
+    int strange = 0;
+    dl_winograd_both p = {.strange = &strange,
+                          .x = dl_winograd_image(v, x),
                           .dz = dl_winograd_source(v, dz, y, index),
                           .dx = dl_winograd_image(v, dx),
                           .kernels = {.in = {.side = 4},
@@ -45,6 +62,7 @@ static int dl_winograd_both_gradients(const dl_conv *v, const void *dz, const vo
                                       .stride_col = 1,
                                       .cols = v->c,
                                       .depth = v->k,
+                                      .strange = &strange,
                                       .width = dl_round_up(v->c, dl_tile_cols(v->dtype))},
                           .sum = {.dweight = dweight, .groups = 1, .kernels = v->k, .width = 9 * v->c},
                           .tiles = v->n * image,
@@ -61,6 +79,6 @@ static int dl_winograd_both_gradients(const dl_conv *v, const void *dz, const vo
     p.sum = (dl_weight_gradient){.dweight = dbias, .partial = p.dbias, .groups = 1, .kernels = 1, .width = v->k,
                                  .chunks = p.sum.chunks};
     if (dbias) DL_PICK(dl_conv_sum_jobs, v->dtype)(&p.sum, 0, 0);
-    return 0;
+    return strange ? dl_winograd_neither(v, dz, y, index, x, weight, dx, dweight) : 0;
 }
 #endif

@@ -22,6 +22,29 @@ DL_NOINLINE void DL_FN(winograd_bias)(const real *z, long plane, long ld, long c
     }
 }
 
+/* Whether dz of `count` tiles is finite, by the same sums. */
+DL_NOINLINE void DL_FN(winograd_check)(const real *z, long plane, long ld, long count, long n, int *strange) {
+    vec check = DL_FN(vsplat)(0);
+    for (long t = 0; t < count; t++)
+        for (long k = 0; k < n; k += LANES)
+            check += DL_FN(vload)(z + 7 * plane + t * ld + k) * 0;
+    DL_FN(note_strange)(check, strange);
+}
+
+/* dz (N, P, Q, K) from the gradients of its windows: 0 but for the winners. */
+static void DL_FN(winograd_spread)(const dl_tiles *g, void *pixels) {
+    const long p = g->p / 2, q = g->q / 2;
+    real *dz = (real *)pixels;
+    memset(dz, 0, sizeof(real) * g->n * g->p * g->q * g->c);
+    for (long window = 0; window < g->n * p * q; window++)
+        for (long c = 0, at = window * g->c; c < g->c; c++, at++) {
+            const long h = window / q % p * 2 + g->index[at] / 2, w = window % q * 2 + g->index[at] % 2;
+            vec gain = DL_FN(vsplat)(((const real *)g->image)[at]);
+            if (g->y) gain = DL_FN(vactivation_gradient)(gain, DL_FN(vsplat)(((const real *)g->y)[at]), g->activation);
+            dz[((window / (p * q) * g->p + h) * g->q + w) * g->c + c] = DL_FN(vlane)(gain, 0);
+        }
+}
+
 /* Job: dx and the partial dg and dbias of one chunk of tiles.  dV takes the place of V, point by point. */
 static void DL_FN(winograd_both_job)(void *ctx, long job, long worker) {
     const dl_winograd_both *p = (const dl_winograd_both *)ctx;
@@ -42,6 +65,7 @@ static void DL_FN(winograd_both_job)(void *ctx, long job, long worker) {
         dl_order_tiles(&p->x, first, count, order);
         if (p->sum.partial) DL_FN(winograd_data)(&p->x, order, first, count, 0, channels, zeros, v, v_plane, v_ld);
         DL_FN(winograd_gradient)(&p->dz, order, first, count, 0, kernels, zeros, z, z_plane, z_ld);
+        DL_FN(winograd_check)(z, z_plane, z_ld, count, kernels, p->strange);
         if (dbias) DL_FN(winograd_bias)(z, z_plane, z_ld, count, dbias, kernels);
         for (long point = 0; point < 36; point++) {
             real *zp = z + point * z_plane, *vp = v + point * v_plane;
@@ -58,7 +82,7 @@ static void DL_FN(winograd_both_job)(void *ctx, long job, long worker) {
     }
     if (p->sum.partial)
         DL_FN(winograd_kernels)(du, u_plane, v_ld, (real *)p->sum.partial + job * kernels * 9 * channels, kernels,
-                                channels, 9 * channels, 1, channels, 4);
+                                channels, 9 * channels, 1, channels, 4, p->strange);
     (void)worker;
 }
 #undef NR

@@ -29,6 +29,11 @@ DL_INLINE void DL_FN(filter_points)(const real *g, long n, real *u, long plane, 
     }
 }
 
+/* Notes in *strange a sum of products with 0 that is not 0. */
+DL_INLINE void DL_FN(note_strange)(vec check, int *strange) {
+    if (!(DL_FN(vsum)(check) == 0)) *strange = 1;
+}
+
 /* U = G g G^T of NR columns from col on, `count` rows from k0 on, to u[point][row][column]: a point every `plane`
    elements.  g is room for count NR elements of each tap. */
 DL_NOINLINE void DL_FN(winograd_filter)(const dl_winograd *p, long k0, long count, long col, real *g, real *u,
@@ -40,6 +45,10 @@ DL_NOINLINE void DL_FN(winograd_filter)(const dl_winograd *p, long k0, long coun
                               col * p->stride_col,
                           p->stride_col, p->stride_k, g + i * count * NR);
     BY_SIDE(p->in.side, filter_points, g, count * NR, u, plane);
+    vec check = DL_FN(vsplat)(0);
+    for (long i = 0; i < count * NR; i += LANES) /* point (1, 1) is the sum of all taps */
+        check += DL_FN(vload)(u + 7 * plane + i) * 0;
+    DL_FN(note_strange)(check, p->strange);
 }
 
 /* Job: some rows of one panel of U. */
@@ -110,6 +119,7 @@ DL_NOINLINE void DL_FN(winograd_output)(const dl_winograd *p, const dl_order *or
     const long size = p->index ? 2 : 1, side = p->in.side / size; /* in windows */
     const long out_h = p->in.p / size, out_w = p->in.q / size, row = out_w * p->cols;
     const long valid = dl_min(width, p->cols - col);
+    vec check = DL_FN(vsplat)(0);
     for (long t = first; t < first + count; t++) {
         const long w = t % p->in.grid_w * side, h = t / p->in.grid_w % p->in.grid_h * side;
         const long at = ((t / (p->in.grid_w * p->in.grid_h) * out_h + h) * out_w + w) * p->cols + col;
@@ -120,7 +130,8 @@ DL_NOINLINE void DL_FN(winograd_output)(const dl_winograd *p, const dl_order *or
                                   .column = p->cols,
                                   .rows = dl_min(side, out_h - h),
                                   .cols = dl_min(side, out_w - w),
-                                  .relu = p->activation == DL_RELU};
+                                  .relu = p->activation == DL_RELU,
+                                  .check = &check};
         const real *from = m + order->place[t - first] * width;
         if (p->index)
             DL_BY_KIND(dl_tile_kind(&p->in, t), DL_FN(output_windows), valid, &to, from, plane)
@@ -131,6 +142,7 @@ DL_NOINLINE void DL_FN(winograd_output)(const dl_winograd *p, const dl_order *or
         for (long i = 0; i < to.rows && p->finish; i++)
             DL_FN(finish_rows)(p->finish, to.y + i * row, p->cols, to.cols, col, valid);
     }
+    DL_FN(note_strange)(check, p->strange);
 }
 
 /* Job: a block of tiles, all of the columns or one of `splits` parts of them.  Tiles of the register run past the last
@@ -177,11 +189,12 @@ DL_INLINE void DL_FN(scatter)(real *to, long step, vec value, long count) {
         to[i * step] = part[i];
 }
 
-/* dg = G^T dU G: element (i, j) of dU, i < rows, j < cols, is at tap (r, s) of g + i row_step + j col_step, where taps
+/* dg = G^T dU G, and whether it is finite: element (i, j) of dU, i < rows, j < cols, is at tap (r, s) of g + i row_step + j col_step, where taps
    are `channels` apart; one of the steps is 1. */
 DL_INLINE void DL_FN(kernel_taps)(const real *du, long plane, long ld, real *dg, long rows, long cols, long row_step,
-                                  long col_step, long channels, const int side) {
+                                  long col_step, long channels, int *strange, const int side) {
     const int taps = 7 - side;
+    vec check = DL_FN(vsplat)(0);
     for (long k = 0; k < rows; k++, du += ld, dg += row_step)
         for (long c = 0; c < cols; c += LANES) {
             vec in[6], out[5], middle[5][6];
@@ -194,6 +207,7 @@ DL_INLINE void DL_FN(kernel_taps)(const real *du, long plane, long ld, real *dg,
                 DL_FN(filter_transposed)(middle[r], taps, out);
                 for (int s = 0; s < taps; s++) {
                     real *tap = dg + (r * taps + s) * channels;
+                    check += out[s] * 0;
                     if (col_step == 1)
                         DL_STORE(tap, c, cols, out[s]);
                     else
@@ -201,10 +215,11 @@ DL_INLINE void DL_FN(kernel_taps)(const real *du, long plane, long ld, real *dg,
                 }
             }
         }
+    DL_FN(note_strange)(check, strange);
 }
 DL_NOINLINE void DL_FN(winograd_kernels)(const real *du, long plane, long ld, real *dg, long rows, long cols,
-                                         long row_step, long col_step, long channels, long side) {
-    BY_SIDE(side, kernel_taps, du, plane, ld, dg, rows, cols, row_step, col_step, channels);
+                                         long row_step, long col_step, long channels, long side, int *strange) {
+    BY_SIDE(side, kernel_taps, du, plane, ld, dg, rows, cols, row_step, col_step, channels, strange);
 }
 
 /* dU (rows, b_ld) = or += A^T B of a block of tiles, for each point. */
@@ -254,9 +269,11 @@ static void DL_FN(winograd_gradient_job)(void *ctx, long job, long worker) {
     }
     real *dg = (real *)p->sum.partial + (chunk * p->dz.c + k0) * p->sum.width + c0;
     if (turned)
-        DL_FN(winograd_kernels)(du, u_plane, b_ld, dg, channels, kernels, 1, p->sum.width, p->x.c, p->x.side);
+        DL_FN(winograd_kernels)(du, u_plane, b_ld, dg, channels, kernels, 1, p->sum.width, p->x.c, p->x.side,
+                                p->strange);
     else
-        DL_FN(winograd_kernels)(du, u_plane, b_ld, dg, kernels, channels, p->sum.width, 1, p->x.c, p->x.side);
+        DL_FN(winograd_kernels)(du, u_plane, b_ld, dg, kernels, channels, p->sum.width, 1, p->x.c, p->x.side,
+                                p->strange);
     (void)worker;
 }
 #undef BY_SIDE

@@ -164,30 +164,35 @@ typedef struct {
     const real *bias;
     long row, column, rows, cols;
     int relu;
+    vec *check; /* where their products with 0 are added up */
 } DL_FN(target);
 
 /* A^T M A + bias of the channels from k on. */
 DL_INLINE void DL_FN(output_pixels)(const int taps, const int down, const int across, long k, long count,
                                     const DL_FN(target) *to, const real *m, long plane) {
     const vec bias = to->bias ? DL_FN(vload)(to->bias + k) : DL_FN(vsplat)(0);
-    vec out[4], middle[4][6];
+    vec out[4], middle[4][6], check[4];
+    DL_UNROLL for (int j = 0; j < 4; j++) check[j] = DL_FN(vsplat)(0);
     DL_FN(output_columns)(taps, down, across, m + k, plane, middle);
     for (int i = 0; i <= down - taps && i < to->rows; i++) {
         DL_FN(output_line)(taps, across, middle[i], out);
         DL_UNROLL for (int j = 0; j <= across - taps; j++) {
             if (j >= to->cols) break;
+            check[j] += out[j] * 0;
             out[j] += bias;
             if (to->relu) out[j] = DL_FN(vrelu)(out[j]);
             DL_STORE(to->y + i * to->row + j * to->column + k, 0, count, out[j]);
         }
     }
+    *to->check += (check[0] + check[1]) + (check[2] + check[3]);
 }
 
 /* The same for 2 x 2 windows: the largest of each, and its number. */
 DL_INLINE void DL_FN(output_windows)(const int down, const int across, long k, long count, const DL_FN(target) *to,
                                     const real *m, long plane) {
     const vec bias = to->bias ? DL_FN(vload)(to->bias + k) : DL_FN(vsplat)(0);
-    vec out[2][4], middle[4][6];
+    vec out[2][4], middle[4][6], check[4];
+    DL_UNROLL for (int j = 0; j < 4; j++) check[j] = DL_FN(vsplat)(0);
     DL_FN(output_columns)(3, down, across, m + k, plane, middle);
     for (int i = 0; i < (down - 2) / 2 && i < to->rows; i++) {
         DL_FN(output_line)(3, across, middle[2 * i], out[0]);
@@ -196,6 +201,7 @@ DL_INLINE void DL_FN(output_windows)(const int down, const int across, long k, l
             if (j >= to->cols) break;
             vec best = out[0][2 * j] + bias;
             ivec winner = DL_FN(isplat)(0);
+            DL_UNROLL for (int cell = 0; cell < 4; cell++) check[cell] += out[cell / 2][2 * j + cell % 2] * 0;
             DL_UNROLL for (int cell = 1; cell < 4; cell++)
                 DL_FN(keep_larger)(out[cell / 2][2 * j + cell % 2] + bias, cell, &best, &winner);
             const long at = i * to->row + j * to->column + k;
@@ -203,4 +209,5 @@ DL_INLINE void DL_FN(output_windows)(const int down, const int across, long k, l
             DL_FN(store_index)(to->index, 0, at, winner, count);
         }
     }
+    *to->check += (check[0] + check[1]) + (check[2] + check[3]);
 }

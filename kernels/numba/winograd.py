@@ -15,7 +15,8 @@ over channels, each of the 36 elements, here called *points*, is a matrix produc
 
 A job makes some tiles of some channels of Y: all 36 points, so that M never leaves its cache. Where a job makes all
 channels of its tiles, V is transformed in the job; where it meets all tiles, U is; else jobs share what was transformed
-before. Rounding error is about ten times that of the direct method: the transforms add numbers of mixed size.
+before. Rounding error is about ten times that of the direct method: the transforms add numbers of mixed size. For the
+same reason a number that is not finite would spread over its tile: where there is one, `im2col` does the work again.
 
 Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4.1 and 4.3.
 """
@@ -26,10 +27,11 @@ import numpy as np
 
 from ..conv_methods import Geometry, output_shape
 from ..memory import empty, zeros
+from . import im2col
 from .gemm import bias_gradient, panel_width
 from .jit import JOB, PRODUCT, SERIAL_WORK, TAIL, TILE, helper, jit, parallel_for, scratch
 from .simd import REGISTER_BYTES, ROWS, VECTORS, address, lanes, tile_add, tile_outer, tile_store, tile_zero, zero_bytes
-from .vector import transpose_block
+from .vector import transpose_block, vector_load, vector_store
 from .winograd_points import POINTS, STEP, data_points, filter_points, gradient_points, kernel_taps, output_pixels
 
 LOCAL_BYTES = 320 << 10  # of V and M that a job may hold, less than the L2 cache of a core
@@ -47,18 +49,20 @@ def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
     """y = act(x * w + b)."""
     shape = output_shape(x.shape, weight.shape, geometry)
     top, _, left, _ = geometry.padding
-    return _run(x, weight, False, (-top, -left), bias, shape, relu)
+    y = _run(x, weight, False, (-top, -left), bias, shape, relu)
+    return im2col.forward(x, weight, bias, relu, geometry) if y is None else y
 
 
 def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
     """dx: dz convolved with the flipped kernels, padded by what the kernel reaches beyond the padding."""
     top, _, left, _ = geometry.padding
-    return _run(dz, weight, True, (top - 2, left - 2), None, shape, False)
+    dx = _run(dz, weight, True, (top - 2, left - 2), None, shape, False)
+    return im2col.input_gradient(dz, weight, shape, geometry) if dx is None else dx
 
 
 def weight_gradient(dz, x, shape, geometry: Geometry, with_bias: bool):
     """dweight and, where wanted, dbias."""
-    dbias = bias_gradient(dz, with_bias)
+    dbias, exact = bias_gradient(dz, with_bias), (dz, x, shape, geometry, False)
     dz, x = _whole(dz, 3), _whole(x, 3)
     given, taken, width, pad = dz.shape[3], x.shape[3], panel_width(dz.itemsize), PAD // dz.itemsize
     tiles = _tiles(dz.shape)
@@ -73,7 +77,9 @@ def weight_gradient(dz, x, shape, geometry: Geometry, with_bias: bool):
     _correlate(x, dz, (-top, -left), v, z, du, dweight, tiles, band, rows, panels, points)
     if dweight.shape != shape:
         dweight = np.ascontiguousarray(dweight[: shape[0], ..., : shape[3]])
-    return dweight, dbias
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(dweight.sum())
+    return dweight if finite else im2col.weight_gradient(*exact)[0], dbias
 
 
 def _gradient_plan(tiles, given, taken, width, itemsize):
@@ -90,7 +96,7 @@ def _tiles(image):
 
 
 def _run(source, weight, flip, origin, bias, shape, relu):
-    """y = act(source * weight + bias); `origin` is the place of the first tile of the source."""
+    """y = act(source * weight + bias), or None where the source is not finite; `origin`: of its first tile."""
     source, weight = _whole(source, 3), _whole(_whole(weight, 3), 0)
     width, step = panel_width(source.itemsize), REGISTER_BYTES // source.itemsize
     y = empty((*shape[:3], _rounded(shape[3], step)), source.dtype)
@@ -101,7 +107,10 @@ def _run(source, weight, flip, origin, bias, shape, relu):
     (group, share, wide), own_v, own_u = _plan(tiles, depth, panels, width * y.itemsize, y.itemsize)
     v = empty((0 if own_v else -(-tiles // ROWS), POINTS, ROWS * depth + pad), y.dtype)
     u = empty((0 if own_u else panels, POINTS, depth * width + pad), y.dtype)
-    _convolve(source, weight, flip, origin, padded, relu, y, v, u, tiles, group, share, wide)
+    strange = zeros(1, np.int64)
+    _convolve(source, weight, flip, origin, padded, relu, y, v, u, tiles, group, share, wide, strange)
+    if strange[0]:
+        return None
     return y if y.shape[3] == shape[3] else np.ascontiguousarray(y[..., : shape[3]])
 
 
@@ -174,9 +183,24 @@ def _transform_tiles(source, origin, grid, tiles, first, gradient, to, plane, ro
 
 
 @helper
-def _data_job(job, worker, source, origin, grid, tiles, v):
+def _note_strange(like, v, plane, row, strange):
+    """Sets strange[0] where V of ROWS tiles is not finite: the products with 0 of four points, which see all pixels."""
+    check = tile_zero(1, 1, like)
+    for point in (0, 3, 18, 21):
+        for at in range(0, ROWS * row, REGISTER_BYTES):
+            check = check + vector_load(like, v + point * plane + at) * 0
+    parts = scratch(like, TAIL, (lanes(like),))
+    vector_store(check, address(parts, (0,)))
+    for i in range(parts.size):
+        if parts[i] != 0:
+            strange[0] = 1
+
+
+@helper
+def _data_job(job, worker, source, origin, grid, tiles, v, strange):
     row = source.shape[3] * source.itemsize
     _transform_tiles(source, origin, grid, tiles, job * ROWS, False, address(v, (job, 0, 0)), v.strides[1], row)
+    _note_strange(source, address(v, (job, 0, 0)), v.strides[1], row, strange)
 
 
 @helper
@@ -212,7 +236,8 @@ def _output_tiles(m, index, panel, bias, relu, y, grid, tiles, first):
 
 
 @helper
-def _tiles_job(job, worker, source, weight, flip, origin, grid, bias, relu, y, v, u, tiles, group, share, wide):
+def _tiles_job(job, worker, source, weight, flip, origin, grid, bias, relu, y, v, u, tiles, group, share, wide,
+               strange):  # fmt: skip
     """`group` tiles of `share` panels of Y, `wide` of them at a time."""
     depth, size, width = source.shape[3], y.itemsize, lanes(y) * VECTORS
     panels = -(-y.shape[3] // width)
@@ -226,6 +251,7 @@ def _tiles_job(job, worker, source, weight, flip, origin, grid, bias, relu, y, v
         for block in range(blocks):
             start = from_v + block * POINTS * plane
             _transform_tiles(source, origin, grid, tiles, first + block * ROWS, False, start, plane, depth * size)
+            _note_strange(source, start, plane, depth * size, strange)
     step = depth if u.shape[0] else DEPTH
     own = scratch(y, TILE, (1, POINTS, DEPTH * width + PAD // size))
     stop = min(panels, first_panel + share)
@@ -244,13 +270,13 @@ def _tiles_job(job, worker, source, weight, flip, origin, grid, bias, relu, y, v
 
 
 @jit
-def _convolve(source, weight, flip, origin, bias, relu, y, v, u, tiles, group, share, wide):
+def _convolve(source, weight, flip, origin, bias, relu, y, v, u, tiles, group, share, wide, strange):
     grid, depth = (-(-y.shape[1] // 4), -(-y.shape[2] // 4)), source.shape[3]
     panels = -(-y.shape[3] // (lanes(y) * VECTORS))
     serial = 36 * tiles * depth * y.shape[3] < SERIAL_WORK
     parallel_for(_filter_job, u.shape[0] * -(-depth // DEPTH), (weight, flip, u, depth), serial)
-    parallel_for(_data_job, v.shape[0], (source, origin, grid, tiles, v), serial)
-    arguments = (source, weight, flip, origin, grid, bias, relu, y, v, u, tiles, group, share, wide)
+    parallel_for(_data_job, v.shape[0], (source, origin, grid, tiles, v, strange), serial)
+    arguments = (source, weight, flip, origin, grid, bias, relu, y, v, u, tiles, group, share, wide, strange)
     parallel_for(_tiles_job, -(-tiles // group) * -(-panels // share), arguments, serial)
 
 
