@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _check as check
 from . import tensor
+from .kernels import sums
 
 if TYPE_CHECKING:
     from ._methods import Methods
@@ -26,7 +27,7 @@ def unbroadcast(gradient: Any, shape: tuple[int, ...]) -> Any:
         return gradient
     lead = gradient.ndim - len(shape)
     axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1)
-    return gradient.sum(axis=axes).reshape(shape)
+    return sums.total(gradient, axes).reshape(shape)
 
 
 # Arithmetic
@@ -245,7 +246,7 @@ def _astype_backward(dy, saved, needs):
 
 
 def sum(x: Methods, axis: Axis, keepdims: bool) -> Tensor:
-    y = np.sum(x.data, axis=axis, keepdims=keepdims)
+    y = sums.total(x.data, axis, keepdims)
     return tensor.record(y, _sum_backward, (x.data.shape, axis, keepdims), (x,))
 
 
@@ -263,7 +264,7 @@ def _with_axes(array: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -
 
 def mean(x: Methods, axis: Axis, keepdims: bool) -> Tensor:
     check.is_float("mean", "x", x.data)
-    total = np.sum(x.data, axis=axis, keepdims=keepdims)
+    total = sums.total(x.data, axis, keepdims)
     count = x.data.dtype.type(x.data.size // (total.size or 1))
     return tensor.record(total / count, _mean_backward, (x.data.shape, axis, keepdims, count), (x,))
 
@@ -274,12 +275,23 @@ def _mean_backward(dy, saved, needs):
 
 
 def var(x: Methods, axis: Axis, keepdims: bool, ddof: int) -> Tensor:
-    centred = subtract(x, mean(x, axis, True))
-    square = mean(multiply(centred, centred), axis, keepdims)
-    count = x.data.size // (square.size or 1)
+    check.is_float("var", "x", x.data)
+    total = sums.total(x.data, axis, True)
+    count = x.data.size // (total.size or 1)
     if count <= ddof:
         raise ValueError(f"var: needs more than ddof={ddof} elements along axis {axis}, got {count}")
-    return multiply(square, count / (count - ddof)) if ddof else square
+    dtype = x.data.dtype.type
+    centred = x.data - total / dtype(count)
+    centred -= sums.total(centred, axis, True) / dtype(count)  # the mean of what is left: the first is rounded
+    share = dtype(1 / (count - ddof))
+    y = sums.total(centred * centred, axis, keepdims) * share
+    return tensor.record(y, _var_backward, (centred, axis, keepdims, share), (x,))
+
+
+def _var_backward(dy, saved, needs):
+    """dx = 2 dy (x - mean) / (count - ddof)."""
+    centred, axis, keepdims, share = saved
+    return (_with_axes(dy * (2 * share), centred.shape, axis, keepdims) * centred,)
 
 
 def max(x: Methods, axis: Axis, keepdims: bool) -> Tensor:
@@ -344,9 +356,8 @@ def getitem(x: Methods, index: Any) -> Tensor:
 
 def _getitem_backward(dy, saved, needs):
     shape, index = saved
-    dx = np.zeros(shape, dy.dtype)
     if builtins.all(part is None or part is Ellipsis or isinstance(part, (int, slice, np.integer)) for part in index):
+        dx = np.zeros(shape, dy.dtype)
         dx[index] = dy
-    else:
-        np.add.at(dx, index, dy)
-    return (dx,)
+        return (dx,)
+    return (sums.scattered(shape, index, dy),)

@@ -28,3 +28,11 @@ def pool_output_size(size: int, kernel: int, stride: int, padding: int, dilation
     if ceil_mode and (out - 1) * stride >= size + padding:
         out -= 1
     return out
+
+
+def pool_bins(size: int, count: int) -> list[tuple[int, int]]:
+    """The bins that adaptive pooling divides an axis into, each with its first pixel and the one behind its last.
+
+    Bin i of P begins at floor(i size / P) and ends before ceil((i + 1) size / P), so neighbours may share a pixel.
+    """
+    return [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]

@@ -21,6 +21,7 @@ from rows import (
     WINOGRAD,
     Case,
     adam,
+    adaptive_avg_pool2d,
     avg_pool2d,
     batch_norm,
     bce,
@@ -270,6 +271,22 @@ POOL = [
     *(avg_pool2d(f"{c}-channels", (2, 5, 7, c), 2) for c in (1, 3, 7, 9, 13, 17)),
     *(avg_pool2d(f"{c}-channels-padded", (2, 5, 6, c), (2, 3), pad=1, count=False) for c in (1, 6, 11)),
     avg_pool2d("one-window", (2, 3, 3, 6), 3),
+    avg_pool2d("many-cells", (2, 9, 31, 5), (9, 30), 1),
+    avg_pool2d("many-cells-padded", (1, 12, 9, 17), (12, 7), (5, 2), pad=(3, 2), count=False),
+    *(
+        adaptive_avg_pool2d(f"{h}x{w}x{c}-to-{p}x{q}", (n, h, w, c), (p, q))
+        for n, h, w, c, p, q in (
+            (2, 7, 7, 5, 3, 3),
+            (1, 5, 9, 17, 2, 4),
+            (2, 3, 2, 9, 7, 5),
+            (1, 1, 1, 1, 1, 1),
+            (1, 6, 8, 3, 3, 4),
+            (1, 23, 19, 6, 2, 2),
+            (0, 5, 4, 2, 3, 3),
+            (2, 5, 4, 0, 3, 3),
+        )
+    ),
+    adaptive_avg_pool2d("nan", (1, 7, 7, 9), (3, 3), fill=holding(NAN), tags=NO_GRADCHECK),
     avg_pool2d("nan", (1, 6, 8, 3), 3, 2, 1, fill=holding(NAN), tags=NO_GRADCHECK),
 ]
 

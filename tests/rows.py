@@ -158,6 +158,10 @@ def avg_pool2d(name, x, kernel, stride=None, pad=0, ceil=False, count=True, fill
     return Case("avg_pool2d", name, (fill(*x),), {**window, "ceil_mode": ceil, "count_include_pad": count}, tags)
 
 
+def adaptive_avg_pool2d(name, x, output, fill=normal, tags=()):
+    return Case("adaptive_avg_pool2d", name, (fill(*x),), {"output_size": output}, tags)
+
+
 def elementwise(op, kinks=(), tail=-INF, **options):
     """An activation at ordinary values, at its kinks, near 0 and at extreme values.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _check as check
 from .._counting import listeners, tell
+from ..kernels.sums import total
 from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, record, run, unwrap
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -71,19 +72,21 @@ def nll_loss(
     counted = labels != ignore_index
     safe = np.where(counted, labels, 0)
     scale = counted.astype(x.dtype) if w is None else np.where(counted, w[safe], x.dtype.type(0))
-    if reduction == "mean":
-        with np.errstate(invalid="ignore", divide="ignore"):
-            scale = scale / scale.sum()
-    losses = -scale * np.take_along_axis(x, safe[..., None], axis=-1)[..., 0]
-    y = losses if reduction == "none" else losses.sum()
-    return record(y, _nll_backward, (x.shape, safe, scale), (log_probs,))
+    chosen = np.take_along_axis(x, safe[..., None], axis=-1)[..., 0]
+    losses = -scale * np.where(scale == 0, x.dtype.type(0), chosen)  # whatever an ignored row holds
+    y = losses if reduction == "none" else total(losses)
+    weights = total(scale) if reduction == "mean" else x.dtype.type(1)
+    with np.errstate(invalid="ignore"):
+        return record(y / weights, _nll_backward, (x.shape, safe, counted, scale, weights), (log_probs,))
 
 
 def _nll_backward(dy, saved, needs):
-    """dlog_probs[..., target] = -dy scale, scale being weight[target], over their sum for "mean"."""
-    shape, labels, scale = saved
+    """dlog_probs[..., target] = -dy scale, scale being weight[target], over their sum for "mean"; 0 where ignored."""
+    shape, labels, counted, scale, weights = saved
     dx = np.zeros(shape, scale.dtype)
-    np.put_along_axis(dx, labels[..., None], (-scale * dy)[..., None], axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        picked = np.where(counted, -scale * (dy / weights), scale.dtype.type(0))
+    np.put_along_axis(dx, labels[..., None], picked[..., None], axis=-1)
     return (dx,)
 
 
@@ -139,7 +142,7 @@ def binary_cross_entropy(
     if reduction == "mean":
         scale = scale / max(a.size, 1)
     losses = -scale * (t * log_x + (1 - t) * log_not_x)
-    y = losses if reduction == "none" else losses.sum() if a.size or reduction == "sum" else a.dtype.type(np.nan)
+    y = losses if reduction == "none" else total(losses) if a.size or reduction == "sum" else a.dtype.type(np.nan)
     return record(y, _binary_cross_entropy_backward, (a, t, scale, log_x, log_not_x), (x, target))
 
 

@@ -35,7 +35,8 @@ def batch_norm(
     running + momentum batch, with the unbiased var. Else the running ones are used. An empty batch uses and changes no
     statistics. activation: None, "relu", "sigmoid" or "tanh"; the sum and ReLU are computed in the same pass.
     Raises TypeError for dtypes other than float32 and float64 or mixed ones, ValueError for shapes that do not fit, one
-    running statistic without the other, eps <= 0, and one value a channel in training (its variance is 0).
+    running statistic without the other, eps <= 0, and one value a channel where the batch gives the statistics (its
+    variance is 0).
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
     """
     inputs = (x, weight, bias, residual)
@@ -57,8 +58,9 @@ def batch_norm(
     eps = check.number("batch_norm", "eps", eps, 0, math.inf, low_open=True)
     rows = math.prod(a.shape[:-1])
     from_batch = (training or mean is None) and rows > 0
-    if from_batch and rows == 1 and training:
-        raise ValueError(f"batch_norm: training needs more than one value a channel, got x {a.shape}")
+    if from_batch and rows == 1:
+        what = "training" if training else "evaluation without running statistics"
+        raise ValueError(f"batch_norm: {what} needs more than one value a channel, got x {a.shape}")
     forward, backward = active("batch_norm", a)
     given = (None, None) if from_batch else _fixed(a, mean, var)
     y, saved = forward(a, w, b, r, *given, eps=eps, activation=activation)

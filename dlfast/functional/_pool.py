@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import _check as check
 from ..kernels.geometry import pool_output_size
 from ..tensor import ArrayLike, Tensor, as_tensor, run, unwrap
-from ._linear import matmul
 
 Size = int | tuple[int, int]
 
@@ -112,7 +109,7 @@ def adaptive_avg_pool2d(x: ArrayLike, output_size: int | tuple[int | None, int |
     a = unwrap(x)
     check.is_float("adaptive_avg_pool2d", "x", a)
     check.rank("adaptive_avg_pool2d", "x", a, "N, H, W, C")
-    n, h, w, c = a.shape
+    h, w = a.shape[1:3]
     if h == 0 or w == 0:
         raise ValueError(f"adaptive_avg_pool2d: x must have at least one row and column, got shape {a.shape}")
     sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
@@ -120,12 +117,4 @@ def adaptive_avg_pool2d(x: ArrayLike, output_size: int | tuple[int | None, int |
     p, q = check.pair("adaptive_avg_pool2d", "output_size", wanted, 1)
     if h % p == 0 and w % q == 0:
         return avg_pool2d(x, (h // p, w // q))
-    rows = matmul(_bins(h, p, a.dtype), as_tensor(x).reshape(n, h, w * c)).reshape(n * p, w, c)
-    return matmul(_bins(w, q, a.dtype), rows).reshape(n, p, q, c)
-
-
-def _bins(size: int, count: int, dtype: np.dtype) -> np.ndarray:
-    """The matrix (count, size) that takes means over bins."""
-    i = np.arange(count)[:, None]
-    inside = (np.arange(size) >= i * size // count) & (np.arange(size) < -(-(i + 1) * size // count))
-    return (inside / inside.sum(axis=1, keepdims=True)).astype(dtype)
+    return run("adaptive_avg_pool2d", (x,), (a,), {"output_size": (p, q)})

@@ -19,6 +19,7 @@
 
 #define DL_DEPTHWISE_PIXELS 4 /* of a row, in registers */
 #define DL_DEPTHWISE_RUN 8    /* pixels whose products are summed in registers: those of x and dz stay in L1 */
+#define DL_DEPTHWISE_RUNS 64  /* runs in one sum: the errors grow with the number of sums */
 #define DL_DEPTHWISE_JOBS 16  /* of the weight gradient, at most: each has a partial sum */
 #define DL_DEPTHWISE_ROWS 16  /* in a job of the forward, at most */
 #define DL_DEPTHWISE_STREAM ((size_t)4 << 20) /* bytes of a result that is written past the caches */
@@ -42,6 +43,7 @@ typedef struct {
     dl_phase *phase;
     dl_phase view; /* what dweight meets of x */
     char *partial; /* of each chunk: the sums of dweight and dbias, (registers, R S + 1, LANES); NULL: not wanted */
+    char *blocks;  /* the same for what was added last */
     long out_w, lines, chunk, npad;
     int stream;
 } dl_depthwise;
@@ -124,10 +126,11 @@ static int dl_depthwise_gradient(const dl_conv *v, const void *dz, const void *x
     d.npad = dl_depthwise_pad(v);
     const long chunks = dl_ceil_div(d.lines, d.chunk);
     char *room = (char *)dl_scratch(DL_SCRATCH_SHARED,
-                                    phases + weights + item * dl_max(chunks, 1) * (v->r * v->s + 1) * d.npad);
+                                    phases + weights + item * 2 * dl_max(chunks, 1) * (v->r * v->s + 1) * d.npad);
     if (!room) return -1;
     d.phase = (dl_phase *)room;
     d.partial = dweight ? room + phases + weights : NULL;
+    d.blocks = room + phases + weights + item * chunks * (v->r * v->s + 1) * d.npad;
     room += phases;
     for (long i = 0; dx && i < v->sh * v->sw; i++) {
         d.phase[i].down = dl_phase_axis(i / v->sw, v->h, v->sh, v->dh, v->r, v->top, v->p);

@@ -251,8 +251,18 @@ DL_NOINLINE void DL_FN(correlate_points)(const DL_FN(correlation) * g, long coun
         }
 }
 
-/* Row p of dz, with the image x that it belongs to. */
-DL_NOINLINE void DL_FN(correlate_row)(const dl_depthwise *d, long p, const real *image, const real *dz, real *to) {
+/* sums += block, block = 0. */
+static void DL_FN(correlate_flush)(real *DL_R block, real *DL_R sums, long size) {
+    for (long i = 0; i < size; i++) {
+        sums[i] += block[i];
+        block[i] = 0;
+    }
+}
+
+/* Row p of dz, with the image x that it belongs to: block += its part; sums += block after so many runs, of which there
+   were `runs` since. */
+DL_NOINLINE void DL_FN(correlate_row)(const dl_depthwise *d, long p, const real *image, const real *dz, real *block,
+                                      real *sums, long *runs) {
     const dl_conv *v = d->v;
     const dl_axis *down = &d->view.down, *across = &d->view.across;
     const long line = v->w * v->c;
@@ -267,7 +277,10 @@ DL_NOINLINE void DL_FN(correlate_row)(const dl_depthwise *d, long p, const real 
         const real *from = x + q * g.step + s0 * g.apart, *z = dz + q * v->c;
         DL_FN(depthwise_ahead)(from + (r1 - r0 - 1) * g.down + v->sh * line, count * g.step);
         if (!d->out) DL_FN(depthwise_ahead)(z + v->q * v->c, count * v->c);
-        DL_FN(correlate_points)(&g, count, r1 - r0, s1 - s0, r0 * v->s + s0, from, z, to);
+        DL_FN(correlate_points)(&g, count, r1 - r0, s1 - s0, r0 * v->s + s0, from, z, block);
+        if (++*runs < DL_DEPTHWISE_RUNS) continue;
+        *runs = 0;
+        DL_FN(correlate_flush)(block, sums, (v->r * v->s + 1) * d->npad);
     }
 }
 
@@ -276,8 +289,12 @@ static void DL_FN(depthwise_gradient_job)(void *ctx, long job, long worker) {
     const dl_depthwise *d = (const dl_depthwise *)ctx;
     const dl_conv *v = d->v;
     const long size = (v->r * v->s + 1) * d->npad;
-    real *sums = d->partial ? (real *)d->partial + job * size : NULL;
-    if (sums) memset(sums, 0, sizeof(real) * size);
+    real *sums = d->partial ? (real *)d->partial + job * size : NULL, *block = (real *)d->blocks + job * size;
+    long runs = 0;
+    if (sums) {
+        memset(sums, 0, sizeof(real) * size);
+        memset(block, 0, sizeof(real) * size);
+    }
     for (long line = job * d->chunk; line < dl_min((job + 1) * d->chunk, d->lines); line++) {
         const long image = line / v->p, p = line % v->p;
         const real *dz = (const real *)d->dz + image * v->p * v->q * v->c;
@@ -287,8 +304,10 @@ static void DL_FN(depthwise_gradient_job)(void *ctx, long job, long worker) {
                 DL_FN(depthwise_phase_row)(d, d->phase + h % v->sh * v->sw + b, NULL, 0, h / v->sh, dz,
                                            (real *)d->out + image * v->h * v->w * v->c);
         if (sums)
-            DL_FN(correlate_row)(d, p, (const real *)d->x + image * v->h * v->w * v->c, dz + p * v->q * v->c, sums);
+            DL_FN(correlate_row)(d, p, (const real *)d->x + image * v->h * v->w * v->c, dz + p * v->q * v->c, block,
+                                 sums, &runs);
     }
+    if (sums) DL_FN(correlate_flush)(block, sums, size);
     dl_fence();
     (void)worker;
 }

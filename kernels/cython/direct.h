@@ -36,6 +36,7 @@
 #define DL_DIRECT_JOB_WORK 500000.0 /* multiplications: some 10 us */
 #define DL_DIRECT_CHUNK_WORK 60000.0 /* multiplications in a partial sum of the weight gradient, at least, */
 #define DL_DIRECT_PARTIALS 16       /* of the weight gradient, at most */
+#define DL_DIRECT_RUN 4096          /* pixels of a row in one sum: the errors grow with the number of sums */
 #define DL_DIRECT_STREAM (4 << 20) /* bytes of a result that is written past the caches */
 #define DL_DIRECT_SUM_SERIAL 65536  /* numbers that one thread adds sooner than it wakes another */
 

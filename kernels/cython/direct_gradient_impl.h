@@ -28,17 +28,18 @@ DL_INLINE void DL_FN(direct_gain_panel)(const int registers, const int activatio
 DL_NOINLINE void DL_FN(direct_gain)(const dl_direct *d, long first, long cells, real *gain, real *total) {
 #define PANEL(activation)                                                                  \
     if (d->npad - j > LANES)                                                               \
-        DL_FN(direct_gain_panel)(2, activation, d, first, cells, j, gain, total);          \
+        DL_FN(direct_gain_panel)(2, activation, d, first, count, j, gain, total);          \
     else                                                                                   \
-        DL_FN(direct_gain_panel)(1, activation, d, first, cells, j, gain, total);          \
+        DL_FN(direct_gain_panel)(1, activation, d, first, count, j, gain, total);          \
     break;
-    for (long j = 0; j < d->npad; j += NR)
-        switch (d->y ? d->v->activation : DL_IDENTITY) {
-        case DL_RELU: PANEL(DL_RELU)
-        case DL_SIGMOID: PANEL(DL_SIGMOID)
-        case DL_TANH: PANEL(DL_TANH)
-        default: PANEL(DL_IDENTITY)
-        }
+    for (const real *end = gain + cells * d->npad; gain < end; gain += DL_DIRECT_RUN * d->npad, first += DL_DIRECT_RUN)
+        for (long j = 0, count = dl_min(DL_DIRECT_RUN, (end - gain) / d->npad); j < d->npad; j += NR)
+            switch (d->y ? d->v->activation : DL_IDENTITY) {
+            case DL_RELU: PANEL(DL_RELU)
+            case DL_SIGMOID: PANEL(DL_SIGMOID)
+            case DL_TANH: PANEL(DL_TANH)
+            default: PANEL(DL_IDENTITY)
+            }
 #undef PANEL
 }
 
@@ -59,6 +60,9 @@ DL_INLINE void DL_FN(mean_gain_lanes)(const int activation, const dl_direct *d, 
             DL_FN(vstore)(gain, g);
             sum += g;
             if (++s == d->pool_w) s = 0, windows--, dy += k;
+            if ((q + 1) % DL_DIRECT_RUN) continue;
+            DL_FN(vstore)(total, DL_FN(vload)(total) + sum);
+            sum = zero;
         }
     }
     DL_FN(vstore)(total, DL_FN(vload)(total) + sum);
@@ -84,17 +88,21 @@ DL_INLINE void DL_FN(direct_gradient_tile)(const int taps, const int registers, 
     DL_UNROLL for (int i = 0; i < taps; i++) a[i] = from[i];
     DL_UNROLL for (int i = 0; i < taps; i++) DL_UNROLL for (int j = 0; j < registers; j++) acc[i][j] = DL_FN(vsplat)(0);
     for (long p = 0; p < rows; p++)
-        for (long q = 0, at = p * down; q < pixels; q++, at += step, dz += ld) {
-            DL_UNROLL for (int j = 0; j < registers; j++) b[j] = DL_FN(vload)(dz + j * LANES);
-            DL_UNROLL for (int i = 0; i < taps; i++) {
-                const vec ai = DL_FN(vsplat)(a[i][at]);
-                DL_UNROLL for (int j = 0; j < registers; j++) acc[i][j] += ai * b[j];
+        for (long q = 0, at = p * down; q < pixels;) {
+            for (const long end = dl_min(pixels, q + DL_DIRECT_RUN); q < end; q++, at += step, dz += ld) {
+                DL_UNROLL for (int j = 0; j < registers; j++) b[j] = DL_FN(vload)(dz + j * LANES);
+                DL_UNROLL for (int i = 0; i < taps; i++) {
+                    const vec ai = DL_FN(vsplat)(a[i][at]);
+                    DL_UNROLL for (int j = 0; j < registers; j++) acc[i][j] += ai * b[j];
+                }
             }
+            if (q < pixels || p == rows - 1)
+                DL_UNROLL for (int i = 0; i < taps; i++) DL_UNROLL for (int j = 0; j < registers; j++) {
+                    real *to = c + i * ld + j * LANES;
+                    DL_FN(vstore)(to, DL_FN(vload)(to) + acc[i][j]);
+                    acc[i][j] = DL_FN(vsplat)(0);
+                }
         }
-    DL_UNROLL for (int i = 0; i < taps; i++) DL_UNROLL for (int j = 0; j < registers; j++) {
-        real *to = c + i * ld + j * LANES;
-        DL_FN(vstore)(to, DL_FN(vload)(to) + acc[i][j]);
-    }
 }
 #define TILE(name, taps, registers)                                                                               \
     DL_NOINLINE void DL_FN(name)(const dl_direct *d, const real *const *from, long rows, const real *dz, real *c) { \

@@ -37,7 +37,7 @@ DL_INLINE void DL_FN(sparse_tile)(const int rows, const int taps, const dl_direc
     const vec zero = DL_FN(vsplat)(0);
     vec acc[3][3];
     DL_UNROLL for (int r = 0; r < rows; r++) DL_UNROLL for (int s = 0; s < taps; s++)
-        acc[r][s] = DL_FN(vload)(sum + (r * run + s) * npad);
+        acc[r][s] = zero;
     for (; count; count--, image += 2 * line)
         for (long q = 0; q < width; q += 2 * step, at += k, gain += npad) {
             const ivec winner = DL_FN(load_index)(d->index, 0, at, end - at), is_lower = (ivec)(winner > 1);
@@ -50,8 +50,10 @@ DL_INLINE void DL_FN(sparse_tile)(const int rows, const int taps, const dl_direc
                 if (r) acc[r - 1][s] += lower * x;
             }
         }
-    DL_UNROLL for (int r = 0; r < rows; r++) DL_UNROLL for (int s = 0; s < taps; s++)
-        DL_FN(vstore)(sum + (r * run + s) * npad, acc[r][s]);
+    DL_UNROLL for (int r = 0; r < rows; r++) DL_UNROLL for (int s = 0; s < taps; s++) {
+        real *to = sum + (r * run + s) * npad;
+        DL_FN(vstore)(to, DL_FN(vload)(to) + acc[r][s]);
+    }
 }
 #define TILE(name, rows, taps)                                                                                       \
     DL_NOINLINE void DL_FN(name)(const dl_direct *d, const real *image, long count, long at, const real *gain,       \

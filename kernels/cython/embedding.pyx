@@ -3,6 +3,10 @@
 include "common.pxi"
 from libc.stdint cimport int64_t
 
+from functools import partial as _partial
+
+from ..sums import scattered_in_pieces as _scattered_in_pieces
+
 cdef extern from "embedding.h" nogil:
     ctypedef struct dl_embedding:
         long count, table, width, padding
@@ -28,16 +32,22 @@ def embedding_forward(indices, weight, *, padding_idx):
 
 def embedding_backward(dy, saved, needs):
     """dweight[v] = the sum of dy wherever indices == v; 0 for v = padding_idx."""
-    cdef dl_embedding m
-    cdef int dtype = is_double(dy)
     indices, shape, padding_idx = saved
     if not needs[1]:
         return None, None
-    ic, dc = contiguous(indices), contiguous(dy)
-    dweight = _empty(shape, dy.dtype)
-    m.count, m.table, m.width = indices.size, shape[0], shape[1]
-    m.padding = -1 if padding_idx is None else padding_idx % m.table
-    m.indices, m.in_, m.out = <const int64_t*>pointer(ic), pointer(dc), pointer(dweight)
+    values = contiguous(dy).reshape(indices.size, shape[1])
+    padding = -1 if padding_idx is None else padding_idx % shape[0]
+    scatter = _partial(scattered, shape, padding)
+    return None, _scattered_in_pieces(scatter, contiguous(indices).reshape(-1), values, shape[0])
+
+
+def scattered(shape, padding, indices, values):
+    """dweight of `shape` from contiguous indices (M,) and values (M, D)."""
+    cdef dl_embedding m
+    cdef int dtype = is_double(values)
+    dweight = _empty(shape, values.dtype)
+    m.count, m.table, m.width, m.padding = indices.size, shape[0], shape[1], padding
+    m.indices, m.in_, m.out = <const int64_t*>pointer(indices), pointer(values), pointer(dweight)
     with nogil:
         dl_embedding_back(&m, dtype)
-    return None, dweight
+    return dweight

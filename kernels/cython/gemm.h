@@ -29,6 +29,7 @@
 #define DL_DOTS_ROWS 32              /* rows of A for which dot products beat packing B, */
 #define DL_DOTS_SHARE 12             /* as long as each is this times longer than there are rows */
 #define DL_COMBINE_ROWS 8            /* rows of A for which sums of rows of B beat packing them */
+#define DL_COMBINE_BLOCK 2048        /* rows of B in one sum */
 #define DL_OUTER 8                   /* rows of B for which outer products beat packing */
 #define DL_DOTS_BLOCK 256            /* registers of k in one sum */
 #define DL_SKINNY_SERIAL 60000.0     /* numbers read or written with few rows: below this, 5 us, likewise */

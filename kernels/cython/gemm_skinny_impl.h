@@ -103,27 +103,33 @@ DL_INLINE void DL_FN(axpys)(const int rows, const int depth, const dl_gemm *g, l
         }
 }
 
-/* out (rows x n) = rows i.. of A times columns col.. of B, four steps of k and two rows at a time. */
-DL_INLINE void DL_FN(combine)(const dl_gemm *g, long i, long rows, long col, long n, real *out, long ld) {
-    long k = 0;
-    for (; k + 4 <= g->k; k += 4) {
+/* out (rows x n) = rows i.. of A times columns col.. of B, of k from begin to end, four steps and two rows at a time. */
+DL_INLINE void DL_FN(combine)(const dl_gemm *g, long i, long rows, long col, long n, long begin, long end, real *out,
+                              long ld) {
+    long k = begin;
+    for (; k + 4 <= end; k += 4) {
         long r = 0;
         for (; r + 2 <= rows; r += 2)
-            DL_FN(axpys)(2, 4, g, i + r, k, col, n, out + r * ld, ld, k == 0);
-        if (r < rows) DL_FN(axpys)(1, 4, g, i + r, k, col, n, out + r * ld, ld, k == 0);
+            DL_FN(axpys)(2, 4, g, i + r, k, col, n, out + r * ld, ld, k == begin);
+        if (r < rows) DL_FN(axpys)(1, 4, g, i + r, k, col, n, out + r * ld, ld, k == begin);
     }
-    for (; k < g->k; k++)
+    for (; k < end; k++)
         for (long r = 0; r < rows; r++)
-            DL_FN(axpys)(1, 1, g, i + r, k, col, n, out + r * ld, ld, k == 0);
+            DL_FN(axpys)(1, 1, g, i + r, k, col, n, out + r * ld, ld, k == begin);
 }
 
 /* Job: DL_COMBINE_COLS columns of C, all of its few rows. The sums lie side by side: rows of C, and those of B, are
-   often a multiple of 4 kB apart, and compete for one place in L1. */
+   often a multiple of 4 kB apart, and compete for one place in L1.  A long k is summed in blocks, and these then. */
 static void DL_FN(gemm_combine_job)(void *ctx, long job, long worker) {
     const dl_gemm *g = ((const dl_plan *)ctx)->g;
     const long col = job * DL_COMBINE_COLS, n = dl_min(DL_COMBINE_COLS, g->n - col);
-    real *c = (real *)g->c + col, sums[DL_COMBINE_ROWS * DL_COMBINE_COLS];
-    DL_FN(combine)(g, 0, g->m, col, n, sums, DL_COMBINE_COLS);
+    real *c = (real *)g->c + col, sums[DL_COMBINE_ROWS * DL_COMBINE_COLS], more[DL_COMBINE_ROWS * DL_COMBINE_COLS];
+    for (long k = 0; k < g->k; k += DL_COMBINE_BLOCK) {
+        DL_FN(combine)(g, 0, g->m, col, n, k, dl_min(k + DL_COMBINE_BLOCK, g->k), k ? more : sums, DL_COMBINE_COLS);
+        for (long i = 0; k && i < g->m * DL_COMBINE_COLS; i += DL_COMBINE_COLS)
+            for (long j = 0; j < n; j++)
+                sums[i + j] += more[i + j];
+    }
     for (long i = 0; i < g->m; i++)
         for (long j = 0; j < n; j++) {
             const real start = g->accumulate ? c[i * g->ldc + j] : g->bias ? ((const real *)g->bias)[col + j] : 0;
@@ -138,6 +144,6 @@ static void DL_FN(gemm_outer_job)(void *ctx, long job, long worker) {
     const dl_plan *p = (const dl_plan *)ctx;
     const dl_gemm *g = p->g;
     const long row = job * p->mc;
-    DL_FN(combine)(g, row, dl_min(p->mc, g->m - row), 0, g->n, (real *)g->c + row * g->ldc, g->ldc);
+    DL_FN(combine)(g, row, dl_min(p->mc, g->m - row), 0, g->n, 0, g->k, (real *)g->c + row * g->ldc, g->ldc);
     (void)worker;
 }

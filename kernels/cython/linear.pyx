@@ -7,6 +7,8 @@ from cpython.buffer cimport PyBUF_STRIDES
 
 from math import prod as _prod
 
+from ..reference.linear import sum_to as _sum_to
+
 
 def linear_forward(x, weight, bias, *, activation):
     """y = act(x W^T + b): x (..., I), weight (O, I), bias (O,) or None, y (..., O)."""
@@ -77,18 +79,9 @@ def matmul_forward(a, b):
     return product(a, b), (a, b)
 
 
-cdef object sum_to(object values, tuple shape):
-    """Sum over the axes that broadcasting added or stretched, so that the result has `shape`."""
-    if values.shape == shape:
-        return values
-    cdef int added = values.ndim - len(shape)
-    stretched = tuple(added + axis for axis, size in enumerate(shape) if size == 1)
-    return _contiguous(values.sum(axis=tuple(range(added)) + stretched).reshape(shape))
-
-
 def matmul_backward(dy, saved, needs):
     """da = dy b^T,  db = a^T dy, summed over the axes that were broadcast."""
     a, b = saved
-    da = sum_to(product(dy, b.swapaxes(-1, -2)), a.shape) if needs[0] else None
-    db = sum_to(product(a.swapaxes(-1, -2), dy), b.shape) if needs[1] else None
+    da = _sum_to(product(dy, b.swapaxes(-1, -2)), a.shape) if needs[0] else None
+    db = _sum_to(product(a.swapaxes(-1, -2), dy), b.shape) if needs[1] else None
     return da, db

@@ -16,8 +16,7 @@ DL_INLINE void DL_FN(lines_gradient_tile)(const int height, const int taps, cons
     const real *from[4];
     vec acc[4][DL_LINES_HIGH];
     DL_UNROLL for (int t = 0; t < taps; t++) from[t] = image + offset[t];
-    DL_UNROLL for (int t = 0; t < taps; t++) DL_UNROLL for (int i = 0; i < height; i++)
-        acc[t][i] = DL_FN(vload)(sum + (t * height + i) * LANES);
+    DL_UNROLL for (int t = 0; t < taps; t++) DL_UNROLL for (int i = 0; i < height; i++) acc[t][i] = DL_FN(vsplat)(0);
     for (long p = 0; p < rows; p++)
         for (long v = 0, at = p * down; v < vectors; v++, at += LANES, dz += height * LANES) {
             vec pixels[4];
@@ -31,8 +30,10 @@ DL_INLINE void DL_FN(lines_gradient_tile)(const int height, const int taps, cons
                 DL_UNROLL for (int t = 0; t < taps; t++) acc[t][i] += pixels[t] * z;
             }
         }
-    DL_UNROLL for (int t = 0; t < taps; t++) DL_UNROLL for (int i = 0; i < height; i++)
-        DL_FN(vstore)(sum + (t * height + i) * LANES, acc[t][i]);
+    DL_UNROLL for (int t = 0; t < taps; t++) DL_UNROLL for (int i = 0; i < height; i++) {
+        real *to = sum + (t * height + i) * LANES;
+        DL_FN(vstore)(to, DL_FN(vload)(to) + acc[t][i]);
+    }
 }
 #define TILE(name, height, taps, masked)                                                                             \
     DL_NOINLINE void DL_FN(name)(const dl_lines *d, const real *image, const long *offset, long rows, const real *dz, \
@@ -87,7 +88,7 @@ DL_INLINE void DL_FN(lines_row)(const int activation, const dl_lines *d, const r
                                 ivec inside, real *dz, real *total) {
     const long last = (d->vectors - 1) * LANES, step = d->height, q = d->v->q;
     for (long i = 0; i < d->v->k; i++, a += q, left -= q, dz += LANES, total += LANES) {
-        vec sum = DL_FN(vload)(total), z;
+        vec sum = DL_FN(vsplat)(0), z;
         for (long at = 0; at < last; at += LANES, gain += LANES) {
             z = DL_FN(vload)(gain);
             if (activation) z = DL_FN(vactivation_gradient)(z, DL_FN(vload)(a + at), activation);
@@ -98,7 +99,7 @@ DL_INLINE void DL_FN(lines_row)(const int activation, const dl_lines *d, const r
         if (activation) z = DL_FN(vactivation_gradient)(z, DL_FN(lanes)(a + last, left - last), activation);
         z = DL_FN(vsel)(inside, z, DL_FN(vsplat)(0));
         DL_FN(vstore)(dz + last * step, z);
-        DL_FN(vstore)(total, sum + z);
+        DL_FN(vstore)(total, DL_FN(vload)(total) + (sum + z));
         gain += LANES;
     }
 }

@@ -7,10 +7,10 @@ DL_INLINE real V(cross_entropy_row)(const dl_cross_entropy *m, const real *x, lo
     const real *weight = (const real *)m->weight, share = weight ? weight[label] : 1;
     const real loss = share == 0 ? 0 : -share * ((x[label] - most) - log_sum);
     if (!(m->smoothing > 0)) return loss;
-    real spread = 0;
+    double spread = 0;
     for (long c = 0; c < m->classes; c++)
-        spread -= (weight ? weight[c] : 1) * ((x[c] - most) - log_sum);
-    return (real)(1 - m->smoothing) * loss + (real)m->smoothing * (spread / (real)m->classes);
+        spread -= (double)((weight ? weight[c] : 1) * ((x[c] - most) - log_sum));
+    return (real)(1 - m->smoothing) * loss + (real)m->smoothing * (real)(spread / (double)m->classes);
 }
 
 /* Job: m->step rows of logits. */
@@ -99,10 +99,10 @@ static void V(cross_entropy_back_job)(void *ctx, long job, long worker) {
     const dl_cross_entropy *m = (const dl_cross_entropy *)ctx;
     const long n = m->classes;
     const real *weight = (const real *)m->weight;
-    real all = (real)n;
-    if (weight)
-        for (long c = all = 0; c < n; c++)
-            all += weight[c];
+    double sum = 0;
+    for (long c = 0; weight && c < n; c++)
+        sum += (double)weight[c];
+    const real all = (real)(weight ? sum : (double)n);
     const long end = dl_min((job + 1) * m->step, m->rows);
     const int together = n <= DL_SHORT_ROW && m->rows > 1;
     for (long row = job * m->step; row < end; row += together ? LANES : 1)

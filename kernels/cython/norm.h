@@ -1,7 +1,8 @@
 /* Layer normalisation of rows x (M, C): formulas as in the reference.
 
-   A row is read three times while it is in cache.  Sums down the columns are double partial sums of fixed chunks of
-   rows, added in order. */
+   A row is read three times while it is in cache.  Its mean is summed in double, and rounded; the mean of what is left
+   once that is subtracted, below a rounding, counts too, or rows far from 0 would lose their digits.  Sums down the
+   columns are double partial sums of fixed chunks of rows, added in order. */
 #ifndef DLFAST_NORM_H
 #define DLFAST_NORM_H
 #include "threads.h"
@@ -27,7 +28,7 @@ static const dl_job dl_layer_norm_back_jobs[2][DL_ISAS] = DL_TABLE(layer_norm_ba
 static int dl_layer_norm_run(dl_norm *m, double *sums, int dtype) {
     m->chunk = dl_max(dl_ceil_div(DL_NORM_JOB, dl_max(m->cols, 1)), dl_ceil_div(m->rows, DL_NORM_CHUNKS));
     const long chunks = dl_ceil_div(m->rows, m->chunk), width = 2 * m->cols;
-    m->partial = (double *)dl_scratch(DL_SCRATCH_SHARED, sizeof(double) * (chunks + 1) * width);
+    m->partial = (double *)dl_scratch(DL_SCRATCH_SHARED, sizeof(double) * ((chunks + 1) * width + 1));
     if (!m->partial) return -1;
     dl_parallel_for(sums ? DL_PICK(dl_layer_norm_back_jobs, dtype) : DL_PICK(dl_layer_norm_jobs, dtype), m, chunks);
     if (!sums) return 0;

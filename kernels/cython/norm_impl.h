@@ -4,6 +4,21 @@
 #define EACH_ROW for (long row = job * m->chunk; row < dl_min((job + 1) * m->chunk, m->rows); row++)
 #define ROW(array) ((array) ? (real *)(array) + row * m->cols : NULL)
 
+/* The sum of a row of n numbers. */
+static double V(row_total)(const real *x, long n) {
+    double sums[2 * LANES] = {0}, total = 0; /* beside each other, so that no addition waits for the one before */
+    long c = 0;
+    for (; c + 2 * LANES <= n; c += 2 * LANES) {
+        DL_UNROLL for (int i = 0; i < 2 * LANES; i++) sums[i] += (double)x[c + i];
+    }
+    for (; c < n; c++)
+        total += (double)x[c];
+    for (int width = LANES; width; width /= 2)
+        for (int i = 0; i < width; i++)
+            sums[i] += sums[i + width];
+    return total + sums[0];
+}
+
 /* Job: y = (x - mean) rstd scale + shift, mean and rstd of each row. */
 static void V(layer_norm_job)(void *ctx, long job, long worker) {
     const dl_norm *m = (const dl_norm *)ctx;
@@ -12,17 +27,18 @@ static void V(layer_norm_job)(void *ctx, long job, long worker) {
     EACH_ROW {
         const real *x = ROW(m->x);
         real *y = ROW(m->out);
-        vec sum = C(0), square = C(0);
-        for (long c = 0; c < n; c += LANES)
-            sum += DL_LOAD(x, c, n, 0);
-        const real mean = V(vsum)(sum) / (real)n;
+        const real mean = (real)(V(row_total)(x, n) / (double)n);
+        vec left = C(0), square = C(0);
         for (long c = 0; c < n; c += LANES) {
             const vec d = DL_LOAD(x, c, n, mean) - C(mean);
+            left += d;
             square += d * d;
         }
-        const real rstd = (real)(1 / sqrt((double)(V(vsum)(square) / (real)n) + m->eps));
+        const real rest = V(vsum)(left) / (real)n;
+        const double var = (double)(V(vsum)(square) / (real)n) - (double)rest * (double)rest;
+        const real rstd = (real)(1 / sqrt((var > 0 ? var : var * 0) + m->eps));
         for (long c = 0; c < n; c += LANES) {
-            vec u = (DL_LOAD(x, c, n, 0) - C(mean)) * C(rstd);
+            vec u = (DL_LOAD(x, c, n, 0) - C(mean) - C(rest)) * C(rstd);
             if (scale) u *= DL_LOAD(scale, c, n, 0);
             if (shift) u += DL_LOAD(shift, c, n, 0);
             DL_STORE(y, c, n, u);
@@ -44,23 +60,27 @@ static void V(layer_norm_back_job)(void *ctx, long job, long worker) {
         const real *x = ROW(m->x), *dy = ROW(m->dy), mean = ((const real *)m->mean)[row],
                    rstd = ((const real *)m->rstd)[row];
         real *dx = ROW(m->out);
-        vec sum = C(0), dot = C(0);
-        for (long c = 0; dx && c < n; c += LANES) {
+        vec sum = C(0), dot = C(0), left = C(0);
+        for (long c = 0; c < n; c += LANES) {
+            const vec d = DL_LOAD(x, c, n, mean) - C(mean);
+            left += d;
+            if (!dx) continue;
             vec g = DL_LOAD(dy, c, n, 0);
             if (scale) g *= DL_LOAD(scale, c, n, 0);
             sum += g;
-            dot += g * (DL_LOAD(x, c, n, mean) - C(mean));
+            dot += g * d;
         }
-        const vec a = C(V(vsum)(sum) / (real)n), b = C(V(vsum)(dot) * rstd / (real)n);
+        const real rest = V(vsum)(left) / (real)n, total = V(vsum)(sum);
+        const vec a = C(total / (real)n), b = C((V(vsum)(dot) - rest * total) * rstd / (real)n);
         for (long c = 0; dx && c < n; c += LANES) {
             vec g = DL_LOAD(dy, c, n, 0);
             if (scale) g *= DL_LOAD(scale, c, n, 0);
-            const vec u = (DL_LOAD(x, c, n, mean) - C(mean)) * C(rstd);
+            const vec u = (DL_LOAD(x, c, n, mean) - C(mean) - C(rest)) * C(rstd);
             DL_STORE(dx, c, n, C(rstd) * (g - a - u * b));
         }
         for (long c = 0; c < n; c++) {
             plain[c] += (double)dy[c];
-            product[c] += (double)(dy[c] * ((x[c] - mean) * rstd));
+            product[c] += (double)(dy[c] * ((x[c] - mean - rest) * rstd));
         }
     }
     (void)worker;

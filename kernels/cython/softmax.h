@@ -6,6 +6,7 @@
 #include "simd.h"
 
 #define DL_SOFTMAX_JOB 8192 /* elements in a job, some 5 us */
+#define DL_SOFTMAX_BLOCK 256 /* registers in one sum: the errors grow with the number of sums */
 #define DL_SHORT_ROW 32     /* rows so short that a register each would be waste: several are taken together */
 
 typedef struct {

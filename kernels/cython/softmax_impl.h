@@ -24,14 +24,18 @@ DL_INLINE real V(row_max)(const real *x, long n) {
     return part[0];
 }
 
-/* y = exp(x - most), unless y is NULL; returns its sum. */
+/* y = exp(x - most), unless y is NULL; returns its sum, of blocks that are summed one by one. */
 DL_INLINE real V(row_exp)(const real *x, real *y, real most, long n) {
     vec sum = C(0);
     long i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        const vec e = V(vexp_normal)(V(vload)(x + i) - C(most));
-        sum += e;
-        if (y) V(vstore)(y + i, e);
+    while (i + LANES <= n) {
+        vec block = C(0);
+        for (const long end = dl_min(i + DL_SOFTMAX_BLOCK * LANES, n / LANES * LANES); i < end; i += LANES) {
+            const vec e = V(vexp_normal)(V(vload)(x + i) - C(most));
+            block += e;
+            if (y) V(vstore)(y + i, e);
+        }
+        sum += block;
     }
     if (i < n) {
         const vec e = V(vexp_normal)(V(vload_pad)(x + i, n - i, LOWEST) - C(most));
@@ -127,8 +131,12 @@ static void V(log_softmax_rows)(const real *x, real *y, long rows, long n) {
 DL_INLINE vec V(row_dot)(const real *y, const real *dy, long n) {
     vec dot = C(0);
     long i = 0;
-    for (; i + LANES <= n; i += LANES)
-        dot += y ? V(vload)(y + i) * V(vload)(dy + i) : V(vload)(dy + i);
+    while (i + LANES <= n) {
+        vec block = C(0);
+        for (const long end = dl_min(i + DL_SOFTMAX_BLOCK * LANES, n / LANES * LANES); i < end; i += LANES)
+            block += y ? V(vload)(y + i) * V(vload)(dy + i) : V(vload)(dy + i);
+        dot += block;
+    }
     if (i < n) dot += y ? V(vload_n)(y + i, n - i) * V(vload_n)(dy + i, n - i) : V(vload_n)(dy + i, n - i);
     return C(V(vsum)(dot));
 }

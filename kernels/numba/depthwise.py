@@ -42,6 +42,7 @@ from .vmath import inlined
 PIXELS = 4  # in registers: small images have few that meet the whole kernel
 TAPS = 3  # of a kernel row, in registers
 RUN = 8  # pixels whose products are summed in registers: x and dy of a run stay in L1
+RUNS = 64  # runs in one sum: the errors grow with the number of sums
 PARTIALS = 16  # of the weight gradient, at most
 AHEAD = 8  # pixels: channels are taken in strides that no CPU foresees, so what comes next is asked for
 
@@ -73,7 +74,7 @@ def weight_gradient(dz, x, shape, geometry: Geometry, with_bias: bool):
     channels, taps, step = shape[0], shape[1] * shape[2], REGISTER_BYTES // dz.itemsize
     lines, padded = dz.shape[0] * dz.shape[1], -(-channels // step) * step
     per_job = max(1, -(-lines // PARTIALS))
-    partial = empty((max(1, -(-lines // per_job)), taps + with_bias, padded), dz.dtype)
+    partial = empty((2 * max(1, -(-lines // per_job)), taps + with_bias, padded), dz.dtype)
     total = empty(partial.shape[1:], dz.dtype)
     table = _taps(*_offsets(shape, geometry), shape[2], x.shape[2], channels * x.itemsize)
     apart = geometry.dilation[1] * channels * x.itemsize
@@ -244,8 +245,12 @@ def _add_taps(zeros, a, a_step, apart, taps, first, last, b, pixel, count, to, t
 
 
 @helper
-def _add_row(x, p, taps, rows, columns, step, apart, size, dy, pixels, channels, like, to, to_row, sums):
-    """One row of dy: to (R S, C) += its products with x, and the row behind += its sum, if wanted."""
+def _add_row(x, p, taps, rows, columns, step, apart, size, dy, pixels, channels, like, to, to_row, sums, runs, block,
+             total):  # fmt: skip
+    """One row of dy: to (R S, C) += its products with x, and the row behind += its sum, if wanted.
+
+    `to` lies in `block`, which is added to the total after each RUNS runs of pixels; returns how many since the last.
+    """
     zeros, item, wide = (tile_zero(TAPS, 1, like), tile_zero(1, 1, like)), like.itemsize, lanes(like)
     pixel, across = channels * item, columns.size
     r0, r1 = _inside(rows, p * step[0], size[0])
@@ -267,25 +272,45 @@ def _add_row(x, p, taps, rows, columns, step, apart, size, dy, pixels, channels,
             if sums:
                 _add_sum(zeros[1], b, pixel, count, place + rows.size * across * to_row)
         q += count
+        runs += 1
+        if runs == RUNS:
+            _flush(block, total)
+            runs = 0
+    return runs
+
+
+@helper
+def _flush(block, total):
+    """total += block, block = 0."""
+    for i in range(block.shape[0]):
+        for j in range(block.shape[1]):
+            total[i, j] += block[i, j]
+            block[i, j] = 0
 
 
 @helper
 def _gradient_job(job, worker, x, dy, taps, rows, columns, step, apart, per_job, partial):
-    """partial[job] (R S, C) over some rows of dy, with dbias behind it where there is room for it.
+    """partial[job] (R S, C) over some rows of dy, with dbias behind it where there is room for it; behind those of all
+    jobs is room for a block of each.
 
     The last register of channels has a place of its own: the channels it shares must not be added twice.
     """
-    to, to_row, sums = address(partial, (job, 0, 0)), partial.strides[1], partial.shape[1] > taps.shape[0]
+    total, block, runs = partial[job], partial[partial.shape[0] // 2 + job], 0
+    to, to_row, sums = address(block, (0, 0)), partial.strides[1], partial.shape[1] > taps.shape[0]
     zero_bytes(to, partial.strides[0])
+    zero_bytes(address(total, (0, 0)), partial.strides[0])
     for place in range(job * per_job, min(dy.shape[0] * dy.shape[1], (job + 1) * per_job)):
         n, p = divmod(place, dy.shape[1])
-        _add_row(address(x, (n, p * step[0], 0, 0)), p, taps, rows, columns, step, apart, (x.shape[1], x.shape[2]),
-                 address(dy, (n, p, 0, 0)), dy.shape[2], dy.shape[3], dy, to, to_row, sums)  # fmt: skip
+        runs = _add_row(address(x, (n, p * step[0], 0, 0)), p, taps, rows, columns, step, apart,
+                        (x.shape[1], x.shape[2]), address(dy, (n, p, 0, 0)), dy.shape[2], dy.shape[3], dy, to, to_row,
+                        sums, runs, block, total)  # fmt: skip
+    _flush(block, total)
 
 
 @jit
 def _correlate(x, dy, taps, rows, columns, step, apart, per_job, partial, total):
     """total = the sum of the partial sums, which are computed first."""
     arguments = (x, dy, taps, rows, columns, step, apart, per_job, partial)
-    parallel_for(_gradient_job, partial.shape[0], arguments, dy.size * taps.shape[0] < SERIAL_WORK)
-    parallel_for(add_partials, total.shape[0], (partial, total, total[0, :0], False), partial.size < SERIAL_WORK)
+    jobs = partial.shape[0] // 2
+    parallel_for(_gradient_job, jobs, arguments, dy.size * taps.shape[0] < SERIAL_WORK)
+    parallel_for(add_partials, total.shape[0], (partial[:jobs], total, total[0, :0], False), partial.size < SERIAL_WORK)

@@ -45,6 +45,7 @@ from .vmath import inlined
 
 BUFFER_BYTES = 48 * 1024  # of padded image rows: they share L1 and L2 with the packed weights
 PARTIALS = 16  # of the weight gradient, at most
+RUN = 1024  # pixels of a line whose products are summed in registers, at most
 
 
 def forward(x, weight, bias, relu, geometry: Geometry) -> np.ndarray:
@@ -230,11 +231,12 @@ def _add_panels(zero, tile, image, a_step, down, taps, b, b_step, pixels, c, sum
     rows, width, size, to_row = tile[0], tile[1], c.itemsize, c.strides[0]
     depth = c.shape[0] - rows if sums else c.shape[0]
     for column in range(0, c.shape[1], width):
-        from_b = b + column * size
-        _add_products(zero, rows, image, a_step, down, taps, depth // taps, from_b, b_step, pixels,
-                      address(c, (0, column)), to_row, size)  # fmt: skip
-        if sums:
-            _add_sums(zero, rows, width, from_b, b_step, pixels, c, address(c, (depth, column)), to_row)
+        for q in range(0, pixels, RUN):
+            from_b, count = b + column * size + q * b_step, min(RUN, pixels - q)
+            _add_products(zero, rows, image + q * a_step, a_step, down, taps, depth // taps, from_b, b_step, count,
+                          address(c, (0, column)), to_row, size)  # fmt: skip
+            if sums:
+                _add_sums(zero, rows, width, from_b, b_step, count, c, address(c, (depth, column)), to_row)
 
 
 @helper

@@ -6,6 +6,7 @@ The operations are defined in `kernels/reference/embedding.py`.
 from __future__ import annotations
 
 from ..memory import empty
+from ..sums import scattered_in_pieces
 from .jit import contiguous, helper, jit, parallel_for
 from .loops import BLOCK, SERIAL, get, pointer, put
 
@@ -67,9 +68,14 @@ def embedding_backward(dy, saved, needs):
     indices, weight_shape, padding_idx = saved
     if not needs[1]:
         return None, None
-    dweight = empty(weight_shape, dy.dtype)
-    if dweight.size:
-        padding = -1 if padding_idx is None else padding_idx % weight_shape[0]
-        rows = -(-weight_shape[0] // PARTS)
-        _scatter(contiguous(indices).ravel(), contiguous(dy).ravel(), dweight, padding, rows)
-    return None, dweight
+    if 0 in weight_shape:
+        return None, empty(weight_shape, dy.dtype)
+    padding, rows = -1 if padding_idx is None else padding_idx % weight_shape[0], -(-weight_shape[0] // PARTS)
+
+    def scatter(indices, values):
+        dweight = empty(weight_shape, dy.dtype)
+        _scatter(indices, values.ravel(), dweight, padding, rows)
+        return dweight
+
+    values = contiguous(dy).reshape(indices.size, weight_shape[1])
+    return None, scattered_in_pieces(scatter, contiguous(indices).ravel(), values, weight_shape[0])

@@ -47,6 +47,7 @@ PANEL_BYTES = 20 * 1024  # of B: with a stripe of A it fits in 32 KiB of L1
 CHUNK = 512  # of K, when C alone gives too few jobs
 MIN_JOBS = 8
 SUMS = 16  # partial sums of a column, at most
+SUM_ROWS = 64  # added in one sum: the errors grow with the number of sums
 
 
 def gemm(a, b, *, trans_a: bool = False, trans_b: bool = False, bias=None, relu: bool = False, into=True):
@@ -245,7 +246,7 @@ def add_partials(row, worker, partial, c, bias, relu):
     """c[row] = the partial products added in order, then bias and ReLU."""
     zero = c.dtype.type(0)
     for j in range(c.shape[1]):
-        value = partial[0, row, j]
+        value = np.float64(partial[0, row, j])
         for piece in range(1, partial.shape[0]):
             value += partial[piece, row, j]
         if bias.size:
@@ -267,12 +268,12 @@ def _gemm(a, b, c, packed, partial, bias, trans_a, trans_b, relu, block, chunk):
 
 
 def sum_rows(rows) -> np.ndarray:
-    """The sum of the rows of a contiguous matrix: fixed blocks of rows, added in order."""
+    """The sum of the rows of a contiguous matrix: fixed blocks of rows, added in order, by jobs that are added then."""
     if rows.shape[0] == 1:
         return rows[0].copy()
     total = empty((1, rows.shape[1]), rows.dtype)
     per_job = max(64, -(-rows.shape[0] // SUMS))
-    partial = empty((max(1, -(-rows.shape[0] // per_job)), 1, rows.shape[1]), rows.dtype)
+    partial = empty((max(1, -(-rows.shape[0] // per_job)), 2, rows.shape[1]), rows.dtype)
     _sum_rows(rows, per_job, partial, total)
     return total[0]
 
@@ -284,11 +285,18 @@ def bias_gradient(dz, wanted: bool) -> np.ndarray | None:
 
 @helper
 def _sum_job(job, worker, rows, per_job, partial):
+    """partial[job, 0] = the sum of some rows; partial[job, 1] is room for that of a block."""
+    stop = min(rows.shape[0], (job + 1) * per_job)
     for j in range(rows.shape[1]):
         partial[job, 0, j] = 0
-    for i in range(job * per_job, min(rows.shape[0], (job + 1) * per_job)):
+    for start in range(job * per_job, stop, SUM_ROWS):
         for j in range(rows.shape[1]):
-            partial[job, 0, j] += rows[i, j]
+            partial[job, 1, j] = 0
+        for i in range(start, min(stop, start + SUM_ROWS)):
+            for j in range(rows.shape[1]):
+                partial[job, 1, j] += rows[i, j]
+        for j in range(rows.shape[1]):
+            partial[job, 0, j] += partial[job, 1, j]
 
 
 @jit

@@ -1,12 +1,15 @@
 """Normalisation: batch_norm in batch_norm.py, and layer_norm of the rows of x (M, C), weight and bias (C,) or None.
 
 The operations are defined in `kernels/reference/norm.py`. Sums down the columns are kept in float64, one partial sum
-for each job, added in order.
+for each job, added in order. So is the mean of a row before it is rounded; the mean of what is left once that is
+subtracted, below a rounding, counts too, or rows far from 0 would lose their digits.
 """
 
 from __future__ import annotations
 
 import math
+
+import numpy as np
 
 from ..memory import empty, zeros
 from .batch_norm import add_row, batch_norm_backward, batch_norm_forward, or_value, rows_per_job
@@ -20,31 +23,30 @@ __all__ = ["batch_norm_backward", "batch_norm_forward", "layer_norm_backward", "
 @helper(noalias=True, fastmath={"reassoc", "contract"})
 def _sum(x, size):
     total = 0.0
-    for start in range(0, size, CHUNK):
-        part = real(get(x, 0), 0)
-        for c in range(start, min(start + CHUNK, size)):
-            part += get(x, c)
-        total += part
+    for c in range(size):
+        total += np.float64(get(x, c))
     return total
 
 
 @helper(noalias=True, fastmath={"reassoc", "contract"})
-def _sum_squares(x, mean, size):
-    """Sum of (x - mean)^2."""
-    total = 0.0
+def _sum_centred(x, mean, size):
+    """Sums of x - mean and of its square."""
+    rest = square = 0.0
     for start in range(0, size, CHUNK):
-        part = real(mean, 0)
+        part = part_square = real(mean, 0)
         for c in range(start, min(start + CHUNK, size)):
             centred = get(x, c) - mean
-            part += centred * centred
-        total += part
-    return total
+            part += centred
+            part_square += centred * centred
+        rest += part
+        square += part_square
+    return rest, square
 
 
 @helper(noalias=True)
-def _layer_row(x, weight, bias, y, mean, rstd, size):
+def _layer_row(x, weight, bias, y, mean, rest, rstd, size):
     for c in range(size):
-        put(y, c, (get(x, c) - mean) * rstd * get(weight, c) + get(bias, c))
+        put(y, c, (get(x, c) - mean - rest) * rstd * get(weight, c) + get(bias, c))
 
 
 @helper
@@ -53,10 +55,14 @@ def _layer_job(job, worker, x, weight, bias, y, means, rstds, eps, per_job):
     for row in range(job * per_job, min((job + 1) * per_job, x.shape[0])):
         line = pointer(x, row * size)
         mean = real(get(line, 0), _sum(line, size) / size)
-        rstd = real(mean, 1 / math.sqrt(_sum_squares(line, mean, size) / size + eps))
+        rest, square = _sum_centred(line, mean, size)
+        rest /= size
+        var = square / size - rest * rest
+        rstd = real(mean, 1 / math.sqrt((var if var > 0 else var * 0) + eps))
         put(means, row, mean)
         put(rstds, row, rstd)
-        _layer_row(line, pointer(weight, 0), pointer(bias, 0), pointer(y, row * size), mean, rstd, size)
+        _layer_row(line, pointer(weight, 0), pointer(bias, 0), pointer(y, row * size), mean,
+                   real(mean, rest), rstd, size)  # fmt: skip
 
 
 @jit
@@ -76,33 +82,36 @@ def layer_norm_forward(x, weight, bias, *, eps):
 
 @helper(noalias=True, fastmath={"reassoc", "contract"})
 def _layer_back_sums(dy, x, weight, mean, rstd, size):
-    """(mean of g, mean of g u) with g = dy weight, u = (x - mean) rstd."""
-    first = second = 0.0
+    """(mean of g, mean of g u, mean of x - mean) with g = dy weight, u = (x - mean - the last) rstd."""
+    first = second = left = 0.0
     for start in range(0, size, CHUNK):
-        one = two = real(mean, 0)
+        one = two = three = real(mean, 0)
         for c in range(start, min(start + CHUNK, size)):
-            g = get(dy, c) * get(weight, c)
+            g, centred = get(dy, c) * get(weight, c), get(x, c) - mean
             one += g
-            two += g * ((get(x, c) - mean) * rstd)
+            two += g * centred
+            three += centred
         first += one
         second += two
-    return real(mean, first / size), real(mean, second / size)
+        left += three
+    left /= size
+    return real(mean, first / size), real(mean, (second - left * first) * rstd / size), real(mean, left)
 
 
 @helper(noalias=True)
-def _layer_back_row(dy, x, weight, mean, rstd, first, second, dx, size):
+def _layer_back_row(dy, x, weight, mean, rest, rstd, first, second, dx, size):
     """dx = rstd (g - mean of g - u mean of g u)."""
     for c in range(size):
-        u = (get(x, c) - mean) * rstd
+        u = (get(x, c) - mean - rest) * rstd
         put(dx, c, (get(dy, c) * get(weight, c) - first - u * second) * rstd)
 
 
 @helper(noalias=True)
-def _add_row(dy, x, mean, rstd, sums, size):
+def _add_row(dy, x, mean, rest, rstd, sums, size):
     """sums[0] += dy, sums[1] += dy u."""
     for c in range(size):
         put(sums, c, get(sums, c) + get(dy, c))
-        put(sums, size + c, get(sums, size + c) + get(dy, c) * ((get(x, c) - mean) * rstd))
+        put(sums, size + c, get(sums, size + c) + get(dy, c) * ((get(x, c) - mean - rest) * rstd))
 
 
 @helper
@@ -114,9 +123,9 @@ def _layer_back_job(job, worker, dy, x, weight, means, rstds, dx, partial, per_j
     for row in range(job * per_job, min((job + 1) * per_job, x.shape[0])):
         d, line, scale = pointer(dy, row * size), pointer(x, row * size), pointer(weight, 0)
         mean, rstd = get(means, row), get(rstds, row)
-        first, second = _layer_back_sums(d, line, scale, mean, rstd, size)
-        _layer_back_row(d, line, scale, mean, rstd, first, second, pointer(dx, row * size), size)
-        _add_row(d, line, mean, rstd, sums, size)
+        first, second, rest = _layer_back_sums(d, line, scale, mean, rstd, size)
+        _layer_back_row(d, line, scale, mean, rest, rstd, first, second, pointer(dx, row * size), size)
+        _add_row(d, line, mean, rest, rstd, sums, size)
 
 
 @jit

@@ -14,12 +14,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cython.threads import get_num_threads
-from ..geometry import pool_output_size
+from ..geometry import pool_bins, pool_output_size
 from ..memory import empty
-from .jit import contiguous, helper, jit, parallel_for
+from .jit import JOB, TILE, contiguous, helper, jit, parallel_for, scratch
 from .loops import BLOCK, SERIAL, get, pointer, put
 from .simd import lanes
 from .vmath import inlined, real, where
+
+CELLS = 64  # of a window in one sum: the errors grow with the number of sums
 
 
 class _Axis(NamedTuple):
@@ -44,6 +46,17 @@ def _axis(size, kernel, stride, padding, dilation, ceil_mode) -> _Axis:
     order = np.argsort(position, kind="stable")
     starts = np.searchsorted(position[order], np.arange(size + 1))
     return _Axis(out, cells, np.stack([window[order], cell[order]], axis=1), starts)
+
+
+@lru_cache(maxsize=1024)
+def _bins(size, out) -> _Axis:
+    """The same for the bins of adaptive pooling."""
+    bins = pool_bins(size, out)
+    held = [(place, window, place - begin) for window, (begin, end) in enumerate(bins) for place in range(begin, end)]
+    held = np.array(sorted(held), np.int64)
+    cells = np.array([(0, end - begin, begin) for begin, end in bins], np.int64)
+    starts = np.searchsorted(held[:, 0], np.arange(size + 1))
+    return _Axis(out, cells, np.ascontiguousarray(held[:, 1:]), starts)
 
 
 @lru_cache(maxsize=1024)
@@ -237,6 +250,34 @@ def _add_cell(x, more, share, y, channels):
         put(y, c, (where(more, get(y, c), zero) + get(x, c)) * share)
 
 
+@helper(noalias=True)
+def _add_block(block, total, channels):
+    for c in range(channels):
+        put(total, c, get(total, c) + get(block, c))
+
+
+@helper(noalias=True)
+def _write_mean(total, share, y, channels):
+    for c in range(channels):
+        put(y, c, get(total, c) * share)
+
+
+@helper
+def _average_many(x, place, cells, line, share, counts, y, channels):
+    """y = the mean of a window of many cells (rows, columns): blocks of them summed in x's dtype, blocks in float64."""
+    block, total, done = scratch(x, TILE, (channels,)), scratch(counts, JOB, (channels,)), 0
+    for c in range(channels):
+        put(total, c, 0)
+    for r in range(cells[0]):
+        for s in range(cells[1]):
+            at = place + r * line + s * channels
+            _add_cell(pointer(x, at), done % CELLS > 0, real(get(x, 0), 1), pointer(block, 0), channels)
+            done += 1
+            if done % CELLS == 0 or done == cells[0] * cells[1]:
+                _add_block(pointer(block, 0), pointer(total, 0), channels)
+    _write_mean(pointer(total, 0), share, y, channels)
+
+
 @helper
 def _average_job(job, worker, x, y, per_job, shape, down, across, counts):
     height, width, channels = shape[1], shape[2], shape[3]
@@ -248,11 +289,16 @@ def _average_job(job, worker, x, y, per_job, shape, down, across, counts):
         for q in range(q_size):
             to = (row * q_size + q) * channels
             cells = (down[p, 1] - down[p, 0]) * (across[q, 1] - across[q, 0])
-            done = 0
+            done, share_of_all = 0, 1 / (counts[p] * counts[p_size + q])
+            if cells > CELLS:
+                place = (((image * height) + down[p, 2]) * width + across[q, 2]) * channels
+                size = down[p, 1] - down[p, 0], across[q, 1] - across[q, 0]
+                _average_many(x, place, size, width * channels, share_of_all, counts, pointer(y, to), channels)
+                continue
             for r in range(down[p, 1] - down[p, 0]):
                 for s in range(across[q, 1] - across[q, 0]):
                     place = (((image * height) + down[p, 2] + r) * width + across[q, 2] + s) * channels
-                    share = 1 / (counts[p] * counts[p_size + q]) if done + 1 == cells else 1.0
+                    share = share_of_all if done + 1 == cells else 1.0
                     span = _span(x, channels, to, end, place, x.size)
                     _add_cell(pointer(x, place), done > 0, real(get(x, 0), share), pointer(y, to), span)
                     done += 1
@@ -288,3 +334,25 @@ def avg_pool2d_backward(dy, saved, needs):
     axes = _axes(x_shape, dy.shape[1:3], kernel_size, stride, padding, (1, 1))
     counts = _window_counts(axes, x_shape, kernel_size, stride, padding, count_include_pad)
     return (_backward(dy, empty((0, 0, 0, 0), np.uint8), x_shape, kernel_size, axes, counts),)
+
+
+def adaptive_avg_pool2d_forward(x, *, output_size):
+    down, across = axes = [_bins(*axis) for axis in zip(x.shape[1:3], output_size, strict=True)]
+    y = empty((x.shape[0], *output_size, x.shape[3]), x.dtype)
+    if y.size:
+        per_job = _rows_per_job(x.shape[2] * x.shape[3] * -(-x.shape[1] // output_size[0]))
+        _average_pool(contiguous(x), y, per_job, down.cells, across.cells, _bin_counts(axes))
+    return y, (x.shape, output_size)
+
+
+def _bin_counts(axes) -> np.ndarray:
+    """Pixels of the bins along both axes, one behind the other: (P + Q,)."""
+    return np.concatenate([axis.cells[:, 1] for axis in axes]).astype(np.float64)
+
+
+def adaptive_avg_pool2d_backward(dy, saved, needs):
+    x_shape, output_size = saved
+    if not needs[0]:
+        return (None,)
+    axes = [_bins(*axis) for axis in zip(x_shape[1:3], output_size, strict=True)]
+    return (_backward(dy, empty((0, 0, 0, 0), np.uint8), x_shape, (1, 1), axes, _bin_counts(axes)),)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from .jit import SERIAL_WORK, helper, jit, parallel_for
+from .jit import JOB, SERIAL_WORK, helper, jit, parallel_for, scratch
 
 FEW = 4
+BLOCK = 2048  # of k in one sum: the errors grow with the number of sums
 
 
 @jit(fastmath={"reassoc", "contract"})
@@ -19,9 +20,12 @@ def _dot_job(job, worker, a, b, c, bias, relu, per_job):
     zero = c.dtype.type(0)
     for n in range(job * per_job, min(b.shape[0], (job + 1) * per_job)):
         for m in range(a.shape[0]):
-            value = zero
-            for k in range(a.shape[1]):
-                value += a[m, k] * b[n, k]
+            value = 0.0
+            for start in range(0, a.shape[1], BLOCK):
+                part = zero
+                for k in range(start, min(a.shape[1], start + BLOCK)):
+                    part += a[m, k] * b[n, k]
+                value += part
             if bias.size:
                 value += bias[n]
             if relu and value <= zero:
@@ -41,19 +45,30 @@ def _combine_job(job, worker, a, b, c, bias, relu, per_job):
     zero = c.dtype.type(0)
     start, stop = job * per_job, min(b.shape[1], (job + 1) * per_job)
     for m in range(a.shape[0]):
-        out = c[m, start:stop]
+        out, block = c[m, start:stop], scratch(c, JOB, (stop - start,))
         for n in range(stop - start):
             out[n] = zero
-        for k in range(b.shape[0]):
-            factor, row = a[m, k], b[k, start:stop]
-            for n in range(stop - start):
-                out[n] += factor * row[n]
+        for first in range(0, b.shape[0], BLOCK):
+            _combine_block(a[m], b[:, start:stop], first, min(b.shape[0], first + BLOCK), block if first else out)
+            for n in range(stop - start if first else 0):
+                out[n] += block[n]
         if bias.size:
             for n in range(stop - start):
                 out[n] += bias[start + n]
         if relu:
             for n in range(stop - start):
                 out[n] = zero if out[n] <= zero else out[n]
+
+
+@helper
+def _combine_block(a, b, first, last, out):
+    """out = sum over k, from first to before last, of a[k] b[k]."""
+    for n in range(out.size):
+        out[n] = 0
+    for k in range(first, last):
+        factor, row = a[k], b[k]
+        for n in range(out.size):
+            out[n] += factor * row[n]
 
 
 @jit

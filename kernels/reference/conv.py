@@ -7,6 +7,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ..geometry import conv_output_size
+from ..sums import product, total
 from .elementwise import activate, activation_gradient, like
 
 CONV_METHODS = ("im2col",)
@@ -76,7 +77,7 @@ def conv2d_backward(dy, saved, needs):
     dz = activation_gradient(dy, y, activation)
     dx = _input_gradient(dz, weight, x.shape, stride, padding, dilation, groups) if needs[0] else None
     dweight = _weight_gradient(dz, x, weight.shape, stride, padding, dilation, groups) if needs[1] else None
-    dbias = dz.sum(axis=(0, 1, 2)) if needs[2] else None
+    dbias = total(dz, (0, 1, 2)) if needs[2] else None
     return dx, dweight, dbias
 
 
@@ -102,5 +103,5 @@ def _weight_gradient(dz, x, weight_shape, stride, padding, dilation, groups):
     dweight = np.empty((groups, k // groups, int(np.prod(weight_shape[1:]))), dtype=dz.dtype)
     for g in range(groups):
         columns = _group_columns(x, weight_shape, (p, q), stride, padding, dilation, g)
-        dweight[g] = np.matmul(dz[:, g].T, columns)
+        dweight[g] = product(dz[:, g].T, columns)
     return dweight.reshape(weight_shape)

@@ -6,6 +6,7 @@ N H W images, P Q output rows and columns, R S kernel rows and columns, I input 
 import numpy as np
 
 from ..geometry import conv_transpose_output_size
+from ..sums import product, total
 from .conv import add_windows, pad_image, windows
 from .elementwise import activate, activation_gradient, like
 
@@ -61,6 +62,6 @@ def conv_transpose2d_backward(dy, saved, needs):
         full = pad_image(dz[..., g * o : (g + 1) * o], padding)
         patches = windows(full, (r, s), (h, w), stride, dilation).reshape(n * h * w, r * s * o)
         dx[:, g] = np.matmul(patches, kernels.T)
-        dweight[g] = np.matmul(rows[:, g].T, patches)
-    dbias = dz.sum(axis=(0, 1, 2)) if needs[2] else None
+        dweight[g] = product(rows[:, g].T, patches)
+    dbias = total(dz, (0, 1, 2)) if needs[2] else None
     return dx.reshape(x.shape) if needs[0] else None, dweight.reshape(weight.shape) if needs[1] else None, dbias

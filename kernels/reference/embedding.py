@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ..sums import scattered
+
 
 def embedding_forward(indices, weight, *, padding_idx):
     """y[...] = weight[indices[...]]: indices (...) int64 in 0..V-1, weight (V, D), y (..., D).
@@ -16,8 +18,7 @@ def embedding_backward(dy, saved, needs):
     indices, weight_shape, padding_idx = saved
     if not needs[1]:
         return None, None
-    dweight = np.zeros(weight_shape, dtype=dy.dtype)
-    np.add.at(dweight, indices.reshape(-1), dy.reshape(indices.size, weight_shape[1]))
+    dweight = scattered(weight_shape, indices.reshape(-1), dy.reshape(indices.size, weight_shape[1]))
     if padding_idx is not None:
         dweight[padding_idx] = 0
     return None, dweight

@@ -5,6 +5,7 @@ y is a 0-d array for "sum" and "mean", and so is dy. The mean of nothing is NaN,
 
 import numpy as np
 
+from ..sums import total
 from .elementwise import gated, like, sigmoid, softplus
 
 
@@ -12,9 +13,9 @@ def _reduced(losses, reduction, x):
     """The elementwise losses, their sum, or their mean, in x's dtype."""
     if reduction == "none":
         return like(losses, x)
-    total = losses.sum()
+    sum_of_all = total(losses)
     with np.errstate(invalid="ignore"):
-        return like(total / losses.dtype.type(losses.size) if reduction == "mean" else total, x)
+        return like(sum_of_all / losses.dtype.type(losses.size) if reduction == "mean" else sum_of_all, x)
 
 
 def _dlosses(dy, size, reduction):
@@ -104,7 +105,7 @@ def _row_logs(logits):
     """(2, M): the maximum of each row of logits (M, C), and the logarithm of the sum of exp(logits - maximum)."""
     most = logits.max(axis=1)
     with np.errstate(invalid="ignore"):
-        return np.stack([most, np.log(np.exp(logits - most[:, None]).sum(axis=1))])
+        return np.stack([most, np.log(total(np.exp(logits - most[:, None]), 1))])
 
 
 def _log_probs(logits, logs):
@@ -128,12 +129,12 @@ def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_ind
     losses = gated(nll, row_weight)
     if label_smoothing > 0:
         weighted = log_probs if weight is None else log_probs * weight
-        spread = np.where(counted, -weighted.sum(axis=1), 0) / logits.shape[1]
+        spread = np.where(counted, -total(weighted, 1), 0) / logits.shape[1]
         losses = (1 - label_smoothing) * losses + label_smoothing * spread
     saved = (logits, logs, target, weight, label_smoothing, ignore_index, reduction)
     if reduction == "mean":
         with np.errstate(invalid="ignore", divide="ignore"):
-            return like(losses.sum() / row_weight.sum(), logits), saved
+            return like(total(losses) / total(row_weight), logits), saved
     return _reduced(losses, reduction, logits), saved
 
 
@@ -153,7 +154,7 @@ def cross_entropy_backward(dy, saved, needs):
     q[np.arange(rows), labels] += (1 - label_smoothing) * row_weight
     if reduction == "mean":
         with np.errstate(invalid="ignore", divide="ignore"):
-            dy = dy / row_weight.sum()
+            dy = dy / total(row_weight)
     # Twice, so that an ignored row gets 0 though dy is infinite (no weight at all) or its logits are NaN.
-    dlogits = np.where(counted, dy, 0)[:, None] * (np.exp(log_probs) * q.sum(axis=1, keepdims=True) - q)
+    dlogits = np.where(counted, dy, 0)[:, None] * (np.exp(log_probs) * total(q, 1, keepdims=True) - q)
     return like(np.where(counted[:, None], dlogits, 0), log_probs), None, None

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from ..sums import total, wide_total
 from .elementwise import activate, activation_gradient, like
 
 
@@ -17,13 +18,11 @@ def _scale_shift(normalised, weight, bias):
 
 
 def _statistics(x):
-    """Mean and biased variance of each column, (C,), 0 for no rows.
-
-    Sums down a column run over very many rows (N H W for images), so they are kept in float64 at least.
-    """
+    """Mean and biased variance of each column, (C,), 0 for no rows; in float64 at least until they are rounded."""
     rows = max(len(x), 1)
-    mean = x.sum(axis=0, dtype=np.result_type(x, np.float64)) / rows
-    var = np.square(x - mean).sum(axis=0) / rows
+    mean = wide_total(x, 0) / rows
+    mean += wide_total(x - mean, 0) / rows  # of what is left: the first is off by roundings of the sum
+    var = wide_total(np.square(x - mean), 0) / rows
     return like(mean, x), like(var, x)
 
 
@@ -60,8 +59,8 @@ def batch_norm_backward(dy, saved, needs):
     if activation == "relu" and y is None:
         y = _scale_shift((x - mean) / np.sqrt(var + eps), weight, bias)
     g = activation_gradient(dy, y, activation)
-    dbias = _rows(g).sum(axis=0)
-    dweight = _rows(g * u).sum(axis=0)
+    dbias = total(_rows(g), 0)
+    dweight = total(_rows(g * u), 0)
     dx = None
     if needs[0]:
         rows = max(len(_rows(x)), 1)
@@ -71,14 +70,21 @@ def batch_norm_backward(dy, saved, needs):
     return dx, dweight if needs[1] else None, dbias if needs[2] else None, dresidual, None, None
 
 
+def _centred(x, mean):
+    """x less the mean of each row, and less the mean of what is left: that of rows far from 0 is rounded."""
+    left = x - mean[:, None]
+    return left - like(wide_total(left, 1, keepdims=True) / max(x.shape[1], 1), x)
+
+
 def layer_norm_forward(x, weight, bias, *, eps):
     """y = (x - mean) rstd weight + bias along C, rstd = 1 / sqrt(var + eps), var biased: x (M, C).
 
     Saved: mean and rstd (M,). Source: Ba et al. 2016, equation 4.
     """
-    mean = x.mean(axis=1)
-    centred = x - mean[:, None]
-    rstd = 1 / np.sqrt(np.square(centred).mean(axis=1) + eps)
+    columns = max(x.shape[1], 1)
+    mean = like(wide_total(x, 1) / columns, x)
+    centred = _centred(x, mean)
+    rstd = 1 / np.sqrt(total(np.square(centred), 1) / columns + x.dtype.type(eps))
     return like(_scale_shift(centred * rstd[:, None], weight, bias), x), (x, weight, mean, rstd)
 
 
@@ -89,10 +95,11 @@ def layer_norm_backward(dy, saved, needs):
     dweight = sum over M of dy u,  dbias = sum over M of dy
     """
     x, weight, mean, rstd = saved
-    u = (x - mean[:, None]) * rstd[:, None]
+    u = _centred(x, mean) * rstd[:, None]
+    columns = max(x.shape[1], 1)
     dx = None
     if needs[0]:
         g = dy if weight is None else dy * weight
-        centred = g - g.mean(axis=1, keepdims=True) - u * (g * u).mean(axis=1, keepdims=True)
+        centred = g - total(g, 1, True) / columns - u * (total(g * u, 1, True) / columns)
         dx = like(centred * rstd[:, None], dy)
-    return dx, (dy * u).sum(axis=0) if needs[1] else None, dy.sum(axis=0) if needs[2] else None
+    return dx, total(dy * u, 0) if needs[1] else None, total(dy, 0) if needs[2] else None

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..geometry import pool_output_size
+from ..geometry import pool_bins, pool_output_size
+from ..sums import mean, total
 from .conv import add_windows, pad_image, windows
 from .elementwise import like
 
@@ -85,9 +86,9 @@ def avg_pool2d_forward(x, *, kernel_size, stride, padding, ceil_mode, count_incl
     options = zip(x.shape[1:3], kernel_size, stride, padding, strict=True)
     output_size = tuple(pool_output_size(*axis, 1, ceil_mode) for axis in options)
     sides = _window_padding(x.shape[1:3], kernel_size, output_size, stride, padding, (1, 1))
-    total = windows(pad_image(x, sides), kernel_size, output_size, stride, (1, 1)).sum(axis=(3, 4))
+    sums = total(windows(pad_image(x, sides), kernel_size, output_size, stride, (1, 1)), (3, 4))
     divisor = _divisor(x.shape, output_size, kernel_size, stride, padding, count_include_pad, x.dtype)
-    return like(total / divisor, x), (x.shape, kernel_size, stride, padding, count_include_pad)
+    return like(sums / divisor, x), (x.shape, kernel_size, stride, padding, count_include_pad)
 
 
 def avg_pool2d_backward(dy, saved, needs):
@@ -99,3 +100,29 @@ def avg_pool2d_backward(dy, saved, needs):
     share = dy / _divisor(x_shape, (p, q), kernel_size, stride, padding, count_include_pad, dy.dtype)
     values = np.broadcast_to(share[:, :, :, None, None], (n, p, q, *kernel_size, c))
     return (_spread(values, x_shape, stride, padding, (1, 1)),)
+
+
+def _bins(x_shape, output_size):
+    """Each bin of the image: its place (p, q) in the output, its rows and its columns."""
+    down, across = (pool_bins(*axis) for axis in zip(x_shape[1:3], output_size, strict=True))
+    return [((p, q), slice(*rows), slice(*columns)) for p, rows in enumerate(down) for q, columns in enumerate(across)]
+
+
+def adaptive_avg_pool2d_forward(x, *, output_size):
+    """y = the mean of each bin of an image divided into P x Q bins (`pool_bins`): x (N, H, W, C), y (N, P, Q, C)."""
+    y = np.empty((x.shape[0], *output_size, x.shape[3]), x.dtype)
+    for (p, q), rows, columns in _bins(x.shape, output_size):
+        y[:, p, q] = mean(x[:, rows, columns], (1, 2))
+    return y, (x.shape, output_size)
+
+
+def adaptive_avg_pool2d_backward(dy, saved, needs):
+    """dx = the sum over a pixel's bins of dy / pixels in the bin."""
+    x_shape, output_size = saved
+    if not needs[0]:
+        return (None,)
+    dx = np.zeros(x_shape, dy.dtype)
+    for (p, q), rows, columns in _bins(x_shape, output_size):
+        pixels = (rows.stop - rows.start) * (columns.stop - columns.start)
+        dx[:, rows, columns] += dy[:, p : p + 1, q : q + 1] / pixels
+    return (dx,)

@@ -5,6 +5,7 @@ weight_ih (G Hd, I), weight_hh (G Hd, Hd), bias_ih and bias_hh (G Hd,) or None, 
 
 import numpy as np
 
+from ..sums import product, total
 from .elementwise import activate, activation_gradient, like, sigmoid
 
 
@@ -20,10 +21,10 @@ def _affine_gradients(dz_ih, dz_hh, x, h, weight_ih, weight_hh, needs):
     return (
         like(np.matmul(dz_ih, weight_ih), dz_ih) if needs[0] else None,
         like(np.matmul(dz_hh, weight_hh), dz_hh) if needs[1] else None,
-        like(np.matmul(dz_ih.T, x), dz_ih) if needs[2] else None,
-        like(np.matmul(dz_hh.T, h), dz_hh) if needs[3] else None,
-        dz_ih.sum(axis=0) if needs[4] else None,
-        dz_hh.sum(axis=0) if needs[5] else None,
+        like(product(dz_ih.T, x), dz_ih) if needs[2] else None,
+        like(product(dz_hh.T, h), dz_hh) if needs[3] else None,
+        total(dz_ih, 0) if needs[4] else None,
+        total(dz_hh, 0) if needs[5] else None,
     )
 
 
