@@ -9,7 +9,7 @@ from isas import each_isa
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import kernels, nn
-from dlfast.kernels.conv_methods import WINOGRAD_TILES, Geometry, choose, phases, pooled_method, unfit
+from dlfast.kernels.conv_methods import Geometry, choose, phases, pooled_method, unfit
 
 BACKENDS = [name for name in ("numba", "cython") if name in kernels.backends_of("conv2d")]
 # kernel, stride, padding: of 3, 4 and 5 taps for each phase
@@ -62,24 +62,17 @@ def gradients(x, w, stride, padding, method):
     return y.numpy(), x.grad, w.grad
 
 
-def test_nan_spreads_to_its_tiles_only(kind):
-    """Tiles read 6 x 6 pixels of each phase: those that read the NaN may become NaN, the others stay as they are."""
+def test_nan_reaches_what_reads_it_only(kind):
+    """As im2col has it; other outputs may differ in their last digits, for im2col makes them then."""
     size, stride, padding = kind
     rng = np.random.default_rng(0)
     x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((1, 40, 41, 8), (8, size, size, 8)))
     options = {"stride": stride, "padding": padding}
     clean = F.conv2d(x, w, method="winograd", **options).numpy()
     x[0, 17, 18, 3] = np.nan
-    y = F.conv2d(x, w, method="winograd", **options).numpy()
-    side = WINOGRAD_TILES[phases(w.shape, (stride, stride))[0]]
-    rows, columns = (
-        [p for p in range(n) if 0 <= (at + padding) // stride - p // side * side < 6]
-        for n, at in zip(y.shape[1:3], (17, 18), strict=True)
-    )
-    near = np.zeros(y.shape, bool)
-    near[0, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
-    np.testing.assert_array_equal(y[~near], clean[~near])
-    assert np.isnan(y[np.isnan(F.conv2d(x, w, method="im2col", **options).numpy())]).all()
+    y, exact = (F.conv2d(x, w, method=method, **options).numpy() for method in ("winograd", "im2col"))
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(exact))
+    np.testing.assert_allclose(np.where(np.isnan(y), clean, y), clean, atol=1e-3)
 
 
 def test_same_bits_for_any_number_of_threads(kind):
