@@ -9,7 +9,7 @@ from isas import each_isa
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import kernels, nn
-from dlfast.kernels.conv_methods import Geometry, choose, phases, pooled_method, unfit
+from dlfast.kernels.conv_methods import Geometry, choose, pooled_method, unfit
 
 BACKENDS = [name for name in ("numba", "cython") if name in kernels.backends_of("conv2d")]
 # kernel, stride, padding: of 3, 4 and 5 taps for each phase
