@@ -140,6 +140,7 @@ static void DL_FN(direct_gradient_job)(void *ctx, long job, long worker) {
     const long end = dl_min((job + 1) * d->chunk, v->n * v->p), width = v->q / d->pool_w;
     const long held = d->rows * v->q * d->npad, seen = (d->rows * v->sh + v->r * v->dh) * d->line;
     real *gain = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (2 * held + d->npad + seen + LANES));
+    if (!gain) return;
     real *dz = gain + held, *image = dz + held + d->npad, *sum = (real *)d->packed + job * d->tall * d->npad;
     memset(sum, 0, sizeof(real) * d->tall * d->npad);
     for (long row = job * d->chunk, rows; row < end; row += rows) {

@@ -135,6 +135,7 @@ static void DL_FN(lines_gradient_job)(void *ctx, long job, long worker) {
     const long seen = (d->rows * v->sh + v->r * v->dh) * v->c * d->width;
     const long sums = dl_lines_sums(d), end = dl_min((job + 1) * d->chunk, v->n * d->blocks);
     real *dz = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (held + seen + (v->k * d->vectors + 1) * LANES));
+    if (!dz) return;
     real *gain = dz + held, *image = gain + v->k * d->vectors * LANES, *sum = (real *)d->packed + job * sums;
     real lane[LANES];
     for (long i = 0; i < LANES; i++)

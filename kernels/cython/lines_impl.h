@@ -110,6 +110,7 @@ static void DL_FN(lines_job)(void *ctx, long job, long worker) {
     const long image = job / d->blocks, first = job % d->blocks * d->rows, rows = dl_min(d->rows, v->p - first);
     const long row = v->k * v->q, held = (d->rows * v->sh + v->r * v->dh) * v->c * d->width;
     real *in = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (held + LANES));
+    if (!in) return;
     real *a = (real *)d->pixels + (image * v->p + first) * row;
     real *y = (real *)d->out + (image * (v->p / 2) + first / 2) * (v->q / 2) * v->k;
     DL_FN(fetch_lines)(d, image, first, rows, in);
