@@ -4,13 +4,17 @@ A hook of the thread pool refuses one request for scratch memory, the first, the
 so every request of a kernel is refused once, those inside jobs on other threads too.
 """
 
+import ctypes
+import os
+import sys
+
 import numpy as np
 import pytest
 from agreement import FAST, assert_same_bits, call
 
 from cases import CASES, LARGE
-from dlfast import kernels
-from dlfast.kernels.cython.threads import refuse_scratch
+from dlfast import kernels, memory
+from dlfast.kernels.cython.threads import refuse_scratch, scratch_address
 from dlfast.kernels.threads import set_num_threads
 
 ROWS = [case for case in CASES if case.op.startswith("conv")] + LARGE  # small ones for the methods of convolution
@@ -64,14 +68,32 @@ def test_every_request_refused(case, backend):
         run_short_of_memory(lambda: call(case.op, backend, inputs, case))
 
 
+def test_requests_beyond_any_memory():
+    take = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)(scratch_address())
+    for size in (2**47, 2**62, 2**63, 2**64 - 8):
+        assert take(0, size) is None
+        assert take(0, 4096) is not None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="bounds the address space")
 @pytest.mark.parametrize("backend", FAST)
-def test_a_convolution_that_needs_more_than_there_is(backend):
-    """A stride of 2^45 asks for a row of the image that long: an error in place of a crash, and all is well after it."""
-    x, weight = np.ones((1, 4, 4, 3), "float32"), np.ones((8, 3, 3, 3), "float32")
-    forward, backward = kernels.pair("conv2d", backend)
-    options = {"padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1, "activation": None, "method": "auto"}
-    wanted = forward(x, weight, None, stride=(2, 2), **options)[0]
-    y, saved = forward(x, weight, None, stride=(2**45, 1), **options)
-    with contextlib.suppress(MemoryError):
-        backward(np.ones_like(y), saved, (True, True, False))
-    np.testing.assert_array_equal(forward(x, weight, None, stride=(2, 2), **options)[0], wanted)
+def test_a_true_shortage(backend):
+    """The panels of a product, 70 MB, do not fit into what is left beside its result."""
+    import resource
+
+    x, weight = np.ones((2000, 3000), "float32"), np.ones((4000, 3000), "float32")
+    forward = kernels.pair("linear", backend)[0]
+    set_num_threads(2)
+    small = forward(x[:100], weight[:50], None, activation=None)[0]  # compiled, and the threads started
+    memory.release()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as file:
+        pages = int(file.read().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + (48 << 20), before[1]))
+    try:
+        with pytest.raises(MemoryError):
+            forward(x, weight, None, activation=None)
+        np.testing.assert_array_equal(forward(x[:100], weight[:50], None, activation=None)[0], small)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    np.testing.assert_array_equal(forward(x, weight, None, activation=None)[0], np.float32(3000))

@@ -72,6 +72,9 @@ typedef struct {
     const dl_finish *finish; /* of the forward, or NULL; then there is neither bias nor activation */
 } dl_conv;
 
+/* Image rows that `rows` neighbouring output rows read. */
+static long dl_rows_read(const dl_conv *v, long rows) { return (rows - 1) * v->sh + (v->r - 1) * v->dh + 1; }
+
 /* A row length for patches: whole panels, and an odd number of 64 bytes, so that rows use all sets of the cache. */
 static long dl_patch_ld(long width, int dtype) {
     const long line = 64 / (long)dl_item(dtype), step = dl_max(line, dl_tile_cols(dtype));

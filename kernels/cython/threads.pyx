@@ -12,6 +12,7 @@ cdef extern from *:
     #include "threads_pool.h"
     static void dl_set_wanted(int64_t threads) { dl_store(&pool.wanted, threads); }
     static int64_t dl_get_wanted(void) { return dl_load(&pool.wanted); }
+    static void dl_set_spin(int64_t microseconds) { pool.spin_ns = microseconds * 1000; }
     static int64_t dl_refuse(int64_t request) { return dl_swap(&pool.refuse, request); }
     """
     enum:
@@ -26,6 +27,7 @@ cdef extern from *:
     int dl_pool_init() noexcept
     void dl_set_wanted(long threads) noexcept
     long dl_get_wanted() noexcept
+    void dl_set_spin(long microseconds) noexcept
     long dl_refuse(long request) noexcept
 
 if dl_pool_init() != 0:
@@ -46,6 +48,11 @@ def set_num_threads(long n):
 def get_num_threads():
     """The number of threads that parallel launches use, the caller among them."""
     return dl_get_wanted()
+
+
+def set_spin_us(long n):
+    """Let threads spin for n microseconds before they sleep; to be called before the first launch."""
+    dl_set_spin(n)
 
 
 def parallel_for_address():

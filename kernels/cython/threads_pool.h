@@ -24,7 +24,6 @@
 #include "threads_os.h"
 
 #define DL_MAX_THREADS 1024
-#define DL_SPIN_US 200                     /* outlasts the Python between two kernels of a training step */
 #define DL_PAUSES 32                       /* between looks at the clock */
 #define DL_SCRATCH_KEEP ((size_t)64 << 20) /* larger blocks are given back at the next smaller request */
 #define DL_LEFT(ticket) ((int64_t)((uint64_t)(ticket) & 0xffffffffu))
@@ -241,8 +240,6 @@ static void dl_pool_reset(void) {
 }
 
 static int dl_pool_init(void) {
-    const char *spin = getenv("DLFAST_SPIN_US");
-    pool.spin_ns = (spin ? strtol(spin, NULL, 10) : DL_SPIN_US) * 1000;
     pool.wanted = 1;
     dl_pool_reset();
     return dl_local_init(&pool.scratch_key, dl_scratch_end) || dl_at_fork(dl_pool_reset) ? -1 : 0;
