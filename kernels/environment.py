@@ -40,7 +40,7 @@ def complaints(isa: str, environ: Mapping[str, str] = os.environ) -> list[str]:
         found.append(f"DLFAST_QUIET must be 0 or 1, got {wish!r}: using 1")
     for name in sorted(environ):
         if name.startswith("DLFAST_") and name not in VARIABLES:
-            near = difflib.get_close_matches(name, VARIABLES, 1)
+            near = difflib.get_close_matches(name, VARIABLES, 1, 0.85)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(VARIABLES)}"
             found.append(f"{name} is no variable of dlfast and has no effect; {hint}")
     return found
