@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 from agreement import FAST, assert_same_bits, call
+from isas import named
 
 from cases import CASES, LARGE
 from dlfast import kernels, memory
@@ -36,7 +37,7 @@ def _refuse_nothing_afterwards():
 
 def having(cases):
     return [
-        pytest.param(case, backend, id=f"{case}-{backend}")
+        pytest.param(case, backend, id=f"{case}-{named(backend)}")
         for case in cases
         for backend in FAST
         if backend in kernels.backends_of(case.op)
