@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import _check as check
 from .. import random
 from ..tensor import ArrayLike, Tensor, as_tensor, run, unwrap
@@ -95,3 +97,27 @@ def dropout(x: ArrayLike, p: float = 0.5, training: bool = True, mode: str = "in
         return run("dropout", (x,), (a,), {"p": p, "seed": random.seed64(), "scale": scale})
     x = as_tensor(x)
     return x * (1 - p) if mode == "notes" and p > 0 else x
+
+
+def dropout1d(x: ArrayLike, p: float = 0.5, training: bool = True) -> Tensor:
+    """Zero each channel of each sequence with probability p while training, channels last: x (N, L, C)."""
+    return _dropped_channels("dropout1d", "N, L, C", x, p, training)
+
+
+def dropout2d(x: ArrayLike, p: float = 0.5, training: bool = True) -> Tensor:
+    """Zero each channel of each image with probability p while training, channels last: x (N, H, W, C).
+
+    The other channels are divided by 1 - p. Neighbouring pixels of a channel are so alike that dropping some of them,
+    as `dropout` does, would hide little. Raises ValueError for other than four axes.
+    Source: Tompson et al. 2015, section 3.
+    """
+    return _dropped_channels("dropout2d", "N, H, W, C", x, p, training)
+
+
+def _dropped_channels(op: str, letters: str, x: ArrayLike, p: float, training: bool) -> Tensor:
+    x = as_tensor(x)
+    check.is_float(op, "x", x.data)
+    check.rank(op, "x", x, letters)
+    channels = np.ones((x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1]), x.dtype)
+    kept = dropout(channels, p, training)
+    return x * kept if training else x

@@ -136,3 +136,23 @@ class Dropout(Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}" + (", mode='notes'" if self.mode == "notes" else "")
+
+
+class Dropout1d(Module):
+    """Zero each channel of each sequence (N, L, C) with probability p while training; the rest times 1 / (1 - p)."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = Dropout(p).p
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.dropout1d(x, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class Dropout2d(Dropout1d):
+    """Zero each channel of each image (N, H, W, C) with probability p while training; the rest times 1 / (1 - p)."""
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.dropout2d(x, self.p, self.training)

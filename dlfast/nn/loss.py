@@ -70,6 +70,28 @@ class HuberLoss(_Loss):
         return F.huber_loss(x, target, self.reduction, self.delta)
 
 
+class SmoothL1Loss(_Loss):
+    """Quadratic up to a distance of beta, with slope 1 beyond: HuberLoss over its delta."""
+
+    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+        super().__init__(reduction)
+        self.beta = check.number("SmoothL1Loss", "beta", beta, 0, float("inf"))
+
+    def forward(self, x: ArrayLike, target: ArrayLike) -> Tensor:
+        return F.smooth_l1_loss(x, target, self.reduction, self.beta)
+
+
+class KLDivLoss(Module):
+    """target (log target - x) for logarithms of probabilities x; reduction: also "batchmean", for the first axis."""
+
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        self.reduction = check.choice("KLDivLoss", "reduction", reduction, (*REDUCTIONS, "batchmean"))
+        self.log_target = bool(log_target)
+
+    def forward(self, x: ArrayLike, target: ArrayLike) -> Tensor:
+        return F.kl_div(x, target, self.reduction, self.log_target)
+
+
 class BCELoss(_Loss):
     """-(target log x + (1 - target) log(1 - x)) for probabilities x."""
 
