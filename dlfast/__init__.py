@@ -6,7 +6,7 @@ _here = _os.path.dirname(_os.path.abspath(__file__))
 if not _os.path.isdir(_os.path.join(_here, "kernels")):  # in a source tree kernels/ lies beside dlfast/
     __path__.append(_os.path.dirname(_here))
 
-from . import data, functional, init, memory, models, nn, optim, train
+from . import data, functional, init, io, memory, models, nn, optim, train
 from ._explain import explain
 from ._gradcheck import gradcheck
 from ._precision import get_precision, set_precision
@@ -27,6 +27,7 @@ __all__ = [
     "get_precision",
     "gradcheck",
     "init",
+    "io",
     "load",
     "manual_seed",
     "memory",

@@ -10,6 +10,7 @@ import numpy as np
 from .. import _check as check
 from .._tape import forget_gradients
 from ..tensor import Parameter, Tensor
+from .torch_layout import warn_of_layout
 
 
 class Module:
@@ -118,6 +119,7 @@ class Module:
         allowed without `strict`) and shapes that differ, TypeError values that are no numbers.
         Returns {"missing": [...], "unexpected": [...]}.
         """
+        warn_of_layout(self, state)
         own = dict(self._state())
         given = {key: np.asarray(value.data if isinstance(value, Tensor) else value) for key, value in state.items()}
         missing, unexpected = [key for key in own if key not in given], [key for key in given if key not in own]
