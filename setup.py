@@ -65,4 +65,6 @@ setup(
         *(extension("dlfast.kernels.cython", source, HEADERS) for source in sorted(glob(f"{KERNELS}/*.pyx"))),
     ],
     cmdclass={"build_ext": BuildExtensions},
+    # An editable installation as a line in a .pth file: type checkers do not see the import hooks of the other modes.
+    options={"editable_wheel": {"mode": "compat"}},
 )
