@@ -3,7 +3,9 @@
    Pixels are joined to wide rows of `width` columns, a multiple of C, so that registers are full for few channels too;
    what remains, less than a wide row, goes last.  A wide row's columns are summed over blocks of rows that stay in cache,
    first for the means of the groups, then about these; blocks are joined in double, in order, about their own means (as
-   in batch_norm.h), so no offset of the data costs digits.  The mean is kept in double and taken off in two parts.
+   in batch_norm.h), so no offset of the data costs digits.  The mean is kept in double, and what it
+   has more than a number of the arrays' dtype goes into the shift.  Four rows go together: each table is loaded once for
+   them, and what they store lies too near to look like what others load.
 
    Small images are one unit of work each, normalised while they are in cache, and a job takes several; the rows of large
    ones are cut into chunks, and a second pass normalises. */
@@ -18,7 +20,7 @@
 #define DL_GN_WIDTH 64   /* columns that a wide row has at least */
 #define DL_GN_BLOCK 8192 /* elements in a block */
 
-enum { DL_GN_MEAN, DL_GN_LESS, DL_GN_A, DL_GN_B, DL_GN_C, DL_GN_SUM, DL_GN_SQUARE, DL_GN_ROWS }; /* rows of a room */
+enum { DL_GN_MEAN, DL_GN_SCALE, DL_GN_SHIFT, DL_GN_SLOPE, DL_GN_SUM, DL_GN_PRODUCT, DL_GN_ROWS }; /* rows of a room */
 
 typedef struct {
     long n, pixels, cols, groups;
@@ -29,11 +31,13 @@ typedef struct {
     double eps, *sums; /* sums: dbias and dweight (2, C) of a backward */
     /* filled in by dl_gn_plan */
     long width, stride, wide, rest, block, chunk, chunks, images, jobs; /* chunk: wide rows; images: of a job */
-    double *partial; /* what each chunk of a cut image found: 3 G moments or 2 C sums; then (N, 2 C) sums of the images */
+    double *partial; /* what the chunks of cut images found: 2 G + 1 moments or 2 C sums; then (N, 2 C) sums of images */
     double *job_sums; /* (jobs, 2 C) */
     char *rooms;      /* for each job DL_GN_ROWS wide rows in the arrays' dtype */
-    double *found;    /* for each job 3 G moments and 2 C sums */
+    double *found;    /* for each job 2 G + 1 moments, 2 G of a block and 2 C sums */
 } dl_group_norm;
+
+#define DL_GN_FOUND(m) (4 * (m)->groups + 1 + 2 * (m)->cols)
 
 /* Block `index` of a chunk: its first element, how many rows it has and how long they are. */
 typedef struct {
@@ -49,22 +53,28 @@ static dl_gn_part dl_gn_block(const dl_group_norm *m, long chunk, long b) {
     return part;
 }
 
-/* The joined moments of a group: how many numbers, their mean and the sum of squared distances from it. */
-static void dl_gn_join(double *moments, double mean, double square, double count) {
-    dl_bn_join(moments + 1, moments + 2, moments[0], mean, square, count);
-    moments[0] += count;
+/* Joins n more numbers a group, (mean, squared distances) x groups, to `moments`, which are likewise and end in a count.
+   Source: Chan, Golub and LeVeque 1983, eq. 2.1. */
+static void dl_gn_join(double *DL_R moments, const double *DL_R more, long groups, double n) {
+    const double before = moments[2 * groups], share = n / (before + n), both = before * share;
+    for (long g = 0; g < groups; g++) {
+        const double apart = more[g] - moments[g];
+        moments[g] += apart * share;
+        moments[groups + g] += more[groups + g] + apart * apart * both;
+    }
+    moments[2 * groups] += n;
 }
 
-/* Mean and rstd of the groups of an image from the moments that its chunks found. */
-static void dl_gn_settle(const dl_group_norm *m, long image, const double *found) {
-    for (long g = 0; g < m->groups; g++) {
-        double all[3] = {0, 0, 0};
-        for (long chunk = 0; chunk < m->chunks; chunk++) {
-            const double *part = found + (chunk * m->groups + g) * 3;
-            if (part[0] > 0) dl_gn_join(all, part[1], part[2], part[0]);
-        }
-        m->mean[image * m->groups + g] = all[1];
-        dl_set(m->rstd, image * m->groups + g, m->dtype, 1 / sqrt((all[0] > 0 ? all[2] / all[0] : 0) + m->eps));
+/* Mean and rstd of the groups of an image from the moments that its chunks found, which are joined in the first. */
+static void dl_gn_settle(const dl_group_norm *m, long image, double *found) {
+    const long groups = m->groups, size = 2 * groups + 1;
+    for (long chunk = 1; chunk < m->chunks; chunk++)
+        if (found[chunk * size + 2 * groups] > 0)
+            dl_gn_join(found, found + chunk * size, groups, found[chunk * size + 2 * groups]);
+    for (long g = 0; g < groups; g++) {
+        const double count = found[2 * groups];
+        m->mean[image * groups + g] = found[g];
+        dl_set(m->rstd, image * groups + g, m->dtype, 1 / sqrt((count > 0 ? found[groups + g] / count : 0) + m->eps));
     }
 }
 
@@ -102,7 +112,7 @@ static int dl_gn_plan(dl_group_norm *m) {
     m->chunks = dl_max(1, dl_ceil_div(m->wide, m->chunk));
     m->images = whole ? dl_max(dl_ceil_div(DL_GN_JOB, dl_max(size, 1)), dl_ceil_div(m->n, DL_GN_JOBS)) : 1;
     m->jobs = dl_ceil_div(m->n, m->images) * m->chunks;
-    const long found = 3 * m->groups + 2 * m->cols, room = DL_GN_ROWS * m->stride * item;
+    const long found = DL_GN_FOUND(m), room = DL_GN_ROWS * m->stride * item;
     const long cut = whole ? 0 : (m->n * m->chunks * found + m->n * 2 * m->cols);
     m->partial = (double *)dl_scratch(DL_SCRATCH_SHARED, sizeof(double) * (cut + m->jobs * (2 * m->cols + found)) +
                                                              (size_t)(m->jobs * room) + 64);
@@ -118,7 +128,7 @@ static int dl_gn_forward(dl_group_norm *m) {
     dl_parallel_for(DL_PICK(dl_gn_moments_jobs, m->dtype), m, m->jobs);
     if (m->chunks == 1) return 0;
     for (long image = 0; image < m->n; image++)
-        dl_gn_settle(m, image, m->partial + image * m->chunks * 3 * m->groups);
+        dl_gn_settle(m, image, m->partial + image * m->chunks * (2 * m->groups + 1));
     dl_parallel_for(DL_PICK(dl_gn_apply_jobs, m->dtype), m, m->jobs);
     return 0;
 }
@@ -135,7 +145,7 @@ static int dl_gn_backward(dl_group_norm *m) {
                 m->sums[c] += m->job_sums[job * width + c];
         return 0;
     }
-    double *of_images = m->partial + m->n * m->chunks * (3 * m->groups + width);
+    double *of_images = m->partial + m->n * m->chunks * DL_GN_FOUND(m);
     memset(of_images, 0, sizeof(double) * m->n * width);
     for (long image = 0; image < m->n; image++) {
         for (long chunk = 0; chunk < m->chunks; chunk++)

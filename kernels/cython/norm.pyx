@@ -209,7 +209,7 @@ def group_norm_forward(x, weight, bias, *, groups, eps):
     xc, wc, bc = contiguous(x), contiguous(weight), contiguous(bias)
     y, mean, rstd = like(xc), _empty((x.shape[0], groups)), _empty((x.shape[0], groups), x.dtype)
     cdef dl_group_norm m = grouped(xc, wc, mean, rstd, groups)
-    m.bias, m.eps, m.out = optional(bc), eps, pointer(y)
+    m.dy, m.bias, m.eps, m.out = NULL, optional(bc), eps, pointer(y)
     run_group_norm(&m, False)
     return y, (x, weight, mean, rstd, groups)
 
