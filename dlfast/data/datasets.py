@@ -9,6 +9,7 @@ from typing import Literal, overload
 import numpy as np
 
 from .. import _check as check
+from .._arrays import refuse_masked
 
 
 class ArrayDataset:
@@ -44,6 +45,7 @@ class ArrayDataset:
 
 
 def _check_array(position: int, array) -> np.ndarray:
+    refuse_masked("ArrayDataset", f"array {position}", array)
     array = np.asarray(array)
     if array.dtype == object:
         raise TypeError(f"ArrayDataset: array {position} has dtype object; expected numbers, booleans or strings")

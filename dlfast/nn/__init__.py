@@ -1,6 +1,8 @@
 """Layers: PyTorch's names, arguments, state_dict keys and initial values; images are channels last."""
 
 from ..tensor import Parameter
+from . import utils
+from .collection import ModuleDict, ParameterDict, ParameterList
 from .container import Flatten, Identity, ModuleList, Residual, Sequential
 from .conv import Conv1d, Conv2d, ConvTranspose2d
 from .elementwise import (
@@ -56,9 +58,12 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "Module",
+    "ModuleDict",
     "ModuleList",
     "NLLLoss",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "RNNCell",
     "ReLU",
     "Residual",
@@ -69,4 +74,5 @@ __all__ = [
     "Softplus",
     "Swish",
     "Tanh",
+    "utils",
 ]

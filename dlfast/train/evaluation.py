@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from .._tape import no_grad
 from ..data import ArrayDataset, DataLoader
+from ..tensor import no_grad
 
 
 def evaluate(model, data, *, loss: Callable | None = None, metrics=None, batch_size: int = 256) -> dict[str, float]:
