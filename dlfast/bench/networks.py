@@ -89,7 +89,7 @@ class TrainingStep:
         self.model.load_state_dict(self.start)
         with without_dropout(self.model, nn.Dropout):
             loss = self()
-        return [np.array(loss), *(p.grad for p in self.model.parameters())]
+        return [np.array(loss), *(np.asarray(p.grad) for p in self.model.parameters())]
 
 
 class InferenceStep:

@@ -15,6 +15,7 @@ from .._changes import note
 from .._names import target_of
 from .._tape import forget_gradients
 from ..tensor import Parameter, Tensor
+from ._blame import name_layer
 from .hooks import Hooks, RemovableHandle, add_hook
 
 
@@ -34,9 +35,13 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._hooks is not None:
-            return self._hooks.call(self, args, kwargs)
-        return self.forward(*args, **kwargs)
+        try:
+            if self._hooks is not None:
+                return self._hooks.call(self, args, kwargs)
+            return self.forward(*args, **kwargs)
+        except Exception as error:
+            name_layer(error, self)
+            raise
 
     def register_forward_pre_hook(
         self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False
