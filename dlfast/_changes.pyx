@@ -25,7 +25,7 @@ cdef dict READ_FOR = {
     "conv_transpose2d_backward": {0: (1,), 1: (0,)},
     "conv2d_max_pool2d_backward": {1: (0,)},
     "conv2d_avg_pool2d_backward": {1: (0,)},
-    "batch_norm_backward": {1: (0,)},
+    "batch_norm_backward": {1: (0,), 2: ()},
     "layer_norm_backward": {1: (0,)},
     "rnn_cell_backward": {2: (0,), 3: (1,)},
     "lstm_cell_backward": {3: (0,), 4: (1,)},
@@ -84,7 +84,10 @@ def first_stale(object backward, object saved, tuple needs, long long number, li
     """The first array among `saved` that backward will read and that one of the changes after `number` went over."""
     while type(saved) is tuple and saved and callable(saved[0]):  # an operation around another
         backward, saved = saved[0], saved[1]
-    cdef dict read_for = READ_FOR.get(getattr(backward, "__name__", None), {})
+    name = getattr(backward, "__name__", None)
+    cdef dict read_for = READ_FOR.get(name, {})
+    if name == "batch_norm_backward" and saved[-1] is not None:  # an activation: y may be computed anew, from everything
+        read_for = {}
     if type(saved) is not tuple:
         saved = (saved,)
     for place, value in enumerate(saved):

@@ -55,3 +55,11 @@ def dispatch(self: Any, ufunc: Any, method: str, *inputs: Any, **options: Any) -
         f"{name}: NumPy cannot compute this with a Tensor and keep its gradient; use the methods of Tensor ({known}, "
         f"...) and dlfast.functional, or {name}(x.numpy()) where no gradient is wanted"
     )
+
+
+class Dispatch:
+    """`dispatch` where NumPy looks it up, on the class; on a Tensor None, which tells masked arrays to leave sums,
+    products and their like to the Tensor, for they would compute with its bare array."""
+
+    def __get__(self, instance: Any, owner: Any) -> Callable | None:
+        return dispatch if instance is None else None

@@ -60,7 +60,7 @@ class Tensor(Variable, Names):
     """
 
     __slots__ = ()
-    __array_ufunc__ = _ufuncs.dispatch  # np.exp(x) is x.exp(), array + x is x.__radd__(array)
+    __array_ufunc__ = _ufuncs.Dispatch()  # np.exp(x) is x.exp(), array + x is x.__radd__(array)
 
     data: np.ndarray
     requires_grad: bool

@@ -123,7 +123,7 @@ def test_mixed_floats_are_refused():
 
 UFUNCS = [
     lambda x: np.exp(x) + np.log(x) + np.sqrt(x) + np.tanh(x) + np.square(x) + np.abs(x) - np.negative(x),
-    lambda x: np.add(x, 2) * np.subtract(np.ones(3), x) / np.true_divide(x, [1.0, 2.0, 3.0]) + np.power(x, 2),
+    lambda x: np.add(x, 2) * np.subtract(np.ones(3), x) / np.true_divide(x, np.full(3, 2.0)) + np.power(x, 2),
     lambda x: np.matmul(np.ones((2, 3)), x) + np.ones((2, 3)) @ x,
     lambda x: np.maximum(x, 0.9) + np.minimum(np.full(3, 0.7), x),
     lambda x: np.arange(3.0) + x,
