@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from . import _check as check
+from ._changes import note
 from .random import generator
 from .tensor import Tensor
 
@@ -23,6 +24,7 @@ def _fill(op: str, tensor: T, values: object) -> T:
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
         raise TypeError(f"{op}: tensor must be a Tensor or array of floats, got {type(tensor).__name__}")
     array[...] = values
+    note(array)
     return tensor
 
 

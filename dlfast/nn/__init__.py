@@ -1,6 +1,8 @@
 """Layers: PyTorch's names, arguments, state_dict keys and initial values; images are channels last."""
 
 from ..tensor import Parameter
+from . import utils
+from .collection import ModuleDict, ParameterDict, ParameterList
 from .container import Flatten, Identity, ModuleList, Residual, Sequential
 from .conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from .elementwise import (
@@ -78,9 +80,12 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "Module",
+    "ModuleDict",
     "ModuleList",
     "NLLLoss",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "RMSNorm",
     "RNNCell",
     "ReLU",
@@ -94,4 +99,5 @@ __all__ = [
     "Swish",
     "Tanh",
     "Upsample",
+    "utils",
 ]

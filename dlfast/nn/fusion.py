@@ -34,7 +34,8 @@ def steps_of(parts: list[Any], pooling: bool = True) -> list[Step]:
 
 def run_steps(steps: list[Step], x: Any) -> Any:
     for part, activation in steps:
-        run = part.forward if type(part).__call__ is _CALL else part  # a call less where calling does nothing else
+        plain = type(part).__call__ is _CALL and part._hooks is None
+        run = part.forward if plain else part  # a call less where calling does nothing else
         try:
             x = run(x) if activation is None else run(x, activation)
         except Exception as error:
@@ -68,11 +69,11 @@ def _step(parts: list[Any], pooling: bool) -> tuple[Callable, str | None, int]:
 
 
 def _kind(part: Any) -> type:
-    """The class of a module, or Module for one whose forward was set on it alone: it may compute another thing.
+    """The class of a module, or Module for one with hooks or with a forward set on it alone: it may compute otherwise.
 
     So may a class derived from one that is fused; hence no isinstance below.
     """
-    return Module if "forward" in vars(part) else type(part)
+    return Module if "forward" in vars(part) or part._hooks is not None else type(part)
 
 
 def _taken_over(parts: list[Any]) -> str | None:

@@ -136,6 +136,12 @@ class Block:
         p = self.parameters[i].data
         return self.states[name][self.offsets[i] : self.offsets[i] + p.size].reshape(p.shape)
 
+    def take_state(self, i: int, other: Block, j: int) -> None:
+        """Copy the state of another block's parameter ``j`` for parameter ``i``."""
+        self.steps[i] = other.steps[j]
+        for name in other.state_names():
+            self.state_view(name, i)[...] = other.state_view(name, j)
+
     def stretches(self) -> list[Stretch]:
         """The longest stretches whose parameters all have a gradient and as many steps."""
         steps = self.steps
