@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from .. import nn
+from .._modes import enable_grad
 from .._operators import _reshape_backward as RESHAPE
 from ..nn import Module
-from ..tensor import Parameter, Tensor, wants_gradient
+from ..tensor import Parameter, Tensor
 from .layout import OF_IMAGES, OF_ROWS, Findings
 
 _NODE: Any = type(Tensor(np.zeros(1), requires_grad=True).reshape(1)._node)
@@ -27,9 +28,7 @@ def trace(model: Module, input_shape: tuple[int, ...]) -> Findings:
     dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
     x = Tensor(np.zeros((2, *input_shape), np.int64 if integers else dtype), requires_grad=not integers)
     watch = _Watch(model)
-    with watch.running():
-        if not wants_gradient((*model.parameters(), x)):
-            raise ValueError("with input_shape the model is run and the tape read: call this outside no_grad()")
+    with watch.running(), enable_grad():
         try:
             model(x)
         except (TypeError, ValueError) as error:
