@@ -1,6 +1,7 @@
 """dlfast: neural networks on NumPy arrays, with readable kernels that are faster than PyTorch on a CPU."""
 
 import os as _os
+import typing as _typing
 from types import SimpleNamespace as _Namespace
 
 import numpy as _np
@@ -9,7 +10,7 @@ _here = _os.path.dirname(_os.path.abspath(__file__))
 if not _os.path.isdir(_os.path.join(_here, "kernels")):  # in a source tree kernels/ lies beside dlfast/
     __path__.append(_os.path.dirname(_here))
 
-from . import data, functional, init, io, memory, models, nn, optim, train
+from . import data, functional, init, io, memory, models, nn, optim, train, utils
 from ._creation import (
     arange,
     as_tensor,
@@ -84,6 +85,7 @@ from ._functions import (
 from ._gradcheck import gradcheck
 from ._modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from ._precision import get_precision, set_precision
+from ._suggest import missing as _missing
 from ._version import __version__
 from .kernels import use_backend
 from .kernels.threads import get_num_threads, set_num_threads
@@ -99,24 +101,50 @@ concat = concatenate = cat
 __all__ = [
     "Tensor",
     "__version__",
+    "arange",
+    "argmax",
+    "argmin",
+    "as_tensor",
+    "cat",
     "data",
+    "enable_grad",
     "explain",
+    "eye",
+    "from_numpy",
+    "full",
     "functional",
     "get_num_threads",
     "get_precision",
     "gradcheck",
+    "inference_mode",
     "init",
     "io",
+    "is_grad_enabled",
+    "linspace",
     "load",
     "manual_seed",
     "memory",
     "models",
     "nn",
     "no_grad",
+    "ones",
+    "ones_like",
     "optim",
+    "rand",
+    "randint",
+    "randn",
     "save",
+    "set_grad_enabled",
     "set_num_threads",
     "set_precision",
+    "stack",
+    "tensor",
     "train",
     "use_backend",
+    "where",
+    "zeros",
+    "zeros_like",
 ]
+
+if not _typing.TYPE_CHECKING:
+    __getattr__ = _missing(__name__)

@@ -34,9 +34,17 @@ cdef dict READ_FOR = {
 
 
 cdef class Change:
+    """The latest change of some bytes."""
+
     cdef long long number
     cdef Py_ssize_t low, high
     cdef object owner  # a weak reference that forgets the change with the memory
+
+    def again(self):
+        """Say that they have been written over once more."""
+        global count
+        count += 1
+        self.number = count
 
 
 cdef (Py_ssize_t, Py_ssize_t) bounds(object array):
@@ -56,23 +64,28 @@ cdef (Py_ssize_t, Py_ssize_t) bounds(object array):
 
 
 def note(array):
-    """Say that the array has been, or is about to be, written over."""
-    global count
-    cdef Change change
+    """Say that the array has been written over."""
+    change_of(array).again()
+
+
+cpdef Change change_of(array):
+    """The Change of the array's bytes; a new one has the number 0."""
     cdef Py_ssize_t low, high
-    count += 1
     low, high = bounds(array)
     key = (low, high)
     change = noted.get(key)
-    if change is None:
-        change = Change.__new__(Change)
-        change.low, change.high = low, high
-        owner = array
-        while isinstance(owner.base, ndarray):
-            owner = owner.base
-        change.owner = weakref.ref(owner, lambda _: noted.pop(key, None))
-        noted[key] = change
-    change.number = count
+    return first_change(key, array) if change is None else change
+
+
+def first_change(tuple key, owner):
+    """A Change of the bytes of this array, which is forgotten with the memory that they lie in."""
+    cdef Change change = Change.__new__(Change)
+    change.low, change.high = key
+    while isinstance(owner.base, ndarray):
+        owner = owner.base
+    change.owner = weakref.ref(owner, lambda _: noted.pop(key, None))
+    noted[key] = change
+    return change
 
 
 def changes_since(long long number):

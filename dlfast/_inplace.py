@@ -73,6 +73,19 @@ def become(name: str, x: Any, y: Any) -> Any:
     return x
 
 
+def take_over(name: str, x: Any, y: Any) -> Any:
+    """Let a Tensor x have the values of y, computed from it, and return it; for an array y alone."""
+    if not isinstance(x, tensor.Tensor) or y is x:
+        return y
+    if tensor.wants_gradient((x,)):
+        check_no_leaf(name, x)
+        return become(name, x, y)
+    if x._node is not None or x.requires_grad or isinstance(x, tensor.Parameter):
+        return fill(name, x, y.data)
+    x._become(y)
+    return x
+
+
 def check_no_leaf(name: str, x: Methods) -> None:
     """Raise RuntimeError for a leaf that requires a gradient."""
     if x.requires_grad and x._node is None:  # type: ignore[attr-defined]

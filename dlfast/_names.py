@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import difflib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -278,14 +277,6 @@ class Names(Methods):
     def uniform_(self, low: builtins.float = 0.0, high: builtins.float = 1.0) -> Names:
         """Uniform random numbers in [low, high) from dlfast's generator."""
         return inplace.fill("uniform_", self, generator().uniform(low, high, self.data.shape))
-
-    def __getattr__(self, name: str) -> Any:
-        """Reached for what there is not: say what is nearest."""
-        message = f"Tensor has no attribute {name!r}"
-        if not name.startswith("_"):
-            near = difflib.get_close_matches(name, [known for known in dir(self) if known[0] != "_"], 3, 0.6)
-            message += f"; did you mean {' or '.join(near)}?" if near else "; x.numpy() is its array"
-        raise AttributeError(message)
 
 
 def _clone_backward(dy, saved, needs):

@@ -389,12 +389,17 @@ def have_gradients(list tensors, list places):
     return True
 
 
-def same_objects(these, tuple those):
-    """Whether it is a list of the same objects in the same order."""
+def same_parameters(list groups, list taken):
+    """Whether each group's "params" is a list of the same objects in the same order as its tuple in `taken`."""
     cdef Py_ssize_t i
-    if type(these) is not list or len(<list>these) != len(those):
+    cdef tuple those
+    if len(groups) != len(taken):
         return False
-    for i in range(len(those)):
-        if (<list>these)[i] is not those[i]:
+    for group, those in zip(groups, taken):
+        these = group["params"]
+        if type(these) is not list or len(<list>these) != len(those):
             return False
+        for i in range(len(those)):
+            if (<list>these)[i] is not those[i]:
+                return False
     return True

@@ -3,6 +3,9 @@
 All checks of arguments stand here; the kernels check nothing. A call that raises changes nothing.
 """
 
+import typing as _typing
+
+from .._suggest import missing as _missing
 from ._conv import conv1d, conv2d
 from ._conv_norm import conv2d_batch_norm
 from ._conv_pool import conv2d_avg_pool2d, conv2d_max_pool2d
@@ -98,3 +101,6 @@ __all__ = [
     "swish",
     "tanh",
 ]
+
+if not _typing.TYPE_CHECKING:
+    __getattr__ = _missing(__name__)

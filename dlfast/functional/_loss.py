@@ -13,6 +13,7 @@ import numpy as np
 from .. import _check as check
 from .._counting import listeners, tell
 from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, record, run, unwrap
+from ._soft_labels import soft_cross_entropy
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -28,19 +29,22 @@ def cross_entropy(
     """-log softmax(logits)[target], the loss of a classifier; about ln(C) before training.
 
     logits (..., C), target (...) integer labels in 0..C-1 or ignore_index (those rows do not count), weight (C,) of the
-    classes or None. With label_smoothing s in [0, 1) the target is (1 - s) one-hot + s / C. "mean" divides by the
-    summed weight of the rows that count.
+    classes or None. With label_smoothing s in [0, 1] the target is (1 - s) one-hot + s / C. "mean" divides by the
+    summed weight of the rows that count. target may also be (..., C) probabilities of the classes, of the dtype of
+    logits; "mean" divides by the number of rows then, as in PyTorch.
     Raises besides TypeError for labels that are no integers, ValueError for labels out of range.
     Source: Szegedy et al. 2016, section 7, for the smoothing.
     """
     x, labels, w = arrays_of((logits, target, weight))
     check.floats("cross_entropy", ("logits", "weight"), (x, w))
-    labels = check.labels("cross_entropy", "logits", x, labels, w, ignore_index)
     _reduction("cross_entropy", reduction)
+    if label_smoothing != 0:
+        check.number("cross_entropy", "label_smoothing", label_smoothing, 0, 1, high_closed=True)
+    if labels.dtype.kind == "f" and labels.shape == x.shape and x.ndim:
+        return soft_cross_entropy(logits, target, weight, reduction, label_smoothing)
+    labels = check.labels("cross_entropy", "logits", x, labels, w, ignore_index)
     if listeners and reduction == "mean":
         tell(labels, w, ignore_index)
-    if label_smoothing != 0:
-        check.number("cross_entropy", "label_smoothing", label_smoothing, 0, 1)
     options = {"label_smoothing": float(label_smoothing), "ignore_index": ignore_index, "reduction": reduction}
     if x.ndim == 2:
         return run("cross_entropy", (logits, None, None), (x, labels, w), options)

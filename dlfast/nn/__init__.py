@@ -1,7 +1,11 @@
 """Layers: PyTorch's names, arguments, state_dict keys and initial values; images are channels last."""
 
+import typing as _typing
+
+from .. import init
+from .._suggest import missing as _missing
 from ..tensor import Parameter
-from . import utils
+from . import functional, utils
 from .collection import ModuleDict, ParameterDict, ParameterList
 from .container import Flatten, Identity, ModuleList, Residual, Sequential
 from .conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
@@ -99,5 +103,7 @@ __all__ = [
     "Swish",
     "Tanh",
     "Upsample",
-    "utils",
 ]
+
+if not _typing.TYPE_CHECKING:
+    __getattr__ = _missing(__name__)

@@ -34,8 +34,7 @@ def steps_of(parts: list[Any], pooling: bool = True) -> list[Step]:
 
 def run_steps(steps: list[Step], x: Any) -> Any:
     for part, activation in steps:
-        plain = type(part).__call__ is _CALL and part._hooks is None
-        run = part.forward if plain else part  # a call less where calling does nothing else
+        run = part.forward if type(part).__call__ is _CALL else part  # a call less where calling does nothing else
         try:
             x = run(x) if activation is None else run(x, activation)
         except Exception as error:
@@ -64,6 +63,8 @@ def _step(parts: list[Any], pooling: bool) -> tuple[Callable, str | None, int]:
             return _Pooled(part, window, average, activation, steps_of(parts[:taken], False)), None, taken
     if kind is ReLU and _pools(parts, 1):
         return _PooledFirst(parts[1], part), None, 2
+    if part._hooks is not None:
+        return _Hooked(part), None, 1
     activation = _taken_over(parts)
     return part, activation, 2 if activation else 1
 
@@ -101,6 +102,18 @@ class _Normed:
         if learning or wants_gradient((x, conv.weight, conv.bias, norm.weight, norm.bias, residual)):
             return norm(conv(x), activation, residual)
         return conv(x, activation or norm.activation, None, norm, residual)
+
+
+class _Hooked:
+    """A module that is called, since it has hooks, and not only its forward."""
+
+    _hooks = None
+
+    def __init__(self, part: Module):
+        self.part = self.lead = part
+
+    def __call__(self, x: Any) -> Any:
+        return self.part(x)
 
 
 class _Pooled:

@@ -17,7 +17,7 @@ class _Loss(Module):
 
 
 class CrossEntropyLoss(_Loss):
-    """-log softmax(logits)[target]: logits (..., C), target (...) integer labels, weight (C,) of the classes."""
+    """-log softmax(logits)[target]: logits (..., C), target (...) integer labels or (..., C) probabilities."""
 
     def __init__(
         self,
@@ -28,7 +28,9 @@ class CrossEntropyLoss(_Loss):
     ) -> None:
         super().__init__(reduction)
         self.weight, self.ignore_index = weight, ignore_index
-        self.label_smoothing = check.number("CrossEntropyLoss", "label_smoothing", label_smoothing, 0, 1)
+        self.label_smoothing = check.number(
+            "CrossEntropyLoss", "label_smoothing", label_smoothing, 0, 1, high_closed=True
+        )
 
     def forward(self, logits: ArrayLike, target: ArrayLike) -> Tensor:
         return F.cross_entropy(logits, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)

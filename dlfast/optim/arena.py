@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .._changes import change_of
 from .._tape import have_gradients
 from ..kernels.memory import pooled
 
@@ -77,6 +78,7 @@ class Stretch:
         self.data = _flat_view(block.parameters[first].data, self.high - self.low)
         self.grad = _flat_view(block.parameters[first]._place.array, self.high - self.low)
         self._views: dict[str, np.ndarray] = {}
+        self.change = change_of(self.data)  # for the tape, which must not take old weights for new ones
 
     def state(self, name: str) -> np.ndarray:
         """The stretch's part of the state ``name``, zero at first."""

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _check as check
-from .._changes import note
-from .._tape import forget_gradients, same_objects
+from .._tape import forget_gradients, same_parameters
 from ..tensor import Parameter, Tensor
 from .arena import Block, Stretch
 from .clip import clip_factor, listed, norm
@@ -92,9 +91,7 @@ class Optimizer:
 
     def _follow_groups(self) -> None:
         """Take over what has been changed in ``param_groups`` by hand. A call that raises changes nothing here."""
-        if len(self.param_groups) == len(self._taken) and all(
-            same_objects(group["params"], taken) for group, taken in zip(self.param_groups, self._taken)
-        ):
+        if same_parameters(self.param_groups, self._taken):
             return
         seen: set[int] = set()
         for group in self.param_groups:
@@ -130,13 +127,14 @@ class Optimizer:
     def step(self, closure: Callable | None = None) -> Any:
         """Update every parameter that has a gradient. closure: called first, computes the loss, which is returned."""
         loss = closure() if closure is not None else None
-        self._follow_groups()
+        if not same_parameters(self.param_groups, self._taken):
+            self._follow_groups()
         grad_scale = 1.0 if self.clip_grad_norm is None else self._clip_factor(self.clip_grad_norm)
         for group, blocks in zip(self.param_groups, self._blocks, strict=True):
             for block in blocks:
                 for stretch in block.stretches():
                     self._update(group, stretch, grad_scale)
-                    note(stretch.data)
+                    stretch.change.again()
         return loss
 
     def _clip_factor(self, max_norm: float) -> float:
