@@ -55,16 +55,20 @@ def _scaled(x, share, size):
 
 
 @helper(noalias=True)
-def _join(moments, before, mean, rest, square, n, size):
-    """The means of `before` rows, and behind them the sums of squares about them, become those of n more as well.
+def _join(moments, before, mean, rest, square, n, count, size):
+    """The means of `before` rows, behind them the sums of squares about them, and what the means lack for being
+    rounded, become those of n more as well.
 
-    rest: what the means of the n rows lack, times n. Source: Chan, Golub and LeVeque 1983, "Algorithms for computing
-    the sample variance", equation 2.1.
+    rest: what the means of the n rows lack, times count. Source: Chan, Golub and LeVeque 1983, "Algorithms for
+    computing the sample variance", equation 2.1.
     """
     share = n / (before + n)
     for c in range(size):
-        apart = get(mean, c) + get(rest, c) / n - get(moments, c)
-        put(moments, c, get(moments, c) + apart * share)
+        before_it, lack = get(moments, c), get(moments, 2 * size + c)
+        apart = (get(mean, c) - before_it) + (get(rest, c) / count - lack)
+        step = lack + apart * share
+        put(moments, c, before_it + step)
+        put(moments, 2 * size + c, step - (get(moments, c) - before_it))
         put(moments, size + c, get(moments, size + c) + (get(square, c) + apart * apart * before * share))
 
 
@@ -84,19 +88,19 @@ def _moments_job(job, worker, x, moments, blocks, per_job):
         _scaled(block, 1 / (end - start), size)
         for row in range(start, end):
             _add_apart(pointer(x, row * size), block, size)
-        _join(here, float(start - begin), block, pointer(block, size), pointer(block, 2 * size), float(end - start),
-              size)  # fmt: skip
+        count = float(end - start)
+        _join(here, float(start - begin), block, pointer(block, size), pointer(block, 2 * size), count, count, size)
 
 
 @jit
 def _moments(x, moments, blocks, per_job):
-    """moments (jobs, 3, C): moments[0] = the means of the columns, sums of squares about them, and zeros."""
+    """moments (jobs, 3, C): moments[0] = means of the columns, sums of squares about them, and what the means lack."""
     parallel_for(_moments_job, moments.shape[0], (x, moments, blocks, per_job), x.size < SERIAL)
     size = x.shape[1]
     for job in range(1, moments.shape[0]):
         rows, more = min(per_job, x.shape[0] - job * per_job), pointer(moments, 3 * job * size)
         _join(pointer(moments, 0), float(job * per_job), more, pointer(more, 2 * size), pointer(more, size),
-              float(rows), size)  # fmt: skip
+              float(rows), 1.0, size)  # fmt: skip
 
 
 def _statistics(x):
