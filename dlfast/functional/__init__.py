@@ -34,6 +34,7 @@ from ._loss import (
 from ._norm import batch_norm, layer_norm
 from ._pool import adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d
 from ._recurrent import gru_cell, lstm_cell, rnn_cell
+from ._sequence import gru, lstm, rnn
 from ._shape import concatenate, pad, stack
 from ._softmax import log_softmax, softmax
 
@@ -55,6 +56,7 @@ __all__ = [
     "elu",
     "embedding",
     "gelu",
+    "gru",
     "gru_cell",
     "hardswish",
     "huber_loss",
@@ -63,6 +65,7 @@ __all__ = [
     "leaky_relu",
     "linear",
     "log_softmax",
+    "lstm",
     "lstm_cell",
     "matmul",
     "max_pool1d",
@@ -72,6 +75,7 @@ __all__ = [
     "one_hot",
     "pad",
     "relu",
+    "rnn",
     "rnn_cell",
     "sigmoid",
     "silu",
