@@ -64,6 +64,8 @@ DL_UNUSED static long dl_sequence_at(const dl_sequence *s, long turn) {
 
 #define DL_IMPL "vmath.h"
 #include "simd.h"
+#define DL_IMPL "row_tile.h"
+#include "simd.h"
 #define DL_IMPL "sequence_tile.h"
 #include "simd.h"
 #define DL_IMPL "sequence_impl.h"

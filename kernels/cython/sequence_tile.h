@@ -1,4 +1,4 @@
-/* The register tile of sequence.h: `rows` rows of A times a packed panel of `vectors` registers, sums left in `out`. */
+/* The tiles of sequence.h: sums of x and h together, and how rows are shared out among tiles. */
 #if DL_BYTES == 64
 #define ROWS4 6 /* rows whose 4, 3 or 2 registers of sums fit beside one of B and one of A */
 #define ROWS3 8
@@ -9,35 +9,13 @@
 #define ROWS2 6
 #endif
 
-/* acc[i][j] += sum over k of a[i lda + k] b[k][j]. */
-DL_INLINE const real *DL_FN(sequence_part)(const int rows, const int vectors, long depth, const real *DL_R a, long lda,
-                                           const real *DL_R b, vec acc[12][4]) {
-    DL_UNROLL_4 for (long k = 0; k < depth; k++, a++, b += vectors * LANES) {
-        vec few[4]; /* what is kept of A or B: the sums leave room for no more */
-        if (rows < vectors) {
-            DL_UNROLL for (int i = 0; i < rows; i++) few[i] = DL_FN(vsplat)(a[i * lda]);
-            DL_UNROLL for (int j = 0; j < vectors; j++) {
-                const vec bj = DL_FN(vload)(b + j * LANES);
-                DL_UNROLL for (int i = 0; i < rows; i++) acc[i][j] += few[i] * bj;
-            }
-        } else {
-            DL_UNROLL for (int j = 0; j < vectors; j++) few[j] = DL_FN(vload)(b + j * LANES);
-            DL_UNROLL for (int i = 0; i < rows; i++) {
-                const vec ai = DL_FN(vsplat)(a[i * lda]);
-                DL_UNROLL for (int j = 0; j < vectors; j++) acc[i][j] += ai * few[j];
-            }
-        }
-    }
-    return b;
-}
-
 /* out[i][j] = sum over k of x[i][k] b[k][j] + sum over k of h[i][k] b[depth of x + k][j]; x may have no depth. */
 DL_INLINE void DL_FN(sequence_sums)(const int rows, const int vectors, const dl_part *x, const dl_part *h,
                                     const real *DL_R b, real *DL_R out) {
     vec acc[12][4];
     DL_UNROLL for (int i = 0; i < rows; i++) DL_UNROLL for (int j = 0; j < vectors; j++) acc[i][j] = DL_FN(vsplat)(0);
-    b = DL_FN(sequence_part)(rows, vectors, x->depth, (const real *)x->a, x->lda, b, acc);
-    DL_FN(sequence_part)(rows, vectors, h->depth, (const real *)h->a, h->lda, b, acc);
+    b = DL_FN(row_tile)(rows, vectors, x->depth, (const real *)x->a, x->lda, 1, b, acc);
+    DL_FN(row_tile)(rows, vectors, h->depth, (const real *)h->a, h->lda, 1, b, acc);
     DL_UNROLL for (int i = 0; i < rows; i++) DL_UNROLL for (int j = 0; j < vectors; j++)
         DL_FN(vstore)(out + (i * vectors + j) * LANES, acc[i][j]);
 }
