@@ -17,7 +17,7 @@ from .memory import empty, zeros
 
 
 class Steps(NamedTuple):
-    """State j of step t, j < counts[t], is row offsets[t] + j stride; state j belongs to sequence order[j] of the batch.
+    """State j of step t, j < counts[t], is row offsets[t] + j stride; state j is that of sequence order[j].
 
     lengths: how many steps each state has. index: row -> row of x as a matrix (T B, I). order and index are None where
     they would change nothing. reverse: the steps are taken from the last to the first, each sequence beginning at its
@@ -122,8 +122,9 @@ def last_states(rows: np.ndarray, steps: Steps) -> np.ndarray:
     """A fresh (B, Hd) with the row (R, Hd) of each sequence's last step, in the order of the batch."""
     batch = len(steps.lengths)
     last = np.zeros(batch, np.int64) if steps.reverse else steps.lengths - 1
-    fresh = empty((batch, rows.shape[1]), rows.dtype)
-    fresh[slice(None) if steps.order is None else steps.order] = rows[steps.offsets[last] + steps.stride * np.arange(batch)]
+    found = rows[steps.offsets[last] + steps.stride * np.arange(batch)]
+    fresh = empty(found.shape, rows.dtype)
+    fresh[slice(None) if steps.order is None else steps.order] = found
     return fresh
 
 
@@ -131,21 +132,26 @@ def states_before(rows: np.ndarray, initial: np.ndarray, steps: Steps) -> np.nda
     """For each row (R, Hd) the state that its step began with; `initial` (B, Hd) are the first ones, sorted."""
     before = empty(rows.shape, rows.dtype)
     if steps.order is None:
-        batch, length = len(steps.lengths), len(steps.offsets)
-        by_step = (lambda x: x.reshape(length, batch, -1)) if steps.stride == 1 else (
-            lambda x: x.reshape(batch, length, -1).swapaxes(0, 1)
-        )
-        to, states = by_step(before), by_step(rows)
-        to[:-1 if steps.reverse else None][0 if steps.reverse else 1 :] = states[1:] if steps.reverse else states[:-1]
-        to[-1 if steps.reverse else 0] = initial
+        to, states = _by_step(before, steps), _by_step(rows, steps)
+        if steps.reverse:
+            to[:-1], to[-1] = states[1:], initial
+        else:
+            to[1:], to[0] = states[:-1], initial
         return before
-    offsets, counts = steps.offsets, steps.counts
-    state = np.arange(len(rows)) - np.repeat(offsets, counts)
+    counts, row = steps.counts, np.arange(len(rows))
+    state = row - np.repeat(steps.offsets, counts)
     if steps.reverse:
-        following = np.repeat(np.append(counts[1:], 0), counts)
-        source, begins = np.arange(len(rows)) + np.repeat(counts, counts), state >= following
+        source, begins = row + np.repeat(counts, counts), state >= np.repeat(np.append(counts[1:], 0), counts)
     else:
-        source, begins = np.arange(len(rows)) - np.repeat(np.append(0, counts[:-1]), counts), np.arange(len(rows)) < counts[0]
+        source, begins = row - np.repeat(np.append(0, counts[:-1]), counts), row < counts[0]
     np.take(rows, source, axis=0, out=before, mode="clip")
     before[begins] = initial[state[begins]]
     return before
+
+
+def _by_step(rows: np.ndarray, steps: Steps) -> np.ndarray:
+    """Rows (R, Hd) of sequences that are all whole as (T, B, Hd), where they lie."""
+    length, batch = len(steps.offsets), len(steps.lengths)
+    if length > 1 and steps.offsets[1] == 1 and steps.stride == length:  # with batch_first
+        return rows.reshape(batch, length, -1).swapaxes(0, 1)
+    return rows.reshape(length, batch, -1)

@@ -3,6 +3,7 @@
 All checks of arguments stand here; the kernels check nothing. A call that raises changes nothing.
 """
 
+from ._attention import rotary_embedding, scaled_dot_product_attention, self_attention
 from ._conv import conv1d, conv2d
 from ._conv_norm import conv2d_batch_norm
 from ._conv_pool import conv2d_avg_pool2d, conv2d_max_pool2d
@@ -76,6 +77,9 @@ __all__ = [
     "pad",
     "relu",
     "rnn",
+    "rotary_embedding",
+    "scaled_dot_product_attention",
+    "self_attention",
     "rnn_cell",
     "sigmoid",
     "silu",

@@ -3,8 +3,8 @@
 x (T, B, I), or (B, T, I) with batch_first; weight_ih (G Hd, I), weight_hh (G Hd, Hd), bias_ih and bias_hh (G Hd,) or
 None, as PyTorch lays them out; states (B, Hd), None for 0. y is like x with Hd features.
 
-lengths (B,), integers in 1..T in any order, tell how long each sequence is; the rest of x is padding. Then y is 0 in the
-padding, the last states are those at each sequence's own last step, nothing flows into or out of the padding, and only
+lengths (B,), integers in 1..T in any order, tell how long each sequence is; the rest of x is padding. Then y is 0 in
+the padding, the last states are those at each sequence's own last step, nothing flows into or out of the padding, and only
 the steps that exist are computed. reverse: from the last step to the first; each sequence begins at its own end.
 
 Each raises TypeError for dtypes other than float32 and float64 or mixed ones and for lengths that are no integers,
@@ -132,6 +132,6 @@ def _lengths(op: str, lengths: Any, batch: int, length: int) -> np.ndarray | Non
         raise TypeError(f"{op}: lengths must be integers, got dtype {found.dtype}; cast with lengths.astype(np.int64)")
     if found.shape != (batch,):
         raise ValueError(f"{op}: lengths must have shape ({batch},), one for each sequence, got {found.shape}")
-    if batch and not (1 <= found.min() and found.max() <= length):
+    if batch and not (found.min() >= 1 and found.max() <= length):
         raise ValueError(f"{op}: lengths must be in 1..{length}, the steps of x, got {found.min()}..{found.max()}")
     return None if batch == 0 or found.min() == length else found.astype(np.int64)

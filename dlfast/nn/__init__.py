@@ -1,6 +1,7 @@
 """Layers: PyTorch's names, arguments, state_dict keys and initial values; images are channels last."""
 
 from ..tensor import Parameter
+from .attention import MultiheadAttention, PositionalEncoding
 from .container import Flatten, Identity, ModuleList, Residual, Sequential
 from .conv import Conv1d, Conv2d, ConvTranspose2d
 from .elementwise import (
@@ -26,6 +27,13 @@ from .norm import BatchNorm1d, BatchNorm2d, LayerNorm
 from .pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool1d, MaxPool2d
 from .recurrent import GRUCell, LSTMCell, RNNCell
 from .sequence import GRU, LSTM, RNN
+from .transformer import (
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+    causal_mask,
+)
 
 __all__ = [
     "ELU",
@@ -61,8 +69,10 @@ __all__ = [
     "MaxPool2d",
     "Module",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "Parameter",
+    "PositionalEncoding",
     "RNNCell",
     "ReLU",
     "Residual",
@@ -73,4 +83,9 @@ __all__ = [
     "Softplus",
     "Swish",
     "Tanh",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
+    "causal_mask",
 ]

@@ -13,6 +13,8 @@ from .. import init
 from ..tensor import ArrayLike, Parameter, Tensor, as_tensor
 from .module import Module
 
+_KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
 
 class _Recurrent(Module):
     """What RNN, LSTM and GRU share; `_run` calls one layer in one direction."""
@@ -40,7 +42,7 @@ class _Recurrent(Module):
         rows = self._gates * hidden_size
         for layer, suffix in self._directions():
             inputs = input_size if layer == 0 else hidden_size * (1 + self.bidirectional)
-            shapes = {"weight_ih": (rows, inputs), "weight_hh": (rows, hidden_size)}
+            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, inputs), "weight_hh": (rows, hidden_size)}
             if bias:
                 shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
             for kind, shape in shapes.items():
@@ -58,8 +60,8 @@ class _Recurrent(Module):
         for parameter in self.parameters():
             init.uniform_(parameter, -limit, limit)
 
-    def _parameters_of(self, suffix: str) -> list[Parameter | None]:
-        return [getattr(self, f"{kind}_{suffix}", None) for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    def _parameters_of(self, suffix: str) -> tuple[Any, ...]:
+        return tuple([getattr(self, f"{kind}_{suffix}", None) for kind in _KINDS])
 
     def _run(self, x: Tensor, states: list[Tensor | None], suffix: str, **options: Any) -> tuple[Tensor, list[Tensor]]:
         raise NotImplementedError(f"{type(self).__name__} must define _run")
@@ -86,8 +88,8 @@ class _Recurrent(Module):
         """As `_layers`, for a single sequence (T, I) with states (num_layers directions, Hd) too."""
         name, x = type(self).__name__, as_tensor(x)
         if x.ndim not in (2, 3):
-            wanted = "(B, T, I)" if self.batch_first else "(T, B, I)"
-            raise ValueError(f"{name}: x must have shape {wanted}, or (T, I) for one sequence, got {x.shape}")
+            letters = "(B, T, I)" if self.batch_first else "(T, B, I)"
+            raise ValueError(f"{name}: x must have shape {letters}, or (T, I) for one sequence, got {x.shape}")
         single, axis = x.ndim == 2, 0 if self.batch_first else 1
         if x.shape[-1] != self.input_size:
             raise ValueError(f"{name}: x must have input_size {self.input_size} features, got shape {x.shape}")
@@ -114,11 +116,11 @@ class _Recurrent(Module):
 class RNN(_Recurrent):
     """A plain recurrent layer: y, h = RNN(I, Hd)(x, h, lengths=...); `functional.rnn` has the equation.
 
-    x (T, B, I), (B, T, I) with batch_first, or (T, I) for one sequence; y like it with Hd features, 2 Hd if bidirectional
-    (forward, then backward). h (num_layers directions, B, Hd) starts at 0 if not given. lengths (B,): see
+    x (T, B, I), (B, T, I) with batch_first, or (T, I) for one sequence; y like it with Hd features, 2 Hd if
+    bidirectional (forward, then backward). h (num_layers directions, B, Hd) starts at 0 if not given. lengths (B,): see
     `functional.rnn`. dropout, while training, on the outputs of all layers but the last.
-    Parameters weight_ih_l0 (Hd, I), weight_hh_l0 (Hd, Hd), bias_ih_l0, bias_hh_l0 (Hd,), for further layers l1, ..., for
-    the way back l0_reverse; all start uniform in +-1/sqrt(Hd).
+    Parameters weight_ih_l0 (Hd, I), weight_hh_l0 (Hd, Hd), bias_ih_l0, bias_hh_l0 (Hd,), for further layers l1, ...,
+    for the way back l0_reverse; all start uniform in +-1/sqrt(Hd).
     """
 
     def __init__(
@@ -128,10 +130,13 @@ class RNN(_Recurrent):
         super().__init__(input_size, hidden_size, num_layers, **options)
 
     def _run(self, x: Tensor, states: list[Tensor | None], suffix: str, **options: Any) -> tuple[Tensor, list[Tensor]]:
-        y, h = F.rnn(x, *states, *self._parameters_of(suffix), self.nonlinearity, **options)
+        weight_ih, weight_hh, bias_ih, bias_hh = self._parameters_of(suffix)
+        y, h = F.rnn(x, states[0], weight_ih, weight_hh, bias_ih, bias_hh, self.nonlinearity, **options)
         return y, [h]
 
-    def forward(self, x: ArrayLike, h: ArrayLike | None = None, lengths: ArrayLike | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: ArrayLike, h: ArrayLike | None = None, lengths: ArrayLike | None = None
+    ) -> tuple[Tensor, Tensor]:
         y, (last,) = self._forward(x, [h], lengths)
         return y, last
 
@@ -149,7 +154,7 @@ class LSTM(_Recurrent):
         h, c = states
         if (h is None) != (c is None):
             raise ValueError("LSTM: give both h and c, or neither")
-        y, last = F.lstm(x, None if h is None else (h, c), *self._parameters_of(suffix), **options)
+        y, last = F.lstm(x, None if h is None or c is None else (h, c), *self._parameters_of(suffix), **options)
         return y, list(last)
 
     def forward(
@@ -173,9 +178,11 @@ class GRU(_Recurrent):
     _gates = 3
 
     def _run(self, x: Tensor, states: list[Tensor | None], suffix: str, **options: Any) -> tuple[Tensor, list[Tensor]]:
-        y, h = F.gru(x, *states, *self._parameters_of(suffix), **options)
+        y, h = F.gru(x, states[0], *self._parameters_of(suffix), **options)
         return y, [h]
 
-    def forward(self, x: ArrayLike, h: ArrayLike | None = None, lengths: ArrayLike | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: ArrayLike, h: ArrayLike | None = None, lengths: ArrayLike | None = None
+    ) -> tuple[Tensor, Tensor]:
         y, (last,) = self._forward(x, [h], lengths)
         return y, last

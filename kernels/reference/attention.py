@@ -1,8 +1,8 @@
 """Scaled dot-product attention. B batch, H heads, Hk heads of keys and values (Hk divides H: a group of H / Hk queries'
 heads shares one), T queries, S keys, D features of a head.
 
-mask: None or additive, (B or 1, H or 1, T or 1, S). causal: query i sees the keys 0 .. i. A query that sees nothing, all
-of its scores being -inf, gives 0 and has gradients of 0. dropout: the share of probabilities that become 0, the others
+mask: None or additive, (B or 1, H or 1, T or 1, S). causal: query i sees the keys 0 .. i. A query that sees nothing,
+all of its scores being -inf, gives 0 and has gradients of 0. dropout: the share of probabilities that become 0, the others
 are divided by 1 - dropout; which ones follows from the seed.
 
 Source: Vaswani et al. 2017, section 3.2.1.
@@ -29,7 +29,9 @@ def attention_backward(dy, saved, needs):
     """dv = drop(P)^T dy,  ds = P (drop(dy v^T) - sum of dy y) scale,  dq = ds k,  dk = ds^T q; none for the mask."""
     q, k, v, mask, y, _, heads_last, causal, scale, dropout, seed = saved
     gradients = _gradients(*_heads_first(heads_last, dy, q, k, v, y), mask, causal, scale, dropout, seed)
-    return *(like(d, dy) if need else None for d, need in zip(_heads_first(heads_last, *gradients), needs, strict=False)), None
+    return *(
+        like(d, dy) if need else None for d, need in zip(_heads_first(heads_last, *gradients), needs, strict=False)
+    ), None
 
 
 def self_attention_forward(qkv, mask, *, causal, scale, dropout, seed):
