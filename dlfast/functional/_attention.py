@@ -26,9 +26,9 @@ def scaled_dot_product_attention(
 
     query, y (..., H, T, D), key and value (..., H, S, D) with the same leading axes; with enable_gqa they may have
     fewer heads, of which each serves H / heads of the query's. attn_mask: broadcasts to (..., H, T, S), True where a
-    query may look, or floats that are added to the scores (no gradient flows to them). is_causal: query i sees keys 0 .. i.
-    scale: 1 / sqrt(D) if None. dropout_p in [0, 1): the share of probabilities that become 0; it always acts, so pass 0
-    when not training.
+    query may look, or floats that are added to the scores (no gradient flows to them). is_causal: query i sees keys
+    0 .. i. scale: 1 / sqrt(D) if None. dropout_p in [0, 1): the share of probabilities that become 0; it always acts,
+    so pass 0 when not training.
     A query that may look nowhere gives 0 and has gradients of 0 (PyTorch's matrix form gives NaN).
     Raises TypeError for dtypes that are not all float32 or all float64 and masks of other kinds, ValueError for shapes
     that do not fit. Source: Vaswani et al. 2017, section 3.2.1; Dao et al. 2022, "FlashAttention".

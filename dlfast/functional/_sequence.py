@@ -4,8 +4,8 @@ x (T, B, I), or (B, T, I) with batch_first; weight_ih (G Hd, I), weight_hh (G Hd
 None, as PyTorch lays them out; states (B, Hd), None for 0. y is like x with Hd features.
 
 lengths (B,), integers in 1..T in any order, tell how long each sequence is; the rest of x is padding. Then y is 0 in
-the padding, the last states are those at each sequence's own last step, nothing flows into or out of the padding, and only
-the steps that exist are computed. reverse: from the last step to the first; each sequence begins at its own end.
+the padding, the last states are those at each sequence's own last step, nothing flows into or out of the padding, and
+only the steps that exist are computed. reverse: from the last step to the first; each sequence begins at its own end.
 
 Each raises TypeError for dtypes other than float32 and float64 or mixed ones and for lengths that are no integers,
 ValueError for shapes that do not fit and lengths out of range.

@@ -22,8 +22,8 @@ class MultiheadAttention(Module):
     weights (B, T, S), the mean over heads, or (B, H, T, S) with average_attn_weights=False; None with
     need_weights=False, which is much faster and is the default here (in PyTorch it is True).
     key_padding_mask (B, S): True where a key is padding, or floats to add. attn_mask (T, S) or (B H, T, S): True where
-    a query may NOT look (as in PyTorch; `functional.scaled_dot_product_attention` has it the other way round), or floats
-    to add. is_causal: query i sees keys 0 .. i. dropout acts on the probabilities while training.
+    a query may NOT look (as in PyTorch; `functional.scaled_dot_product_attention` has it the other way round), or
+    floats to add. is_causal: query i sees keys 0 .. i. dropout acts on the probabilities while training.
     Parameters in_proj_weight (3 E, E), in_proj_bias (3 E,), out_proj.weight (E, E), out_proj.bias (E,); with another
     kdim or vdim q_proj_weight, k_proj_weight and v_proj_weight. Weights start Xavier uniform, biases at 0.
     Raises ValueError where H does not divide E and for shapes that do not fit.

@@ -11,8 +11,9 @@
    A row that may attend to nothing (-inf throughout) gives 0 and has gradients of 0.  Dropout keeps the probability of
    query i of head b and key j where hash(seed, ((b, head, i), j)) >= threshold.
 
-   Packed panels are two registers wide, padded with zeros: keys and values along the features (k^T, v^T), of which
-   scores are made, and along the rows (k, v, q, dy), which are summed.  All are packed once a head. */
+   Panels are two registers wide: keys and values along the features (k^T, v^T), of which scores are made, are packed once
+   a head.  Rows that are summed (k, v, q, dy) are read where they lie, if their features fill whole panels; else they are
+   packed too, padded with zeros. */
 #ifndef DLFAST_ATTENTION_H
 #define DLFAST_ATTENTION_H
 #include "gemm_block.h"
@@ -28,6 +29,12 @@ typedef struct {
     char *data;
     long batch, head, row;
 } dl_heads;
+
+/* The right operand of a product: rows `step` apart, panels `apart`. */
+typedef struct {
+    const void *data;
+    long step, apart;
+} dl_panels;
 
 typedef struct {
     int dtype, causal;
@@ -47,6 +54,12 @@ static long dl_key_blocks(const dl_attention *t) { return dl_ceil_div(t->tk, DL_
 static long dl_turned_room(const dl_attention *t) { return dl_key_blocks(t) * DL_ATTENTION_KEYS * t->d; }
 static long dl_keys_room(const dl_attention *t) { return dl_key_blocks(t) * DL_ATTENTION_KEYS * t->dpad; }
 static long dl_queries_room(const dl_attention *t) { return dl_query_blocks(t) * DL_ATTENTION_QUERIES * t->dpad; }
+
+/* Whether rows can be summed where they lie: whole panels, and not so many bytes apart that they compete for one place
+   in the cache. */
+static int dl_rows_lie_well(const dl_attention *t, const dl_heads *rows) {
+    return t->d == t->dpad && rows->row * dl_item(t->dtype) % 2048 != 0;
+}
 
 #define DL_IMPL "row_tile.h"
 #include "simd.h"

@@ -8,8 +8,10 @@ static void V(attention_prepare_job)(void *ctx, long job, long worker) {
     const long blocks = dl_query_blocks(t), head = job / blocks, first = job % blocks * QUERIES;
     const long batch = head / t->heads, own = head % t->heads, rows = dl_min(QUERIES, t->tq - first);
     const long room = head * dl_queries_room(t) + first * t->dpad;
-    V(pack_along_rows)(t, V(rows_at)(&t->q, batch, own, first), t->q.row, rows, QUERIES, (real *)t->qp + room);
-    V(pack_along_rows)(t, V(rows_at)(&t->dy, batch, own, first), t->dy.row, rows, QUERIES, (real *)t->dyp + room);
+    if (!dl_rows_lie_well(t, &t->q))
+        V(pack_along_rows)(t, V(rows_at)(&t->q, batch, own, first), t->q.row, rows, QUERIES, (real *)t->qp + room);
+    if (!dl_rows_lie_well(t, &t->dy))
+        V(pack_along_rows)(t, V(rows_at)(&t->dy, batch, own, first), t->dy.row, rows, QUERIES, (real *)t->dyp + room);
     for (long i = 0; i < rows; i++) {
         const real *y = V(rows_at)(&t->y, batch, own, first + i), *dy = V(rows_at)(&t->dy, batch, own, first + i);
         vec sum = V(vsplat)(0);
@@ -25,7 +27,8 @@ static void V(attention_prepare_job)(void *ctx, long job, long worker) {
 DL_INLINE void V(score_gradient)(const dl_attention *t, real *p, real *dp, long head, long query, long first) {
     const vec lse = V(vsplat)(((const real *)t->lse)[head * t->tq + query]);
     const vec delta = V(vsplat)(((const real *)t->delta)[head * t->tq + query]), scale = V(vsplat)((real)t->scale);
-    const vec keep = V(vsplat)((real)t->keep), none = V(vsplat)(0);
+    const vec keep = V(vsplat)((real)t->keep), none = V(vsplat)(0), least = V(vsplat)(-(real)INFINITY);
+    const vec scores = t->mask.data ? V(vsplat)(1) : scale; /* see mask_row */
     real kept[KEYS]; /* what dropout multiplied by */
     if (t->keep != 0) {
         for (long j = 0; j < KEYS; j += LANES)
@@ -33,7 +36,7 @@ DL_INLINE void V(score_gradient)(const dl_attention *t, real *p, real *dp, long 
         V(drop_row)(t, kept, head, query, first);
     }
     for (long j = 0; j < KEYS; j += LANES) {
-        const vec whole = V(vexp_normal)(V(vload)(p + j) - lse);
+        const vec s = V(vload)(p + j), whole = V(vexp_normal)(V(vsel)(s == least, s, scores * s) - lse);
         vec grown = V(vload)(dp + j), dropped = whole;
         if (t->keep != 0) {
             const vec factor = V(vload)(kept + j);
@@ -58,21 +61,23 @@ DL_NOINLINE void V(back_block)(const dl_attention *t, long batch, long own, long
                                real *dv, real *dq) {
     const long head = batch * t->heads + own, dpad = t->dpad, keys = dl_min(KEYS, t->tk - first);
     const long begin = t->causal ? first / QUERIES * QUERIES : 0;
-    const real *kt = (const real *)t->kt + shared * dl_turned_room(t) + first * t->d;
-    const real *vt = (const real *)t->vt + shared * dl_turned_room(t) + first * t->d;
-    const real *kp = (const real *)t->kp + shared * dl_keys_room(t) + first * dpad;
+    const real *own_q = (const real *)t->qp + head * dl_queries_room(t), *own_dy = (const real *)t->dyp + head * dl_queries_room(t);
+    const dl_panels kt = V(along_features)(t, t->kt, shared, first), vt = V(along_features)(t, t->vt, shared, first);
+    const dl_panels k = V(along_rows)(t, &t->k, (const real *)t->kp + shared * dl_keys_room(t), batch,
+                                      shared % t->kv_heads, first, KEYS);
     real *p = room, *ds = room + QUERIES * KEYS;
     for (long query = begin; query < t->tq; query += QUERIES) {
-        const long rows = dl_min(QUERIES, t->tq - query), packed = head * dl_queries_room(t) + query * dpad;
-        V(attention_product)(rows, KEYS, t->d, V(rows_at)(&t->q, batch, own, query), t->q.row, 1, kt, NR * t->d, p, KEYS, 0);
-        V(attention_product)(rows, KEYS, t->d, V(rows_at)(&t->dy, batch, own, query), t->dy.row, 1, vt, NR * t->d, ds, KEYS, 0);
+        const long rows = dl_min(QUERIES, t->tq - query);
+        const long offset = t->causal ? query - first : KEYS;
+        V(attention_product)(V(SCORES), offset, rows, KEYS, t->d, V(rows_at)(&t->q, batch, own, query), t->q.row, 1, kt, p, KEYS, 0);
+        V(attention_product)(V(SCORES), offset, rows, KEYS, t->d, V(rows_at)(&t->dy, batch, own, query), t->dy.row, 1, vt, ds, KEYS, 0);
         for (long i = 0; i < rows; i++) {
             V(mask_row)(t, p + i * KEYS, V(mask_of)(t, batch, own, query + i), query + i, first);
             V(score_gradient)(t, p + i * KEYS, ds + i * KEYS, head, query + i, first);
         }
-        V(attention_product)(keys, dpad, rows, p, 1, KEYS, (const real *)t->dyp + packed, NR * QUERIES, dv, dpad, 1);
-        V(attention_product)(keys, dpad, rows, ds, 1, KEYS, (const real *)t->qp + packed, NR * QUERIES, dk, dpad, 1);
-        V(attention_product)(rows, dpad, keys, ds, KEYS, 1, kp, NR * KEYS, dq + query * dpad, dpad, 1);
+        V(attention_product)(V(OVER_QUERIES), offset, keys, dpad, rows, p, 1, KEYS, V(along_rows)(t, &t->dy, own_dy, batch, own, query, QUERIES), dv, dpad, 1);
+        V(attention_product)(V(OVER_QUERIES), offset, keys, dpad, rows, ds, 1, KEYS, V(along_rows)(t, &t->q, own_q, batch, own, query, QUERIES), dk, dpad, 1);
+        V(attention_product)(V(OVER_KEYS), offset, rows, dpad, keys, ds, KEYS, 1, k, dq + query * dpad, dpad, 1);
     }
 }
 

@@ -14,8 +14,8 @@ DL_INLINE void DL_FN(sequence_sums)(const int rows, const int vectors, const dl_
                                     const real *DL_R b, real *DL_R out) {
     vec acc[12][4];
     DL_UNROLL for (int i = 0; i < rows; i++) DL_UNROLL for (int j = 0; j < vectors; j++) acc[i][j] = DL_FN(vsplat)(0);
-    b = DL_FN(row_tile)(rows, vectors, x->depth, (const real *)x->a, x->lda, 1, b, acc);
-    DL_FN(row_tile)(rows, vectors, h->depth, (const real *)h->a, h->lda, 1, b, acc);
+    b = DL_FN(row_tile)(rows, vectors, x->depth, (const real *)x->a, x->lda, 1, b, vectors * LANES, acc);
+    DL_FN(row_tile)(rows, vectors, h->depth, (const real *)h->a, h->lda, 1, b, vectors * LANES, acc);
     DL_UNROLL for (int i = 0; i < rows; i++) DL_UNROLL for (int j = 0; j < vectors; j++)
         DL_FN(vstore)(out + (i * vectors + j) * LANES, acc[i][j]);
 }

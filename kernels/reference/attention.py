@@ -2,8 +2,8 @@
 heads shares one), T queries, S keys, D features of a head.
 
 mask: None or additive, (B or 1, H or 1, T or 1, S). causal: query i sees the keys 0 .. i. A query that sees nothing,
-all of its scores being -inf, gives 0 and has gradients of 0. dropout: the share of probabilities that become 0, the others
-are divided by 1 - dropout; which ones follows from the seed.
+all of its scores being -inf, gives 0 and has gradients of 0. dropout: the share of probabilities that become 0, the
+others are divided by 1 - dropout; which ones follows from the seed.
 
 Source: Vaswani et al. 2017, section 3.2.1.
 """
