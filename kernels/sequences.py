@@ -83,7 +83,7 @@ def shares(steps: Steps, jobs: int) -> np.ndarray:
 
 def gathered(x: np.ndarray, steps: Steps) -> np.ndarray:
     """x (T, B, F) as the matrix (R, F) of its rows."""
-    matrix = x.reshape(-1, x.shape[-1])
+    matrix = x.reshape(x.shape[0] * x.shape[1], x.shape[2])
     if steps.index is None:
         return matrix
     return np.take(matrix, steps.index, axis=0, out=empty((len(steps.index), x.shape[-1]), x.dtype), mode="clip")
@@ -95,7 +95,7 @@ def scattered(matrix: np.ndarray, shape: tuple[int, ...], steps: Steps) -> np.nd
     if steps.index is None:
         return matrix.reshape(shape)
     padded = zeros(shape, matrix.dtype)
-    padded.reshape(-1, shape[-1])[steps.index] = matrix
+    padded.reshape(shape[0] * shape[1], shape[2])[steps.index] = matrix
     return padded
 
 
@@ -153,5 +153,5 @@ def _by_step(rows: np.ndarray, steps: Steps) -> np.ndarray:
     """Rows (R, Hd) of sequences that are all whole as (T, B, Hd), where they lie."""
     length, batch = len(steps.offsets), len(steps.lengths)
     if length > 1 and steps.offsets[1] == 1 and steps.stride == length:  # with batch_first
-        return rows.reshape(batch, length, -1).swapaxes(0, 1)
-    return rows.reshape(length, batch, -1)
+        return rows.reshape(batch, length, rows.shape[1]).swapaxes(0, 1)
+    return rows.reshape(length, batch, rows.shape[1])

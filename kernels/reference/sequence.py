@@ -8,15 +8,8 @@ Results: y (T, B, Hd) like x, 0 where a sequence has ended, and the state (B, Hd
 import numpy as np
 
 from ..sequences import gathered, scattered, sorted_states, states_before, unsorted_states
+from . import recurrent as cells
 from .elementwise import activation_gradient
-from .recurrent import (
-    affine_gradients,
-    gru_cell_forward,
-    gru_gates_gradient,
-    lstm_cell_forward,
-    lstm_gates_gradient,
-    rnn_cell_forward,
-)
 
 
 def rnn_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps, nonlinearity):
@@ -24,7 +17,7 @@ def rnn_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps, nonlinea
     inputs, state = gathered(x, steps), sorted_states(h, weight_hh.shape[1], x.dtype, steps)
     rows = np.empty((steps.rows, state.shape[1]), x.dtype)
     for here, n in steps.walk():
-        rows[here], _ = rnn_cell_forward(
+        rows[here], _ = cells.rnn_cell_forward(
             inputs[here], state[:n], weight_ih, weight_hh, bias_ih, bias_hh, nonlinearity=nonlinearity
         )
         state[:n] = rows[here]
@@ -50,29 +43,29 @@ def lstm_forward(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
     """
     hidden, inputs = weight_hh.shape[1], gathered(x, steps)
     state, cell = sorted_states(h, hidden, x.dtype, steps), sorted_states(c, hidden, x.dtype, steps)
-    rows, cells = np.empty((2, steps.rows, hidden), x.dtype)
+    rows, memory = np.empty((2, steps.rows, hidden), x.dtype)
     gates = np.empty((steps.rows, 4 * hidden), x.dtype)
     for here, n in steps.walk():
-        (rows[here], cells[here]), (*_, gates[here], _) = lstm_cell_forward(
+        (rows[here], memory[here]), (*_, gates[here], _) = cells.lstm_cell_forward(
             inputs[here], state[:n], cell[:n], weight_ih, weight_hh, bias_ih, bias_hh
         )
-        state[:n], cell[:n] = rows[here], cells[here]
+        state[:n], cell[:n] = rows[here], memory[here]
     y = scattered(rows, x.shape[:2], steps)
     finals = unsorted_states(state, steps), unsorted_states(cell, steps)
-    return (y, *finals), (x, h, c, weight_ih, weight_hh, rows, gates, cells, steps)
+    return (y, *finals), (x, h, c, weight_ih, weight_hh, rows, gates, memory, steps)
 
 
 def lstm_backward(dy, saved, needs):
     """The steps of `lstm_cell_backward` from the last to the first, then the affine gradients of all rows together."""
-    x, h, c, weight_ih, weight_hh, rows, gates, cells, steps = saved
+    x, h, c, weight_ih, weight_hh, rows, gates, memory, steps = saved
     hidden, dtype = rows.shape[1], rows.dtype
     before = states_before(rows, sorted_states(h, hidden, dtype, steps), steps)
-    cells_before = states_before(cells, sorted_states(c, hidden, dtype, steps), steps)
+    memory_before = states_before(memory, sorted_states(c, hidden, dtype, steps), steps)
     dstate, dcell = (sorted_states(d, hidden, dtype, steps) for d in dy[1:])
     dy_rows, dz = gathered(dy[0], steps), np.empty_like(gates)
     for here, n in reversed(steps.walk()):
-        dz[here], dcell[:n] = lstm_gates_gradient(
-            dy_rows[here] + dstate[:n], dcell[:n], cells_before[here], gates[here], np.tanh(cells[here])
+        dz[here], dcell[:n] = cells.lstm_gates_gradient(
+            dy_rows[here] + dstate[:n], dcell[:n], memory_before[here], gates[here], np.tanh(memory[here])
         )
         dstate[:n] = np.matmul(dz[here], weight_hh)
     return _gradients(dz, dz, (dstate, dcell), x, before, weight_ih, weight_hh, steps, needs)
@@ -88,7 +81,7 @@ def gru_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
     rows, inner = np.empty((2, steps.rows, hidden), x.dtype)
     gates = np.empty((steps.rows, 3 * hidden), x.dtype)
     for here, n in steps.walk():
-        rows[here], (*_, gates[here], inner[here]) = gru_cell_forward(
+        rows[here], (*_, gates[here], inner[here]) = cells.gru_cell_forward(
             inputs[here], state[:n], weight_ih, weight_hh, bias_ih, bias_hh
         )
         state[:n] = rows[here]
@@ -104,7 +97,7 @@ def gru_backward(dy, saved, needs):
     dstate, dy_rows = sorted_states(dy[1], hidden, dtype, steps), gathered(dy[0], steps)
     dz_ih, dz_hh = np.empty((2, *gates.shape), dtype)
     for here, n in reversed(steps.walk()):
-        dz_ih[here], dz_hh[here], through_z = gru_gates_gradient(
+        dz_ih[here], dz_hh[here], through_z = cells.gru_gates_gradient(
             dy_rows[here] + dstate[:n], before[here], gates[here], inner[here]
         )
         dstate[:n] = through_z + np.matmul(dz_hh[here], weight_hh)
@@ -115,7 +108,7 @@ def _gradients(dz_ih, dz_hh, dstates, x, before, weight_ih, weight_hh, steps, ne
     """Gradients in the order of the arguments: of x, of the states given, of the weights and the biases."""
     states = len(dstates)
     wanted = needs[0], False, *needs[1 + states :]
-    dx, _, *dparameters = affine_gradients(dz_ih, dz_hh, gathered(x, steps), before, weight_ih, weight_hh, wanted)
+    dx, _, *dparameters = cells.affine_gradients(dz_ih, dz_hh, gathered(x, steps), before, weight_ih, weight_hh, wanted)
     dx = None if dx is None else scattered(dx, x.shape[:2], steps)
     dinitial = (unsorted_states(d, steps) if needed else None for d, needed in zip(dstates, needs[1:], strict=False))
     return dx, *dinitial, *dparameters
