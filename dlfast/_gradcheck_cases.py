@@ -153,6 +153,6 @@ def _sequences(rng: np.random.Generator) -> Iterator[Case]:
 
 def _attention(rng: np.random.Generator) -> Iterator[Case]:
     heads, qkv = [rng.normal(size=(1, 2, 4, 6)) for _ in range(3)], rng.normal(size=(2, 4, 3, 2, 3))
-    yield "attention", lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), heads
+    yield "scaled_dot_product_attention", lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), heads
     yield "self_attention", F.self_attention, [qkv]
     yield "rotary_embedding", F.rotary_embedding, [heads[0]]
