@@ -79,15 +79,23 @@ static void dl_attention_plan(dl_attention *t) {
     t->serial = (double)t->batch * t->heads * t->tq * t->tk * t->d < DL_ATTENTION_SERIAL;
 }
 
-static void dl_attention_forward(dl_attention *t) {
-    dl_launch(DL_PICK(dl_attention_pack_jobs, t->dtype), t, t->batch * t->kv_heads * dl_key_blocks(t), t->serial);
-    dl_launch(DL_PICK(dl_attention_forward_jobs, t->dtype), t, t->batch * t->heads * dl_query_blocks(t), t->serial);
+typedef const dl_job dl_attention_jobs[2][DL_ISAS];
+DL_CHECKED static int dl_attention_run(dl_attention *t, dl_attention_jobs jobs, long count) {
+    return dl_launch(DL_PICK(jobs, t->dtype), t, count, t->serial);
 }
 
-static void dl_attention_backward(dl_attention *t) {
-    dl_launch(DL_PICK(dl_attention_pack_jobs, t->dtype), t, t->batch * t->kv_heads * dl_key_blocks(t), t->serial);
-    dl_launch(DL_PICK(dl_attention_prepare_jobs, t->dtype), t, t->batch * t->heads * dl_query_blocks(t), t->serial);
-    dl_launch(DL_PICK(dl_attention_backward_jobs, t->dtype), t, t->batch * t->kv_heads * t->chunks, t->serial);
-    dl_launch(DL_PICK(dl_attention_total_jobs, t->dtype), t, t->batch * t->heads * dl_query_blocks(t), t->serial);
+/* Both return 0, or -1 when there is no memory. */
+DL_CHECKED static int dl_attention_forward(dl_attention *t) {
+    const long keys = t->batch * t->kv_heads * dl_key_blocks(t), queries = t->batch * t->heads * dl_query_blocks(t);
+    if (dl_attention_run(t, dl_attention_pack_jobs, keys)) return -1;
+    return dl_attention_run(t, dl_attention_forward_jobs, queries);
+}
+
+DL_CHECKED static int dl_attention_backward(dl_attention *t) {
+    const long shared = t->batch * t->kv_heads, queries = t->batch * t->heads * dl_query_blocks(t);
+    if (dl_attention_run(t, dl_attention_pack_jobs, shared * dl_key_blocks(t))) return -1;
+    if (dl_attention_run(t, dl_attention_prepare_jobs, queries)) return -1;
+    if (dl_attention_run(t, dl_attention_backward_jobs, shared * t->chunks)) return -1;
+    return dl_attention_run(t, dl_attention_total_jobs, queries);
 }
 #endif

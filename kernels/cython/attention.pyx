@@ -28,8 +28,14 @@ cdef extern from "attention.h" nogil:
     long dl_turned_room(const dl_attention* t)
     long dl_keys_room(const dl_attention* t)
     long dl_queries_room(const dl_attention* t)
-    void dl_attention_forward(dl_attention* t)
-    void dl_attention_backward(dl_attention* t)
+    int dl_attention_forward(dl_attention* t)
+    int dl_attention_backward(dl_attention* t)
+
+
+cdef int check(int status) except -1:
+    if status != 0:
+        raise MemoryError("no memory for the scores of a block of attention")
+    return 0
 
 
 cdef object rows_contiguous(object x):
@@ -87,9 +93,10 @@ cdef class Call:
         shared = self.t.batch * self.t.kv_heads
         self.t.y, self.t.lse = self.heads(y), pointer(lse)
         self.t.kt, self.t.vp = self.room(shared * dl_turned_room(&self.t)), self.room(shared * dl_keys_room(&self.t))
+        cdef int status
         with nogil:
-            dl_attention_forward(&self.t)
-        return 0
+            status = dl_attention_forward(&self.t)
+        return check(status)
 
     cdef int backward(self, object dy, object y, object lse, tuple outputs) except -1:
         """outputs: where dq, dk and dv go, None for one that is not wanted."""
@@ -108,9 +115,10 @@ cdef class Call:
             self.t.dk = self.heads(dk)
         if dv is not None:
             self.t.dv = self.heads(dv)
+        cdef int status
         with nogil:
-            dl_attention_backward(&self.t)
-        return 0
+            status = dl_attention_backward(&self.t)
+        return check(status)
 
 
 cdef tuple run_forward(object q, object k, object v, object mask, bint heads_last, bint causal, double scale, double dropout, object seed):

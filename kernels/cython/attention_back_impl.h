@@ -88,6 +88,7 @@ static void V(attention_backward_job)(void *ctx, long job, long worker) {
     const long batch = shared / t->kv_heads, kv = shared % t->kv_heads, blocks = dl_key_blocks(t);
     const long begin = blocks * chunk / t->chunks * KEYS, end = dl_min(t->tk, blocks * (chunk + 1) / t->chunks * KEYS);
     real *room = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (2 * QUERIES * KEYS + 2 * KEYS * dpad));
+    if (!room) return;
     real *dk = room + 2 * QUERIES * KEYS, *dv = dk + KEYS * dpad;
     real *dq = (real *)t->partial + ((chunk * t->batch + batch) * t->heads + kv * group) * t->tq * dpad;
     memset(dq, 0, sizeof(real) * group * t->tq * dpad);

@@ -174,7 +174,9 @@ static void V(attention_forward_job)(void *ctx, long job, long worker) {
     const long batch = head / t->heads, own = head % t->heads, rows = dl_min(QUERIES, t->tq - first), dpad = t->dpad;
     const long shared = batch * t->kv_heads + own / (t->heads / t->kv_heads);
     const long end = t->causal ? dl_min(t->tk, first + rows) : t->tk;
-    real *score = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * QUERIES * (KEYS + dpad)), *sum = score + QUERIES * KEYS;
+    real *score = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * QUERIES * (KEYS + dpad));
+    if (!score) return;
+    real *sum = score + QUERIES * KEYS;
     const vec scale = V(vsplat)(t->mask.data ? 1 : (real)t->scale); /* see mask_row */
     real largest[QUERIES], total[QUERIES];
     for (long i = 0; i < rows; i++)

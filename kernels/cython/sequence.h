@@ -23,6 +23,7 @@
 enum { DL_SEQUENCE_RNN, DL_SEQUENCE_RELU, DL_SEQUENCE_LSTM, DL_SEQUENCE_GRU };
 
 #define DL_SEQUENCE_STEP_WORK 400000.0 /* multiplications of a step from which cutting it by units pays for the launches */
+#define DL_SEQUENCE_PACK_SERIAL 50000.0 /* numbers to be packed below which no other thread is woken */
 #define DL_SEQUENCE_ROWS 8 /* sequences from which on the loop multiplies x too */
 #define DL_SEQUENCE_SERIAL 100000.0    /* multiplications of a call below which no other thread is woken */
 
@@ -96,54 +97,43 @@ static int dl_sequence_by_units(const dl_sequence *s, long threads) {
     return threads > 1 && s->batch < threads && work >= DL_SEQUENCE_STEP_WORK;
 }
 
-/* Panels of W_hh: 0, or -1 when there is no memory. */
-static int dl_sequence_pack(dl_sequence *s, long panel, long depth, long cols, const dl_job *jobs) {
+/* Jobs in parallel, or here where they are too little work. */
+DL_CHECKED static int dl_sequence_run(dl_sequence *s, const dl_job *jobs, long count, int here) {
+    return here ? dl_run_here(jobs[dl_isa], s, count) : dl_parallel_for(jobs[dl_isa], s, count);
+}
+
+/* The panels of the weights: 0, or -1 when there is no memory, as all that follow. */
+DL_CHECKED static int dl_sequence_pack(dl_sequence *s, long panel, long depth, long cols, const dl_job *jobs) {
     const long panels = dl_ceil_div(s->hidden, panel);
     s->width = panel;
     s->packed = (char *)dl_scratch(DL_SCRATCH_SHARED, (size_t)panels * depth * cols * (s->dtype ? 8 : 4) + 64);
     if (!s->packed) return -1;
-    if ((double)s->hidden * depth * cols < 50000)
-        for (long job = 0; job < panels; job++)
-            jobs[dl_isa](s, job, 0);
-    else
-        dl_parallel_for(jobs[dl_isa], s, panels);
-    return 0;
+    return dl_sequence_run(s, jobs, panels, (double)panels * depth * cols < DL_SEQUENCE_PACK_SERIAL);
 }
 
-static void dl_sequence_launch(dl_sequence *s, const dl_job *jobs) {
-    if (s->jobs == 1)
-        jobs[dl_isa](s, 0, 0);
-    else
-        dl_parallel_for(jobs[dl_isa], s, s->jobs);
-}
-
-static int dl_sequence_forward(dl_sequence *s, long threads) {
-    const long panel = dl_sequence_forward_panel(s), vectors = dl_sequence_gates(s->kind) == 1 ? 2 : dl_sequence_gates(s->kind);
-    if (dl_sequence_pack(s, panel, s->features + s->hidden, vectors * dl_sequence_lanes(s->dtype), dl_sequence_pack_jobs[s->dtype]))
-        return -1;
-    if (!dl_sequence_by_units(s, threads)) {
-        dl_sequence_launch(s, dl_sequence_forward_jobs[s->dtype]);
-        return 0;
-    }
+DL_CHECKED static int dl_sequence_forward(dl_sequence *s, long threads) {
+    const long panel = dl_sequence_forward_panel(s), gates = dl_sequence_gates(s->kind);
+    const long cols = (gates == 1 ? 2 : gates) * dl_sequence_lanes(s->dtype);
+    if (dl_sequence_pack(s, panel, s->features + s->hidden, cols, dl_sequence_pack_jobs[s->dtype])) return -1;
+    if (!dl_sequence_by_units(s, threads))
+        return dl_sequence_run(s, dl_sequence_forward_jobs[s->dtype], s->jobs, s->jobs == 1);
     const long panels = dl_ceil_div(s->hidden, panel), each = dl_ceil_div(panels, threads);
     s->width = each * panel;
     for (s->step = 0; s->step < s->steps; s->step++)
-        dl_parallel_for(dl_sequence_units_jobs[s->dtype][dl_isa], s, dl_ceil_div(panels, each));
+        if (dl_sequence_run(s, dl_sequence_units_jobs[s->dtype], dl_ceil_div(panels, each), 0)) return -1;
     return 0;
 }
 
-static int dl_sequence_backward(dl_sequence *s, long threads) {
+DL_CHECKED static int dl_sequence_backward(dl_sequence *s, long threads) {
     const long panel = dl_sequence_backward_panel(s), depth = dl_sequence_gates(s->kind) * s->hidden;
     if (dl_sequence_pack(s, panel, depth, panel, dl_sequence_unpack_jobs[s->dtype])) return -1;
-    if (!dl_sequence_by_units(s, threads)) {
-        dl_sequence_launch(s, dl_sequence_backward_jobs[s->dtype]);
-        return 0;
-    }
+    if (!dl_sequence_by_units(s, threads))
+        return dl_sequence_run(s, dl_sequence_backward_jobs[s->dtype], s->jobs, s->jobs == 1);
     const long panels = dl_ceil_div(s->hidden, panel), each = dl_ceil_div(panels, threads);
     s->width = each * panel;
     for (s->step = s->steps - 1; s->step >= 0; s->step--) {
         DL_PICK(dl_sequence_gates_back, s->dtype)(s, dl_sequence_at(s, s->step), 0, s->batch);
-        dl_parallel_for(dl_sequence_back_units_jobs[s->dtype][dl_isa], s, dl_ceil_div(panels, each));
+        if (dl_sequence_run(s, dl_sequence_back_units_jobs[s->dtype], dl_ceil_div(panels, each), 0)) return -1;
     }
     return 0;
 }
