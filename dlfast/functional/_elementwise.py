@@ -10,13 +10,13 @@ from typing import Any
 
 from .. import _check as check
 from .. import random
-from ..tensor import ArrayLike, Tensor, as_tensor, run, unwrap
+from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, run
 
 _NO_OPTIONS: dict[str, Any] = {}
 
 
 def _activation(op: str, x: ArrayLike, options: dict[str, Any] = _NO_OPTIONS) -> Tensor:
-    a = unwrap(x)
+    (a,) = arrays_of((x,))
     check.is_float(op, "x", a)
     return run(op, (x,), (a,), options)
 
@@ -88,7 +88,7 @@ def dropout(x: ArrayLike, p: float = 0.5, training: bool = True, mode: str = "in
     """
     p = check.number("dropout", "p", p, 0, 1)
     check.choice("dropout", "mode", mode, ("inverted", "notes"))
-    a = unwrap(x)
+    (a,) = arrays_of((x,))
     check.is_float("dropout", "x", a)
     if training and p > 0:
         scale = 1.0 if mode == "notes" else 1 / (1 - p)

@@ -113,7 +113,7 @@ def _difference(op: str, x: ArrayLike, target: ArrayLike, reduction: str, **opti
 def _alike(op: str, x: ArrayLike, target: ArrayLike) -> list[np.ndarray]:
     """The arrays of x and target, which have one dtype and one shape."""
     a, t = arrays = arrays_of((x, target))
-    check.floats(op, ("x", "target"), (a, t))
+    check.floats(op, ("x", "target"), (a, t), 2)
     if a.shape != t.shape:
         check.shape(op, "target", t, a.shape, "like x")
     return arrays

@@ -31,7 +31,7 @@ class Module:
         try:
             return self.forward(*args, **kwargs)
         except Exception as error:
-            name_layer(error, self)
+            name_layer(error, self, args)
             raise
 
     def __setattr__(self, name: str, value: Any) -> None:
