@@ -108,9 +108,9 @@ class TestBest:
         assert self.epochs_until_stop([1, 2, 3, 4, 5], "val_loss", mode="max") == (5, 4)
 
     def test_a_direction_that_is_not_known_is_asked_for(self, tmp_path):
-        for make in (train.EarlyStopping, lambda monitor: train.Checkpoint(tmp_path, monitor)):
+        for build in (train.EarlyStopping, lambda monitor: train.Checkpoint(tmp_path, monitor)):
             with pytest.raises(ValueError, match=r"whether a larger 'val_gain' is better is not known.*mode='max'"):
-                make(monitor="val_gain")
+                build(monitor="val_gain")
         with pytest.raises(ValueError, match="mode must be one of 'min', 'max'"):
             train.EarlyStopping(mode="up")
 

@@ -84,8 +84,8 @@ def test_user_errors_are_one_clear_line(arguments, message):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("--plot", "a.xyz"), "the name must end in one of .eps, "),
-        (("--plot", "curves"), "the name must end in one of .eps, "),
+        (("--plot", "a.xyz"), "the name must end in one of ."),
+        (("--plot", "curves"), "the name must end in one of ."),
         (("--plot", "same.png", "--json", "./same.png"), "--json and --plot name one file"),
         (("--json", "none/out.json"), "there is no folder"),
         (("--plot", "none/out.png"), "there is no folder"),

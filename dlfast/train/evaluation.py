@@ -10,7 +10,7 @@ import numpy as np
 from .._counting import Count, counting
 from .._tape import no_grad
 from ..nn import Module
-from ..tensor import Tensor
+from ..tensor import Tensor, unwrap
 from .sources import Loader, as_loader, first_targets, input_batches
 
 
@@ -45,7 +45,7 @@ def predict(model, x, *, batch_size: int = 256) -> np.ndarray:
     inputs and targets (targets unused)."""
     check_model("predict", model)
     with evaluating(model):
-        return np.concatenate([model(*batch).numpy() for batch in input_batches(x, batch_size)])
+        return np.concatenate([unwrap(model(*batch)) for batch in input_batches(x, batch_size)])
 
 
 def check_model(op: str, model) -> None:
@@ -153,11 +153,13 @@ def measure(
     functions: dict[str, Callable], outputs, targets, counts: Sequence[Count] = ()
 ) -> dict[str, tuple[float, float]]:
     """The metrics of a batch and what each weighs. counts: what the loss said of its targets."""
-    ignored = {count.ignored for count in counts}
+    if not functions:  # outputs may be anything then
+        return {}
+    array, ignored = unwrap(outputs), {count.ignored for count in counts}
     measured: dict[str, tuple[float, float]] = {}
     for name, function in functions.items():
         if function is accuracy:
-            measured[name] = accuracy(outputs.numpy(), targets, ignored.pop() if len(ignored) == 1 else None)
+            measured[name] = accuracy(array, targets, ignored.pop() if len(ignored) == 1 else None)
         else:
-            measured[name] = float(function(outputs.numpy(), targets)), len(targets)
+            measured[name] = float(function(array, targets)), len(targets)
     return measured
