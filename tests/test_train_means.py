@@ -125,6 +125,7 @@ class TestAccuracy:
         logits = np.array([[-3.0], [2.0], [0.1], [-0.1]])
         assert accuracy(logits, labels) == 1
         assert accuracy(-logits, labels) == 0
+        assert accuracy(logits[:, 0], labels) == 1
 
     def test_of_one_hot_vectors(self):
         logits = np.random.default_rng(0).normal(size=(5, 3))
@@ -138,7 +139,7 @@ class TestAccuracy:
         assert accuracy(logits, labels[..., None]) == 1
 
     @pytest.mark.parametrize(
-        ("outputs", "targets"), [((4, 3), (4, 2)), ((4, 3, 2), (4,)), ((4, 1), (4, 3)), ((4,), (4,))]
+        ("outputs", "targets"), [((4, 3), (4, 2)), ((4, 3, 2), (4,)), ((4, 1), (4, 3)), ((4,), (4, 2))]
     )
     def test_shapes_that_do_not_fit_are_refused(self, outputs, targets):
         with pytest.raises(ValueError, match=r"accuracy: outputs must have shape \(\.\.\., C\) and targets"):

@@ -110,9 +110,11 @@ class Means:
 def accuracy(outputs: np.ndarray, targets: np.ndarray, ignored: int | None = None) -> tuple[float, int]:
     """Share of the targets that the outputs (..., C) name, and how many targets count: none below 0, nor `ignored`.
 
-    The prediction is the largest output along the last axis; where there is only one, a logit, it is whether that is
-    above 0. Targets (...) or (..., 1) are labels, targets (..., C) one-hot vectors or probabilities.
+    The prediction is the largest output along the last axis; where there is only one, a logit, (..., 1) or (N,), it is
+    whether that is above 0. Targets (...) or (..., 1) are labels, targets (..., C) one-hot vectors or probabilities.
     """
+    if outputs.ndim == 1:
+        outputs = outputs[:, None]
     classes = outputs.shape[-1] if outputs.ndim else 0
     if targets.shape == outputs.shape and classes > 1:
         targets = targets.argmax(axis=-1)
