@@ -41,7 +41,7 @@ def conv_transpose2d(
     """
     inputs = (x, weight, bias)
     a, w, b = arrays = arrays_of(inputs)
-    check.floats("conv_transpose2d", ("x", "weight", "bias"), arrays)
+    check.floats("conv_transpose2d", ("x", "weight", "bias"), arrays, 2)
     groups = check.integer("conv_transpose2d", "groups", groups, 1)
     check.rank("conv_transpose2d", "x", a, "N, H, W, I")
     check.rank("conv_transpose2d", "weight", w, "I, R, S, O/groups")
@@ -71,6 +71,7 @@ def conv_transpose1d(
     It is `conv_transpose2d` on images of one row; padding: an integer or (before, after).
     """
     op = "conv_transpose1d"
+    check.given(op, ("x", "weight"), (x, weight))
     x, w = as_tensor(x), as_tensor(weight)
     check.rank(op, "x", x, "N, L, I")
     check.rank(op, "weight", w, "I, S, O/groups")

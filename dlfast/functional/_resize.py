@@ -32,6 +32,7 @@ def interpolate(
     Raises TypeError for dtypes other than float32 and float64, ValueError for both or neither of size and scale_factor,
     results without pixels, a mode that does not suit the axes, and align_corners where nothing is interpolated.
     """
+    check.given("interpolate", ("x",), (x,))
     a = unwrap(x)
     check.is_float("interpolate", "x", a)
     check.choice("interpolate", "mode", mode, MODES)
@@ -83,6 +84,7 @@ def adaptive_max_pool2d(x: ArrayLike, output_size: int | tuple[int | None, int |
     x (N, H, W, C), y (N, P, Q, C); output_size: P = Q or (P, Q), None for the size of x. The first of equal values
     takes the gradient; NaN wins over every number. Raises as `adaptive_avg_pool2d`.
     """
+    check.given("adaptive_max_pool2d", ("x",), (x,))
     a = unwrap(x)
     check.is_float("adaptive_max_pool2d", "x", a)
     check.rank("adaptive_max_pool2d", "x", a, "N, H, W, C")
@@ -99,6 +101,7 @@ def adaptive_max_pool2d(x: ArrayLike, output_size: int | tuple[int | None, int |
 
 def adaptive_max_pool1d(x: ArrayLike, output_size: int) -> Tensor:
     """The largest values of bins that divide a sequence, as `adaptive_max_pool2d`: x (N, L, C), y (N, P, C)."""
+    check.given("adaptive_max_pool1d", ("x",), (x,))
     x = as_tensor(x)
     check.rank("adaptive_max_pool1d", "x", x, "N, L, C")
     size = check.integer("adaptive_max_pool1d", "output_size", output_size, 1)
