@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from . import auto, reference
+from . import auto, environment, reference
 from .memory import empty
 
 BACKENDS = ("reference", "numba", "cython", "cuda")
@@ -271,3 +271,4 @@ def _module(backend: str, family: str) -> ModuleType | None:
 
 
 _table = _Table(("auto",))
+environment.tell()

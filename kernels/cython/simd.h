@@ -28,6 +28,7 @@
 #define DL_R restrict
 #define DL_INLINE static inline __attribute__((always_inline, unused))
 #define DL_UNUSED __attribute__((unused))
+#define DL_CHECKED __attribute__((warn_unused_result))
 #define DL_NOINLINE \
     static __attribute__((noinline, unused)) /* edges: called seldom, and code is large in many copies */
 #else
@@ -35,6 +36,7 @@
 #define DL_R __restrict
 #define DL_INLINE static __forceinline
 #define DL_UNUSED
+#define DL_CHECKED
 #define DL_NOINLINE static
 #endif
 
