@@ -225,3 +225,24 @@ def test_explain_reads_the_plan(backend):
         (shown,) = dl.explain(conv, Tensor(drawn(0, *image), requires_grad=True)).rows
         assert (shown.forward, shown.dx, shown.dweight) == (made.forward, made.dx, made.dweight)
         assert set(shown.why) == set(made.choices.values())
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_neighbours_in_one_pass_give_the_output_of_the_two(average, backend):
+    """Bit by bit, bias and all; gradients to rounding, since their sums are cut at windows."""
+    rng = np.random.default_rng(11)
+    rows = [((2, 17, 7, 4), 17, 5, 1), ((2, 12, 12, 32), 32, 3, 1), ((2, 40, 41, 1), 6, 5, 2)]
+    rows += [
+        ((2, *(int(n) for n in rng.integers(7, 25, 2)), int(rng.integers(1, 8))), int(rng.integers(1, 40)), 3, 1)
+        for _ in range(6)
+    ]
+    op, pool = (F.conv2d_avg_pool2d, F.avg_pool2d) if average else (F.conv2d_max_pool2d, F.max_pool2d)
+    for image, outputs, side, padding in rows:
+        x, w, b = drawn(0, *image), drawn(1, outputs, side, side, image[3]), drawn(2, outputs)
+        both = [Tensor(a, requires_grad=True) for a in (x, w, b)]
+        apart = [Tensor(a, requires_grad=True) for a in (x, w, b)]
+        found = gradients(op(*both, padding=padding, activation="relu"), *both)
+        wanted = gradients(pool(F.conv2d(*apart, padding=padding, activation="relu"), 2), *apart)
+        np.testing.assert_array_equal(found[0], wanted[0], err_msg=f"{image} to {outputs}")
+        for got, other in zip(found[1:], wanted[1:], strict=True):
+            np.testing.assert_allclose(got, other, rtol=1e-4, atol=1e-4 * np.abs(other).max())
