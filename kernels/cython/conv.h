@@ -66,12 +66,6 @@ typedef struct {
     long points, chunk, chunks, block, ld;
 } dl_weight_gradient;
 
-typedef struct {
-    int dtype, activation;
-    long n, h, w, c, k, r, s, p, q, sh, sw, top, left, dh, dw, groups;
-    const dl_finish *finish; /* of the forward, or NULL; then there is neither bias nor activation */
-} dl_conv;
-
 /* Image rows that `rows` neighbouring output rows read. */
 static long dl_rows_read(const dl_conv *v, long rows) { return (rows - 1) * v->sh + (v->r - 1) * v->dh + 1; }
 

@@ -4,19 +4,15 @@ from libc.string cimport memcpy
 
 from ..conv_methods import Abilities as _Abilities
 
-cdef extern from "conv_finish.h" nogil:
+cdef extern from "conv_plan.h" nogil:
     ctypedef struct dl_finish:
         const void* residual
         const void* out
         int activation
-
-cdef extern from "conv.h" nogil:
     ctypedef struct dl_conv:
         int dtype, activation
         long n, h, w, c, k, r, s, p, q, sh, sw, top, left, dh, dw, groups
         const dl_finish* finish
-
-
 
 ctypedef struct dl_planned:  # a plan (`conv_plan.Plan`) as C reads it: methods are numbers, see `_METHODS`
     dl_conv v
