@@ -37,7 +37,8 @@ def conv2d(
 
     where c runs over the channels of k's group. x (N, H, W, C), weight (K, R, S, C/groups), bias (K,) or None,
     y (N, P, Q, K). stride and dilation: one integer or (rows, columns). padding, in pixels: an integer,
-    (rows, columns), ((top, bottom), (left, right)), "valid" (none) or "same" (P = H, Q = W; needs stride 1).
+    (rows, columns), ((top, bottom), (left, right)), "valid" (none) or "same" (P = H, Q = W; needs stride 1), at most
+    2^20 on a side. A stride beyond the padded image leaves one window.
     activation: None, "relu", "sigmoid" or "tanh", computed in the same pass. method: "auto" chooses by shape, see
     `dlfast.explain`; "im2col", "direct", "winograd", "pointwise" or "depthwise" insist on one.
     Raises TypeError for dtypes other than float32 and float64 or mixed ones and for geometry that is not integer;

@@ -27,7 +27,7 @@ def max_pool2d(
     x (N, H, W, C), y (N, P, Q, C); stride defaults to kernel_size. Padding is never chosen; the first of equal values
     takes the gradient; NaN wins over every number. With ceil_mode a last, partial window counts as well.
     Raises TypeError for dtypes other than float32 and float64 and for geometry that is not integer; ValueError for
-    other than four axes, padding of more than half a window, and a window larger than the padded image.
+    other than four axes, padding of more than half a window or 65536, and a window larger than the padded image.
     """
     a = unwrap(x)
     check.is_float("max_pool2d", "x", a)
