@@ -33,7 +33,7 @@ def test_operations_are_counted_by_width():
 def test_bad_arguments():
     with pytest.raises(TypeError, match="dtype must be float32 or float64, got int32"):
         _machine.fma_peak(1, np.int32)
-    with pytest.raises(ValueError, match="n must be in"):
+    with pytest.raises(ValueError, match="n must be 1 or more, got 0"):
         _machine.copy_rate(0)
 
 
