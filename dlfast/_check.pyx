@@ -137,12 +137,13 @@ def room(op, wanted):
         raise ValueError(f"{op}: the result would have shape {tuple(wanted)}, more than any memory holds")
 
 
-def number(op, name, value, low, high, low_open=False):
-    """`value` as a float in [low, high), or (low, high). TypeError for what is no number, ValueError out of range."""
+def number(op, name, value, low, high, low_open=False, high_closed=False):
+    """`value` as a float in [low, high), or one end otherwise. TypeError for what is no number, ValueError out of range."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{op}: {name} must be a number, got {value!r}")
-    if not low <= value < high or (low_open and value == low):
-        raise ValueError(f"{op}: {name} must be in {'(' if low_open else '['}{low:g}, {high:g}), got {value!r}")
+    if not (low <= value < high or (high_closed and value == high)) or (low_open and value == low):
+        ends = f"{'(' if low_open else '['}{low:g}, {high:g}{']' if high_closed else ')'}"
+        raise ValueError(f"{op}: {name} must be in {ends}, got {value!r}")
     return float(value)
 
 

@@ -77,13 +77,22 @@ def _windows(rng: np.random.Generator) -> Iterator[Case]:
         lambda x, w, b: F.conv_transpose2d(x, w, b, (1, 2), ((0, 1), (1, 0)), (2, 1), groups=2, dilation=3),
         [small, w[..., :2].copy(), b],
     )
+    sequence = rng.normal(size=(2, 4, 4))
+    yield "conv_transpose1d", lambda x, w, b: F.conv_transpose1d(x, w, b, 2, 1, 1), [sequence, w[:, 0].copy(), b]
     yield "conv2d_max_pool2d", lambda x, w, b: F.conv2d_max_pool2d(x, w, b, activation="tanh"), [x, w, b]
     yield "conv2d_avg_pool2d", lambda x, w, b: F.conv2d_avg_pool2d(x, w, b, activation="tanh"), [x, w, b]
     image = smooth(rng, 1, 5, 6, 2)
     yield "max_pool2d", lambda x: F.max_pool2d(x, 3, 2, 1), [image]
     yield "max_pool1d", lambda x: F.max_pool1d(x, 2), [smooth(rng, 2, 6, 3)]
     yield "avg_pool2d", lambda x: F.avg_pool2d(x, (3, 2), 2, 1), [image]
+    yield "avg_pool1d", lambda x: F.avg_pool1d(x, 3, 2, 1), [smooth(rng, 2, 6, 3)]
+    yield "adaptive_avg_pool1d", lambda x: F.adaptive_avg_pool1d(x, 4), [smooth(rng, 2, 6, 3)]
     yield "adaptive_avg_pool2d", lambda x: F.adaptive_avg_pool2d(x, (2, 4)), [image]
+    yield "adaptive_max_pool1d", lambda x: F.adaptive_max_pool1d(x, 4), [smooth(rng, 2, 6, 3)]
+    yield "adaptive_max_pool2d", lambda x: F.adaptive_max_pool2d(x, (2, 4)), [image]
+    yield "interpolate", lambda x: F.interpolate(x, (7, 4)), [image]
+    yield "interpolate, bilinear", lambda x: F.interpolate(x, scale_factor=(1.5, 0.7), mode="bilinear"), [image]
+    yield "interpolate, corners aligned", lambda x: F.interpolate(x, 8, None, "bilinear", True), [image]
 
 
 def _elementwise(rng: np.random.Generator) -> Iterator[Case]:
@@ -93,6 +102,8 @@ def _elementwise(rng: np.random.Generator) -> Iterator[Case]:
     yield "gelu, tanh", lambda x: F.gelu(x, approximate="tanh"), [x]
     yield "hardswish", F.hardswish, [2 * x]
     yield "dropout", lambda x: F.dropout(x, 0.4), [x]
+    yield "dropout1d", lambda x: F.dropout1d(x, 0.4), [smooth(rng, 3, 2, 4)]
+    yield "dropout2d", lambda x: F.dropout2d(x, 0.4), [smooth(rng, 3, 2, 2, 4)]
 
 
 def _losses(rng: np.random.Generator) -> Iterator[Case]:
@@ -104,6 +115,13 @@ def _losses(rng: np.random.Generator) -> Iterator[Case]:
     yield "mse_loss", F.mse_loss, [x, t]
     yield "l1_loss", F.l1_loss, [x, x + rng.choice([-0.5, 0.5], x.shape)]
     yield "huber_loss", F.huber_loss, [x, x + rng.choice([-2, -0.5, 0.5, 2], x.shape)]
+    yield (
+        "smooth_l1_loss",
+        lambda x, t: F.smooth_l1_loss(x, t, beta=0.7),
+        [x, x + rng.choice([-2, -0.5, 0.5, 2], x.shape)],
+    )
+    yield "kl_div", lambda x, p: F.kl_div(x, p, "batchmean"), [x, p]
+    yield "kl_div, logarithms", lambda x, t: F.kl_div(x, t, log_target=True), [x, t]
     yield "binary_cross_entropy", F.binary_cross_entropy, [p, p[::-1].copy()]
     yield "binary_cross_entropy_with_logits", F.binary_cross_entropy_with_logits, [x, p]
 
@@ -120,6 +138,8 @@ def _normalisation(rng: np.random.Generator) -> Iterator[Case]:
         [image, kernel, b, w, b, added],
     )
     yield "layer_norm", lambda x, w, b: F.layer_norm(x, 4, w, b), [x, w, b]
+    yield "rms_norm", lambda x, w: F.rms_norm(x, 4, w), [x, w]
+    yield "group_norm", lambda x, w, b: F.group_norm(x, 2, w, b), [x, w, b]
 
 
 def _recurrent(rng: np.random.Generator) -> Iterator[Case]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import dlfast.tensor as tensor
+
 from . import _check as check
-from . import tensor
 
 if TYPE_CHECKING:
     from ._methods import Methods
@@ -335,10 +336,15 @@ def _swap_backward(dy, saved, needs):
     return (np.swapaxes(dy, *saved),)
 
 
+def index_of(index: Any) -> tuple:
+    """An index as a tuple, with arrays in place of Tensors."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return tuple([part.data if isinstance(part, tensor.Tensor) else part for part in parts])
+
+
 def getitem(x: Methods, index: Any) -> Tensor:
     """x[index] for every index NumPy knows; the gradient of an element taken twice is added twice."""
-    parts = index if isinstance(index, tuple) else (index,)
-    parts = tuple([part.data if isinstance(part, tensor.Tensor) else part for part in parts])
+    parts = index_of(index)
     return tensor.record(x.data[parts], _getitem_backward, (x.data.shape, parts), (x,))
 
 

@@ -68,6 +68,8 @@ _CYTHON = (
     "log_softmax",
     "cross_entropy",
     "batch_norm",
+    "group_norm",
+    "rms_norm",
     "lstm_cell",
     "gru_cell",
     "rnn_cell",

@@ -21,6 +21,7 @@ from rows import (
     WINOGRAD,
     Case,
     adam,
+    adaptive_max_pool2d,
     avg_pool2d,
     batch_norm,
     bce,
@@ -36,11 +37,15 @@ from rows import (
     dropout,
     elementwise,
     embedding,
+    first_pixels_far,
     first_row_far,
+    group_norm,
+    interpolate,
     layer_norm,
     linear,
     matmul,
     max_pool2d,
+    rms_norm,
     rmsprop,
     sgd,
     shape_name,
@@ -273,6 +278,40 @@ POOL = [
     avg_pool2d("nan", (1, 6, 8, 3), 3, 2, 1, fill=holding(NAN), tags=NO_GRADCHECK),
 ]
 
+# interpolate, adaptive_max_pool2d: x (N, H, W, C)
+
+
+SIZES = [
+    ("twice", (2, 3, 4, 5), (6, 8)),
+    ("half", (1, 6, 8, 17), (3, 4)),
+    ("odd", (2, 5, 7, 3), (8, 4)),
+    ("one-channel", (2, 4, 5, 1), (9, 11)),
+    ("four-channels", (1, 5, 3, 4), (4, 7)),
+    ("from-one-pixel", (2, 1, 1, 6), (3, 5)),
+    ("to-one-pixel", (2, 3, 5, 9), (1, 1)),
+    ("far-fewer-columns", (1, 3, 40, 2), (4, 3)),
+    ("same", (1, 3, 4, 2), (3, 4)),
+    ("batch-0", (0, 3, 4, 2), (5, 6)),
+    ("wide", (1, 3, 2, 70), (4, 5)),
+]
+
+RESIZE = [
+    *(interpolate(*row, mode) for row in SIZES for mode in ("nearest", "nearest-exact", "bilinear")),
+    *(interpolate(f"aligned-{name}", *row, "bilinear", True) for name, *row in SIZES),
+    interpolate("factor", (2, 5, 4, 3), (7, 6), "bilinear", factor=1.5),
+    interpolate("factor", (2, 5, 4, 3), (7, 6), "nearest", factor=1.5),
+    *(
+        interpolate(
+            f"nan-inf-{align}", (1, 4, 5, 9), (7, 9), "bilinear", align, fill=holding(NAN, INF), tags=NO_GRADCHECK
+        )
+        for align in (False, True)
+    ),
+    *(adaptive_max_pool2d(*row) for row in SIZES),
+    adaptive_max_pool2d("nan", (2, 7, 5, 9), (3, 3), fill=holding(NAN), tags=NO_GRADCHECK),
+    adaptive_max_pool2d("ties", (2, 7, 5, 9), (3, 4), fill=few_values, tags=NO_GRADCHECK),
+    adaptive_max_pool2d("minus-inf", (1, 5, 4, 3), (2, 3), fill=lambda *s: constant(-INF, *s), tags=NO_GRADCHECK),
+]
+
 # conv2d_max_pool2d: as conv2d, with a pool_size
 
 
@@ -469,7 +508,8 @@ LOSS = [
     *bce("wrong", (6,), x=exactly(-INF, -1e4, -100, 100, 1e4, INF), target=exactly(1, 1, 1, 0, 0, 0), tags=EXTREME),
 ]  # fmt: skip
 
-# batch_norm: x (..., C), weight, bias, mean, var (C,), residual like x; layer_norm: x (M, C), weight and bias (C,)
+# batch_norm: x (..., C), weight, bias, mean, var (C,), residual like x; layer_norm and rms_norm: x (M, C), weight (and
+# bias) (C,); group_norm: x (N, ..., C), weight and bias (C,)
 
 
 NORM = [
@@ -513,6 +553,34 @@ NORM = [
     layer_norm("shifted", 5, 50, x=shifted, tags=NO_GRADCHECK),
     layer_norm("constant", 5, 8, x=lambda *s: constant(0.5, *s), tags=NO_GRADCHECK),
     layer_norm("nan", 20, 8, x=holding(NAN), tags=NO_GRADCHECK),
+    rms_norm("plain", 9, 5),
+    rms_norm("no-weight", 9, 5, False),
+    rms_norm("one-row", 1, 7),
+    rms_norm("one-column", 4, 1, eps=0.1),
+    rms_norm("tiles", 33, 33),
+    rms_norm("wide", 3, 700),
+    rms_norm("many-rows", 300, 4),
+    rms_norm("batch-0", 0, 4),
+    rms_norm("shifted", 5, 50, x=shifted, tags=NO_GRADCHECK),
+    rms_norm("zeros", 5, 8, x=lambda *s: constant(0.0, *s), tags=NO_GRADCHECK),
+    rms_norm("nan", 20, 8, x=holding(NAN, INF), tags=NO_GRADCHECK),
+    group_norm("plain", (2, 3, 4, 6), 3),
+    group_norm("no-affine", (2, 3, 4, 6), 2, False, False),
+    group_norm("no-bias", (3, 7, 6), 2, bias=False),
+    group_norm("one-group", (2, 5, 3, 7), 1),
+    group_norm("one-channel-each", (2, 13, 5), 5),
+    group_norm("rows", (9, 8), 2),
+    group_norm("many-rows", (300, 6), 3),
+    group_norm("two-numbers", (3, 8), 4, eps=0.1),
+    group_norm("tiles", (2, 5, 7, 33), 3),
+    group_norm("wide", (2, 3, 280), 4),
+    group_norm("one-image", (1, 21, 20, 24), 6),
+    group_norm("batch-0", (0, 3, 4, 6), 3),
+    group_norm("pixels-0", (2, 0, 4, 6), 3),
+    group_norm("shifted", (2, 30, 6), 2, x=shifted, tags=NO_GRADCHECK),
+    group_norm("constant", (2, 30, 6), 2, x=lambda *s: constant(1000.1, *s), tags=NO_GRADCHECK),
+    group_norm("first-pixels-far", (2, 300, 6), 2, x=first_pixels_far, tags=NO_GRADCHECK),
+    group_norm("nan", (6, 8, 8), 4, x=holding(NAN), tags=NO_GRADCHECK),
 ]
 
 # embedding: indices (...), weight (V, D)
@@ -543,6 +611,7 @@ CASES = [
     *CONV,
     *CONV_TRANSPOSE,
     *POOL,
+    *RESIZE,
     *CONV_POOL,
     *CONV_AVERAGE,
     *CONV_NORM,
@@ -644,6 +713,13 @@ LARGE = [
     batch_norm("large-relu", 9001, 33, act="relu"),
     batch_norm("large-residual-relu", 40009, 64, residual=True, act="relu"),
     layer_norm("large", 2503, 60),
+    *(interpolate("large", (5, 31, 33, 40), (62, 66), mode) for mode in ("nearest", "bilinear")),
+    interpolate("large-smaller", (9, 91, 83, 9), (31, 20), "bilinear"),
+    adaptive_max_pool2d("large", (5, 31, 33, 140), (7, 7)),
+    rms_norm("large", 2503, 60),
+    group_norm("large", (5, 31, 33, 40), 8),
+    group_norm("large-images", (2, 131, 67, 20), 5),
+    group_norm("large-rows", (5003, 33), 3),
     embedding("large", (300, 70), 500, 40, padding_idx=3),
     cell("rnn_cell", "large", 90, 100, 130, nonlinearity="tanh"),
     cell("lstm_cell", "large", 90, 100, 130),

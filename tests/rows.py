@@ -13,6 +13,7 @@ from arrays import Maker, away_from, between, distinct, exactly, few_values, hol
 
 from dlfast.kernels.conv_methods import Abilities, Geometry
 from dlfast.kernels.conv_plan import plan, plan_of_transposed
+from dlfast.kernels.resizing import axis_step
 
 NAN, INF = float("nan"), float("inf")
 RELATIVE, NO_GRADCHECK, WINOGRAD = ("relative",), ("no-gradcheck",), ("winograd",)
@@ -161,6 +162,17 @@ def avg_pool2d(name, x, kernel, stride=None, pad=0, ceil=False, count=True, fill
     return Case("avg_pool2d", name, (fill(*x),), {**window, "ceil_mode": ceil, "count_include_pad": count}, tags)
 
 
+def interpolate(name, x, size, mode, align=False, factor=None, fill=normal, tags=()):
+    """factor: of rows and columns, which need not be size / x."""
+    step = tuple(axis_step(n, out, factor, align) for n, out in zip(x[1:3], size))
+    options = {"size": size, "step": step, "mode": mode, "align_corners": align}
+    return Case("interpolate", f"{mode}-{name}", (fill(*x),), options, tags)
+
+
+def adaptive_max_pool2d(name, x, size, fill=distinct, tags=()):
+    return Case("adaptive_max_pool2d", name, (fill(*x),), {"output_size": size}, tags)
+
+
 def elementwise(op, kinks=(), tail=-INF, **options):
     """An activation at ordinary values, at its kinks, near 0 and at extreme values.
 
@@ -225,6 +237,16 @@ def layer_norm(name, m, c, weight=True, bias=True, x=normal, eps=1e-5, tags=()):
     return Case("layer_norm", name, arrays, {"eps": eps}, tags)
 
 
+def rms_norm(name, m, c, weight=True, x=normal, eps=1e-5, tags=()):
+    return Case("rms_norm", name, (x(m, c), normal(c) if weight else None), {"eps": eps}, tags)
+
+
+def group_norm(name, shape, groups, weight=True, bias=True, x=normal, eps=1e-5, tags=()):
+    """x (N, ..., C)."""
+    arrays = (x(*shape), normal(shape[-1]) if weight else None, normal(shape[-1]) if bias else None)
+    return Case("group_norm", name, arrays, {"groups": groups, "eps": eps}, tags)
+
+
 def shifted(*shape):
     """Values far from 0: a variance as mean of squares less the squared mean would be lost."""
     return normal(*shape, offset=100)
@@ -237,6 +259,18 @@ def first_row_far(rows, columns):
     def make(rng):
         x = others(rng)
         x[0] = 1e4
+        return x
+
+    return make
+
+
+def first_pixels_far(*shape):
+    """Images whose first rows lie far from the rest."""
+    others = normal(*shape)
+
+    def make(rng):
+        x = others(rng)
+        x[:, :70] += 1000
         return x
 
     return make

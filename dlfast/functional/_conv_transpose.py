@@ -10,7 +10,7 @@ from ..kernels import get_backend
 from ..kernels.conv_methods import Geometry
 from ..kernels.conv_plan import Plan, plan_of_transposed
 from ..kernels.geometry import conv_transpose_output_size, least_dilation
-from ..tensor import ArrayLike, Tensor, arrays_of, run
+from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, run
 from ._conv import abilities, sides
 from ._linear import FUSED_ACTIVATIONS
 
@@ -53,6 +53,49 @@ def conv_transpose2d(
     check.shape("conv_transpose2d", "bias", b, (w.shape[3] * groups,), f"to match weight {w.shape}, groups={groups}")
     options = stride, padding, output_padding, dilation, groups, activation
     return run("conv_transpose2d", inputs, arrays, _planned(a.shape, w.shape, *options, automatic(), get_backend()))
+
+
+def conv_transpose1d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: int = 1,
+    padding: int | tuple[int, int] = 0,
+    output_padding: int = 0,
+    groups: int = 1,
+    dilation: int = 1,
+    *,
+    activation: str | None = None,
+) -> Tensor:
+    """Transposed convolution over sequences: x (N, L, I), weight (I, S, O/groups), bias (O,) or None, y (N, Q, O).
+
+    It is `conv_transpose2d` on images of one row; padding: an integer or (before, after).
+    """
+    op = "conv_transpose1d"
+    x, w = as_tensor(x), as_tensor(weight)
+    check.rank(op, "x", x, "N, L, I")
+    check.rank(op, "weight", w, "I, S, O/groups")
+    before, after = check.pair(op, "padding", padding, 0)
+    steps = [
+        check.integer(op, name, value, least)
+        for name, value, least in (
+            ("stride", stride, 1),
+            ("output_padding", output_padding, 0),
+            ("dilation", dilation, 1),
+        )
+    ]
+    y = conv_transpose2d(
+        x.reshape(x.shape[0], 1, *x.shape[1:]),
+        w.reshape(w.shape[0], 1, *w.shape[1:]),
+        bias,
+        (1, steps[0]),
+        ((0, 0), (before, after)),
+        (0, steps[1]),
+        groups,
+        (1, steps[2]),
+        activation=activation,
+    )
+    return y.reshape(y.shape[0], *y.shape[2:])
 
 
 def _wrong_channels(a, w, groups: int) -> None:

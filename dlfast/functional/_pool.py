@@ -76,6 +76,26 @@ def avg_pool2d(
     return run("avg_pool2d", (x,), (a,), {**options, "count_include_pad": bool(count_include_pad)})
 
 
+def avg_pool1d(
+    x: ArrayLike,
+    kernel_size: int,
+    stride: int | None = None,
+    padding: int = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of each window along a sequence: x (N, L, C), y (N, P, C). Otherwise as `avg_pool2d`."""
+    x = as_tensor(x)
+    check.rank("avg_pool1d", "x", x, "N, L, C")
+    window = check.integer("avg_pool1d", "kernel_size", kernel_size, 1)
+    step = window if stride is None else check.integer("avg_pool1d", "stride", stride, 1)
+    pad = check.integer("avg_pool1d", "padding", padding, 0)
+    n, length, channels = x.shape
+    rows = x.reshape(n, 1, length, channels)
+    y = avg_pool2d(rows, (1, window), (1, step), (0, pad), ceil_mode, count_include_pad)
+    return y.reshape(n, y.shape[2], channels)
+
+
 @check.remembered
 def _windows(op: str, image: tuple, kernel_size, stride, padding, dilation, ceil_mode: int) -> dict[str, Any]:
     """The windows' geometry as the kernels take it; raises where none fits the padded image."""
@@ -134,6 +154,15 @@ def adaptive_avg_pool2d(x: ArrayLike, output_size: int | tuple[int | None, int |
         return avg_pool2d(x, (h // p, w // q))
     rows = matmul(_bins(h, p, a.dtype), as_tensor(x).reshape(n, h, w * c)).reshape(n * p, w, c)
     return matmul(_bins(w, q, a.dtype), rows).reshape(n, p, q, c)
+
+
+def adaptive_avg_pool1d(x: ArrayLike, output_size: int) -> Tensor:
+    """Means over bins that divide a sequence, as `adaptive_avg_pool2d`: x (N, L, C), y (N, output_size, C)."""
+    x = as_tensor(x)
+    check.rank("adaptive_avg_pool1d", "x", x, "N, L, C")
+    size = check.integer("adaptive_avg_pool1d", "output_size", output_size, 1)
+    n, length, channels = x.shape
+    return adaptive_avg_pool2d(x.reshape(n, 1, length, channels), (1, size)).reshape(n, size, channels)
 
 
 def _bins(size: int, count: int, dtype: np.dtype) -> np.ndarray:

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from .._counting import Count, counting
-from .._tape import no_grad
 from ..nn import Module
-from ..tensor import Tensor
+from ..tensor import Tensor, no_grad
 from .sources import Loader, as_loader, first_targets, input_batches
 
 
