@@ -27,6 +27,8 @@ cdef dict READ_FOR = {
     "conv2d_avg_pool2d_backward": {1: (0,)},
     "batch_norm_backward": {1: (0,), 2: ()},
     "layer_norm_backward": {1: (0,)},
+    "group_norm_backward": {1: (0,)},
+    "rms_norm_backward": {1: (0,)},
     "rnn_cell_backward": {2: (0,), 3: (1,)},
     "lstm_cell_backward": {3: (0,), 4: (1,)},
     "gru_cell_backward": {2: (0,), 3: (1,)},

@@ -153,8 +153,8 @@ def matmul(a: ArrayLike, b: ArrayLike) -> Tensor:
 
     Raises TypeError unless both are float32 or both float64, ValueError for shapes that do not fit.
     """
-    x, y = tensor.unwrap(a), tensor.unwrap(b)
-    check.floats("matmul", ("a", "b"), (x, y))
+    x, y = tensor.arrays_of((a, b))
+    check.floats("matmul", ("a", "b"), (x, y), 2)
     if not (x.ndim and y.ndim and x.shape[-1] == y.shape[-2 if y.ndim > 1 else 0]):
         raise ValueError(f"matmul: last axis of a {x.shape} must equal the last but one, or only, axis of b {y.shape}")
     if x.ndim < 2 or y.ndim < 2:

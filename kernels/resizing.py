@@ -1,17 +1,19 @@
 """Where the pixels of a resized image come from, shared by every backend."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
 
+@lru_cache(256)
 def taps(size, out, step, mode, align_corners, dtype):
     """For each of `out` pixels along an axis of `size`: (low, high, share), y = (1 - share) x[low] + share x[high].
 
     step: pixels of x to a pixel of y. "nearest": low = floor(i step), "nearest-exact": floor((i + 1/2) step), share 0.
     "bilinear": at (i + 1/2) step - 1/2, not below 0, or with align_corners at i step. high = low where share is 0.
     Where a product should be whole, rounding decides: "nearest" rounds as PyTorch does, to the arrays' dtype and then
-    to float32. Source: PyTorch, aten/src/ATen/native/UpSample.h.
+    to float32. Results are remembered: not to be written to. Source: PyTorch, aten/src/ATen/native/UpSample.h.
     """
     i = np.arange(out)
     if mode != "bilinear":

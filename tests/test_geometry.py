@@ -81,6 +81,12 @@ def other_calls() -> Iterator[tuple]:
         yield F.pad, (image, [(value, value)] * 4), {}
         yield F.adaptive_avg_pool2d, (image, value), {}
         yield F.adaptive_avg_pool2d, (image, (value, None)), {}
+        yield F.adaptive_max_pool2d, (image, (value, None)), {}
+        yield F.interpolate, (image, (value, 1)), {}
+        yield F.interpolate, (image, (1, value)), {"mode": "bilinear"}
+        yield F.avg_pool1d, (steps, 2), {"padding": value}
+        yield F.conv_transpose1d, (steps, drawn(3, 2, 4)), {"stride": value}
+        yield F.conv_transpose1d, (steps, drawn(3, 2, 4)), {"padding": value}
         yield F.one_hot, (np.array([0, 1]), value), {}
     yield from transposed_calls()
 

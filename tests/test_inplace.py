@@ -220,6 +220,9 @@ def test_a_step_between_forward_and_backward_of_a_model(name, backend):
         (nn.BatchNorm1d(3), (5, 3)),
         (nn.BatchNorm2d(3), (5, 2, 2, 3)),
         (nn.LayerNorm(3), (5, 3)),
+        (nn.GroupNorm(1, 3), (2, 4, 4, 3)),
+        (nn.RMSNorm(3), (5, 3)),
+        (nn.ConvTranspose1d(2, 3, 3), (2, 5, 2)),
         (nn.RNNCell(3, 4), (5, 3)),
     ],
 )

@@ -9,7 +9,7 @@ from .._precision import automatic
 from ..kernels import get_backend
 from ..kernels.conv_methods import Geometry
 from ..kernels.conv_plan import Plan, plan_of_transposed
-from ..kernels.geometry import conv_transpose_output_size, least_dilation
+from ..kernels.geometry import MOST_PADDING, conv_transpose_output_size, least_dilation
 from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, run
 from ._conv import abilities, sides
 from ._linear import FUSED_ACTIVATIONS
@@ -44,7 +44,7 @@ def conv_transpose2d(
     """
     inputs = (x, weight, bias)
     a, w, b = arrays = arrays_of(inputs)
-    check.floats("conv_transpose2d", ("x", "weight", "bias"), arrays)
+    check.floats("conv_transpose2d", ("x", "weight", "bias"), arrays, 2)
     groups = check.integer("conv_transpose2d", "groups", groups, 1)
     check.rank("conv_transpose2d", "x", a, "N, H, W, I")
     check.rank("conv_transpose2d", "weight", w, "I, R, S, O/groups")
@@ -72,10 +72,11 @@ def conv_transpose1d(
     It is `conv_transpose2d` on images of one row; padding: an integer or (before, after).
     """
     op = "conv_transpose1d"
+    check.given(op, ("x", "weight"), (x, weight))
     x, w = as_tensor(x), as_tensor(weight)
     check.rank(op, "x", x, "N, L, I")
     check.rank(op, "weight", w, "I, S, O/groups")
-    before, after = check.pair(op, "padding", padding, 0)
+    before, after = check.pair(op, "padding", padding, 0, MOST_PADDING)
     steps = [
         check.integer(op, name, value, least)
         for name, value, least in (

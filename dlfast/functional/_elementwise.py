@@ -13,13 +13,13 @@ import numpy as np
 
 from .. import _check as check
 from .. import _inplace, random
-from ..tensor import ArrayLike, Tensor, as_tensor, run, unwrap
+from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, run
 
 _NO_OPTIONS: dict[str, Any] = {}
 
 
 def _activation(op: str, x: ArrayLike, options: dict[str, Any] = _NO_OPTIONS, inplace: bool = False) -> Tensor:
-    a = unwrap(x)
+    (a,) = arrays_of((x,))
     check.is_float(op, "x", a)
     y = run(op, (x,), (a,), options)
     return _inplace.take_over(op, x, y) if inplace else y
@@ -97,7 +97,7 @@ def dropout(
         inplace, mode = mode, "inverted"
     p = check.number("dropout", "p", p, 0, 1, high_closed=True)
     check.choice("dropout", "mode", mode, ("inverted", "notes"))
-    a = unwrap(x)
+    (a,) = arrays_of((x,))
     check.is_float("dropout", "x", a)
     if training and p > 0:
         scale = 1.0 if mode == "notes" else 1 / (1 - p) if p < 1 else 0.0
@@ -123,6 +123,7 @@ def dropout2d(x: ArrayLike, p: float = 0.5, training: bool = True, inplace: bool
 
 
 def _dropped_channels(op: str, letters: str, x: ArrayLike, p: float, training: bool, inplace: bool) -> Tensor:
+    check.given(op, ("x",), (x,))
     given = as_tensor(x)
     check.is_float(op, "x", given.data)
     check.rank(op, "x", given, letters)

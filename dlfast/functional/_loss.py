@@ -40,7 +40,7 @@ def cross_entropy(
     _reduction("cross_entropy", reduction)
     if label_smoothing != 0:
         check.number("cross_entropy", "label_smoothing", label_smoothing, 0, 1, high_closed=True)
-    if labels.dtype.kind == "f" and labels.shape == x.shape and x.ndim:
+    if labels is not None and labels.dtype.kind == "f" and labels.shape == x.shape and x.ndim:
         return soft_cross_entropy(logits, target, weight, reduction, label_smoothing)
     labels = check.labels("cross_entropy", "logits", x, labels, w, ignore_index)
     if listeners and reduction == "mean":
@@ -161,7 +161,7 @@ def _difference(op: str, x: ArrayLike, target: ArrayLike, reduction: str, **opti
 def _alike(op: str, x: ArrayLike, target: ArrayLike) -> list[np.ndarray]:
     """The arrays of x and target, which have one dtype and one shape."""
     a, t = arrays = arrays_of((x, target))
-    check.floats(op, ("x", "target"), (a, t))
+    check.floats(op, ("x", "target"), (a, t), 2)
     if a.shape != t.shape:
         check.shape(op, "target", t, a.shape, "like x")
     return arrays

@@ -32,6 +32,7 @@ def interpolate(
     Raises TypeError for dtypes other than float32 and float64, ValueError for both or neither of size and scale_factor,
     results without pixels, a mode that does not suit the axes, and align_corners where nothing is interpolated.
     """
+    check.given("interpolate", ("x",), (x,))
     a = unwrap(x)
     check.is_float("interpolate", "x", a)
     check.choice("interpolate", "mode", mode, MODES)
@@ -46,6 +47,7 @@ def interpolate(
     if 0 in spatial:
         raise ValueError(f"interpolate: x must have at least one pixel, got shape {a.shape}")
     wanted, factors = _sizes(spatial, size, scale_factor)
+    check.room("interpolate", (a.shape[0], *wanted, a.shape[-1]))
     if mode == "area":
         return adaptive_avg_pool2d(x, (wanted[0], wanted[1])) if a.ndim == 4 else adaptive_avg_pool1d(x, wanted[0])
     aligned = bool(align_corners)
@@ -83,6 +85,7 @@ def adaptive_max_pool2d(x: ArrayLike, output_size: int | tuple[int | None, int |
     x (N, H, W, C), y (N, P, Q, C); output_size: P = Q or (P, Q), None for the size of x. The first of equal values
     takes the gradient; NaN wins over every number. Raises as `adaptive_avg_pool2d`.
     """
+    check.given("adaptive_max_pool2d", ("x",), (x,))
     a = unwrap(x)
     check.is_float("adaptive_max_pool2d", "x", a)
     check.rank("adaptive_max_pool2d", "x", a, "N, H, W, C")
@@ -92,6 +95,7 @@ def adaptive_max_pool2d(x: ArrayLike, output_size: int | tuple[int | None, int |
     sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
     wanted = [size if given is None else given for given, size in zip(sizes, (h, w))]
     p, q = check.pair("adaptive_max_pool2d", "output_size", wanted, 1)
+    check.room("adaptive_max_pool2d", (a.shape[0], p, q, a.shape[3]))
     if h % p == 0 and w % q == 0:
         return max_pool2d(x, (h // p, w // q))
     return run("adaptive_max_pool2d", (x,), (a,), {"output_size": (p, q)})
@@ -99,6 +103,7 @@ def adaptive_max_pool2d(x: ArrayLike, output_size: int | tuple[int | None, int |
 
 def adaptive_max_pool1d(x: ArrayLike, output_size: int) -> Tensor:
     """The largest values of bins that divide a sequence, as `adaptive_max_pool2d`: x (N, L, C), y (N, P, C)."""
+    check.given("adaptive_max_pool1d", ("x",), (x,))
     x = as_tensor(x)
     check.rank("adaptive_max_pool1d", "x", x, "N, L, C")
     size = check.integer("adaptive_max_pool1d", "output_size", output_size, 1)

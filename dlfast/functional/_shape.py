@@ -42,6 +42,7 @@ def _stack_backward(dy, saved, needs):
 def _one_dtype(op: str, tensors: Any) -> list[np.ndarray]:
     if isinstance(tensors, (Tensor, np.ndarray)) or len(tensors) == 0:
         raise ValueError(f"{op}: tensors must be a list of at least one, got {type(tensors).__name__}")
+    check.given(op, [f"tensors[{i}]" for i in range(len(tensors))], tensors)
     arrays = arrays_of(tensors)
     dtypes = {a.dtype for a in arrays}
     if len(dtypes) > 1:
@@ -56,6 +57,7 @@ def pad(x: ArrayLike, pad_width: Sequence[tuple[int, int]], value: float = 0.0) 
 
     Raises TypeError for widths that are no integers, ValueError for negative ones and for a wrong number of pairs.
     """
+    check.given("pad", ("x",), (x,))
     a = unwrap(x)
     if not isinstance(pad_width, (tuple, list)) or len(pad_width) != a.ndim:
         raise ValueError(f"pad: pad_width must have {a.ndim} pairs (before, after) for x {a.shape}, got {pad_width!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import _check as check
-from ..tensor import ArrayLike, Tensor, run, unwrap
+from ..tensor import ArrayLike, Tensor, arrays_of, run
 
 
 def softmax(x: ArrayLike, axis: int = -1, *, dim: int | None = None) -> Tensor:
@@ -21,7 +21,7 @@ def log_softmax(x: ArrayLike, axis: int = -1, *, dim: int | None = None) -> Tens
 
 
 def _along(op: str, x: ArrayLike, axis: int) -> Tensor:
-    a = unwrap(x)
+    (a,) = arrays_of((x,))
     check.is_float(op, "x", a)
     axis = check.integer(op, "axis", axis, -a.ndim)
     if axis >= a.ndim:

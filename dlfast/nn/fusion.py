@@ -38,7 +38,7 @@ def run_steps(steps: list[Step], x: Any) -> Any:
         try:
             x = run(x) if activation is None else run(x, activation)
         except Exception as error:
-            name_layer(error, getattr(part, "lead", part))
+            name_layer(error, getattr(part, "lead", part), (x,))
             raise
     return x
 

@@ -41,7 +41,7 @@ class Module:
                 return self._hooks.call(self, args, kwargs)
             return self.forward(*args, **kwargs)
         except Exception as error:
-            name_layer(error, self)
+            name_layer(error, self, args)
             raise
 
     def register_forward_pre_hook(
