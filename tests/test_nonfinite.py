@@ -5,6 +5,7 @@ One number of an input is made bad; what is not finite in the results must be wh
 
 import numpy as np
 import pytest
+import rows
 from agreement import FAST, argument_names
 
 import dlfast as dl
@@ -13,7 +14,6 @@ from dlfast import kernels, nn
 
 BACKENDS = tuple(name for name in kernels.BACKENDS if name != "cuda" and kernels.built(name))
 DTYPES = ("float32", "float64")
-GEOMETRY = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -62,15 +62,15 @@ FORMS = {
     "winograd-both": ((16, 15, 14, 8), (12, 3, 3, 8), {"method": "winograd"}),
     "winograd-turned": ((2, 9, 10, 3), (40, 3, 3, 3), {"method": "winograd"}),
     "winograd-4x4": ((2, 9, 11, 8), (16, 4, 4, 8), {"method": "winograd"}),
-    "winograd-5x5": ((2, 9, 10, 8), (16, 5, 5, 8), {"method": "winograd", "padding": (2, 2, 2, 2)}),
-    "winograd-stride": ((2, 13, 14, 4), (16, 7, 7, 4), {"method": "winograd", "stride": (2, 2), "padding": (3,) * 4}),
-    "winograd-relu": ((2, 9, 10, 16), (16, 3, 3, 16), {"method": "winograd", "activation": "relu"}),
+    "winograd-5x5": ((2, 9, 10, 8), (16, 5, 5, 8), {"method": "winograd", "pad": 2}),
+    "winograd-stride": ((2, 13, 14, 4), (16, 7, 7, 4), {"method": "winograd", "stride": (2, 2), "pad": 3}),
+    "winograd-relu": ((2, 9, 10, 16), (16, 3, 3, 16), {"method": "winograd", "act": "relu"}),
     "im2col": ((2, 9, 10, 5), (7, 3, 3, 5), {"method": "im2col"}),
     "im2col-stride": ((2, 9, 10, 5), (7, 3, 2, 5), {"method": "im2col", "stride": (2, 3)}),
     "groups": ((2, 9, 10, 6), (8, 3, 3, 3), {"groups": 2}),
     "direct": ((2, 9, 20, 3), (17, 3, 3, 3), {"method": "direct"}),
     "direct-stride": ((2, 9, 20, 2), (5, 3, 3, 2), {"method": "direct", "stride": (2, 2)}),
-    "pointwise": ((2, 9, 10, 9), (20, 1, 1, 9), {"padding": (0,) * 4}),
+    "pointwise": ((2, 9, 10, 9), (20, 1, 1, 9), {"pad": 0}),
     "depthwise": ((2, 9, 10, 19), (19, 3, 3, 1), {"groups": 19}),
     "depthwise-stride": ((2, 9, 10, 19), (19, 3, 3, 1), {"groups": 19, "stride": (2, 2)}),
 }
@@ -109,11 +109,8 @@ def assert_spoils_the_same(op, backend, arrays, dy, skips=False, **options):
         np.testing.assert_array_equal(got[name], np.where(skipped, 0, x), err_msg=name)
 
 
-def options_of(op, **more):
-    options = {**GEOMETRY, "activation": None, "method": "exact", **more}
-    if op == "conv_transpose2d":
-        return options | {"output_padding": (0, 0)}
-    return options | {"pool_size": (2, 2)} if "pool" in op else options
+def options_of(op, image, kernel, **more):
+    return getattr(rows, op)("", image, kernel, **{"pad": 1, **more}).options
 
 
 @pytest.mark.parametrize("place", [0, 0.43, 1])
@@ -122,7 +119,7 @@ def options_of(op, **more):
 def test_convolutions(form, backend, place):
     image, kernel, more = FORMS[form]
     x, w, b = normal(*image), normal(*kernel, seed=1), normal(kernel[0], seed=2)
-    options = options_of("conv2d", **more)
+    options = options_of("conv2d", image, kernel, **more)
     for bad in (np.inf, -np.inf, np.nan):
         strange = spoiled(bad, place)(image)
         assert_spoils_the_same("conv2d", backend, (strange, w, b), clean, **options)
@@ -149,7 +146,7 @@ def test_convolutions(form, backend, place):
 def test_convolutions_with_pooling_and_transposed(op, image, kernel, method, activation, backend, place):
     outputs = kernel[3] if op == "conv_transpose2d" else kernel[0]
     x, w, b = normal(*image), normal(*kernel, seed=1), normal(outputs, seed=2)
-    options = options_of(op, method=method, activation=activation)
+    options = options_of(op, image, kernel, method=method, act=activation)
     for bad in (np.inf, np.nan):
         skips = op == "conv2d_max_pool2d"
         assert_spoils_the_same(op, backend, (spoiled(bad, place)(image), w, b), clean, skips, **options)
@@ -181,7 +178,7 @@ def test_weights_that_are_not_finite(backend):
         w[5, 1, 1, 7] = bad
         for method in ("winograd", "exact"):
             forward, backward = kernels.pair("conv2d", backend)
-            y, saved = forward(x, w, b, **options_of("conv2d", method=method))
+            y, saved = forward(x, w, b, **options_of("conv2d", x.shape, w.shape, method=method))
             dx, _, _ = backward(clean(y.shape), saved, (True, False, False))
             assert np.isfinite(y).all(axis=(0, 1, 2)).tolist() == [k != 5 for k in range(16)]
             assert np.isfinite(dx).all(axis=(0, 1, 2)).tolist() == [c != 7 for c in range(16)]

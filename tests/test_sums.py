@@ -7,6 +7,7 @@ from itertools import combinations, permutations
 
 import numpy as np
 import pytest
+import rows
 
 import dlfast as dl
 from dlfast import functional as F
@@ -198,10 +199,10 @@ def test_gradients_of_layer_norm(backend):
 )
 def test_gradients_of_convolutions(image, kernel, groups, method, backend):
     arrays = np.ones(image, np.float32), np.zeros(kernel, np.float32), np.zeros(kernel[0], np.float32)
-    options = {"stride": (1, 1), "padding": (0,) * 4, "dilation": (1, 1), "groups": groups, "activation": None}
+    options = rows.conv2d("", image, kernel, groups=groups, method=method).options
     height, width = image[1] - kernel[1] + 1, image[2] - kernel[2] + 1
     dy = stalling(height * width, kernel[0]).reshape(1, height, width, kernel[0])
-    _, dweight, dbias = backward_of("conv2d", arrays, dy, **options, method=method)
+    _, dweight, dbias = backward_of("conv2d", arrays, dy, **options)
     assert_adds_up(dweight, 2**24 + height * width - 1)
     assert_adds_up(dbias, 2**24 + height * width - 1)
 
@@ -210,19 +211,18 @@ def test_gradients_of_convolutions(image, kernel, groups, method, backend):
 @pytest.mark.parametrize("op", ["conv2d_max_pool2d", "conv2d_avg_pool2d"])
 def test_gradients_of_convolutions_with_pooling(op, outputs, backend):
     arrays = np.ones((1, 401, 501, 1), np.float32), np.zeros((outputs, 2, 2, 1), np.float32)
-    options = {"stride": (1, 1), "padding": (0,) * 4, "dilation": (1, 1), "groups": 1, "activation": None}
+    options = getattr(rows, op)("", arrays[0].shape, arrays[1].shape, method="direct").options
     dy = stalling(200 * 250, outputs).reshape(1, 200, 250, outputs)
-    more = {"method": "direct", "pool_size": (2, 2)}
-    _, dweight, dbias = backward_of(op, (*arrays, np.zeros(outputs, np.float32)), dy, **options, **more)
+    _, dweight, dbias = backward_of(op, (*arrays, np.zeros(outputs, np.float32)), dy, **options)
     assert_adds_up(dweight, 2**24 + 200 * 250 - 1)
     assert_adds_up(dbias, 2**24 + 200 * 250 - 1)
 
 
 def test_gradient_of_an_embedding(backend):
-    rows = 1_000_000
-    dy, weight = stalling(rows, 1), np.zeros((3, 1), np.float32)
-    _, dweight = backward_of("embedding", (np.ones(rows, np.int64), weight), dy, padding_idx=None)
-    np.testing.assert_allclose(dweight, [[0], [2**24 + rows - 1], [0]], rtol=1e-2)  # a running sum is off by 6e-2
+    count = 1_000_000
+    dy, weight = stalling(count, 1), np.zeros((3, 1), np.float32)
+    _, dweight = backward_of("embedding", (np.ones(count, np.int64), weight), dy, padding_idx=None)
+    np.testing.assert_allclose(dweight, [[0], [2**24 + count - 1], [0]], rtol=1e-2)  # a running sum is off by 6e-2
 
 
 @pytest.mark.parametrize("image", [(1, 400, 250, 2)], ids=str)
@@ -286,11 +286,11 @@ def test_layer_norm_of_rows_far_from_0(columns, backend):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 def test_ignored_rows_may_hold_anything(reduction, bad, dtype, weighted, backend):
-    rows = np.log(np.full((4, 3), 1 / 3, dtype))
-    rows[1] = bad
+    logits = np.log(np.full((4, 3), 1 / 3, dtype))
+    logits[1] = bad
     target, weight = np.array([0, -100, 2, 1]), np.array([1, 2, 3], dtype) if weighted else None
     for loss in (F.nll_loss, F.cross_entropy):
-        x = dl.Tensor(rows, requires_grad=True)
+        x = dl.Tensor(logits, requires_grad=True)
         y = loss(x, target, weight, reduction=reduction)
         assert np.isfinite(y.data).all()
         y.backward(np.ones_like(y.data))
