@@ -14,18 +14,18 @@ static void V(layer_norm_job)(void *ctx, long job, long worker) {
         real *y = ROW(m->out);
         vec sum = C(0), square = C(0);
         for (long c = 0; c < n; c += LANES)
-            sum += DL_LOAD(x, c, n, 0);
+            sum += V(vload_n)(x + c, n - c);
         const real mean = V(vsum)(sum) / (real)n;
         for (long c = 0; c < n; c += LANES) {
-            const vec d = DL_LOAD(x, c, n, mean) - C(mean);
+            const vec d = V(vload_pad)(x + c, n - c, mean) - C(mean);
             square += d * d;
         }
         const real rstd = (real)(1 / sqrt((double)(V(vsum)(square) / (real)n) + m->eps));
         for (long c = 0; c < n; c += LANES) {
-            vec u = (DL_LOAD(x, c, n, 0) - C(mean)) * C(rstd);
-            if (scale) u *= DL_LOAD(scale, c, n, 0);
-            if (shift) u += DL_LOAD(shift, c, n, 0);
-            DL_STORE(y, c, n, u);
+            vec u = (V(vload_n)(x + c, n - c) - C(mean)) * C(rstd);
+            if (scale) u *= V(vload_n)(scale + c, n - c);
+            if (shift) u += V(vload_n)(shift + c, n - c);
+            V(vstore_n)(y + c, u, n - c);
         }
         ((real *)m->mean)[row] = mean;
         ((real *)m->rstd)[row] = rstd;
@@ -46,17 +46,17 @@ static void V(layer_norm_back_job)(void *ctx, long job, long worker) {
         real *dx = ROW(m->out);
         vec sum = C(0), dot = C(0);
         for (long c = 0; dx && c < n; c += LANES) {
-            vec g = DL_LOAD(dy, c, n, 0);
-            if (scale) g *= DL_LOAD(scale, c, n, 0);
+            vec g = V(vload_n)(dy + c, n - c);
+            if (scale) g = V(vheld)(g * V(vload_n)(scale + c, n - c)); /* the same in both passes */
             sum += g;
-            dot += g * (DL_LOAD(x, c, n, mean) - C(mean));
+            dot += g * (V(vload_pad)(x + c, n - c, mean) - C(mean));
         }
         const vec a = C(V(vsum)(sum) / (real)n), b = C(V(vsum)(dot) * rstd / (real)n);
         for (long c = 0; dx && c < n; c += LANES) {
-            vec g = DL_LOAD(dy, c, n, 0);
-            if (scale) g *= DL_LOAD(scale, c, n, 0);
-            const vec u = (DL_LOAD(x, c, n, mean) - C(mean)) * C(rstd);
-            DL_STORE(dx, c, n, C(rstd) * (g - a - u * b));
+            vec g = V(vload_n)(dy + c, n - c);
+            if (scale) g = V(vheld)(g * V(vload_n)(scale + c, n - c));
+            const vec u = (V(vload_pad)(x + c, n - c, mean) - C(mean)) * C(rstd);
+            V(vstore_n)(dx + c, C(rstd) * (g - a - u * b), n - c);
         }
         for (long c = 0; c < n; c++) {
             plain[c] += (double)dy[c];

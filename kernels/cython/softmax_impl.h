@@ -7,7 +7,6 @@
 /* The largest number of a row; NaN is passed over here and comes back through exp(x - max). */
 DL_INLINE real V(row_max)(const real *x, long n) {
     vec most[4] = {C(LOWEST), C(LOWEST), C(LOWEST), C(LOWEST)}; /* a maximum waits for the one before */
-    real part[LANES];
     long i = 0;
     for (; i + 4 * LANES <= n; i += 4 * LANES) {
         DL_UNROLL
@@ -17,11 +16,7 @@ DL_INLINE real V(row_max)(const real *x, long n) {
     for (; i + LANES <= n; i += LANES)
         most[0] = V(vmax)(V(vload)(x + i), most[0]);
     if (i < n) most[1] = V(vmax)(V(vload_pad)(x + i, n - i, LOWEST), most[1]);
-    V(vstore)(part, V(vmax)(V(vmax)(most[0], most[1]), V(vmax)(most[2], most[3])));
-    for (int width = LANES / 2; width; width /= 2)
-        for (int k = 0; k < width; k++)
-            part[k] = part[k] > part[k + width] ? part[k] : part[k + width];
-    return part[0];
+    return V(vlargest)(V(vmax)(V(vmax)(most[0], most[1]), V(vmax)(most[2], most[3])));
 }
 
 /* y = exp(x - most), unless y is NULL; returns its sum. */
@@ -77,10 +72,10 @@ static void V(row_logs)(const real *x, real *most, real *log_sum, long rows, lon
         if (together) {
             V(turn)(x + row * n, turned, count, n);
             V(turned_sums)(turned, n, &peak, &sum);
-            DL_STORE(most, row, rows, peak);
+            V(vstore_n)(most + row, peak, rows - row);
         } else
-            sum = DL_LOAD(log_sum, row, rows, 1);
-        DL_STORE(log_sum, row, rows, V(vlog)(sum));
+            sum = V(vload_pad)(log_sum + row, rows - row, 1);
+        V(vstore_n)(log_sum + row, V(vlog)(sum), rows - row);
     }
 }
 
