@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from ._version import __version__
-from .bench import suite_names
+from .bench import suite_names, usual_suites
 
 _started = time.perf_counter()
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -88,18 +88,24 @@ def demo(epochs, batch_size, seed, json_file, plot_file, threads, backend, data,
 
 @main.command()
 @click.option(
-    "--suite", "suites", type=click.Choice(suite_names()), multiple=True, help="May be repeated.  [default: all]"
+    "--suite",
+    "suites",
+    type=click.Choice(suite_names()),
+    multiple=True,
+    help="May be repeated.  [default: all but random]",
 )
 @click.option(
     "--filter", "part", default="", metavar="TEXT", help="Only rows with TEXT in their or their group's name."
 )
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Draws the rows of random.")
+@click.option("--count", type=click.IntRange(min=1), default=60, show_default=True, help="Rows of each kind in random.")
 @click.option("--backends", default="auto", show_default=True, help="Of auto, numba, cython, reference; with commas.")
 @click.option("--threads", type=click.IntRange(min=1), multiple=True, help="May be repeated.  [default: 1 and all]")
 @click.option("--pytorch/--no-pytorch", default=True, help="Whether PyTorch takes part where it is installed.")
 @click.option("--quick", is_flag=True, help="Three short rounds in place of seven: less exact.")
 @click.option("--json", "json_file", type=_FILE, metavar="FILE", help="Write machine, roofs, times and ratios to FILE.")
 @click.option("--plot", "plot_file", type=_FILE, metavar="FILE", help="Draw ratios and roofline (needs matplotlib).")
-def bench(suites, part, backends, threads, pytorch, quick, json_file, plot_file) -> None:
+def bench(suites, part, seed, count, backends, threads, pytorch, quick, json_file, plot_file) -> None:
     """Time dlfast beside PyTorch and NumPy.
 
     Every contender's results, gradients included, are compared with the reference's first: a disagreement ends the run
@@ -107,6 +113,11 @@ def bench(suites, part, backends, threads, pytorch, quick, json_file, plot_file)
     timed. Tables give medians and minima in ms, ratios of medians, GF/s beside the multiply-adds and GB/s beside the
     copies that this machine is measured to do. PyTorch runs images in both of its layouts and counts by the faster.
     Takes about twelve minutes; --quick, --suite and --filter make it shorter. Close other programs first.
+
+    The suite random draws --count rows of each kind: pools, norms, softmax, activations, optimizers, linear,
+    convolutions; --filter takes a kind. The rows follow from --seed alone, and those of a smaller count are the first
+    of a larger. DLFAST_ISA=avx2 holds dlfast to AVX2; ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+    MKL_ENABLE_INSTRUCTIONS=AVX2 does PyTorch, and the first lines say what is in force.
     """
     _check_files(json_file, plot_file)
     with _clear_errors(ImportError, ValueError, RuntimeError):
@@ -123,7 +134,7 @@ def bench(suites, part, backends, threads, pytorch, quick, json_file, plot_file)
         options = measure.Options(names, counts, pytorch and measure.pytorch_installed())
         if quick:
             options = measure.quick(options)
-        groups = measure.chosen_groups(suites or suite_names(), part)
+        groups = measure.chosen_groups(suites or usual_suites(), part, seed=seed, count=count)
         console = Console(highlight=False)
         if not console.is_terminal:  # a file or a pipe has no width that tables must keep to
             console.width = max(console.width, 140)

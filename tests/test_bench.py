@@ -30,7 +30,7 @@ needs_pytorch = pytest.mark.skipif(not find_spec("torch"), reason="PyTorch is no
 @pytest.fixture
 def tiny(monkeypatch):
     """One suite of tiny rows, one short round, roofs without a measurement."""
-    monkeypatch.setattr(measure, "load_suite", lambda name: [rows.Group(f"tiny {name}", TINY, mean=2.0)])
+    monkeypatch.setattr(measure, "load_suite", lambda name, **drawing: [rows.Group(f"tiny {name}", TINY, mean=2.0)])
     monkeypatch.setattr(measure, "measure_roofs", lambda threads: dict.fromkeys(threads, ROOFS))
     monkeypatch.setattr("dlfast.bench.run.measure_roofs", measure.measure_roofs)
     monkeypatch.setattr(timing, "REST", 0)
@@ -107,7 +107,7 @@ def lost_axis(values):
 @pytest.mark.parametrize("change", [nan, one_off, lost_axis])
 def test_wrong_result_is_an_error_that_names_the_row(tiny, monkeypatch, change):
     row = rows.Row("a wrong row", partial(Broken, change))
-    monkeypatch.setattr(measure, "load_suite", lambda name: [rows.Group("group", [row])])
+    monkeypatch.setattr(measure, "load_suite", lambda name, **drawing: [rows.Group("group", [row])])
     outcome = call("--threads", "1", "--suite", "conv")
     assert outcome.exit_code == 1
     assert "conv: group: a wrong row: auto: result" in outcome.output

@@ -178,3 +178,57 @@ def test_a_copy_of_a_sequential_runs_its_own_modules():
             p.data = np.zeros(p.shape, np.float32)
         assert np.array_equal(copied(x).numpy(), before)
         model.load_state_dict(copied.state_dict())
+
+
+class TestErrorsNameTheLayer:
+    """An error inside a model begins with the name of the layer, whichever way the layers are run."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            self.body = nn.Sequential(nn.Linear(4, 5), nn.Sequential(nn.ReLU(), nn.Linear(6, 2)))
+            self.parts = nn.ModuleList([nn.Linear(2, 2), nn.Linear(3, 2)])
+
+        def forward(self, x, deep=False):
+            return self.parts[1](x) if deep else self.body(x)
+
+    @pytest.mark.parametrize(
+        ("model", "shape", "name"),
+        [
+            (nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(6, 2)), (3, 4), r"2 \(Linear\): linear: "),
+            (nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(9, 2)), (2, 8, 8, 1), r"0 \(Conv2d\): conv2d: "),
+            (nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2)), (2, 8, 8, 1), r"0 \(Conv2d\): conv2d: "),
+            (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(5)), (2, 8, 8, 3), r"1 \(BatchNorm2d\): "),
+            (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval(), (2, 8, 8, 1), r"0 \(Conv2d\): "),
+            (nn.Sequential(nn.ReLU(), nn.MaxPool2d(9)), (2, 8, 8, 1), r"1 \(MaxPool2d\): "),
+            (nn.Residual(nn.Linear(3, 4), nn.ReLU(), shortcut=nn.Linear(5, 4)), (2, 3), r"shortcut \(Linear\): "),
+            (nn.Residual(nn.Linear(3, 3), nn.BatchNorm1d(4)), (2, 3), r"1 \(BatchNorm1d\): "),
+            (Net(), (2, 4), r"body\.1\.1 \(Linear\): linear: "),
+        ],
+    )
+    def test_wherever_it_lies(self, model, shape, name):
+        with pytest.raises(ValueError, match=f"^{name}"):
+            model(np.ones(shape, np.float32))
+
+    def test_in_a_list_and_by_keyword(self):
+        with pytest.raises(ValueError, match=r"^parts\.1 \(Linear\): "):
+            self.Net()(np.ones((2, 2), np.float32), deep=True)
+
+    def test_a_layer_alone_has_no_name(self):
+        with pytest.raises(ValueError, match=r"^linear: "):
+            nn.Linear(3, 2)(np.ones((2, 2), np.float32))
+
+    def test_other_exceptions_pass_untouched(self):
+        class Special(ValueError):
+            def __init__(self, code, text="text"):
+                super().__init__(text)
+                self.code = code
+
+        class Raises(nn.Module):
+            def forward(self, x):
+                raise x
+
+        for error in (Special(3), KeyError("a", "b"), OSError(2, "none"), KeyboardInterrupt("stop")):
+            with pytest.raises(type(error)) as caught:
+                nn.Sequential(Raises())(error)
+            assert caught.value is error
+            assert "0 (Raises)" not in str(error)

@@ -2,6 +2,7 @@
 
 A suite is a file in `suites/` that defines ``GROUPS``, a list of `Group`; a group is a list of `Row`; a row builds its
 `Work`: an `Operation`, a `Training` or another. Nothing else is to be done to add one: the file's name is the suite's.
+A suite whose rows are drawn defines ``groups(seed, count)`` instead; it runs only where it is named.
 
     rows.py       Group, Row, Operation          measure.py    compares and times rows
     networks.py   training steps, inference      results.py    ratios, targets, means, JSON
@@ -12,6 +13,7 @@ A suite is a file in `suites/` that defines ``GROUPS``, a list of `Group`; a gro
 
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 
 def suite_names() -> list[str]:
@@ -19,6 +21,16 @@ def suite_names() -> list[str]:
     return sorted(path.stem for path in Path(__file__).with_name("suites").glob("[a-z]*.py"))
 
 
-def load_suite(name: str) -> list:
-    """The groups of a suite."""
-    return import_module(f"{__name__}.suites.{name}").GROUPS
+def usual_suites() -> list[str]:
+    """Those that run where none is named: all but the drawn ones."""
+    return [name for name in suite_names() if hasattr(_suite(name), "GROUPS")]
+
+
+def load_suite(name: str, seed: int = 1, count: int = 60) -> list:
+    """The groups of a suite; seed and count are for one that draws its rows."""
+    suite = _suite(name)
+    return suite.GROUPS if hasattr(suite, "GROUPS") else suite.groups(seed, count)
+
+
+def _suite(name: str) -> ModuleType:
+    return import_module(f"{__name__}.suites.{name}")

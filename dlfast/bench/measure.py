@@ -23,13 +23,14 @@ class Disagreement(RuntimeError):
 @dataclass(frozen=True)
 class Options:
     """What to run: backends of dlfast by name, numbers of threads, whether PyTorch takes part; rounds of turns and
-    seconds a turn."""
+    seconds a turn, and of the rest before it."""
 
     backends: Sequence[str] = ("auto",)
     threads: Sequence[int] = (1,)
     pytorch: bool = True
     rounds: int = 7
     seconds: float = 0.04
+    rest: float | None = None  # None: timing.REST
 
 
 def quick(options: Options) -> Options:
@@ -37,15 +38,21 @@ def quick(options: Options) -> Options:
     return replace(options, rounds=3, seconds=0.015)
 
 
+def brief(options: Options) -> Options:
+    """Turns for rows of which there are many: as short as lets PyTorch's threads fall asleep before the next."""
+    return replace(options, seconds=min(options.seconds, 0.01), rest=0.004)
+
+
 def pytorch_installed() -> bool:
     return find_spec("torch") is not None
 
 
-def chosen_groups(suites: Sequence[str], part: str = "") -> list[tuple[str, Group]]:
-    """(suite, group) with the rows that have `part` in their name or their group's. Raises ValueError without any."""
+def chosen_groups(suites: Sequence[str], part: str = "", **drawing: int) -> list[tuple[str, Group]]:
+    """(suite, group) with the rows that have `part` in their name or their group's; drawing: seed and count of the
+    drawn ones. Raises ValueError without any row."""
     chosen = []
     for suite in suites:
-        for group in load_suite(suite):
+        for group in load_suite(suite, **drawing):
             rows = [row for row in group.rows if part in row.name or part in group.name]
             if rows:
                 chosen.append((suite, replace(group, rows=rows)))
@@ -60,6 +67,7 @@ def measure_roofs(threads: Sequence[int]) -> dict[int, Roofs]:
 
 def measure(suite: str, group: Group, row: Row, options: Options, roofs: dict[int, Roofs]) -> Iterator[Result]:
     """The row's result for each number of threads. Raises Disagreement, and times nothing, where one computes wrong."""
+    options = brief(options) if group.drawn else options
     for threads, times in compared_times(f"{suite}: {group.name}: {row.name}", row, options):
         with using_threads(threads):
             facts = row.facts(options.pytorch) if row.facts else {}
@@ -78,7 +86,7 @@ def compared_times(name: str, row: Row, options: Options) -> Iterator[tuple[int,
             for contender, step in steps.items():
                 with _turn_of(contender):
                     _compare(f"{name}: {contender}", step.results(), expected, row.tolerance)
-            times = in_turns(steps, options.rounds, options.seconds, _turn_of)
+            times = in_turns(steps, options.rounds, options.seconds, _turn_of, options.rest)
         yield threads, times
 
 

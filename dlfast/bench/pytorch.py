@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 
 from .rows import OperationStep, Step
 
+# What holds PyTorch and the two libraries in it to AVX2, as DLFAST_ISA=avx2 does dlfast.
+HELD = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
 
 
@@ -25,6 +28,16 @@ def array(value: torch.Tensor) -> np.ndarray:
     """A tensor as an array in our axis order."""
     value = value.detach()
     return (value.permute(0, 2, 3, 1) if value.ndim == 4 else value).numpy()
+
+
+def instructions(environment: Mapping[str, str] = os.environ) -> str:
+    """The instruction set of PyTorch's own loops, and whether it and its libraries are held to AVX2."""
+    held = [name for name, value in HELD.items() if environment.get(name, "").lower() == value.lower()]
+    if len(held) == len(HELD):
+        words = f"held to AVX2 by {', '.join(held)}"
+    else:
+        words = "not held to AVX2" + (f", for of {', '.join(HELD)} only {', '.join(held)} is set" if held else "")
+    return f"{torch.backends.cpu.get_cpu_capability()}, {words}"
 
 
 def operation_steps(

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .results import BEST, Check, Result, Roofs, Summary, summaries
+from .results import BEST, SLOWER, Check, Result, Roofs, Summary, summaries
 
+_WORST = 8  # drawn rows that are shown
 _LEGEND = """\
 ms: median of the calls (minimum), contenders in turns in one process, results compared before. ratio: the fastest other
 library's median over ours (one for each library where targets name them); green where the target holds, red where not.
@@ -20,8 +21,10 @@ MB: most memory that a step takes, gradients included, beyond parameters and Ada
 
 
 def print_roofs(console: Console, facts: dict[str, str], roofs: dict[int, Roofs]) -> None:
-    """The machine, and what it does at best."""
+    """The machine, the instructions in use, and what it does at best."""
     console.print(f"{facts['processor']}, {facts['instructions']}", soft_wrap=True)
+    if "torch instructions" in facts:
+        console.print(f"PyTorch {facts['torch']}: {facts['torch instructions']}", soft_wrap=True)
     for threads, roof in roofs.items():
         text = f"{roof.peak:.0f} GF/s of multiply-adds in registers, {roof.copy:.1f} GB/s of a copy (read + written)"
         console.print(f"{_count(threads)}: {text}", soft_wrap=True)
@@ -29,10 +32,33 @@ def print_roofs(console: Console, facts: dict[str, str], roofs: dict[int, Roofs]
 
 def print_results(console: Console, results: Sequence[Result]) -> None:
     """A table for each group on each number of threads, each followed by its mean, worst row and targets."""
+    drawn = []
     for summary in summaries(results):
-        console.print(results_table(summary))
+        console.print(results_table(worst_of(summary) if summary.results[0].group.drawn else summary))
         console.print(conclusion(summary) + "\n", soft_wrap=True)
+        drawn += [summary] * summary.results[0].group.drawn
+    if drawn:
+        console.print(drawn_table(drawn))
     console.print(_LEGEND, soft_wrap=True)
+
+
+def worst_of(summary: Summary) -> Summary:
+    """Its slowest rows beside the fastest peer, the slowest first."""
+    return Summary(sorted(summary.results, key=lambda result: result.ratio() or 0)[:_WORST])
+
+
+def drawn_table(drawn: Sequence[Summary]) -> Table:
+    """A line for each kind of drawn rows on each number of threads."""
+    table = Table(title="drawn shapes", title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("", "threads", "rows", "geometric mean", "tenth percentile", f"under {SLOWER}", "worst"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for summary in drawn:
+        first, worst = summary.results[0], summary.worst
+        figures = [summary.mean, summary.tenth_percentile, worst and worst.ratio()]
+        mean, tenth, least = ("" if figure is None else f"{figure:.2f}" for figure in figures)
+        rows, slower = str(len(summary.results)), str(summary.slower) if summary.ratios else ""
+        table.add_row(first.group.name, str(first.threads), rows, mean, tenth, slower, least)
+    return table
 
 
 def results_table(summary: Summary) -> Table:
@@ -73,6 +99,9 @@ def conclusion(summary: Summary) -> str:
         wish = first.group.mean
         mean = f"{summary.mean:.2f}" if wish is None else _coloured(Check("", summary.mean, wish))
         parts.append(f"geometric mean {mean}" + ("" if wish is None else f" (target {wish:g})"))
+        if first.group.drawn:
+            parts.append(f"tenth percentile {summary.tenth_percentile:.2f}")
+            parts.append(f"{summary.slower} of {len(summary.ratios)} rows under {SLOWER}")
         parts.append(f"worst {worst.ratio():.2f} ({escape(worst.row.name)})")
     if checks:
         parts.append(f"{sum(check.holds for check in checks)} of {len(checks)} targets hold")

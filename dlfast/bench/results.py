@@ -7,9 +7,13 @@ from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from statistics import geometric_mean
 
+import numpy as np
+
 from .. import kernels
 from .rows import BEST, Group, Row
 from .timing import Timing
+
+SLOWER = 0.95  # a ratio under it is a loss, not noise
 
 
 @dataclass(frozen=True)
@@ -99,14 +103,28 @@ class Summary:
     @property
     def mean(self) -> float | None:
         """Geometric mean of the ratios to the fastest peer; None without peers."""
-        ratios = [ratio for result in self.results if (ratio := result.ratio()) is not None]
-        return geometric_mean(ratios) if ratios else None
+        return geometric_mean(self.ratios) if self.ratios else None
 
     @property
     def worst(self) -> Result | None:
         """The row with the smallest ratio."""
         compared = [result for result in self.results if result.peers]
         return min(compared, key=lambda result: result.ratio() or 0, default=None)
+
+    @property
+    def ratios(self) -> list[float]:
+        """To the fastest peer, smallest first."""
+        return sorted(ratio for result in self.results if (ratio := result.ratio()) is not None)
+
+    @property
+    def tenth_percentile(self) -> float | None:
+        """The ratio that a tenth of the rows stay under; None without peers."""
+        return float(np.quantile(self.ratios, 0.1)) if self.ratios else None
+
+    @property
+    def slower(self) -> int:
+        """The number of rows whose ratio is under `SLOWER`."""
+        return sum(ratio < SLOWER for ratio in self.ratios)
 
     def checks(self) -> list[Check]:
         """Every target of the group, its mean's included."""
@@ -160,6 +178,8 @@ def _group(summary: Summary) -> dict:
         "threads": first.threads,
         "geometric_mean": summary.mean,
         "worst": worst and {"row": worst.row.name, "ratio": worst.ratio()},
+        "tenth_percentile": summary.tenth_percentile,
+        f"rows_under_{SLOWER}": summary.slower,
         "targets": [_check(check) for check in summary.checks()],
     }
 

@@ -60,11 +60,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that are averaged; mean: the wished-for geometric mean of their ratios to the fastest peer."""
+    """Rows that are averaged; mean: the wished-for geometric mean of their ratios to the fastest peer.
+
+    drawn: the rows are many and drawn by chance; their turns are shorter, and of the table only the worst are shown.
+    """
 
     name: str
     rows: Sequence[Row]
     mean: float | None = None
+    drawn: bool = False
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -11,7 +11,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedC
 
 from .._files import write_text
 from .._info import facts
-from .measure import Options, measure, measure_roofs
+from .measure import Options, measure, measure_roofs, pytorch_installed
 from .report import print_results, print_roofs
 from .results import Result, Roofs, as_json
 from .rows import Group
@@ -27,7 +27,7 @@ def run(
     if not options.pytorch:
         console.print("PyTorch takes no part (not installed, or left out): no ratios to it.", soft_wrap=True)
     roofs = measure_roofs(options.threads)
-    print_roofs(console, facts(), roofs)
+    print_roofs(console, machine(options.pytorch), roofs)
     results: list[Result] = []
     try:
         with _progress(console) as progress:
@@ -56,4 +56,13 @@ def _progress(console: Console) -> Progress:
 
 def write_json(path: Path, results: Sequence[Result], roofs: dict[int, Roofs]) -> None:
     """Machine, roofs, every row and group."""
-    write_text(path, json.dumps(as_json(results, facts(), roofs), indent=1) + "\n")
+    write_text(path, json.dumps(as_json(results, machine(pytorch_installed()), roofs), indent=1) + "\n")
+
+
+def machine(pytorch: bool) -> dict[str, str]:
+    """`facts`, with the instructions that PyTorch uses where it takes part."""
+    if not pytorch:
+        return facts()
+    from .pytorch import instructions
+
+    return facts() | {"torch instructions": instructions()}

@@ -32,13 +32,17 @@ def in_turns(
     rounds: int,
     seconds: float = 0.04,
     around: Callable[[str], AbstractContextManager] = lambda name: nullcontext(),
+    rest: float | None = None,
 ) -> dict[str, Timing]:
     """Time each contender in each of the rounds, so that a slow moment of the machine meets all of them.
 
     A turn is a rest, one call that is not timed, and timed calls until `seconds` are over, one at least. The turn of
-    the contender `name` runs inside ``around(name)``.
+    the contender `name` runs inside ``around(name)``. rest: in seconds, where NumPy's BLAS takes no part; None: `REST`.
     """
-    rest = BLAS_REST if {"NumPy", "reference"} & contenders.keys() else REST
+    if {"NumPy", "reference"} & contenders.keys():
+        rest = BLAS_REST
+    elif rest is None:
+        rest = REST
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, call in contenders.items():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from ..optim import Adam
+from .. import optim
 from ..tensor import Parameter
 from .rows import Step, normal
 
@@ -17,13 +18,16 @@ LR = 1e-2
 
 @dataclass
 class Update:
-    """Adam's step on parameters of these shapes, their gradients clipped to the norm `clip` where it is given.
+    """An optimizer's step on parameters of these shapes, their gradients clipped to the norm `clip` where it is given.
 
-    Results are the parameters after the first step.
+    kind: its class's name here and in PyTorch, with options that both understand. Results are the parameters after the
+    first step.
     """
 
     shapes: Sequence[tuple[int, ...]]
     clip: float | None = None
+    kind: str = "Adam"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def values(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -38,7 +42,10 @@ class Update:
             parameters = [Parameter(value) for value in values]
             for parameter, gradient in zip(parameters, gradients):
                 parameter.grad = gradient
-            return parameters, Adam(parameters, lr=LR, clip_grad_norm=self.clip).step
+            # PyTorch's RMSprop has eps outside the root
+            own = {"eps_inside_sqrt": False} if self.kind == "RMSprop" else {}
+            kind = getattr(optim, self.kind)
+            return parameters, kind(parameters, lr=LR, clip_grad_norm=self.clip, **self.options, **own).step
 
         return UpdateStep(fresh)
 
@@ -53,7 +60,7 @@ class Update:
             parameters = [torch.nn.Parameter(torch.tensor(value)) for value in values]
             for parameter, gradient in zip(parameters, gradients):
                 parameter.grad = torch.tensor(gradient)
-            optimizer = torch.optim.Adam(parameters, lr=LR, **options)
+            optimizer = getattr(torch.optim, self.kind)(parameters, lr=LR, **self.options, **options)
 
             def step() -> None:
                 if self.clip is not None:
@@ -62,10 +69,8 @@ class Update:
 
             return parameters, step
 
-        return {
-            "PyTorch fused": UpdateStep(lambda: fresh(fused=True)),
-            "PyTorch default": UpdateStep(fresh),
-        }
+        fused = {} if self.kind == "RMSprop" else {"PyTorch fused": UpdateStep(lambda: fresh(fused=True))}
+        return {**fused, "PyTorch default": UpdateStep(fresh)}
 
 
 class UpdateStep:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..tensor import Tensor, wants_gradient
+from ._blame import name_layer
 from .conv import Conv1d, Conv2d, ConvTranspose2d
 from .elementwise import ReLU, Sigmoid, Tanh
 from .linear import Linear
@@ -34,7 +35,11 @@ def steps_of(parts: list[Any], pooling: bool = True) -> list[Step]:
 def run_steps(steps: list[Step], x: Any) -> Any:
     for part, activation in steps:
         run = part.forward if type(part).__call__ is _CALL else part  # a call less where calling does nothing else
-        x = run(x) if activation is None else run(x, activation)
+        try:
+            x = run(x) if activation is None else run(x, activation)
+        except Exception as error:
+            name_layer(error, getattr(part, "lead", part))
+            raise
     return x
 
 
@@ -79,11 +84,15 @@ def _taken_over(parts: list[Any]) -> str | None:
     return None if later else _FUSED.get(follower)
 
 
+# `lead` of what follows is the module that an error is ascribed to which none of them has raised itself.
+
+
 class _Normed:
     """A Conv2d and the BatchNorm2d behind it: in evaluation, where nothing is recorded, one operation."""
 
     def __init__(self, conv: Conv2d, norm: BatchNorm2d):
-        self.conv, self.norm = conv, norm
+        self.lead = self.conv = conv
+        self.norm = norm
 
     def __call__(self, x: Any, activation: str | None = None, residual: Tensor | None = None) -> Any:
         conv, norm = self.conv, self.norm
@@ -97,7 +106,8 @@ class _Pooled:
     """A Conv2d and what follows it up to a MaxPool2d or AvgPool2d, in one pass where that is faster."""
 
     def __init__(self, conv: Conv2d, window: tuple[int, int], average: bool, activation: str | None, apart: list[Step]):
-        self.conv, self.window, self.average, self.activation, self.apart = conv, window, average, activation, apart
+        self.lead = self.conv = conv
+        self.window, self.average, self.activation, self.apart = window, average, activation, apart
 
     def __call__(self, x: Any) -> Any:
         if self.conv.pools_at_once(x, self.window, self.average):
@@ -109,7 +119,8 @@ class _PooledFirst:
     """A ReLU that runs after the MaxPool2d behind it."""
 
     def __init__(self, pool: Module, relu: Module):
-        self.pool, self.relu = pool, relu
+        self.lead = self.pool = pool
+        self.relu = relu
 
     def __call__(self, x: Any) -> Any:
         return self.relu(self.pool(x))

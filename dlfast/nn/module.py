@@ -10,6 +10,7 @@ import numpy as np
 from .. import _check as check
 from .._tape import forget_gradients
 from ..tensor import Parameter, Tensor
+from ._blame import name_layer
 
 
 class Module:
@@ -27,7 +28,11 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        try:
+            return self.forward(*args, **kwargs)
+        except Exception as error:
+            name_layer(error, self)
+            raise
 
     def __setattr__(self, name: str, value: Any) -> None:
         old = self.__dict__.get(name)

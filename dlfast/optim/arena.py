@@ -71,33 +71,46 @@ class Stretch:
     """
 
     def __init__(self, block: Block, first: int, last: int):
-        self.block, self.first, self.last = block, first, last
+        # No reference to the block, which holds its stretches: memory must go with the last name of the optimizer.
+        self._steps, self._states, self.first, self.last = block.steps, block.states, first, last
         self.low, self.high = block.offsets[first], block.offsets[last] + block.parameters[last].data.size
         self.data = _flat_view(block.parameters[first].data, self.high - self.low)
         self.grad = _flat_view(block.parameters[first]._place.array, self.high - self.low)
-        self._state: dict[str, np.ndarray] = {}
+        self._views: dict[str, np.ndarray] = {}
 
     def state(self, name: str) -> np.ndarray:
         """The stretch's part of the state ``name``, zero at first."""
-        if name not in self._state:
-            self._state[name] = self.block.state(name)[self.low : self.high]
-        return self._state[name]
+        if name not in self._views:
+            self._views[name] = self._states[name][self.low : self.high]
+        return self._views[name]
 
     @property
     def steps(self) -> int:
         """Updates that these parameters have had, the same number for all of them."""
-        return self.block.steps[self.first]
+        return self._steps[self.first]
 
     def count_step(self) -> int:
         """Count one more update; their number."""
-        steps, count = self.block.steps, self.steps + 1
-        steps[self.first : self.last + 1] = [count] * (self.last + 1 - self.first)
+        count = self.steps + 1
+        self._steps[self.first : self.last + 1] = [count] * (self.last + 1 - self.first)
         return count
 
 
 def _flat_view(array: np.ndarray, count: int) -> np.ndarray:
     assert isinstance(array.base, Arena)
     return array.base.array_at(_address(array), (count,), array.dtype)
+
+
+class _States(dict):
+    """Name of a kind of state -> its flat array for all parameters of a block, made of zeros at its first use."""
+
+    def __init__(self, length: int, dtype: np.dtype):
+        super().__init__()
+        self._length, self._dtype = length, dtype
+
+    def __missing__(self, name: str) -> np.ndarray:
+        self[name] = array = zeros(self._length, self._dtype)
+        return array
 
 
 class Block:
@@ -112,22 +125,16 @@ class Block:
         for p in parameters:
             self.offsets.append(self.length)
             self.length += _padded(p.data.nbytes) // self.dtype.itemsize
-        self._states: dict[str, np.ndarray] = {}
+        self.states = _States(self.length, self.dtype)
         self._plan()
 
-    def state(self, name: str) -> np.ndarray:
-        """The flat array of one kind of state for all parameters, made of zeros at its first use."""
-        if name not in self._states:
-            self._states[name] = zeros(self.length, self.dtype)
-        return self._states[name]
-
     def state_names(self) -> list[str]:
-        return list(self._states)
+        return list(self.states)
 
     def state_view(self, name: str, i: int) -> np.ndarray:
         """The state of parameter ``i``, in its shape."""
         p = self.parameters[i].data
-        return self.state(name)[self.offsets[i] : self.offsets[i] + p.size].reshape(p.shape)
+        return self.states[name][self.offsets[i] : self.offsets[i] + p.size].reshape(p.shape)
 
     def stretches(self) -> list[Stretch]:
         """The longest stretches whose parameters all have a gradient and as many steps."""

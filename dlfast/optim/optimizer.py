@@ -157,7 +157,7 @@ class Optimizer:
     def _load_state(entry: dict, block: Block, i: int) -> None:
         arrays = {name: value for name, value in entry.items() if name != "step" and value is not None}
         block.steps[i] = int(entry.get("step", bool(arrays)))
-        for name in {*arrays, *block.state_names()}:
+        for name in dict.fromkeys((*arrays, *block.state_names())):  # in the order in which they were saved
             block.state_view(name, i)[...] = arrays.get(name, 0)
 
     @property
