@@ -257,6 +257,7 @@ POOL = [
     max_pool2d("dilation-padding", (1, 7, 8, 2), 3, 2, 1, 2, ceil=True),
     max_pool2d("dilation-ceil", (1, 7, 8, 2), 2, 2, 1, 3, ceil=True),
     max_pool2d("large-kernel", (1, 18, 19, 2), 17, 1),
+    *(max_pool2d(f"{c}-channels-{k}-by-{s}", (2, 6, 9, c), k, s, k // 2) for c, k, s in FEW_CHANNELS),
     max_pool2d("ties", (2, 6, 8, 3), 3, 2, 1, fill=few_values, tags=NO_GRADCHECK),
     max_pool2d("ties-2x2", (2, 6, 8, 9), 2, fill=few_values, tags=NO_GRADCHECK),
     max_pool2d("nan", (2, 6, 8, 3), 2, fill=holding(NAN), tags=NO_GRADCHECK),
@@ -269,6 +270,7 @@ POOL = [
     avg_pool2d("padding-not-counted", (1, 7, 9, 5), 3, 2, 1, count=False),
     *(avg_pool2d(f"{c}-channels", (2, 5, 7, c), 2) for c in (1, 3, 7, 9, 13, 17)),
     *(avg_pool2d(f"{c}-channels-padded", (2, 5, 6, c), (2, 3), pad=1, count=False) for c in (1, 6, 11)),
+    *(avg_pool2d(f"{c}-channels-{k}-by-{s}", (2, 6, 9, c), k, s, k // 2, count=c % 2) for c, k, s in FEW_CHANNELS),
     avg_pool2d("one-window", (2, 3, 3, 6), 3),
     avg_pool2d("nan", (1, 6, 8, 3), 3, 2, 1, fill=holding(NAN), tags=NO_GRADCHECK),
 ]

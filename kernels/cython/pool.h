@@ -4,7 +4,8 @@
    max: y = the largest cell of the window (NaN beats all, the first of equals wins), index = r S + s of the winner.
    avg: y = sum of the window / number of its cells.
    Both backward passes gather: a pixel of dx sums what comes from the windows that contain it, in the order of the
-   windows, so that rows of dx are independent jobs and the sum has one order.
+   windows, so that rows of dx are independent jobs and the sum has one order.  Windows that lie side by side need no
+   sums: each writes its own cells.
 
    A row of pixels is cut into runs, within which all windows have the same cells, and a run into registers:
 
@@ -165,6 +166,7 @@ static int dl_pool_plan(dl_pool *v, int backward) {
 #include "simd.h"
 static const dl_job dl_pool_forward_jobs[2][DL_ISAS] = DL_TABLE(pool_forward_job);
 static const dl_job dl_pool_backward_jobs[2][DL_ISAS] = DL_TABLE(pool_backward_job);
+static const dl_job dl_pool_spread_jobs[2][DL_ISAS] = DL_TABLE(pool_spread_job);
 
 /* Both return 0, or -1 when there is no memory. */
 static int dl_pool_forward(dl_pool *v, int max) {
@@ -179,7 +181,13 @@ static int dl_pool_backward(dl_pool *v, int max) {
     const size_t item = v->dtype ? sizeof(double) : sizeof(float);
     v->largest = max;
     if (!v->c || !v->n || !v->h) return 0;
-    if (dl_pool_plan(v, 1)) return -1;
+    const int apart = v->r == v->sh && v->s == v->sw && v->dh == 1 && v->dw == 1 && v->p && v->q;
+    if (dl_pool_plan(v, !apart)) return -1;
+    if (apart) {
+        v->rows = dl_max(1, DL_POOL_JOB / dl_max(v->w * v->c * 4 * v->r, 1));
+        dl_parallel_for(DL_PICK(dl_pool_spread_jobs, v->dtype), v, dl_ceil_div(v->n * v->p, v->rows));
+        return 0;
+    }
     v->stream = max && v->phases == 1 && v->c % dl_lanes(v->dtype) == 0 &&
                 dl_streams(v->out, item * v->n * v->h * v->w * v->c, item * v->c, DL_POOL_STREAM);
     v->rows = dl_max(1, DL_POOL_JOB / dl_max(v->w * v->c * 4, 1));

@@ -102,3 +102,61 @@ static void DL_FN(pool_backward_job)(void *ctx, long job, long worker) {
     if (v->stream) dl_fence();
     (void)worker;
 }
+
+/* Where windows lie side by side, each writes its own cells, from left to right: what a register has beyond its pixel is
+   overwritten by the next one.  dx of one window of rows x cols pixels, from `pixel` on, `first` the number of its first
+   cell; whole registers may be stored where their first number is `room` numbers before the end of the row. */
+DL_INLINE void DL_FN(spread_window)(const dl_pool *v, const int largest, const long rows, const long cols, real *pixel,
+                                    long room, long at, long first, real share) {
+    const long c = v->c, width = v->w * c, all = v->n * v->p * v->q * c - at;
+    for (long from = 0; from < c; from += LANES) {
+        const long e = dl_min(from, dl_max(0, c - LANES)), count = all - e >= LANES ? LANES : c;
+        const vec dy = DL_FN(vload_n)((const real *)v->in + at + e, count);
+        const vec gain = largest ? dy : dy * DL_FN(vsplat)(share);
+        const ivec winner =
+            largest ? DL_FN(load_index)(v->index, v->wide_index, at + e, count) : DL_FN(isplat)(0);
+        for (long i = 0; i < rows; i++)
+            for (long j = 0; j < cols; j++) {
+                const vmask won = DL_FN(ieq)(winner, DL_FN(isplat)((ireal)(first + i * v->s + j)));
+                DL_FN(vstore_n)(pixel + i * width + j * c + e, largest ? DL_FN(vkeep)(won, gain) : gain,
+                                room - j * c - e >= LANES ? LANES : c);
+            }
+    }
+}
+DL_INLINE void DL_FN(spread_row)(const dl_pool *v, const int largest, long row, real *image) {
+    const dl_span *r = v->rows_of + row % v->p;
+    const long rows = r->end - r->begin, width = v->w * v->c;
+    real *line = image + (r->start + r->begin) * width;
+    for (long q = 0; q < v->q; q++) {
+        const dl_span *s = v->cols_of + q;
+        const long cols = s->end - s->begin, to = (s->start + s->begin) * v->c, at = (row * v->q + q) * v->c;
+        const long first = r->begin * v->s + s->begin;
+        const real share = 1 / (real)(r->counted * s->counted);
+        if (rows == 2 && cols == 2)
+            DL_FN(spread_window)(v, largest, 2, 2, line + to, width - to, at, first, share);
+        else if (rows == 3 && cols == 3)
+            DL_FN(spread_window)(v, largest, 3, 3, line + to, width - to, at, first, share);
+        else
+            DL_FN(spread_window)(v, largest, rows, cols, line + to, width - to, at, first, share);
+    }
+}
+
+/* Job: the rows of dx under rows (image, p) of windows, and what is left below and beside them. */
+static void DL_FN(pool_spread_job)(void *ctx, long job, long worker) {
+    const dl_pool plan = *(const dl_pool *)ctx, *v = &plan;
+    const long right = v->cols_of[v->q - 1].start + v->s, below = v->rows_of[v->p - 1].start + v->r;
+    const long width = v->w * v->c;
+    for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->p); row++) {
+        const dl_span *r = v->rows_of + row % v->p;
+        real *image = (real *)v->out + row / v->p * v->h * width;
+        if (v->largest)
+            DL_FN(spread_row)(v, 1, row, image);
+        else
+            DL_FN(spread_row)(v, 0, row, image);
+        for (long i = r->begin; right < v->w && i < r->end; i++)
+            memset(image + ((r->start + i) * v->w + right) * v->c, 0, sizeof(real) * (v->w - right) * v->c);
+        if (row % v->p == v->p - 1 && below < v->h)
+            memset(image + below * width, 0, sizeof(real) * (v->h - below) * width);
+    }
+    (void)worker;
+}
