@@ -250,6 +250,15 @@ CEIL_WINDOWS = [
     ("ceil-dropped", (1, 4, 4, 2), 2, 3, 1),
 ]
 
+# (channels, kernel, stride): less than a register, one and a bit, nearly two, of each instruction set
+FEW_CHANNELS = [
+    *((c, 2, 1) for c in (1, 3, 4, 8, 17)),
+    *((c, 3, 2) for c in (1, 2, 5, 9, 18)),
+    *((c, 3, 3) for c in (1, 4, 8, 21)),
+    (3, 4, 3),
+    (6, 2, 3),
+]
+
 POOL = [
     *(max_pool2d(*row) for row in WINDOWS),
     *(max_pool2d(*row, ceil=True) for row in CEIL_WINDOWS),
@@ -278,7 +287,16 @@ POOL = [
 # conv2d_max_pool2d: as conv2d, with a pool_size
 
 
-CONV_POOL = [
+CONV_# (channels, kernel, stride): less than a register, one and a bit, nearly two, of each instruction set
+FEW_CHANNELS = [
+    *((c, 2, 1) for c in (1, 3, 4, 8, 17)),
+    *((c, 3, 2) for c in (1, 2, 5, 9, 18)),
+    *((c, 3, 3) for c in (1, 4, 8, 21)),
+    (3, 4, 3),
+    (6, 2, 3),
+]
+
+POOL = [
     conv2d_max_pool2d("2x2", (2, 6, 8, 1), (8, 3, 3, 1), pad=1, act="relu"),
     conv2d_max_pool2d("odd", (2, 7, 9, 3), (17, 3, 3, 3), pad=1),
     *(

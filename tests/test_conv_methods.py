@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from isas import each_isa
 
 import dlfast as dl
 from dlfast import functional as F
@@ -11,7 +12,7 @@ from dlfast.kernels.conv_methods import METHODS, Geometry, choose, pooled_method
 SWEEP = 60  # random convolutions for each method and dtype
 TOLERANCE = {np.float32: 2e-6, np.float64: 4e-15}
 WINOGRAD_FACTOR = 10
-BACKENDS = [name for name in ("numba", "cython") if name in kernels.backends_of("conv2d")]
+BACKENDS = each_isa([name for name in ("numba", "cython") if name in kernels.backends_of("conv2d")])
 
 
 def random_convolution(rng, method):

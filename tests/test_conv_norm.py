@@ -5,6 +5,7 @@ import copy
 
 import numpy as np
 import pytest
+from isas import each_isa
 
 from dlfast import functional as F
 from dlfast import kernels, models, nn, no_grad, optim
@@ -73,7 +74,7 @@ BLOCKS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", each_isa(BACKENDS))
 @pytest.mark.parametrize("model", BLOCKS, ids=range(len(BLOCKS)))
 def test_as_the_parts_give(model, backend):
     model, x = settled(copy.deepcopy(model)).eval(), normal(2, 9, 10, 9)

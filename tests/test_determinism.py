@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from agreement import FAST, assert_same_bits, call
+from isas import named
 from test_steps import take_steps
 
 from cases import CASES, LARGE, LARGE_STEPS, STEPS
@@ -14,7 +15,7 @@ THREADS = (1, 2, 4, 3, 4)  # 4 twice: which thread takes which job changes from 
 
 def having(cases):
     return [
-        pytest.param(case, backend, id=f"{case}-{backend}")
+        pytest.param(case, backend, id=f"{case}-{named(backend)}")
         for case in cases
         for backend in FAST
         if backend in kernels.backends_of(case.op)

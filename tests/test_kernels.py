@@ -16,6 +16,7 @@ from agreement import (
     float_type,
     outputs,
 )
+from isas import named
 from layouts import LAYOUTS, read_only, repeated
 from poison import poisoned
 
@@ -37,7 +38,7 @@ def _no_floating_point_warnings():
 def having(cases, backends=FAST):
     """(case, backend) for each backend that has the operation."""
     return [
-        pytest.param(case, backend, id=f"{case}-{backend}")
+        pytest.param(case, backend, id=f"{case}-{named(backend)}")
         for case in cases
         for backend in backends
         if backend in kernels.backends_of(case.op)

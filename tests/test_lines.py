@@ -17,6 +17,7 @@ def drawn(seed, *shape):
 
 
 @cython
+@pytest.mark.usefixtures("isa")
 @np.errstate(invalid="ignore")
 @pytest.mark.parametrize("width", range(16, 34))
 def test_an_infinite_pixel_reaches_the_taps_that_see_it_and_no_others(width):
@@ -34,6 +35,7 @@ def test_an_infinite_pixel_reaches_the_taps_that_see_it_and_no_others(width):
 
 
 @cython
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize(("channels", "outputs"), [(1, 1), (1, 3), (1, 4), (1, 6), (3, 6), (6, 16)])
 @pytest.mark.parametrize("activation", [None, "relu", "sigmoid", "tanh"])
 def test_the_means_have_the_bits_of_the_two_operations(channels, outputs, activation):
@@ -45,6 +47,7 @@ def test_the_means_have_the_bits_of_the_two_operations(channels, outputs, activa
 
 
 @cython
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("batch", [0, 1, 2, 7, 33])
 def test_bits_do_not_depend_on_threads(batch):
     x, weight, bias = drawn(0, batch, 28, 28, 1), drawn(1, 6, 5, 5, 1), drawn(2, 6)

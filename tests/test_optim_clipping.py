@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from isas import each_isa
 from peers import needs_torch, torch
 
 from dlfast import kernels, nn, optim
@@ -19,7 +20,7 @@ KINDS = [
     (optim.AdamW, {"weight_decay": 0.1}),
 ]
 EACH_KIND = pytest.mark.parametrize(("kind", "options"), KINDS, ids=[kind.__name__ for kind, _ in KINDS])
-BACKENDS = kernels.backends_of("square_sum")
+BACKENDS = each_isa(kernels.backends_of("square_sum"))
 SUM_ERROR = 6e-7  # of float32 numbers' sum of squares, relative: kernels/cython/optim_impl.h
 
 

@@ -5,6 +5,7 @@ import inspect
 import numpy as np
 import pytest
 from agreement import FAST, assert_agrees, assert_same_bits
+from isas import named
 from poison import poisoned
 
 from cases import LARGE_STEPS, STEPS
@@ -15,7 +16,7 @@ STEP_COUNT = 4
 
 def having(cases, backends=FAST):
     return [
-        pytest.param(case, backend, id=f"{case}-{backend}")
+        pytest.param(case, backend, id=f"{case}-{named(backend)}")
         for case in cases
         for backend in backends
         if backend in kernels.backends_of(case.op)

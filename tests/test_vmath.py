@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from isas import each_isa
 
 from dlfast import kernels
 
@@ -58,7 +59,7 @@ def test_numba(name, truth, ulps, range, dtype):
     assert worst(got, truth(x.astype(np.longdouble))) <= ulps
 
 
-@pytest.mark.parametrize("backend", [name for name in ("numba", "cython") if kernels.built(name)])
+@pytest.mark.parametrize("backend", each_isa([name for name in ("numba", "cython") if kernels.built(name)]))
 def test_normal(backend):
     """The normal distribution function, by way of GELU, which multiplies it with x."""
     x = samples("float32", -13, 8)
@@ -70,6 +71,7 @@ def test_normal(backend):
 @pytest.mark.parametrize(
     ("op", "truth", "ulps"), [("sigmoid", sigmoid, 3), ("tanh", np.tanh, 3), ("softplus", softplus, 4)]
 )
+@pytest.mark.usefixtures("isa")
 def test_cython(op, truth, ulps):
     x = samples("float32", -80, 40)
     options = {"beta": 1.0, "threshold": math.inf} if op == "softplus" else {}

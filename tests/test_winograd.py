@@ -4,6 +4,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from isas import each_isa
 
 import dlfast as dl
 from dlfast import functional as F
@@ -19,7 +20,7 @@ def can_do(backend):
     return KINDS[:1] if getattr(import_module(f"dlfast.kernels.{backend}.conv"), "ONLY_3X3", False) else KINDS
 
 
-@pytest.fixture(params=[(backend, kind) for backend in BACKENDS for kind in can_do(backend)], ids=str)
+@pytest.fixture(params=[(backend, kind) for backend in each_isa(BACKENDS) for kind in can_do(backend)], ids=str)
 def kind(request):
     backend, kind = request.param
     with dl.use_backend(backend, "reference"):

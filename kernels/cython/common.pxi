@@ -34,8 +34,11 @@ cdef extern from "threads.h" nogil:
     int dl_connect(object threads_module) except -1 with gil
 
 cdef extern from "simd.h" nogil:
+    int dl_isa
     void dl_choose_isa()
-    const char* dl_isa_name()
+    int dl_set_isa(const char* name)
+    int dl_best_isa()
+    const char* dl_isa_name(int isa)
 
 dl_connect(_threads)
 dl_connect_memory(_memory)
@@ -133,4 +136,16 @@ cdef inline object place_for(object need, object array):
 
 def isa():
     """The instruction set in use: "base", "avx2" or "avx512" (DLFAST_ISA asks for less than the best)."""
-    return dl_isa_name().decode()
+    return dl_isa_name(dl_isa).decode()
+
+
+def isas():
+    """The instruction sets that this processor has, the best last."""
+    return [dl_isa_name(i).decode() for i in range(dl_best_isa() + 1)]
+
+
+def set_isa(str name):
+    """Use another instruction set in this module (instruction_sets.py: in all).  ValueError where there is none."""
+    if name not in isas():
+        raise ValueError(f"instruction set {name!r} is not one of this processor's: {', '.join(isas())}")
+    dl_set_isa(name.encode())

@@ -76,10 +76,35 @@
 #define DL_ISAS 3
 
 enum { DL_BASE, DL_AVX2, DL_AVX512 };
-static int dl_isa = DL_BASE;
-DL_UNUSED static const char *dl_isa_name(void) {
+static int dl_isa = DL_BASE; /* of the module that includes this: set at import, and by set_isa in tests */
+DL_UNUSED static const char *dl_isa_name(int isa) {
     static const char *const names[DL_ISAS] = {"base", "avx2", "avx512"};
-    return names[dl_isa];
+    return names[isa];
+}
+
+/* The best that this processor has; it has those before it too. */
+DL_UNUSED static int dl_best_isa(void) {
+#if DL_X86
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return DL_BASE;
+#ifdef DL_EMULATE_AVX512
+    return DL_AVX512;
+#endif
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512bw"))
+        return DL_AVX512;
+    return DL_AVX2;
+#else
+    return DL_BASE;
+#endif
+}
+
+/* Uses that of this name, where the processor has it, and else the best; says whether it has. */
+DL_UNUSED static int dl_set_isa(const char *name) {
+    const int best = dl_best_isa();
+    for (dl_isa = DL_BASE; dl_isa < best; dl_isa++)
+        if (name && !strcmp(name, dl_isa_name(dl_isa))) return 1;
+    return name && !strcmp(name, dl_isa_name(best));
 }
 
 #include "simd_sizes.h"
@@ -88,19 +113,7 @@ static dl_cache_sizes dl_cache;
 /* Called once when a module is imported. */
 DL_UNUSED static void dl_choose_isa(void) {
     dl_cache = dl_read_caches();
-#if DL_X86
-    const char *wish = getenv("DLFAST_ISA");
-    __builtin_cpu_init();
-    if (wish && !strcmp(wish, "base")) return;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) dl_isa = DL_AVX2;
-    if (wish && !strcmp(wish, "avx2")) return;
-#ifdef DL_EMULATE_AVX512
-    if (dl_isa == DL_AVX2) dl_isa = DL_AVX512;
-#endif
-    if (dl_isa == DL_AVX2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
-        dl_isa = DL_AVX512;
-#endif
+    dl_set_isa(getenv("DLFAST_ISA"));
 }
 
 /* What vstream has stored is there before what follows. */
