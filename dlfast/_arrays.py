@@ -9,15 +9,39 @@ import numpy as np
 
 def to_array(data: Any) -> np.ndarray:
     """An array of numbers; lists and bare Python floats become float32, typed data keep their dtype."""
-    array = np.asarray(data)
+    array = plain_array(data)
     if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"Tensor: data must hold real numbers, got an array of dtype {array.dtype}; "
-            "rows of unequal length and strings have to be converted first"
-        )
+        raise TypeError(f"Tensor: data must hold real numbers, got {described(data, array)}")
+    return array
+
+
+def plain_array(data: Any) -> np.ndarray:
+    """`to_array` without its check: strings and objects too."""
+    array = np.asarray(data)
     if array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)) and _is_untyped(data):
         array = array.astype(np.float32)
     return array
+
+
+def described(data: Any, array: np.ndarray) -> str:
+    """What came in place of numbers, and what to do about it."""
+    if data is None:
+        return "None"
+    dtypes = getattr(data, "dtypes", None)
+    if hasattr(data, "columns") and dtypes is not None:
+        bad = [f"{name!r} ({dtype})" for name, dtype in zip(data.columns, dtypes) if _kind(dtype) not in "fiub"]
+        return (
+            f"a table whose columns {', '.join(bad) or 'hold missing values and'} are no numbers; drop them, or encode "
+            "them with pandas.get_dummies(x, dtype=np.float32)"
+        )
+    return (
+        f"an array of dtype {array.dtype}; rows of unequal length have to be padded, and names of classes numbered: "
+        "names, y = np.unique(y, return_inverse=True)"
+    )
+
+
+def _kind(dtype: Any) -> str:
+    return getattr(dtype, "kind", "O")
 
 
 def _is_untyped(data: Any) -> bool:

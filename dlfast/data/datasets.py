@@ -9,6 +9,7 @@ from typing import Literal, overload
 import numpy as np
 
 from .. import _check as check
+from .._arrays import described, plain_array
 
 
 class ArrayDataset:
@@ -44,9 +45,12 @@ class ArrayDataset:
 
 
 def _check_array(position: int, array) -> np.ndarray:
-    array = np.asarray(array)
+    data, array = array, plain_array(array)
     if array.dtype == object:
-        raise TypeError(f"ArrayDataset: array {position} has dtype object; expected numbers, booleans or strings")
+        raise TypeError(
+            f"ArrayDataset: array {position} has dtype object; expected numbers, booleans or strings, got "
+            f"{described(data, array)}"
+        )
     if array.ndim == 0:
         raise ValueError(f"ArrayDataset: array {position} has no length (it is a single number)")
     return array

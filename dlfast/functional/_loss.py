@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from .. import _check as check
+from .._counting import listeners, tell
 from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, record, run, unwrap
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -36,6 +37,8 @@ def cross_entropy(
     check.floats("cross_entropy", ("logits", "weight"), (x, w))
     labels = check.labels("cross_entropy", "logits", x, labels, w, ignore_index)
     _reduction("cross_entropy", reduction)
+    if listeners and reduction == "mean":
+        tell(labels, w, ignore_index)
     if label_smoothing != 0:
         check.number("cross_entropy", "label_smoothing", label_smoothing, 0, 1)
     options = {"label_smoothing": float(label_smoothing), "ignore_index": ignore_index, "reduction": reduction}
@@ -63,6 +66,8 @@ def nll_loss(
     check.floats("nll_loss", ("log_probs", "weight"), (x, w))
     labels = check.labels("nll_loss", "log_probs", x, labels, w, ignore_index)
     _reduction("nll_loss", reduction)
+    if listeners and reduction == "mean":
+        tell(labels, w, ignore_index)
     counted = labels != ignore_index
     safe = np.where(counted, labels, 0)
     scale = counted.astype(x.dtype) if w is None else np.where(counted, w[safe], x.dtype.type(0))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 
 from .. import _check as check
-from .._files import write_text
+from .._files import check_writable, write_text
+from .monitor import Best
 
 
 class Callback:
@@ -45,44 +45,36 @@ class Callback:
         pass
 
 
-class Best:
-    """The best value so far of one column: the largest of an accuracy, the smallest of all else."""
-
-    def __init__(self, owner: str, monitor: str | None, min_delta: float = 0.0):
-        self.owner, self.monitor = owner, monitor
-        self.min_delta = check.number(owner, "min_delta", min_delta, 0, math.inf)
-        self.value: float | None = None
-
-    def improved(self, record: dict) -> bool:
-        """Take the record's value if it is better by more than min_delta."""
-        monitor = self.monitor or ("val_loss" if "val_loss" in record else "train_loss")
-        if monitor not in record:
-            raise ValueError(f"{self.owner}: monitor {monitor!r} is not recorded; recorded are {', '.join(record)}")
-        sign = 1 if "accuracy" in monitor else -1
-        if self.value is not None and not sign * (record[monitor] - self.value) > self.min_delta:
-            return False
-        self.value = record[monitor]
-        return True
-
-
 class EarlyStopping(Callback):
     """Stop when ``monitor`` has not improved by more than ``min_delta`` for ``patience`` epochs.
 
     When training ends, for whatever reason but an error, the model gets the weights of its best epoch
     (``restore_best=False`` leaves it the last ones). ``monitor`` is a column of the `History`, val_loss by default, or
-    train_loss without validation data; an accuracy is better when larger, anything else when smaller.
+    train_loss without validation data. mode: "max" where larger is better, "min" where smaller is; None for columns of
+    which that is known: losses and errors, accuracy, auc, f1 and the like. NaN is worse than every number.
+
+    A resumed run is judged anew, by the patience that it is resumed with.
     """
 
-    def __init__(self, patience: int = 5, monitor: str | None = None, min_delta=0.0, restore_best: bool = True):
+    def __init__(
+        self,
+        patience: int = 5,
+        monitor: str | None = None,
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+        *,
+        mode: str | None = None,
+    ):
         self.patience = check.integer("EarlyStopping", "patience", patience, least=1)
         self.restore_best = restore_best
-        self._best = Best("EarlyStopping", monitor, min_delta)
+        self._best = Best("EarlyStopping", monitor, mode, min_delta)
         self._waited = 0
         self._weights: dict = {}
 
     def on_train_begin(self, run) -> None:
         if not len(run.history):  # a new run, not a resumed one
-            self._best.value, self._waited, self._weights = None, 0, {}
+            self._forget()
+        self._judge(run)
 
     def on_epoch_end(self, run) -> None:
         if self._best.improved(run.history.epochs[-1]):
@@ -90,18 +82,29 @@ class EarlyStopping(Callback):
             self._weights = run.model.state_dict()
             return
         self._waited += 1
+        self._judge(run)
+
+    def _judge(self, run) -> None:
         if self._waited >= self.patience:
             run.stop = f"no better than {self._best.value:.6g} for {self._waited} epochs"
+
+    def _forget(self) -> None:
+        self._best.forget()
+        self._waited, self._weights = 0, {}
 
     def on_train_end(self, run) -> None:
         if self.restore_best and self._weights:
             run.model.load_state_dict(self._weights)
 
     def state_dict(self) -> dict:
-        return {"best": self._best.value, "waited": self._waited, "weights": self._weights}
+        return {**self._best.state_dict(), "waited": self._waited, "weights": self._weights}
 
     def load_state_dict(self, state: dict) -> None:
-        self._best.value, self._waited, self._weights = state["best"], state["waited"], state["weights"]
+        waited, weights = int(state["waited"]), dict(state["weights"])
+        if self._best.load_state_dict(state):
+            self._waited, self._weights = waited, weights
+        else:  # it watched another column
+            self._forget()
 
 
 class CSVLogger(Callback):
@@ -109,6 +112,9 @@ class CSVLogger(Callback):
 
     def __init__(self, path):
         self.path = path
+
+    def on_train_begin(self, run) -> None:
+        check_writable(self.path)
 
     def on_epoch_end(self, run) -> None:
         rows = [{"epoch": number, **record} for number, record in enumerate(run.history.epochs, start=1)]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from .. import random
+from .._files import check_writable
 from ..serialize import load, save
-from .callbacks import Best, Callback
+from .callbacks import Callback
+from .monitor import Best
+
+_PARTS = ("model", "optimizer", "random", "history", "callbacks")
 
 
 class Checkpoint(Callback):
@@ -20,28 +23,28 @@ class Checkpoint(Callback):
                        optimizer, random numbers, history, and the state of all callbacks
 
     Each file is written under a temporary name, brought to the disk and renamed, so a crash at any moment leaves the
-    old file or the new one. ``monitor`` is as in `EarlyStopping`.
+    old file or the new one. ``monitor`` and ``mode`` are as in `EarlyStopping`.
     """
 
-    def __init__(self, folder, monitor: str | None = None):
+    def __init__(self, folder, monitor: str | None = None, *, mode: str | None = None):
         self.folder = Path(folder)
-        self._best = Best("Checkpoint", monitor)
+        self._best = Best("Checkpoint", monitor, mode)
 
     def on_train_begin(self, run) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)  # fails before the first epoch, not after it
+        check_writable(self.folder / "last.safetensors")  # fails before the first epoch, not after it
         if not len(run.history):
-            self._best.value = None
+            self._best.forget()
 
     def after_epoch(self, run) -> None:
         if self._best.improved(run.history.epochs[-1]):
             save(self.folder / "best.safetensors", run.model.state_dict())
-        save(self.folder / "last.safetensors", pack(run_state(run)))
+        save(self.folder / "last.safetensors", run_state(run))
 
     def state_dict(self) -> dict:
-        return {"best": self._best.value}
+        return self._best.state_dict()
 
     def load_state_dict(self, state: dict) -> None:
-        self._best.value = state["best"]
+        self._best.load_state_dict(state)
 
 
 def run_state(run) -> dict:
@@ -49,9 +52,9 @@ def run_state(run) -> dict:
     return {
         "model": run.model.state_dict(),
         "optimizer": run.optimizer.state_dict(),
+        "optimizer_class": type(run.optimizer).__name__,
         "random": random.get_state(),
         "history": json.loads(run.history.to_json()),
-        "stop": run.stop,
         "callbacks": {name: callback.state_dict() for name, callback in _named(run.callbacks)},
     }
 
@@ -59,22 +62,37 @@ def run_state(run) -> dict:
 def resume(folder, run) -> None:
     """Put the state that `Checkpoint` wrote into ``folder`` back in place.
 
-    Raises FileNotFoundError where there is none, ValueError where model or optimizer do not fit it; nothing is changed
-    then.
+    A run that a callback had stopped goes on, unless the callback stops it again when training begins.
+    Raises FileNotFoundError where there is no state, ValueError where it is damaged or is not one of this model,
+    optimizer and callbacks; nothing is changed then.
     """
     path = Path(folder) / "last.safetensors"
     if not path.is_file():
         raise FileNotFoundError(f"fit: nothing to resume in {folder}: there is no {path.name} (Checkpoint writes it)")
-    state = unpack(load(path))
-    before = run.model.state_dict()
+    state = load(path)
+    if lacking := [part for part in _PARTS if not isinstance(state.get(part), dict)]:
+        raise ValueError(f"fit: {path} is not what Checkpoint writes: it lacks {', '.join(lacking)}")
+    ours, theirs = type(run.optimizer).__name__, state.get("optimizer_class")
+    if theirs not in (ours, None):
+        raise ValueError(
+            f"fit: the run in {folder} was trained with {theirs}, whose state {ours} cannot take; resume with "
+            f"optim.{theirs}, or start with its weights: model.load_state_dict(dlfast.load({str(path)!r})['model'])"
+        )
+    before = run_state(run)
     try:
-        run.model.load_state_dict(state["model"])
-        run.optimizer.load_state_dict(state["optimizer"])
-    except BaseException:
-        run.model.load_state_dict(before)
+        _put(state, run)
+    except BaseException as error:
+        _put(before, run)
+        if isinstance(error, (ValueError, KeyError, TypeError, AttributeError)):
+            raise ValueError(f"fit: cannot resume from {path}: {error or repr(error)}") from error
         raise
+
+
+def _put(state: dict[str, Any], run) -> None:
+    run.model.load_state_dict(state["model"])
+    run.optimizer.load_state_dict(state["optimizer"])
     random.set_state(state["random"])
-    run.history.epochs, run.stop = state["history"]["epochs"], state["stop"]
+    run.history.epochs = [dict(epoch) for epoch in state["history"]["epochs"]]
     for name, callback in _named(run.callbacks):
         if name in state["callbacks"]:
             callback.load_state_dict(state["callbacks"][name])
@@ -84,37 +102,3 @@ def _named(callbacks) -> list[tuple[str, Callback]]:
     """Each callback under its class's name and its number among those of that class."""
     names = [type(callback).__name__ for callback in callbacks]
     return [(f"{name}.{names[:i].count(name)}", callbacks[i]) for i, name in enumerate(names)]
-
-
-_TREE = "__tree__"
-
-
-def pack(state) -> dict[str, np.ndarray]:
-    """Flatten nested dictionaries and lists: arrays by their path, and the rest as JSON in an array of bytes."""
-    arrays: dict[str, np.ndarray] = {}
-
-    def walk(value, path: str):
-        if isinstance(value, np.ndarray):
-            arrays[path] = value
-            return {"array": path}
-        if isinstance(value, dict):
-            return {"items": [[key, walk(item, f"{path}/{key}")] for key, item in value.items()]}
-        if isinstance(value, (list, tuple)):
-            return {"list": [walk(item, f"{path}/{i}") for i, item in enumerate(value)]}
-        return {"value": value.item() if isinstance(value, np.generic) else value}
-
-    tree = json.dumps(walk(state, "state"))
-    return {**arrays, _TREE: np.frombuffer(tree.encode(), np.uint8)}
-
-
-def unpack(arrays: dict[str, np.ndarray]):
-    """The inverse of `pack`; tuples come back as lists."""
-
-    def build(node: dict):
-        if "array" in node:
-            return arrays[node["array"]]
-        if "items" in node:
-            return {key: build(item) for key, item in node["items"]}
-        return [build(item) for item in node["list"]] if "list" in node else node["value"]
-
-    return build(json.loads(arrays[_TREE].tobytes()))

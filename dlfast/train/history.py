@@ -36,10 +36,14 @@ class History:
 
     @classmethod
     def from_json(cls, source) -> History:
-        """The history of a JSON text (str) or of a file (Path), as `to_json` wrote it."""
+        """The history of a JSON text (str) or of a file (Path), as `to_json` wrote it; ValueError for another."""
         text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
-        content = json.loads(text)
-        return cls(content["epochs"], content["stopped"])
+        try:
+            content = json.loads(text)
+            return cls(content["epochs"], content["stopped"])
+        except (ValueError, KeyError, TypeError) as error:
+            where = source if isinstance(source, Path) else "this text"
+            raise ValueError(f"History: {where} is not what to_json wrote: {error!r}") from error
 
     def plot(self, path) -> None:
         """Draw the loss and each metric over the epochs, training and validation, into an image file.

@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from .. import _check as check
-from ..data import DataLoader
 from ..nn import Module
 from ..optim import Optimizer
+from ..tensor import Tensor
 from .callbacks import Callback
 from .checkpoint import resume as resume_run
-from .evaluation import Means, as_loader, evaluate, measure, metric_functions
+from .evaluation import Means, batch_loss, check_loss, check_model, evaluate, measure, metric_functions
 from .history import History
 from .progress import ProgressBar
+from .sources import Loader, as_loader
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -72,8 +73,10 @@ def fit(
 ) -> History:
     """Train ``model`` on ``train`` and give the `History`, with validation after each epoch if there is ``val``.
 
-    train, val   a data set, a pair (x, y) of arrays, or a `DataLoader`, whose own batch size and order are then used
-    loss         ``loss(model(x), y)`` -> Tensor, the mean of the batch
+    train, val   a data set or a pair (x, y) of arrays, PyTorch's TensorDataset too; or batches, with their own size and
+                 order: a `DataLoader`, PyTorch's too, or a list of tuples (x, y)
+    loss         ``loss(model(x), y)`` -> Tensor, the mean of the batch. A batch whose targets are all ignored
+                 (``ignore_index``) counts 0, and nothing is updated
     metrics      names or functions as in `evaluate`; None means accuracy where the targets are integers, else none
     callbacks    `Callback` objects, called in their order; ``progress`` puts a `ProgressBar` in front
     resume       a folder that a `Checkpoint` wrote: go on after its last epoch. ``epochs`` counts from the beginning.
@@ -85,13 +88,16 @@ def fit(
     Raises NonFiniteLoss, before anything is updated, where a batch has a NaN or infinite loss; ValueError and TypeError
     for arguments that do not fit.
     """
+    check_model("fit", model)
+    check_loss("fit", loss)
+    batch_size = check.integer("fit", "batch_size", batch_size, least=1)
     loader = as_loader("train", train, batch_size, shuffle=shuffle)
     val_loader = None if val is None else as_loader("val", val, max(batch_size, 256))
-    functions = metric_functions(metrics, loader.dataset)
+    functions = metric_functions(metrics, loader)
     callbacks = list(callbacks)
     if progress and not any(isinstance(callback, ProgressBar) for callback in callbacks):
         callbacks.insert(0, ProgressBar())
-    _check(model, optimizer, loss, epochs, callbacks)
+    _check(model, optimizer, epochs, callbacks)
     run = Run(model, optimizer, loss, functions, callbacks, epochs, len(loader))
     if resume is not None:
         resume_run(resume, run)
@@ -110,10 +116,8 @@ def fit(
     return run.history
 
 
-def _check(model, optimizer, loss, epochs: int, callbacks: list) -> None:
+def _check(model, optimizer, epochs: int, callbacks: list) -> None:
     check.integer("fit", "epochs", epochs, least=1)
-    if not callable(loss):
-        raise TypeError(f"fit: loss must be a function of outputs and targets, got {type(loss).__name__}")
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"fit: optimizer must be made, as in optim.Adam(model.parameters()), got {optimizer!r}")
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -124,7 +128,7 @@ def _check(model, optimizer, loss, epochs: int, callbacks: list) -> None:
             raise TypeError(f"fit: callbacks must be Callback objects, got {callback!r}")
 
 
-def _train(run: Run, loader: DataLoader, val_loader: DataLoader | None, interrupts: _Interrupts) -> None:
+def _train(run: Run, loader: Loader, val_loader: Loader | None, interrupts: _Interrupts) -> None:
     try:
         run.tell("on_train_begin")
         while len(run.history) < run.epochs and run.stop is None:
@@ -144,26 +148,31 @@ def _train(run: Run, loader: DataLoader, val_loader: DataLoader | None, interrup
         run.tell("on_train_end")
 
 
-def _train_epoch(run: Run, loader: DataLoader, interrupts: _Interrupts) -> float:
+def _train_epoch(run: Run, loader: Loader, interrupts: _Interrupts) -> float:
     """Every batch once; returns the seconds it took."""
     start = time.perf_counter()
     for run.batch, (*inputs, targets) in enumerate(loader, start=1):
         outputs = run.model(*inputs)
-        loss = run.loss(outputs, targets)
+        loss, weight, counts = batch_loss("fit", run.loss, outputs, targets)
         value = loss.item()
-        if not math.isfinite(value):
-            raise NonFiniteLoss(
-                f"fit: the loss of batch {run.batch} in epoch {run.epoch} is {value}; the weights are those before "
-                "this batch. Look for NaN in the data, try a smaller learning rate, or clip the gradients",
-                run.history,
-            )
-        run.optimizer.zero_grad()
-        loss.backward()
-        with interrupts.held():
-            run.optimizer.step()
-        run.means.add(len(targets), {"loss": value} | measure(run.metrics, outputs, targets))
+        if weight:  # else every target is ignored: the mean of nothing is NaN, and there is nothing to learn
+            _update(run, loss, value, interrupts)
+        run.means.add(len(targets), {"loss": (value, weight)} | measure(run.metrics, outputs, targets, counts))
         run.tell("on_batch_end")
     return time.perf_counter() - start
+
+
+def _update(run: Run, loss: Tensor, value: float, interrupts: _Interrupts) -> None:
+    if not math.isfinite(value):
+        raise NonFiniteLoss(
+            f"fit: the loss of batch {run.batch} in epoch {run.epoch} is {value}; the weights are those before "
+            "this batch. Look for NaN in the data, try a smaller learning rate, or clip the gradients",
+            run.history,
+        )
+    run.optimizer.zero_grad()
+    loss.backward()
+    with interrupts.held():
+        run.optimizer.step()
 
 
 def _record(means: Means, validation: dict, seconds: float) -> dict:
