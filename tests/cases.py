@@ -287,16 +287,7 @@ POOL = [
 # conv2d_max_pool2d: as conv2d, with a pool_size
 
 
-CONV_# (channels, kernel, stride): less than a register, one and a bit, nearly two, of each instruction set
-FEW_CHANNELS = [
-    *((c, 2, 1) for c in (1, 3, 4, 8, 17)),
-    *((c, 3, 2) for c in (1, 2, 5, 9, 18)),
-    *((c, 3, 3) for c in (1, 4, 8, 21)),
-    (3, 4, 3),
-    (6, 2, 3),
-]
-
-POOL = [
+CONV_POOL = [
     conv2d_max_pool2d("2x2", (2, 6, 8, 1), (8, 3, 3, 1), pad=1, act="relu"),
     conv2d_max_pool2d("odd", (2, 7, 9, 3), (17, 3, 3, 3), pad=1),
     *(
