@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from . import auto, reference
+from . import auto, environment, reference
 from .memory import empty
 
 BACKENDS = ("reference", "numba", "cython", "cuda")
@@ -269,3 +269,4 @@ def _module(backend: str, family: str) -> ModuleType | None:
 
 
 _table = _Table(("auto",))
+environment.tell()

@@ -7,25 +7,37 @@ Results have the same bits for any number of threads.
 import math
 import operator
 import os
+import warnings
 from pathlib import Path
 
+from . import environment
 from .cython import threads as _pool
 
-MAX_THREADS = 1024
+MAX_THREADS = min(1024, max(64, 4 * (os.cpu_count() or 1)))  # more would only be in each other's way
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 def set_num_threads(n):
-    """Use n threads from the next kernel on, the calling thread among them; n in 1..1024.
+    """Use n threads from the next kernel on, the calling thread among them.
 
-    Raises TypeError where n is no integer and ValueError where it is out of range.
+    There are at most four for each processor of the machine (64 on a small one, 1024 on any): a larger n is brought
+    down to that bound, with a RuntimeWarning. Raises TypeError where n is no integer, ValueError where it is below 1.
     """
     if isinstance(n, bool) or not hasattr(n, "__index__"):
         raise TypeError(f"set_num_threads: n must be an int, got {type(n).__name__}")
     count = operator.index(n)
-    if not 1 <= count <= MAX_THREADS:
-        raise ValueError(f"set_num_threads: n must be in 1..{MAX_THREADS}, got {count}")
-    _pool.set_num_threads(count)
+    if count < 1:
+        raise ValueError(f"set_num_threads: n must be 1 or more, got {count}")
+    _pool.set_num_threads(_bounded(count, "set_num_threads"))
+
+
+def _bounded(count, where):
+    """count, or the most that there may be, with a warning."""
+    if count <= MAX_THREADS:
+        return count
+    text = f"{where}: {count} threads are more than this machine can use; taking {MAX_THREADS}, the most there may be"
+    warnings.warn(text, RuntimeWarning, stacklevel=3)
+    return MAX_THREADS
 
 
 def get_num_threads():
@@ -37,9 +49,9 @@ def default_num_threads(environ=os.environ, cgroup=_CGROUP):
     """DLFAST_NUM_THREADS if set, else min(processors of this process, CPU quota rounded up)."""
     wish = environ.get("DLFAST_NUM_THREADS", "").strip()
     if wish:
-        if not wish.isdecimal() or not 1 <= int(wish) <= MAX_THREADS:
-            raise ValueError(f"DLFAST_NUM_THREADS must be a whole number in 1..{MAX_THREADS}, got {wish!r}")
-        return int(wish)
+        if not wish.isdecimal() or int(wish) < 1:
+            raise ValueError(f"DLFAST_NUM_THREADS must be a whole number, 1 or more, got {wish!r}")
+        return _bounded(int(wish), "DLFAST_NUM_THREADS")
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cpu_quota(Path(cgroup))
     return max(1, min(processors, MAX_THREADS, math.ceil(quota) if quota else MAX_THREADS))
@@ -61,4 +73,5 @@ def _cpu_quota(cgroup):
         return None
 
 
+_pool.set_spin_us(environment.spin_us())
 set_num_threads(default_num_threads())

@@ -18,13 +18,14 @@ cdef extern from *:
         pass
     ctypedef Py_ssize_t npy_intp
     enum:
+        NPY_ARRAY_CARRAY_RO  # rows in order, elements at multiples of their size
         NPY_DOUBLE
         NPY_MAXDIMS
     void* PyArray_DATA(PyArrayObject* array)
     int PyArray_NDIM(PyArrayObject* array)
     int PyArray_TYPE(PyArrayObject* array)
     npy_intp* PyArray_DIMS(PyArrayObject* array)
-    bint PyArray_IS_C_CONTIGUOUS(PyArrayObject* array)
+    bint PyArray_CHKFLAGS(PyArrayObject* array, int flags)
 
 cdef extern from "arrays.h":
     object dl_new_array(int axes, npy_intp* dims, int type)
@@ -34,6 +35,9 @@ cdef extern from "threads.h" nogil:
     int dl_connect(object threads_module) except -1 with gil
 
 cdef extern from "simd.h" nogil:
+    ctypedef struct dl_cache_sizes:
+        size_t l2, last
+    dl_cache_sizes dl_cache
     int dl_isa
     void dl_choose_isa()
     int dl_set_isa(const char* name)
@@ -56,13 +60,16 @@ cdef inline bint is_plain(object array):
 
 
 cdef inline void* pointer(object array) except? NULL:
-    """Address of a C-contiguous array's first element; ValueError where it is not contiguous."""
+    """Address of a C-contiguous array's first element; ValueError where it is not contiguous or not aligned."""
     cdef Py_buffer view
-    if is_plain(array) and PyArray_IS_C_CONTIGUOUS(<PyArrayObject*>array):
+    if is_plain(array) and PyArray_CHKFLAGS(<PyArrayObject*>array, NPY_ARRAY_CARRAY_RO):
         return PyArray_DATA(<PyArrayObject*>array)
     PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS)
     cdef void* address = view.buf
+    cdef bint misplaced = <size_t>address % <size_t>view.itemsize != 0
     PyBuffer_Release(&view)
+    if misplaced:
+        raise ValueError("a kernel was given an array whose elements lie between the multiples of their size")
     return address
 
 
@@ -72,12 +79,18 @@ cdef inline void* optional(object array) except? NULL:
 
 
 cdef inline object contiguous(object array):
-    """The array itself if it is C-contiguous, else a copy that is; None stays None. 0-d arrays become 1-d."""
+    """The array itself if it is C-contiguous and aligned, else a copy that is; None stays None. 0-d become 1-d."""
     if array is None:
         return None
-    if is_plain(array) and PyArray_IS_C_CONTIGUOUS(<PyArrayObject*>array) and PyArray_NDIM(<PyArrayObject*>array):
+    if is_plain(array) and PyArray_CHKFLAGS(<PyArrayObject*>array, NPY_ARRAY_CARRAY_RO) and \
+            PyArray_NDIM(<PyArrayObject*>array):
         return array
-    return _contiguous(array)
+    return aligned(array)
+
+
+cdef object aligned(object array):
+    """The array, or a copy in order: not aligned, NumPy calls it contiguous and would not copy it."""
+    return _contiguous(array) if array.flags.aligned else _np.array(array, order="C", ndmin=1)
 
 
 cdef inline bint is_double(object array) except -1:
@@ -137,6 +150,16 @@ cdef inline object place_for(object need, object array):
 def isa():
     """The instruction set in use: "base", "avx2" or "avx512" (DLFAST_ISA asks for less than the best)."""
     return dl_isa_name(dl_isa).decode()
+
+
+def caches():
+    """Bytes of a core's second-level cache and of the last level, as the processor tells them."""
+    return dl_cache.l2, dl_cache.last
+
+
+def set_caches(size_t l2, size_t last):
+    """Take other sizes in this module, as tests do: how kernels cut work and write results follows from them."""
+    dl_cache.l2, dl_cache.last = l2, last
 
 
 def isas():

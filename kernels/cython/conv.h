@@ -72,6 +72,9 @@ typedef struct {
     const dl_finish *finish; /* of the forward, or NULL; then there is neither bias nor activation */
 } dl_conv;
 
+/* Image rows that `rows` neighbouring output rows read. */
+static long dl_rows_read(const dl_conv *v, long rows) { return (rows - 1) * v->sh + (v->r - 1) * v->dh + 1; }
+
 /* A row length for patches: whole panels, and an odd number of 64 bytes, so that rows use all sets of the cache. */
 static long dl_patch_ld(long width, int dtype) {
     const long line = 64 / (long)dl_item(dtype), step = dl_max(line, dl_tile_cols(dtype));
@@ -89,13 +92,14 @@ static const dl_job dl_conv_weight_jobs[2][DL_ISAS] = DL_TABLE(conv_weight_job);
 static const dl_job dl_conv_sum_jobs[2][DL_ISAS] = DL_TABLE(conv_sum_job);
 
 /* Room for the segments of up to `taps` taps, in equal blocks of at most `columns` columns (one tap at least).
-   Returns 0, or -1 when there is no memory; the caller frees g->segment. */
+   Returns 0, or -1 when there is no memory. */
 static int dl_room_for_taps(dl_patches *g, long taps, long columns) {
-    g->segment = (dl_segment *)malloc((sizeof(dl_segment) + sizeof(long)) * (taps + 2));
+    g->segment = (dl_segment *)dl_scratch(DL_SCRATCH_TAPS, (sizeof(dl_segment) + sizeof(long)) * (taps + 2));
+    if (!g->segment) return -1;
     g->begin = (long *)(g->segment + taps + 2);
     g->most = dl_max(1, columns / dl_max(g->run, 1));
     g->most = dl_max(1, dl_ceil_div(taps, dl_max(1, dl_ceil_div(taps, g->most))));
-    return g->segment ? 0 : -1;
+    return 0;
 }
 
 /* Appends a tap, to the last segment if it continues it in memory and in its block. */
@@ -181,10 +185,10 @@ static int dl_run_product(dl_product *p, int dtype, const void *bias) {
     }
     p->o.bias = bias ? p->packed + panels : NULL;
     const int serial = work < DL_CONV_SERIAL_WORK;
-    if (!p->o.bn)
-        dl_launch(DL_PICK(dl_conv_pack_jobs, dtype), p, p->groups * p->patches.blocks * p->parts, serial);
-    dl_launch(DL_PICK(dl_conv_product_jobs, dtype), p, dl_ceil_div(p->points, p->block) * p->splits, serial);
-    return 0;
+    if (!p->o.bn &&
+        dl_launch(DL_PICK(dl_conv_pack_jobs, dtype), p, p->groups * p->patches.blocks * p->parts, serial))
+        return -1;
+    return dl_launch(DL_PICK(dl_conv_product_jobs, dtype), p, dl_ceil_div(p->points, p->block) * p->splits, serial);
 }
 
 DL_UNUSED static int dl_conv_forward(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y) {
@@ -204,9 +208,7 @@ DL_UNUSED static int dl_conv_forward(const dl_conv *v, const void *x, const void
     dl_forward_taps(v, &p.patches);
     p.o.activation = v->activation;
     p.direct = taps == 1 && v->sh == 1 && v->sw == 1 && !v->top && !v->left && v->p == v->h && v->q == v->w;
-    const int status = dl_run_product(&p, v->dtype, bias);
-    free(p.patches.segment);
-    return status;
+    return dl_run_product(&p, v->dtype, bias);
 }
 
 /* The taps that reach output rows of phase (a, b), and the rows of B for them: the K/groups kernels at each tap. */
@@ -225,9 +227,9 @@ static void dl_phase_taps(const dl_conv *v, long a, long b, dl_patches *g, long 
 DL_UNUSED static int dl_conv_input_gradient(const dl_conv *v, const void *dz, const void *weight, void *dx) {
     const long taps = v->r * v->s, kernels = v->k / v->groups, channels = v->c / v->groups;
     if (v->n * v->h * v->w * v->c == 0) return 0;
-    long *row = (long *)malloc(sizeof(long) * (taps * kernels + 1));
-    int status = row ? 0 : -1;
-    for (long phase = 0; phase < v->sh * v->sw && !status; phase++) {
+    long *row = (long *)dl_scratch(DL_SCRATCH_ROWS, sizeof(long) * (taps * kernels + 1));
+    if (!row) return -1;
+    for (long phase = 0; phase < v->sh * v->sw; phase++) {
         const long a = phase / v->sw, b = phase % v->sw;
         dl_product p = {.weight = weight,
                         .row = row,
@@ -255,16 +257,13 @@ DL_UNUSED static int dl_conv_input_gradient(const dl_conv *v, const void *dz, co
                                  .grid_w = dl_ceil_div(dl_max(v->w - b, 0), v->sw)};
         p.points = v->n * p.patches.grid_h * p.patches.grid_w;
         if (!p.points) continue;
-        status = dl_room_for_taps(&p.patches, taps, dl_sizes_for(v->dtype)->kc);
-        if (status) break;
+        if (dl_room_for_taps(&p.patches, taps, dl_sizes_for(v->dtype)->kc)) return -1;
         dl_phase_taps(v, a, b, &p.patches, row);
         p.direct = p.patches.taps == 1 && !p.patches.segment->dy && !p.patches.segment->dx &&
                    v->p == p.patches.grid_h && v->q == p.patches.grid_w;
-        status = dl_run_product(&p, v->dtype, NULL);
-        free(p.patches.segment);
+        if (dl_run_product(&p, v->dtype, NULL)) return -1;
     }
-    free(row);
-    return status;
+    return 0;
 }
 
 DL_UNUSED static int dl_conv_weight_gradient(const dl_conv *v, const void *dz, const void *x, void *dweight) {
@@ -286,15 +285,14 @@ DL_UNUSED static int dl_conv_weight_gradient(const dl_conv *v, const void *dz, c
     p.chunks = dl_max(1, dl_min(dl_ceil_div(DL_CONV_JOBS, jobs), p.points / DL_CONV_CHUNK));
     p.chunk = dl_round_up(dl_max(1, dl_ceil_div(p.points, p.chunks)), p.block);
     p.chunks = dl_max(1, dl_ceil_div(p.points, p.chunk));
-    p.partial = p.chunks > 1 ? (char *)dl_scratch(DL_SCRATCH_SHARED, item * p.chunks * size) : (char *)dweight;
-    const int serial = (double)p.points * size / p.groups < DL_CONV_SERIAL_WORK;
-    if (!p.points)
+    if (!p.points) {
         memset(dweight, 0, item * size);
-    else if (p.partial) {
-        dl_launch(DL_PICK(dl_conv_weight_jobs, v->dtype), &p, p.chunks * jobs, serial);
-        if (p.chunks > 1) dl_launch(DL_PICK(dl_conv_sum_jobs, v->dtype), &p, dl_ceil_div(size, DL_CONV_SUM), serial);
+        return 0;
     }
-    free(p.patches.segment);
-    return p.partial ? 0 : -1;
+    p.partial = p.chunks > 1 ? (char *)dl_scratch(DL_SCRATCH_SHARED, item * p.chunks * size) : (char *)dweight;
+    if (!p.partial) return -1;
+    const int serial = (double)p.points * size / p.groups < DL_CONV_SERIAL_WORK;
+    if (dl_launch(DL_PICK(dl_conv_weight_jobs, v->dtype), &p, p.chunks * jobs, serial)) return -1;
+    return p.chunks == 1 ? 0 : dl_launch(DL_PICK(dl_conv_sum_jobs, v->dtype), &p, dl_ceil_div(size, DL_CONV_SUM), serial);
 }
 #endif

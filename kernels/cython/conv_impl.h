@@ -100,6 +100,7 @@ static void DL_FN(conv_product_job)(void *ctx, long job, long worker) {
     const long col = job / blocks * p->width, cols = dl_min(p->width, p->cols - col);
     real *patches = p->direct ? NULL : (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * p->block * p->ld);
     real *rows = p->spread ? (real *)dl_scratch(DL_SCRATCH_EXTRA, sizeof(real) * p->block * p->cols) : NULL;
+    if ((!p->direct && !patches) || (p->spread && !rows)) return;
     for (long group = 0; group < p->groups; group++) {
         dl_operands o = p->o;
         o.b = o.bn ? (const real *)p->weight + group * p->group_stride
@@ -129,6 +130,7 @@ static void DL_FN(conv_weight_job)(void *ctx, long job, long worker) {
     const long kernels = p->kernels, width = p->width, step = g->most * g->run, col = range * step, ld = p->ld;
     const long n = dl_min(step, width - col), end = dl_min((chunk + 1) * p->chunk, p->points);
     real *patches = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * p->block * ld);
+    if (!patches) return;
     real *out = (real *)p->partial + (chunk * p->groups + group) * kernels * width + col;
     for (long first = chunk * p->chunk; first < end; first += p->block) {
         const long count = dl_min(p->block, end - first);

@@ -109,8 +109,8 @@ static int dl_depthwise_forward(const dl_conv *v, const void *x, const void *wei
     d.chunk = dl_max(1, dl_min(DL_DEPTHWISE_ROWS, dl_ceil_div(d.lines, DL_DEPTHWISE_JOBS)));
     const size_t pixel = dl_item(v->dtype) * v->c;
     d.stream = dl_streams(y, pixel * d.lines * v->q, pixel, DL_DEPTHWISE_STREAM) && v->activation <= DL_RELU && !v->finish;
-    dl_launch(DL_PICK(dl_depthwise_forward_jobs, v->dtype), &d, dl_ceil_div(d.lines, d.chunk), dl_depthwise_serial(v));
-    return 0;
+    return dl_launch(DL_PICK(dl_depthwise_forward_jobs, v->dtype), &d, dl_ceil_div(d.lines, d.chunk),
+                     dl_depthwise_serial(v));
 }
 
 /* Each of dx, dweight and dbias may be NULL; dbias comes with dweight alone. */
@@ -137,7 +137,7 @@ static int dl_depthwise_gradient(const dl_conv *v, const void *dz, const void *x
     const size_t size = item * v->n * v->h * v->w * v->c;
     if (dx && !chunks) memset(dx, 0, size);
     d.stream = dl_streams(dx, size, item * v->c, DL_DEPTHWISE_STREAM);
-    dl_launch(DL_PICK(dl_depthwise_gradient_jobs, v->dtype), &d, chunks, dl_depthwise_serial(v));
+    if (dl_launch(DL_PICK(dl_depthwise_gradient_jobs, v->dtype), &d, chunks, dl_depthwise_serial(v))) return -1;
     if (dweight) DL_PICK(dl_depthwise_totals, v->dtype)(&d, chunks, dweight, dbias);
     return 0;
 }

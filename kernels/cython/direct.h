@@ -116,11 +116,11 @@ static int dl_direct_run(dl_direct *d, const void *bias) {
     if (!d->packed) return -1;
     d->bias = dl_pad_bias(bias, v->k, d->npad, item, d->packed + packed);
     if (d->index && !bias) d->bias = memset(d->packed + packed, 0, item * d->npad);
-    dl_launch(DL_PICK(dl_direct_pack_jobs, v->dtype), d, dl_ceil_div(v->k, dl_tile_cols(v->dtype)),
-              d->npad * d->depth < DL_DIRECT_SUM_SERIAL);
-    dl_launch(d->index ? DL_PICK(dl_direct_window_jobs, v->dtype) : DL_PICK(dl_direct_row_jobs, v->dtype), d,
-              v->n * d->blocks, row_work * v->n * v->p < DL_CONV_SERIAL_WORK);
-    return 0;
+    if (dl_launch(DL_PICK(dl_direct_pack_jobs, v->dtype), d, dl_ceil_div(v->k, dl_tile_cols(v->dtype)),
+                  d->npad * d->depth < DL_DIRECT_SUM_SERIAL))
+        return -1;
+    return dl_launch(d->index ? DL_PICK(dl_direct_window_jobs, v->dtype) : DL_PICK(dl_direct_row_jobs, v->dtype), d,
+                     v->n * d->blocks, row_work * v->n * v->p < DL_CONV_SERIAL_WORK);
 }
 
 /* means: NULL, or room for the means of windows of pool_h x pool_w pixels of y. */
@@ -154,11 +154,11 @@ static dl_direct dl_direct_dx_plan(const dl_conv *v, const void *weight, void *d
 static size_t dl_direct_dx_bytes(const dl_direct *d) {
     return dl_item(d->v->dtype) * d->v->r * d->v->k * d->npad + 64;
 }
-static void dl_direct_dx_pack(dl_direct *d, char *packed) {
+static int dl_direct_dx_pack(dl_direct *d, char *packed) {
     const dl_conv *v = d->v;
     d->packed = packed;
-    dl_launch(DL_PICK(dl_direct_dx_pack_jobs, v->dtype), d, dl_ceil_div(v->s * v->c, dl_tile_cols(v->dtype)),
-              d->npad * v->r * v->k < DL_DIRECT_SUM_SERIAL);
+    return dl_launch(DL_PICK(dl_direct_dx_pack_jobs, v->dtype), d, dl_ceil_div(v->s * v->c, dl_tile_cols(v->dtype)),
+                     d->npad * v->r * v->k < DL_DIRECT_SUM_SERIAL);
 }
 
 /* dweight and dbias, each unless NULL, from d->dy and the output d->y (NULL without activation); and dx, unless NULL. */
@@ -179,12 +179,12 @@ static int dl_direct_sums(dl_direct *d, void *dweight, void *dbias, dl_direct *d
     const size_t sums = dl_round_up(item * d->chunks * d->tall * d->npad, 64);
     d->packed = (char *)dl_scratch(DL_SCRATCH_SHARED, sums + (dx ? dl_direct_dx_bytes(dx) : 0));
     if (!d->packed) return -1;
-    if (dx) dl_direct_dx_pack(dx, d->packed + sums);
+    if (dx && dl_direct_dx_pack(dx, d->packed + sums)) return -1;
     d->dx = dx;
-    dl_launch(DL_PICK(dl_direct_gradient_jobs, v->dtype), d, d->chunks, row_work * lines < DL_CONV_SERIAL_WORK);
-    dl_launch(DL_PICK(dl_direct_sum_jobs, v->dtype), d, d->depth + 1,
-              d->chunks * d->depth * d->npad < DL_DIRECT_SUM_SERIAL);
-    return 0;
+    if (dl_launch(DL_PICK(dl_direct_gradient_jobs, v->dtype), d, d->chunks, row_work * lines < DL_CONV_SERIAL_WORK))
+        return -1;
+    return dl_launch(DL_PICK(dl_direct_sum_jobs, v->dtype), d, d->depth + 1,
+                     d->chunks * d->depth * d->npad < DL_DIRECT_SUM_SERIAL);
 }
 
 static int dl_direct_gradient(const dl_conv *v, const void *dy, const void *y, const void *x, void *dweight,
@@ -239,11 +239,9 @@ static int dl_direct_input_gradient(const dl_conv *v, const void *dz, const void
     d.rows = dl_min(v->h, dl_max(1, (long)(DL_DIRECT_JOB_WORK / dl_max(row_work, 1))));
     d.blocks = dl_ceil_div(v->h, d.rows);
     char *packed = (char *)dl_scratch(DL_SCRATCH_SHARED, dl_direct_dx_bytes(&d));
-    if (!packed) return -1;
-    dl_direct_dx_pack(&d, packed);
-    dl_launch(DL_PICK(dl_direct_dx_jobs, v->dtype), &d, v->n * d.blocks,
-              row_work * v->n * v->h < DL_CONV_SERIAL_WORK);
-    return 0;
+    if (!packed || dl_direct_dx_pack(&d, packed)) return -1;
+    return dl_launch(DL_PICK(dl_direct_dx_jobs, v->dtype), &d, v->n * d.blocks,
+                     row_work * v->n * v->h < DL_CONV_SERIAL_WORK);
 }
 
 /* Whether dl_direct_means_gradient takes this: dz of an image fits into L1, and images are many, or little work. */

@@ -138,14 +138,15 @@ static void DL_FN(direct_gradient_job)(void *ctx, long job, long worker) {
     const dl_direct *d = (const dl_direct *)ctx;
     const dl_conv *v = d->v;
     const long end = dl_min((job + 1) * d->chunk, v->n * v->p), width = v->q / d->pool_w;
-    const long held = d->rows * v->q * d->npad, seen = (d->rows * v->sh + v->r * v->dh) * d->line;
+    const long held = d->rows * v->q * d->npad, seen = dl_rows_read(v, d->rows) * d->line;
     real *gain = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (2 * held + d->npad + seen + LANES));
+    if (!gain) return;
     real *dz = gain + held, *image = dz + held + d->npad, *sum = (real *)d->packed + job * d->tall * d->npad;
     memset(sum, 0, sizeof(real) * d->tall * d->npad);
     for (long row = job * d->chunk, rows; row < end; row += rows) {
         rows = dl_min(dl_min(d->rows, end - row), v->p - row % v->p);
         const long first = row / d->pool_h * width, at = first * v->k, lines = rows / d->pool_h;
-        const long size = ((rows - 1) * v->sh + (v->r - 1) * v->dh + 1) * d->line;
+        const long size = dl_rows_read(v, rows) * d->line;
         real *total = sum + (d->tall - 1) * d->npad;
         if (d->mean)
             DL_FN(direct_mean_gain)(d, row, rows, gain, total);

@@ -13,7 +13,7 @@ static void DL_FN(direct_pack_job)(void *ctx, long panel, long worker) {
 /* The image rows, with their padding, that `rows` output rows from p on read. */
 DL_NOINLINE void DL_FN(fetch_rows)(const dl_direct *d, long image, long p, long rows, real *out) {
     const dl_conv *v = d->v;
-    const long height = (rows - 1) * v->sh + (v->r - 1) * v->dh + 1, left = dl_min(v->left * v->c, d->line);
+    const long height = dl_rows_read(v, rows), left = dl_min(v->left * v->c, d->line);
     const long begin = dl_max(-v->left * v->c, 0), count = dl_max(0, dl_min(v->w * v->c - begin, d->line - left));
     for (long i = 0, h = p * v->sh - v->top; i < height; i++, h++, out += d->line) {
         const long valid = h >= 0 && h < v->h ? count : 0;
@@ -29,9 +29,10 @@ static void DL_FN(direct_row_job)(void *ctx, long job, long worker) {
     const dl_direct *d = (const dl_direct *)ctx;
     const dl_conv *v = d->v;
     const long image = job / d->blocks, first = job % d->blocks * d->rows, rows = dl_min(d->rows, v->p - first);
-    const long held = (d->rows * v->sh + v->r * v->dh) * d->line, width = v->q * v->k, fills = v->k % LANES == 0;
+    const long held = dl_rows_read(v, rows) * d->line, width = v->q * v->k, fills = v->k % LANES == 0;
     const dl_taps taps = {v->sw * v->c, v->dh * d->line, v->s * v->c, v->r, 0, 1, v->r, d->stream};
     real *in = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (held + (fills ? 0 : rows * width) + LANES));
+    if (!in) return;
     real *y = (real *)d->out + (image * v->p + first) * width, *out = fills ? y : in + held;
     DL_FN(fetch_rows)(d, image, first, rows, in);
     for (long i = 0; i < rows; i++)
@@ -65,10 +66,11 @@ static void DL_FN(direct_window_job)(void *ctx, long job, long worker) {
     const dl_direct *d = (const dl_direct *)ctx;
     const dl_conv *v = d->v;
     const long image = job / d->blocks, first = job % d->blocks * d->rows, last = dl_min(first + d->rows, v->p);
-    const long y_row = v->q / d->pool_w * v->k, held = (d->rows * v->sh + v->r * v->dh) * d->line;
+    const long y_row = v->q / d->pool_w * v->k, held = dl_rows_read(v, last - first) * d->line;
     const long end = (image * v->p + last) / d->pool_h * y_row;
     const dl_taps taps = {v->sw * v->c, v->dh * d->line, v->s * v->c, v->r, 0, 1, v->r, 0};
     real *in = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (held + d->pool_h * v->q * NR));
+    if (!in) return;
     DL_FN(fetch_rows)(d, image, first, last - first, in);
     for (long p = first; p < last; p += d->pool_h) {
         const long at = (image * v->p + p) / d->pool_h * y_row;
@@ -130,7 +132,9 @@ static long DL_FN(direct_dx_taps)(const dl_conv *v, long h, long ld, dl_taps *ta
 DL_NOINLINE void DL_FN(direct_dx_rows)(const dl_direct *d, const real *dz, long ld, long image, long begin, long end) {
     const dl_conv *v = d->v;
     const long line = v->w * v->c, held = (d->highest - d->lowest + 1) * d->npad + LANES;
-    real *u = (real *)dl_scratch(DL_SCRATCH_TILE, sizeof(real) * (2 * held + line + LANES)), *row = u + 2 * held;
+    real *u = (real *)dl_scratch(DL_SCRATCH_TILE, sizeof(real) * (2 * held + line + LANES));
+    if (!u) return;
+    real *row = u + 2 * held;
     DL_FN(zero_run)(u, 2 * held);
     for (long h = begin; h <= end; h++) {
         real *now = u + h % 2 * held, *before = u + (h + 1) % 2 * held;

@@ -106,31 +106,32 @@ static void dl_plan_blocks(dl_plan *p, const dl_gemm *g, long mr, long nr) {
     }
 }
 
-/* Few rows of A, or of B (outer products): 1 if it is done.  Memory sets the pace, not the multiplications. */
-static int dl_gemm_skinny(const dl_gemm *g, int little_work) {
+/* Few rows of A, or of B (outer products): 1 if it is done, with what dl_gemm_serve returns in *status.  Memory sets the pace, not the multiplications. */
+static int dl_gemm_skinny(const dl_gemm *g, int little_work, int *status) {
     dl_plan p = {.g = g};
     const int serial = little_work && (double)g->n * dl_max(g->m, g->k) < DL_SKINNY_SERIAL;
     const long dots = dl_max(4, dl_min(DL_DOTS_ROWS, g->k / DL_DOTS_SHARE));
     if (g->m <= dots && g->brs == 1 && g->acs == 1) {
-        dl_launch(DL_PICK(dl_gemm_dots_jobs, g->dtype), &p, dl_ceil_div(g->n, DL_DOTS_COLS), serial);
+        *status = dl_launch(DL_PICK(dl_gemm_dots_jobs, g->dtype), &p, dl_ceil_div(g->n, DL_DOTS_COLS), serial);
         return 1;
     }
     if (!g->k || g->bcs != 1) return 0;
     if (g->m <= DL_COMBINE_ROWS) {
-        dl_launch(DL_PICK(dl_gemm_combine_jobs, g->dtype), &p, dl_ceil_div(g->n, DL_COMBINE_COLS), serial);
+        *status = dl_launch(DL_PICK(dl_gemm_combine_jobs, g->dtype), &p, dl_ceil_div(g->n, DL_COMBINE_COLS), serial);
         return 1;
     }
     if (g->k > DL_OUTER || g->bias || g->accumulate || g->activation) return 0;
     p.mc = dl_max(2, DL_OUTER_WORK / (g->n * g->k));
-    dl_launch(DL_PICK(dl_gemm_outer_jobs, g->dtype), &p, dl_ceil_div(g->m, p.mc), serial);
+    *status = dl_launch(DL_PICK(dl_gemm_outer_jobs, g->dtype), &p, dl_ceil_div(g->m, p.mc), serial);
     return 1;
 }
 
-/* Returns 0, or -1 when there is no memory for the packed panels. */
+/* Returns 0, or -1 when there is no memory for packed panels. */
 static int dl_gemm_serve(const dl_gemm *g) {
     if (!g->m || !g->n) return 0;
     const int serial = (double)g->m * g->n * g->k < DL_GEMM_SERIAL_WORK;
-    if (dl_gemm_skinny(g, serial)) return 0;
+    int status;
+    if (dl_gemm_skinny(g, serial, &status)) return status;
     const long mr = dl_tile_rows(g->dtype), nr = dl_tile_cols(g->dtype);
     const size_t item = dl_item(g->dtype);
     dl_plan p = {.g = g};
@@ -159,9 +160,10 @@ static int dl_gemm_serve(const dl_gemm *g) {
     if (few) p.o.bn = g->n, p.o.brs = g->brs, p.o.bcs = g->bcs;
     dl_packing pack[2] = {{g->a, p.packed_a, p.o.mpad ? g->m : 0, g->ars, g->k, g->acs, mr, p.o.kc},
                           {g->b, p.packed, few ? 0 : g->n, g->bcs, g->k, g->brs, nr, p.o.kc}};
-    dl_launch(DL_PICK(dl_gemm_pack_jobs, g->dtype), pack, dl_packing_jobs(pack) + dl_packing_jobs(pack + 1), serial);
-    dl_launch(DL_PICK(dl_gemm_block_jobs, g->dtype), &p, p.chunks * p.row_blocks * p.col_blocks, serial);
-    if (p.chunks > 1) dl_launch(DL_PICK(dl_gemm_sum_jobs, g->dtype), &p, g->m, serial);
-    return 0;
+    const long packings = dl_packing_jobs(pack) + dl_packing_jobs(pack + 1);
+    if (dl_launch(DL_PICK(dl_gemm_pack_jobs, g->dtype), pack, packings, serial) ||
+        dl_launch(DL_PICK(dl_gemm_block_jobs, g->dtype), &p, p.chunks * p.row_blocks * p.col_blocks, serial))
+        return -1;
+    return p.chunks > 1 ? dl_launch(DL_PICK(dl_gemm_sum_jobs, g->dtype), &p, g->m, serial) : 0;
 }
 #endif

@@ -53,13 +53,8 @@ DL_UNUSED static const void *dl_pad_bias(const void *bias, long n, long npad, si
     return room;
 }
 
-/* Jobs in parallel, or here if they are too little work for a launch. */
-DL_UNUSED static void dl_launch(dl_job fn, void *ctx, long jobs, int serial) {
-    if (!serial) {
-        dl_parallel_for(fn, ctx, jobs);
-        return;
-    }
-    for (long job = 0; job < jobs; job++)
-        fn(ctx, job, 0);
+/* Jobs in parallel, or here if they are too little work for a launch.  Returns 0, or -1 when they lacked memory. */
+DL_UNUSED DL_CHECKED static int dl_launch(dl_job fn, void *ctx, long jobs, int serial) {
+    return serial ? dl_run_here(fn, ctx, jobs) : dl_parallel_for(fn, ctx, jobs);
 }
 #endif

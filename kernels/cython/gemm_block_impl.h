@@ -49,6 +49,7 @@ DL_NOINLINE void DL_FN(gemm_block)(const dl_operands *g, const real *a0, long m,
     const real *bias = (const real *)g->bias;
     const long rows_k = (DL_MC + 2 * DL_MR) * DL_MOST_KC;
     real *packed = (real *)dl_scratch(DL_SCRATCH_TILE, sizeof(real) * (rows_k + NR * DL_MOST_KC));
+    if (!packed) return;
     real *own = packed + rows_k; /* a panel of B */
     long k = k_begin;
     do {

@@ -36,7 +36,7 @@ def linear_backward(dy, saved, needs):
 cdef object whole_strides(object a):
     """a itself if the strides of its matrices are whole elements, else a copy."""
     item = a.itemsize
-    return a if a.strides[-1] % item == 0 and a.strides[-2] % item == 0 and a.flags.aligned else _contiguous(a)
+    return a if a.strides[-1] % item == 0 and a.strides[-2] % item == 0 and a.flags.aligned else aligned(a)
 
 
 cdef const void* matrix(object a, tuple index) except? NULL:

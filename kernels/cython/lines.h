@@ -104,9 +104,8 @@ static int dl_lines_forward(const dl_conv *v, const void *x, const void *weight,
     d.pixels = pixels;
     d.out = y;
     DL_PICK(dl_lines_pack_jobs, v->dtype)(&d, 0, 0);
-    dl_launch(DL_PICK(dl_lines_jobs, v->dtype), &d, v->n * d.blocks,
-              (double)v->n * v->p * v->q * v->k * d.taps < DL_CONV_SERIAL_WORK);
-    return 0;
+    return dl_launch(DL_PICK(dl_lines_jobs, v->dtype), &d, v->n * d.blocks,
+                     (double)v->n * v->p * v->q * v->k * d.taps < DL_CONV_SERIAL_WORK);
 }
 
 /* dweight and dbias, each unless NULL, from dy (N, P/2, Q/2, K).  Returns 0, or -1 when there is no memory. */
@@ -122,8 +121,9 @@ static int dl_lines_gradient(const dl_conv *v, const void *dy, const void *pixel
     d.x = x;
     d.out = dweight;
     d.dbias = dbias;
-    dl_launch(DL_PICK(dl_lines_gradient_jobs, v->dtype), &d, d.chunks,
-              (double)v->n * v->p * v->q * v->k * d.taps < DL_CONV_SERIAL_WORK);
+    if (dl_launch(DL_PICK(dl_lines_gradient_jobs, v->dtype), &d, d.chunks,
+                  (double)v->n * v->p * v->q * v->k * d.taps < DL_CONV_SERIAL_WORK))
+        return -1;
     DL_PICK(dl_lines_sum_jobs, v->dtype)(&d, 0, 0);
     return 0;
 }

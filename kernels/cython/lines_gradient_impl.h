@@ -123,16 +123,17 @@ static void DL_FN(lines_gradient_job)(void *ctx, long job, long worker) {
     const dl_conv *v = d->v;
     const int high = d->height == DL_LINES_HIGH;
     const long held = d->rows * d->vectors * LANES * d->height;
-    const long seen = (d->rows * v->sh + v->r * v->dh) * v->c * d->width;
+    const long seen = dl_rows_read(v, d->rows) * v->c * d->width;
     const long sums = dl_lines_sums(d), end = dl_min((job + 1) * d->chunk, v->n * d->blocks);
     real *dz = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (held + seen + (v->k * d->vectors + 1) * LANES));
+    if (!dz) return;
     real *gain = dz + held, *image = gain + v->k * d->vectors * LANES, *sum = (real *)d->packed + job * sums;
     const vmask inside = DL_FN(vfirst)(v->q - (d->vectors - 1) * LANES);
     memset(sum, 0, sizeof(real) * sums);
     memset(dz, 0, sizeof(real) * held); /* channels beyond K stay 0 */
     for (long block = job * d->chunk; block < end; block++) {
         const long n = block / d->blocks, first = block % d->blocks * d->rows, rows = dl_min(d->rows, v->p - first);
-        const long size = ((rows - 1) * v->sh + (v->r - 1) * v->dh + 1) * v->c * d->width;
+        const long size = dl_rows_read(v, rows) * v->c * d->width;
         DL_FN(fetch_lines)(d, n, first, rows, image);
         DL_FN(lines_gradient_rows)(d, n, first, rows, inside, gain, dz, sum + sums - d->height * LANES);
         const int finite = DL_FN(lines_finite)(image, size);

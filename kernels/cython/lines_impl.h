@@ -13,7 +13,7 @@ static void DL_FN(lines_pack_job)(void *ctx, long job, long worker) {
 /* out (rows, C, width): the image rows, with their padding, that `rows` output rows from p on read. */
 DL_NOINLINE void DL_FN(fetch_lines)(const dl_lines *d, long image, long p, long rows, real *out) {
     const dl_conv *v = d->v;
-    const long height = (rows - 1) * v->sh + (v->r - 1) * v->dh + 1, left = dl_min(v->left, d->width);
+    const long height = dl_rows_read(v, rows), left = dl_min(v->left, d->width);
     const long begin = dl_max(-v->left, 0), count = dl_max(0, dl_min(v->w - begin, d->width - left));
     memset(out, 0, sizeof(real) * height * v->c * d->width);
     for (long i = 0, h = p * v->sh - v->top; i < height; i++, h++)
@@ -108,8 +108,9 @@ static void DL_FN(lines_job)(void *ctx, long job, long worker) {
     const dl_lines *d = (const dl_lines *)ctx;
     const dl_conv *v = d->v;
     const long image = job / d->blocks, first = job % d->blocks * d->rows, rows = dl_min(d->rows, v->p - first);
-    const long row = v->k * v->q, held = (d->rows * v->sh + v->r * v->dh) * v->c * d->width;
+    const long row = v->k * v->q, held = dl_rows_read(v, rows) * v->c * d->width;
     real *in = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (held + LANES));
+    if (!in) return;
     real *a = (real *)d->pixels + (image * v->p + first) * row;
     real *y = (real *)d->out + (image * (v->p / 2) + first / 2) * (v->q / 2) * v->k;
     DL_FN(fetch_lines)(d, image, first, rows, in);

@@ -24,11 +24,16 @@
 #include <sys/mman.h>
 #endif
 
+#ifdef DL_SANITIZE /* nothing is kept, and blocks are those of the C library: the sanitizer sees what reaches beyond one */
+#define DL_BATCH 1
+#define DL_MAPPED SIZE_MAX
+#else
+#define DL_BATCH 16
+#define DL_MAPPED ((size_t)1 << 20) /* payloads from this on are mapped */
+#endif
 #define DL_ALIGN 64
 #define DL_CLASSES 240
 #define DL_SMALL 4096 /* payloads up to this come from the system DL_BATCH at a time */
-#define DL_BATCH 16
-#define DL_MAPPED ((size_t)1 << 20) /* payloads from this on are mapped */
 #define DL_HUGE ((size_t)2 << 20)   /* a huge page */
 #define DL_PAGE ((size_t)64 << 10)  /* a multiple of every system's page */
 #define DL_FLOOR ((int64_t)64 << 20) /* kept at least, where no limit is set */
@@ -78,6 +83,10 @@ static int dl_log2(uint64_t x) { /* the highest bit that is set */
 
 /* The class of a request and, in *payload, the bytes of its blocks. */
 static int dl_class_of(size_t bytes, size_t *payload) {
+#ifdef DL_SANITIZE
+    *payload = bytes;
+    return 0;
+#endif
     size_t below = bytes ? (bytes - 1) / DL_ALIGN : 0; /* whole units of 64 bytes, less one */
     if (below < 4) {
         *payload = (below + 1) * DL_ALIGN;
@@ -141,6 +150,9 @@ static dl_block *dl_unkeep(int kind) {
    use at one time (or 64 MiB).  Twice, so that training steps of two sizes in turn find all their blocks. */
 static int64_t dl_memory_allowed(void) {
     dl_memory_stats *stats = &dl_memory.stats;
+#ifdef DL_SANITIZE
+    return 0;
+#endif
     if (stats->limit != DL_AUTOMATIC) return stats->limit;
     int64_t all = 2 * stats->peak > DL_FLOOR ? 2 * stats->peak : DL_FLOOR;
     return all - stats->in_use;

@@ -53,19 +53,19 @@ static int dl_polyphase_plan(dl_polyphase *p, const dl_conv *v, const void *x, c
     return p->image.phases ? 0 : -1;
 }
 
-static void dl_to_phases(dl_phases *g, int dtype) {
-    dl_launch(DL_PICK(dl_phases_jobs, dtype), g, g->n * g->rows, g->n * g->rows * g->cols * g->c < DL_PHASES_SERIAL);
+static int dl_to_phases(dl_phases *g, int dtype) {
+    return dl_launch(DL_PICK(dl_phases_jobs, dtype), g, g->n * g->rows,
+                     g->n * g->rows * g->cols * g->c < DL_PHASES_SERIAL);
 }
-static void dl_from_phases(dl_phases *g, int dtype) {
-    dl_launch(DL_PICK(dl_phases_back_jobs, dtype), g, g->n * g->h, g->n * g->h * g->w * g->c < DL_PHASES_SERIAL);
+static int dl_from_phases(dl_phases *g, int dtype) {
+    return dl_launch(DL_PICK(dl_phases_back_jobs, dtype), g, g->n * g->h, g->n * g->h * g->w * g->c < DL_PHASES_SERIAL);
 }
 
 static int dl_polyphase_forward(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y) {
     dl_polyphase p;
     if (v->sh == 1 && v->sw == 1) return dl_winograd_forward(v, x, weight, bias, y);
     if (dl_polyphase_plan(&p, v, x, weight)) return -1;
-    dl_to_phases(&p.image, v->dtype);
-    dl_to_phases(&p.weight, v->dtype);
+    if (dl_to_phases(&p.image, v->dtype) || dl_to_phases(&p.weight, v->dtype)) return -1;
     return dl_winograd_forward(&p.one, p.image.phases, p.weight.phases, bias, y);
 }
 
@@ -73,19 +73,19 @@ static int dl_polyphase_input_gradient(const dl_conv *v, const void *dz, const v
     dl_polyphase p;
     if (v->sh == 1 && v->sw == 1) return dl_winograd_input_gradient(v, dz, weight, dx);
     if (dl_polyphase_plan(&p, v, dx, weight)) return -1;
-    dl_to_phases(&p.weight, v->dtype);
-    if (dl_winograd_input_gradient(&p.one, dz, p.weight.phases, p.image.phases)) return -1;
-    dl_from_phases(&p.image, v->dtype);
-    return 0;
+    if (dl_to_phases(&p.weight, v->dtype) ||
+        dl_winograd_input_gradient(&p.one, dz, p.weight.phases, p.image.phases))
+        return -1;
+    return dl_from_phases(&p.image, v->dtype);
 }
 
 static int dl_polyphase_weight_gradient(const dl_conv *v, const void *dz, const void *x, void *dweight) {
     dl_polyphase p;
     if (v->sh == 1 && v->sw == 1) return dl_winograd_weight_gradient(v, dz, x, dweight);
     if (dl_polyphase_plan(&p, v, x, dweight)) return -1;
-    dl_to_phases(&p.image, v->dtype);
-    if (dl_winograd_weight_gradient(&p.one, dz, p.image.phases, p.weight.phases)) return -1;
-    dl_from_phases(&p.weight, v->dtype);
-    return 0;
+    if (dl_to_phases(&p.image, v->dtype) ||
+        dl_winograd_weight_gradient(&p.one, dz, p.image.phases, p.weight.phases))
+        return -1;
+    return dl_from_phases(&p.weight, v->dtype);
 }
 #endif

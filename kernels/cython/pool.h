@@ -174,8 +174,7 @@ static int dl_pool_forward(dl_pool *v, int max) {
     if (!v->c || !v->n || !v->p) return 0;
     if (dl_pool_plan(v, 0)) return -1;
     v->rows = dl_max(1, DL_POOL_JOB / dl_max(v->q * v->c * v->r * v->s, 1));
-    dl_parallel_for(DL_PICK(dl_pool_forward_jobs, v->dtype), v, dl_ceil_div(v->n * v->p, v->rows));
-    return 0;
+    return dl_parallel_for(DL_PICK(dl_pool_forward_jobs, v->dtype), v, dl_ceil_div(v->n * v->p, v->rows));
 }
 static int dl_pool_backward(dl_pool *v, int max) {
     const size_t item = v->dtype ? sizeof(double) : sizeof(float);
@@ -185,13 +184,11 @@ static int dl_pool_backward(dl_pool *v, int max) {
     if (dl_pool_plan(v, !apart)) return -1;
     if (apart) {
         v->rows = dl_max(1, DL_POOL_JOB / dl_max(v->w * v->c * 4 * v->r, 1));
-        dl_parallel_for(DL_PICK(dl_pool_spread_jobs, v->dtype), v, dl_ceil_div(v->n * v->p, v->rows));
-        return 0;
+        return dl_parallel_for(DL_PICK(dl_pool_spread_jobs, v->dtype), v, dl_ceil_div(v->n * v->p, v->rows));
     }
     v->stream = max && v->phases == 1 && v->c % dl_lanes(v->dtype) == 0 &&
                 dl_streams(v->out, item * v->n * v->h * v->w * v->c, item * v->c, DL_POOL_STREAM);
     v->rows = dl_max(1, DL_POOL_JOB / dl_max(v->w * v->c * 4, 1));
-    dl_parallel_for(DL_PICK(dl_pool_backward_jobs, v->dtype), v, dl_ceil_div(v->n * v->h, v->rows));
-    return 0;
+    return dl_parallel_for(DL_PICK(dl_pool_backward_jobs, v->dtype), v, dl_ceil_div(v->n * v->h, v->rows));
 }
 #endif

@@ -80,6 +80,7 @@ static void DL_FN(pool_backward_job)(void *ctx, long job, long worker) {
     const dl_pool plan = *(const dl_pool *)ctx, *v = &plan;
     const long room = v->phases > 1 ? v->phases * v->wide + LANES : 0;
     real *phases = room ? (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * room) : NULL;
+    if (room && !phases) return;
     void (*const gains)(const dl_pool *, const DL_FN(claims_run) *, real *) =
         !v->largest ? DL_FN(avg_gains) : v->wide_index ? DL_FN(max_gains_wide)
         : v->stream ? DL_FN(max_gains_streamed) : DL_FN(max_gains);

@@ -128,6 +128,7 @@ static void DL_FN(pool_sorted)(const dl_pool *v, long image, long p0, long p1) {
     const long end = dl_max(first, dl_min(v->h, v->rows_of[p1 - 1].start + (v->r - 1) * v->dh + 1));
     const real *from = (const real *)v->in + image * v->h * size;
     real *rows = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * ((end - first) * line + LANES));
+    if (!rows) return;
     for (long h = first; h < end; h++)
         DL_FN(sort_row)(v, from + h * size, rows + (h - first) * line, left - (h + 1) * size);
     for (long p = p0; p < p1; p++)

@@ -24,7 +24,7 @@ static int dl_rows_serve(dl_rows *r) {
     const size_t wide = r->cols < lanes ? r->cols * lanes : r->cols;
     r->partial = r->dbias ? (char *)dl_scratch(DL_SCRATCH_SHARED, (chunks + 1) * 2 * wide * dl_item(r->dtype)) : NULL;
     if (r->dbias && !r->partial) return -1;
-    dl_launch(DL_PICK(dl_rows_jobs, r->dtype), r, chunks, r->rows * r->cols < DL_ROWS_SERIAL);
+    if (dl_launch(DL_PICK(dl_rows_jobs, r->dtype), r, chunks, r->rows * r->cols < DL_ROWS_SERIAL)) return -1;
     if (r->dbias) DL_PICK(dl_rows_totals, r->dtype)(r, chunks);
     return 0;
 }

@@ -29,6 +29,7 @@
 #define DL_R restrict
 #define DL_INLINE static inline __attribute__((always_inline, unused))
 #define DL_UNUSED __attribute__((unused))
+#define DL_CHECKED __attribute__((warn_unused_result))
 #define DL_NOINLINE \
     static __attribute__((noinline, unused)) /* edges: called seldom, and code is large in many copies */
 #else
@@ -36,6 +37,7 @@
 #define DL_R __restrict
 #define DL_INLINE static __forceinline
 #define DL_UNUSED
+#define DL_CHECKED
 #define DL_NOINLINE static
 #endif
 
@@ -138,6 +140,9 @@ DL_UNUSED static int dl_streams(const void *p, size_t bytes, size_t row, size_t 
 #pragma push_macro("DL_IMPL")
 #undef DL_IMPL
 #define DL_IMPL "simd_types.h"
+#include "simd_each.h"
+#undef DL_IMPL
+#define DL_IMPL "simd_transpose.h"
 #include "simd_each.h"
 #undef DL_IMPL
 #pragma pop_macro("DL_IMPL")

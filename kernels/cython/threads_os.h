@@ -47,10 +47,11 @@ static inline void dl_thread_join(dl_thread thread) {
     WaitForSingleObject(thread, INFINITE);
     CloseHandle(thread);
 }
+#define DL_THREAD_LOCAL __declspec(thread)
 typedef DWORD dl_local;
 #define dl_local_init(key, end) ((*(key) = FlsAlloc(end)) == FLS_OUT_OF_INDEXES ? -1 : 0)
 #define dl_local_get(key) FlsGetValue(key)
-#define dl_local_set(key, value) FlsSetValue(key, value)
+#define dl_local_set(key, value) (!FlsSetValue(key, value)) /* 0 or an error, as below */
 #define dl_aligned_alloc(bytes) _aligned_malloc(bytes, 64)
 #define dl_aligned_free(p) _aligned_free(p)
 #define DL_LOCAL_END(name, arg) static void NTAPI name(void *arg)
@@ -103,6 +104,7 @@ static inline int dl_thread_start(dl_thread *thread, void *(*entry)(void *), voi
     return status;
 }
 static inline void dl_thread_join(dl_thread thread) { pthread_join(thread, NULL); }
+#define DL_THREAD_LOCAL __thread
 typedef pthread_key_t dl_local;
 #define dl_local_init(key, end) pthread_key_create(key, end)
 #define dl_local_get(key) pthread_getspecific(key)

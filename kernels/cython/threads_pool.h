@@ -15,13 +15,15 @@
    until it waits.  The caller's own sleep pairs `caller_asleep` with `unfinished` in the same way.
 
    A call finds `busy` taken when it is nested in a job or when another thread launches: it then runs its jobs itself.
+
+   Memory.  Each thread counts the requests that it was refused.  Who runs jobs compares the count before and after; a
+   worker notes the difference in `short_of` before it subtracts from `unfinished`, so that the caller sees it.
  */
 #ifndef DLFAST_THREADS_POOL_H
 #define DLFAST_THREADS_POOL_H
 #include "threads_os.h"
 
 #define DL_MAX_THREADS 1024
-#define DL_SPIN_US 200                     /* outlasts the Python between two kernels of a training step */
 #define DL_PAUSES 32                       /* between looks at the clock */
 #define DL_SCRATCH_KEEP ((size_t)64 << 20) /* larger blocks are given back at the next smaller request */
 #define DL_LEFT(ticket) ((int64_t)((uint64_t)(ticket) & 0xffffffffu))
@@ -33,6 +35,7 @@ static struct {
     char pad1[56];
     dl_atomic fn, ctx, jobs;
     dl_atomic sleepers, caller_asleep, stop, busy, wanted;
+    dl_atomic short_of, refuse; /* jobs lacked memory; the number of the scratch request to refuse, 0 for none */
     int64_t launch, spin_ns, sized_for;
     long started;
     dl_mutex mutex;
@@ -41,12 +44,18 @@ static struct {
     dl_thread threads[DL_MAX_THREADS];
 } pool;
 
+static DL_THREAD_LOCAL long dl_refused; /* scratch requests of this thread */
+
 /* Takes jobs until none is left; returns how many it ran. */
 static int64_t dl_run_jobs(long worker) {
+    const long refused = dl_refused;
     int64_t ran = 0;
     for (;;) {
         int64_t ticket = dl_load(&pool.ticket), left = DL_LEFT(ticket);
-        if (!left) return ran;
+        if (!left) {
+            if (dl_refused != refused) dl_store(&pool.short_of, 1);
+            return ran;
+        }
         dl_job fn = (dl_job)(intptr_t)dl_load(&pool.fn);
         void *ctx = (void *)(intptr_t)dl_load(&pool.ctx);
         long job = (long)(dl_load(&pool.jobs) - left);
@@ -137,23 +146,31 @@ static void dl_await_jobs(void) {
     dl_unlock(&pool.mutex);
 }
 
-static void dl_parallel_for(dl_job fn, void *ctx, long jobs) {
+static int dl_run_here(dl_job fn, void *ctx, long jobs) {
+    const long refused = dl_refused;
+    for (long job = 0; job < jobs; job++)
+        fn(ctx, job, 0);
+    return dl_refused == refused ? 0 : -1;
+}
+
+static int dl_parallel_for(dl_job fn, void *ctx, long jobs) {
     int64_t wanted = dl_load(&pool.wanted);
-    if (jobs <= 1 || wanted == 1 || (int64_t)jobs > 0x7fffffff || dl_swap(&pool.busy, 1)) {
-        for (long job = 0; job < jobs; job++)
-            fn(ctx, job, 0);
-        return;
-    }
+    if (jobs <= 1 || wanted == 1 || (int64_t)jobs > 0x7fffffff || dl_swap(&pool.busy, 1))
+        return dl_run_here(fn, ctx, jobs);
     if (pool.sized_for != wanted) dl_resize(wanted);
     dl_store(&pool.fn, (int64_t)(intptr_t)fn);
     dl_store(&pool.ctx, (int64_t)(intptr_t)ctx);
     dl_store(&pool.jobs, jobs);
     dl_store(&pool.unfinished, jobs);
+    dl_store(&pool.short_of, 0);
     pool.launch++;
     dl_store(&pool.ticket, (int64_t)((uint64_t)pool.launch << 32 | (uint64_t)jobs));
     dl_wake(jobs);
     if (dl_add(&pool.unfinished, -dl_run_jobs(0))) dl_await_jobs();
+    const int64_t short_of = dl_load(&pool.short_of);
+    dl_refused += (long)short_of; /* for a job that this call is nested in */
     dl_store(&pool.busy, 0);
+    return short_of ? -1 : 0;
 }
 
 typedef struct {
@@ -169,22 +186,47 @@ DL_LOCAL_END(dl_scratch_end, arg) {
     free(mine);
 }
 
+/* The blocks of the calling thread, NULL when memory is short. */
+static dl_scratch_blocks *dl_own_scratch(void) {
+    dl_scratch_blocks *mine = (dl_scratch_blocks *)dl_local_get(pool.scratch_key);
+    if (mine) return mine;
+    mine = (dl_scratch_blocks *)calloc(1, sizeof *mine);
+    if (!mine || !dl_local_set(pool.scratch_key, mine)) return mine;
+    free(mine);
+    return NULL;
+}
+
+/* Whether the block of a slot serves a request.  DL_SANITIZE: each has a block of its own, of its very size, so that
+   the sanitizer sees what reaches beyond it or outlives it. */
+static int dl_block_serves(size_t have, size_t bytes) {
+#ifdef DL_SANITIZE
+    return 0;
+#else
+    return have >= bytes && (have <= DL_SCRATCH_KEEP || bytes > DL_SCRATCH_KEEP);
+#endif
+}
+
+static void *dl_own_block(dl_scratch_blocks *mine, int slot, size_t bytes) {
+    if (mine->block[slot] && dl_block_serves(mine->bytes[slot], bytes)) return mine->block[slot];
+    dl_aligned_free(mine->block[slot]);
+    mine->block[slot] = NULL;
+    if (bytes > PTRDIFF_MAX / 2) return NULL;
+#ifndef DL_SANITIZE
+    bytes = bytes + bytes / 4 + 4096; /* room to grow, so that a rising size does not reallocate each time */
+#endif
+    mine->bytes[slot] = bytes;
+    return mine->block[slot] = dl_aligned_alloc(bytes ? bytes : 1);
+}
+
+/* Tests choose one request that is refused whatever memory there is. */
+static int dl_is_refused(void) { return dl_load(&pool.refuse) && dl_add(&pool.refuse, -1) == 0; }
+
 /* NULL when memory is short. */
 static void *dl_scratch(int slot, size_t bytes) {
-    dl_scratch_blocks *mine = (dl_scratch_blocks *)dl_local_get(pool.scratch_key);
-    if (!mine) {
-        mine = (dl_scratch_blocks *)calloc(1, sizeof *mine);
-        if (!mine) return NULL;
-        dl_local_set(pool.scratch_key, mine);
-    }
-    if (mine->bytes[slot] < bytes || (mine->bytes[slot] > DL_SCRATCH_KEEP && bytes <= DL_SCRATCH_KEEP)) {
-        dl_aligned_free(mine->block[slot]);
-        mine->bytes[slot] = 0;
-        bytes = bytes + bytes / 4 + 4096; /* room to grow, so that a rising size does not reallocate each time */
-        mine->block[slot] = dl_aligned_alloc(bytes);
-        if (mine->block[slot]) mine->bytes[slot] = bytes;
-    }
-    return mine->block[slot];
+    dl_scratch_blocks *mine = dl_is_refused() ? NULL : dl_own_scratch();
+    void *block = mine ? dl_own_block(mine, slot, bytes) : NULL;
+    dl_refused += !block;
+    return block;
 }
 
 /* The state before the first launch.  In a forked child the threads are gone and locks may be held by nobody. */
@@ -198,8 +240,6 @@ static void dl_pool_reset(void) {
 }
 
 static int dl_pool_init(void) {
-    const char *spin = getenv("DLFAST_SPIN_US");
-    pool.spin_ns = (spin ? strtol(spin, NULL, 10) : DL_SPIN_US) * 1000;
     pool.wanted = 1;
     dl_pool_reset();
     return dl_local_init(&pool.scratch_key, dl_scratch_end) || dl_at_fork(dl_pool_reset) ? -1 : 0;

@@ -195,9 +195,8 @@ static int dl_winograd_weights(dl_winograd *p, size_t extra, int dtype, int seri
     p->u = (char *)dl_scratch(DL_SCRATCH_SHARED, packed + item * p->npad + 64 + extra);
     if (!p->u) return -1;
     p->bias = dl_pad_bias(p->bias, p->cols, p->npad, item, p->u + packed);
-    dl_launch(DL_PICK(dl_winograd_weight_jobs, dtype), p,
-              p->npad / nr * dl_ceil_div(p->depth, DL_WINOGRAD_CHUNK), serial);
-    return 0;
+    return dl_launch(DL_PICK(dl_winograd_weight_jobs, dtype), p,
+                     p->npad / nr * dl_ceil_div(p->depth, DL_WINOGRAD_CHUNK), serial);
 }
 
 /* Whether U would be large against the work of its products, and M of a few columns stays in the cache. */
@@ -220,9 +219,8 @@ static int dl_winograd_run_few(const dl_winograd *p, int dtype) {
     f.v = (char *)f.order + order;
     f.p.bias = dl_pad_bias(p->bias, p->cols, f.p.npad, item, f.v + v);
     dl_order_tiles(&p->in, 0, p->tiles, f.order);
-    dl_launch(DL_PICK(dl_winograd_few_data_jobs, dtype), &f, chunks, 0);
-    dl_launch(DL_PICK(dl_winograd_few_jobs, dtype), &f, dl_ceil_div(f.p.npad, f.p.width), 0);
-    return 0;
+    if (dl_launch(DL_PICK(dl_winograd_few_data_jobs, dtype), &f, chunks, 0)) return -1;
+    return dl_launch(DL_PICK(dl_winograd_few_jobs, dtype), &f, dl_ceil_div(f.p.npad, f.p.width), 0);
 }
 
 /* Returns 0, or -1 when there is no memory. */
@@ -234,8 +232,7 @@ static int dl_winograd_run(dl_winograd *p, int dtype) {
     p->width = dl_min(dl_round_up(p->cols, dl_tile_cols(dtype)), DL_WINOGRAD_COLS);
     if (dl_winograd_weights(p, 0, dtype, serial)) return -1;
     dl_winograd_blocks(p, dtype);
-    dl_launch(DL_PICK(dl_winograd_tile_jobs, dtype), p, p->blocks * p->splits, serial);
-    return 0;
+    return dl_launch(DL_PICK(dl_winograd_tile_jobs, dtype), p, p->blocks * p->splits, serial);
 }
 
 /* The tiles of x, and those of dz or (with the index) of the gradient of its windows. */
@@ -312,9 +309,8 @@ static int dl_winograd_weight_gradient(const dl_conv *v, const void *dz, const v
         p.sum.chunks > 1 ? (char *)dl_scratch(DL_SCRATCH_SHARED, item * p.sum.chunks * size) : (char *)dweight;
     if (!p.sum.partial) return -1;
     const int serial = (double)p.tiles * 36 * v->c * v->k < DL_CONV_SERIAL_WORK;
-    dl_launch(DL_PICK(dl_winograd_gradient_jobs, v->dtype), &p, p.sum.chunks * jobs, serial);
-    if (p.sum.chunks > 1)
-        dl_launch(DL_PICK(dl_conv_sum_jobs, v->dtype), &p.sum, dl_ceil_div(size, DL_CONV_SUM), serial);
-    return 0;
+    if (dl_launch(DL_PICK(dl_winograd_gradient_jobs, v->dtype), &p, p.sum.chunks * jobs, serial)) return -1;
+    if (p.sum.chunks == 1) return 0;
+    return dl_launch(DL_PICK(dl_conv_sum_jobs, v->dtype), &p.sum, dl_ceil_div(size, DL_CONV_SUM), serial);
 }
 #endif

@@ -56,8 +56,8 @@ static int dl_winograd_both_gradients(const dl_conv *v, const void *dz, const vo
     char *room = p.kernels.u + item * 36 * p.kernels.plane;
     p.sum.partial = dweight ? room : NULL;
     p.dbias = dbias ? room + sums : NULL;
-    dl_launch(DL_PICK(dl_winograd_both_jobs, v->dtype), &p, p.sum.chunks, 0);
-    if (dweight) dl_launch(DL_PICK(dl_conv_sum_jobs, v->dtype), &p.sum, dl_ceil_div(size, DL_CONV_SUM), 0);
+    if (dl_launch(DL_PICK(dl_winograd_both_jobs, v->dtype), &p, p.sum.chunks, 0)) return -1;
+    if (dweight && dl_launch(DL_PICK(dl_conv_sum_jobs, v->dtype), &p.sum, dl_ceil_div(size, DL_CONV_SUM), 0)) return -1;
     p.sum = (dl_weight_gradient){.dweight = dbias, .partial = p.dbias, .groups = 1, .kernels = 1, .width = v->k,
                                  .chunks = p.sum.chunks};
     if (dbias) DL_PICK(dl_conv_sum_jobs, v->dtype)(&p.sum, 0, 0);

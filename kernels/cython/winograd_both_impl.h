@@ -26,12 +26,14 @@ DL_NOINLINE void DL_FN(winograd_bias)(const real *z, long plane, long ld, long c
 static void DL_FN(winograd_both_job)(void *ctx, long job, long worker) {
     const dl_winograd_both *p = (const dl_winograd_both *)ctx;
     const long kernels = p->dz.c, channels = p->x.c, rows = dl_round_up(kernels, DL_MR), room = p->block + DL_MR;
-    const long z_ld = dl_round_up(rows, LANES), v_ld = p->kernels.npad, zero = 6 * dl_max(channels, kernels);
+    const long z_ld = dl_round_up(rows, LANES), v_ld = p->kernels.npad;
+    const long zero = 6 * dl_max(channels, kernels) + LANES; /* read as whole registers, past the last channel */
     const long v_plane = dl_winograd_plane(room * v_ld, sizeof(real)),
                z_plane = dl_winograd_plane(room * z_ld, sizeof(real)),
                u_plane = dl_winograd_plane(rows * v_ld, sizeof(real)), bytes = dl_order_bytes(p->block);
     dl_order *order = (dl_order *)dl_scratch(
         DL_SCRATCH_JOB, bytes + sizeof(real) * (36 * (v_plane + z_plane + u_plane) + zero));
+    if (!order) return;
     real *v = (real *)((char *)order + bytes), *z = v + 36 * v_plane, *du = z + 36 * z_plane;
     real *zeros = du + 36 * u_plane;
     real *dbias = p->dbias ? (real *)p->dbias + job * kernels : NULL;

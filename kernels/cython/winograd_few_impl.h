@@ -8,6 +8,7 @@ static void DL_FN(winograd_few_data_job)(void *ctx, long job, long worker) {
     const long c0 = job * DL_WINOGRAD_CHUNK, n = dl_min(DL_WINOGRAD_CHUNK, f->p.depth - c0);
     const size_t zero = sizeof(real) * (6 * in->c + LANES);
     real *zeros = (real *)dl_scratch(DL_SCRATCH_JOB, zero);
+    if (!zeros) return;
     memset(zeros, 0, zero);
     DL_FN(winograd_data)(in, f->order, 0, f->p.tiles, c0, n, zeros, (real *)f->v + job * 36 * f->v_plane, f->v_plane,
                          DL_WINOGRAD_CHUNK);
@@ -22,6 +23,7 @@ static void DL_FN(winograd_few_job)(void *ctx, long job, long worker) {
     const long plane = dl_winograd_plane((p->tiles + DL_MR) * width, sizeof(real));
     const long room = dl_kernel_taps(&p->in) * DL_WINOGRAD_CHUNK * NR;
     real *m = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (36 * (plane + p->plane) + room));
+    if (!m) return;
     real *u = m + 36 * plane, *g = u + 36 * p->plane;
     for (long k = 0; k < p->depth; k += DL_WINOGRAD_CHUNK) {
         const long kc = dl_min(DL_WINOGRAD_CHUNK, p->depth - k);

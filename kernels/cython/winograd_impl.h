@@ -50,6 +50,7 @@ static void DL_FN(winograd_weight_job)(void *ctx, long job, long worker) {
     const long part = k0 / p->kc, block = col / p->width, kc = dl_min(p->kc, p->depth - part * p->kc);
     const long taps = dl_kernel_taps(&p->in);
     real *g = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * taps * DL_WINOGRAD_CHUNK * NR);
+    if (!g) return;
     real *to = (real *)p->u + (block * p->parts + part) * 36 * p->plane;
     DL_FN(winograd_filter)(p, k0, count, col, g, to + col % p->width * kc + k0 % p->kc * NR, p->plane);
     (void)worker;
@@ -143,6 +144,7 @@ static void DL_FN(winograd_tile_job)(void *ctx, long job, long worker) {
     const long zero = 6 * p->in.c + LANES;
     dl_order *order = (dl_order *)dl_scratch(
         DL_SCRATCH_JOB, bytes + sizeof(real) * (36 * (v_plane + m_plane) + zero));
+    if (!order) return;
     real *v = (real *)((char *)order + bytes), *m = v + 36 * v_plane, *zeros = m + 36 * m_plane;
     memset(zeros, 0, sizeof(real) * zero);
     dl_order_tiles(&p->in, first, count, order);
@@ -237,6 +239,7 @@ static void DL_FN(winograd_gradient_job)(void *ctx, long job, long worker) {
     const long bytes = dl_order_bytes(p->block);
     dl_order *order = (dl_order *)dl_scratch(
         DL_SCRATCH_JOB, bytes + sizeof(real) * (36 * (v_plane + z_plane + u_plane) + zero));
+    if (!order) return;
     real *v = (real *)((char *)order + bytes), *z = v + 36 * v_plane, *du = z + 36 * z_plane;
     real *zeros = du + 36 * u_plane;
     memset(zeros, 0, sizeof(real) * zero);

@@ -151,6 +151,7 @@ class _KernelCache(FunctionCache):
 
 # The symbol is resolved anew in each process, so that cached machine code holds no address.
 llvmlite.binding.add_symbol("dlfast_parallel_for", threads.parallel_for_address())
+llvmlite.binding.add_symbol("dlfast_run_here", threads.run_here_address())
 llvmlite.binding.add_symbol("dlfast_scratch", threads.scratch_address())
 
 
@@ -158,9 +159,10 @@ llvmlite.binding.add_symbol("dlfast_scratch", threads.scratch_address())
 def parallel_for(typing, job, jobs, arguments, serial):
     """Call ``job(index, worker, *arguments)`` for each index below ``jobs`` on the threads of the pool.
 
-    ``job`` is a `helper` without result that raises nothing; ``worker`` is below `threads.get_num_threads()` and
-    tells concurrent calls apart, for scratch memory. The indices come in any order. With ``serial`` (for work too
-    small to share) the calling thread does them all.
+    ``job`` is a `helper` without result; its memory is `scratch`, and nothing is sized by the number of threads, which
+    may change between two statements. ``worker`` is 0 for the calling thread. The indices come in any order. With
+    ``serial`` (for work too small to share) the calling thread does them all. Raises MemoryError where `scratch` did in
+    a job; a job may raise nothing else.
     """
     signature = job.get_call_type(typing, (types.intp, types.intp, *arguments.types), {})
 
@@ -170,20 +172,24 @@ def parallel_for(typing, job, jobs, arguments, serial):
         context.active_code_library.add_linking_library(compiled.library)
         callback = _job_callback(context, builder, compiled.fndesc, signature, packed.type)
         slot = builder.bitcast(cgutils.alloca_once_value(builder, packed), ir.IntType(8).as_pointer())
-        run_type = ir.FunctionType(ir.VoidType(), [callback.type, slot.type, count.type])
-        run = cgutils.get_or_insert_function(builder.module, run_type, "dlfast_parallel_for")
-        with builder.if_else(cgutils.is_true(builder, alone)) as (then, otherwise):
-            with then, cgutils.for_range(builder, count) as loop:
-                builder.call(callback, [slot, loop.index, count.type(0)])
-            with otherwise:
-                builder.call(run, [callback, slot, count])
+        kind = ir.FunctionType(ir.IntType(32), [callback.type, slot.type, count.type])
+        here, shared = (
+            cgutils.get_or_insert_function(builder.module, kind, f"dlfast_{name}")
+            for name in ("run_here", "parallel_for")
+        )
+        run = builder.select(cgutils.is_true(builder, alone), here, shared)
+        with builder.if_then(cgutils.is_not_null(builder, builder.call(run, [callback, slot, count])), likely=False):
+            _raise_memory_error(context, builder)
         return context.get_dummy_value()
 
     return types.void(job, types.intp, arguments, types.boolean), codegen
 
 
 def _job_callback(context, builder, fndesc, signature, packed_type):
-    """A C function ``void (void *arguments, intp index, intp worker)`` that unpacks the arguments and calls the job."""
+    """A C function ``void (void *arguments, intp index, intp worker)`` that unpacks the arguments and calls the job.
+
+    An error of the job ends it and goes no further: the pool has noted that memory was short.
+    """
     word = ir.IntType(types.intp.bitwidth)
     kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), word, word])
     callback = ir.Function(builder.module, kind, builder.module.get_unique_name("dlfast_job"))
@@ -197,6 +203,10 @@ def _job_callback(context, builder, fndesc, signature, packed_type):
     return callback
 
 
+def _raise_memory_error(context, builder):
+    context.call_conv.return_user_exc(builder, MemoryError, ("no memory for the buffers of a kernel",))
+
+
 # Slots of `scratch`: a caller and the helpers it calls use different ones.
 PRODUCT, JOB, TILE, TAIL = range(4)
 
@@ -206,6 +216,7 @@ def scratch(typing, like, slot, shape):
     """An array (dtype of `like`, undefined contents) in memory that the calling thread keeps from call to call.
 
     Asking for the same slot again may hand out the same memory: small buffers of one job, nothing that outlives it.
+    Raises MemoryError where there is none.
     """
     array = types.Array(like.dtype, len(shape), "C")
 
@@ -218,6 +229,8 @@ def scratch(typing, like, slot, shape):
         kind = ir.FunctionType(ir.IntType(8).as_pointer(), [ir.IntType(32), word])
         take = cgutils.get_or_insert_function(builder.module, kind, "dlfast_scratch")
         memory = builder.call(take, [builder.trunc(values[1], ir.IntType(32)), strides[0]])
+        with builder.if_then(cgutils.is_null(builder, memory), likely=False):
+            _raise_memory_error(context, builder)
         result = context.make_array(array)(context, builder)
         data = builder.bitcast(memory, context.get_data_type(like.dtype).as_pointer())
         populate_array(result, data, sizes, strides[1:], strides[-1], None)

@@ -13,10 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..cython.threads import get_num_threads
 from ..geometry import pool_output_size
 from ..memory import empty
-from .jit import contiguous, helper, jit, parallel_for
+from .jit import JOB, TAIL, contiguous, helper, jit, parallel_for, scratch
 from .loops import BLOCK, SERIAL, get, pointer, put
 from .simd import lanes
 from .vmath import inlined, real, where
@@ -120,21 +119,23 @@ def _max_row(x, y, index, row, end, image, across, sizes, steps, places, numbers
 
 
 @helper
-def _max_job(job, worker, x, y, index, per_job, shape, down, across, kernel_columns, dilation, places, numbers):
+def _max_job(job, worker, x, y, index, per_job, shape, down, across, kernel, dilation):
+    cells = kernel[0] * kernel[1] + 4
+    places = scratch(down, JOB, (cells,))
+    numbers = scratch(x, TAIL, (cells,))  # floats: one mask then chooses value and number
     line = shape[2] * shape[3]
     stop = min((job + 1) * per_job, shape[0] * down.shape[0])
     steps = (dilation[0] * line, dilation[1] * shape[3])
     for row in range(job * per_job, stop):
         p = row % down.shape[0]
         image = (down[p, 0], down[p, 1], (row // down.shape[0] * shape[1] + down[p, 2]) * line)
-        _max_row(x, y, index, row, stop * across.shape[0] * shape[3], image, across, (shape[3], kernel_columns), steps,
-                 places[worker], numbers[worker])  # fmt: skip
+        _max_row(x, y, index, row, stop * across.shape[0] * shape[3], image, across, (shape[3], kernel[1]), steps,
+                 places, numbers)  # fmt: skip
 
 
 @jit
-def _max_pool(x, y, index, per_job, down, across, kernel_columns, dilation, places, numbers):
-    arguments = (x, y, index, per_job, x.shape, down, across, kernel_columns,
-                 dilation, places, numbers)  # fmt: skip
+def _max_pool(x, y, index, per_job, down, across, kernel, dilation):
+    arguments = (x, y, index, per_job, x.shape, down, across, kernel, dilation)
     parallel_for(_max_job, -(-x.shape[0] * down.shape[0] // per_job), arguments, x.size < SERIAL)
 
 
@@ -144,10 +145,8 @@ def max_pool2d_forward(x, *, kernel_size, stride, padding, dilation, ceil_mode):
     shape, cells = (x.shape[0], down.out, across.out, x.shape[3]), kernel_size[0] * kernel_size[1]
     y, index = empty(shape, x.dtype), empty(shape, np.uint8 if cells <= 256 else np.int32)
     if y.size:
-        places = empty((get_num_threads(), cells + 4), np.int64)
-        numbers = empty(places.shape, x.dtype)  # floats: one mask then chooses value and number
         _max_pool(contiguous(x), y, index, _rows_per_job(across.out * x.shape[3] * cells), down.cells, across.cells,
-                  kernel_size[1], dilation, places, numbers)  # fmt: skip
+                  kernel_size, dilation)  # fmt: skip
     return y, (x.shape, index, kernel_size, stride, padding, dilation)
 
 
