@@ -130,7 +130,7 @@ static void dl_pixel_runs(dl_pool *v) {
 /* Tables of what all rows have in common, so that no job divides.  Returns 0, or -1 when there is no memory. */
 static int dl_pool_plan(dl_pool *v, int backward) {
     const long lanes = dl_lanes(v->dtype), filled = dl_round_up(v->c, lanes);
-    v->phases = v->sw > 1 && (filled - v->c) * DL_POOL_WASTE > filled ? v->sw : 1;
+    v->phases = v->sw > 1 && (v->c < lanes || (filled - v->c) * DL_POOL_WASTE > filled) ? v->sw : 1;
     v->wide = dl_ceil_div(v->w, v->phases) * v->c + lanes;
     const long down = backward ? v->p * v->r : 0, across = backward ? v->q * v->s : 0;
     const size_t spans = sizeof(dl_span) * (v->p + v->q), runs = sizeof(dl_run) * (backward ? v->w : v->q);

@@ -32,56 +32,71 @@ typedef struct {
     real share; /* 1 / cells that count */
 } DL_FN(windows_run);
 
-/* The winners of `count` lanes from number e on. */
-DL_INLINE void DL_FN(max_register)(const dl_pool *v, const DL_FN(windows_run) * run, const long rows, const long cols,
-                                   const int wide, long e, long count) {
+/* The winners of `count` lanes from number e on; rows = cols = `square` is known to the compiler, or `square` is 0. */
+DL_INLINE void DL_FN(max_register)(const dl_pool *v, const DL_FN(windows_run) * run, const int square, const int wide,
+                                   long e, long count) {
     const long down = run->down, first = run->first, width = v->s;
     const real *cell = run->cell + e;
     vec best = DL_FN(vload_n)(cell + run->offset[0], count);
     ivec index = DL_FN(isplat)((ireal)first);
-    for (long i = 0; i < rows; i++)
-        for (long j = !i; j < cols; j++)
+    if (square)
+        DL_UNROLL for (int k = 1; k < square * square; k++) {
+            const long i = k / square, j = k % square;
             DL_FN(keep_larger)(DL_FN(vload_n)(cell + i * down + run->offset[j], count), (ireal)(first + i * width + j),
                                &best, &index);
+        }
+    else
+        for (long i = 0; i < run->rows; i++)
+            for (long j = !i; j < run->cols; j++)
+                DL_FN(keep_larger)(DL_FN(vload_n)(cell + i * down + run->offset[j], count),
+                                   (ireal)(first + i * width + j), &best, &index);
     DL_FN(vstore_n)((real *)v->out + run->at + e, best, count);
     DL_FN(store_index)(v->index, wide, run->at + e, index, count);
 }
 
 /* The means likewise, summed by columns, as lines.h has it. */
-DL_INLINE void DL_FN(avg_register)(const dl_pool *v, const DL_FN(windows_run) * run, const long rows, const long cols,
-                                   const int wide, long e, long count) {
+DL_INLINE void DL_FN(avg_register)(const dl_pool *v, const DL_FN(windows_run) * run, const int square, const int wide,
+                                   long e, long count) {
     vec sum = DL_FN(vsplat)(0);
-    for (long j = 0; j < cols; j++) {
-        const real *cell = run->cell + e + run->offset[j];
-        vec column = DL_FN(vload_n)(cell, count);
-        for (long i = 1; i < rows; i++)
-            column += DL_FN(vload_n)(cell + i * run->down, count);
-        sum += column;
-    }
+    if (square)
+        DL_UNROLL for (int j = 0; j < square; j++) {
+            const real *cell = run->cell + e + run->offset[j];
+            vec column = DL_FN(vload_n)(cell, count);
+            DL_UNROLL for (int i = 1; i < square; i++) column += DL_FN(vload_n)(cell + i * run->down, count);
+            sum += column;
+        }
+    else
+        for (long j = 0; j < run->cols; j++) {
+            const real *cell = run->cell + e + run->offset[j];
+            vec column = DL_FN(vload_n)(cell, count);
+            for (long i = 1; i < run->rows; i++)
+                column += DL_FN(vload_n)(cell + i * run->down, count);
+            sum += column;
+        }
     DL_FN(vstore_n)((real *)v->out + run->at + e, sum * DL_FN(vsplat)(run->share), count);
     (void)wide;
 }
 
 /* All registers of a run. */
-#define RUN(name, kind, rows, cols, wide)                                                      \
+#define RUN(name, kind, square, wide)                                                          \
     static void DL_FN(name)(const dl_pool *v, const DL_FN(windows_run) * shared) {             \
         const DL_FN(windows_run) run = *shared; /* a copy: stores cannot change it */          \
         const long last = run.n - LANES;                                                       \
         if (last < 0) {                                                                        \
-            kind(v, &run, rows, cols, wide, 0, run.n);                                         \
+            kind(v, &run, square, wide, 0, run.n);                                             \
             return;                                                                            \
         }                                                                                      \
         for (long e = 0; e < last; e += LANES)                                                 \
-            kind(v, &run, rows, cols, wide, e, LANES);                                         \
-        kind(v, &run, rows, cols, wide, last, LANES);                                          \
+            kind(v, &run, square, wide, e, LANES);                                             \
+        kind(v, &run, square, wide, last, LANES);                                              \
     }
-RUN(max_run_2x2, DL_FN(max_register), 2, 2, 0)
-RUN(max_run_3x3, DL_FN(max_register), 3, 3, 0)
-RUN(max_run, DL_FN(max_register), run.rows, run.cols, 0)
-RUN(max_run_wide, DL_FN(max_register), run.rows, run.cols, 1)
-RUN(avg_run_2x2, DL_FN(avg_register), 2, 2, 0)
-RUN(avg_run_3x3, DL_FN(avg_register), 3, 3, 0)
-RUN(avg_run, DL_FN(avg_register), run.rows, run.cols, 0)
+RUN(max_run_2x2, DL_FN(max_register), 2, 0)
+RUN(max_run_3x3, DL_FN(max_register), 3, 0)
+RUN(max_run, DL_FN(max_register), 0, 0)
+RUN(max_run_wide, DL_FN(max_register), 0, 1)
+RUN(avg_run_2x2, DL_FN(avg_register), 2, 0)
+RUN(avg_run_3x3, DL_FN(avg_register), 3, 0)
+RUN(avg_run, DL_FN(avg_register), 0, 0)
 #undef RUN
 
 /* Windows that see nothing but padding. */
