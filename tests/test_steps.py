@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from agreement import FAST, assert_agrees, assert_same_bits
 from isas import named
+from layouts import misplaced
 from poison import poisoned
 
 from cases import LARGE_STEPS, STEPS
@@ -65,6 +66,27 @@ def test_changes_parameters_and_state_alone(case, backend):
     assert_same_bits(got, take_steps(case, backend, "float32"), "in an arena")
     assert [g.tobytes() for g in gradients] == before
     assert all(arena[0] == arena[-1] == 123 for _, arena in placed if arena is not None)
+
+
+@pytest.mark.parametrize(("case", "backend"), having(list({case.op: case for case in STEPS}.values())))
+@pytest.mark.parametrize("of", ["gradient", "parameter"])
+def test_misaligned(case, backend, of):
+    """Byte-shifted gradients are copied; a parameter that cannot be updated in place raises, and nothing is changed."""
+    gradients = [case.gradient(step, "float32") for step in range(1, STEP_COUNT + 1)]
+    wanted = take_steps(case, backend, "float32", gradients=gradients)
+    arrays = case.start("float32")
+    if of == "gradient":
+        gradients = [misplaced(g) for g in gradients]
+    else:
+        arrays = [misplaced(arrays[0]), *arrays[1:]]
+    before = [x if x is None else x.tobytes() for x in arrays]
+    try:
+        got = take_steps(case, backend, "float32", arrays, gradients)
+    except ValueError:
+        assert of == "parameter"
+        assert [x if x is None else x.tobytes() for x in arrays] == before
+    else:
+        assert_same_bits(got, wanted, "misaligned")
 
 
 @pytest.mark.parametrize(("case", "backend"), having(list({case.op: case for case in STEPS}.values()), FAST))
