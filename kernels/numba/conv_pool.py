@@ -26,15 +26,19 @@ from .direct import (
     window_shape,
 )
 from .gemm import MIN_JOBS, add_partials, pack_panel, padded_bias
-from .jit import JOB, PRODUCT, SERIAL_WORK, TILE, contiguous, helper, jit, parallel_for, scratch
+from .jit import JOB, PRODUCT, SERIAL_WORK, contiguous, helper, jit, parallel_for, scratch
 from .linear import activate, activation_gradient
 from .pool import avg_pool2d_backward, avg_pool2d_forward, max_pool2d_backward, max_pool2d_forward
-from .simd import ROWS, address, copy_bytes, lanes, tile_add_row, tile_relu, tile_store, tile_zero, zero_bytes
+from .simd import ROWS, VECTORS, address, lanes, tile_relu, tile_zero, zero_bytes
 from .vector import (
     vector_load,
     vector_load_as,
+    vector_load_as_part,
+    vector_load_part,
     vector_store,
     vector_store_as,
+    vector_store_as_part,
+    vector_store_part,
     vector_where_equal,
     vector_where_larger,
 )
@@ -138,8 +142,7 @@ def _largest(like, cell, down, across, pool):
 @helper
 def _pool_line(lines, pool, relu, y, index, n, p, column):
     """One row of windows: y and index from the rows of the convolution, for one panel of channels."""
-    size, step, down, across = y.itemsize, lanes(y), lines.strides[0], lines.strides[1]
-    spare = address(scratch(y, TILE, (step,)), (0,))
+    step, down, across = lanes(y), lines.strides[0], lines.strides[1]
     for q in range(y.shape[2]):
         for v in range(0, min(lines.shape[2], y.shape[3] - column), step):
             best, winner = _largest(y, address(lines, (0, q * pool[1], v)), down, across, pool)
@@ -151,10 +154,8 @@ def _pool_line(lines, pool, relu, y, index, n, p, column):
                 vector_store(best, to)
                 vector_store_as(winner, index, to_index)
             else:
-                vector_store(best, spare)
-                copy_bytes(to, spare, count * size)
-                vector_store_as(winner, index, spare)
-                copy_bytes(to_index, spare, count * index.itemsize)
+                vector_store_part(best, to, count)
+                vector_store_as_part(winner, index, to_index, count)
 
 
 @helper
@@ -167,15 +168,19 @@ def _pool_job(job, worker, x, packed, bias, relu, y, index, stride, origin, offs
     fetch_rows(x, n, first * pool[0] * stride[0] + origin[0], origin[1], image)
     a_row = stride[1] * x.shape[3] * size
     for panel in range(packed.shape[0]):
-        b, from_bias = address(packed, (panel, 0, 0)), address(bias, (panel * width,))
+        b, from_bias = address(packed, (panel, 0, 0)), address(bias, (panel * width,)) if bias.size else 0
+        narrow = y.shape[3] - panel * width <= lanes(y)
         for p in range(first, last):
             for r in range(pool[0]):
                 row = address(image, (((p - first) * pool[0] + r) * stride[0], 0, 0))
                 for q in range(0, pixels, ROWS):
-                    tile = line_tile(row + q * a_row, a_row, offsets, b, width * size, y)
-                    if bias.size:
-                        tile = tile_add_row(tile, from_bias)
-                    tile_store(tile, address(lines, (r, q, 0)), width * size)
+                    a, to = row + q * a_row, address(lines, (r, q, 0))
+                    if narrow:
+                        line_tile(tile_zero(ROWS, 1, y), a, a_row, offsets, b, width * size, from_bias, False, to,
+                                  width * size)  # fmt: skip
+                    else:
+                        line_tile(tile_zero(ROWS, VECTORS, y), a, a_row, offsets, b, width * size, from_bias, False, to,
+                                  width * size)  # fmt: skip
             _pool_line(lines, pool, relu, y, index, n, p, panel * width)
 
 
@@ -204,20 +209,19 @@ def _spread_cells(zero, value, won, to, down, across, pool):
 
 @helper
 def _spread_line(dy, index, n, p, pool, lines):
-    """lines (rows of a window, pixels, K) = dy where the pixel won its window, else 0; columns beyond K as they are."""
+    """lines (rows of a window, pixels, K) = dy where the pixel won its window, else 0; lines end with a register."""
     channels, step, size, item = dy.shape[3], lanes(dy), dy.itemsize, index.itemsize
     whole, down, across = channels // step * step, lines.strides[0], lines.strides[1]
     from_dy, from_index, to = address(dy, (n, p, 0, 0)), address(index, (n, p, 0, 0)), address(lines, (0, 0, 0))
-    for q in range(dy.shape[2]):
+    for _ in range(dy.shape[2]):
         for k in range(0, whole, step):
             value = vector_load(dy, from_dy + k * size)
             won = vector_load_as(dy, index, from_index + k * item)
             _spread_cells(tile_zero(1, 1, dy), value, won, to + k * size, down, across, pool)
-        for k in range(whole, channels):
-            for r in range(pool[0]):
-                for s in range(pool[1]):
-                    wins = index[n, p, q, k] == r * pool[1] + s
-                    lines[r, q * pool[1] + s, k] = dy[n, p, q, k] if wins else dy.dtype.type(0)
+        if whole < channels:
+            value = vector_load_part(dy, from_dy + whole * size, channels - whole)
+            won = vector_load_as_part(dy, index, from_index + whole * item, channels - whole)
+            _spread_cells(tile_zero(1, 1, dy), value, won, to + whole * size, down, across, pool)
         from_dy += channels * size
         from_index += channels * item
         to += pool[1] * across

@@ -153,12 +153,16 @@ def fetch_rows(x, n, top, left, image):
 
 
 @inlined
-def line_tile(a, a_row, offsets, b, b_step, like):
-    """ROWS neighbouring outputs of one panel of channels; `a` is where the first reads, `b` the panel's weights."""
-    tile = tile_zero(ROWS, VECTORS, like)
+def line_tile(tile, a, a_row, offsets, b, b_step, bias, relu, to, to_row):
+    """ROWS neighbouring outputs of one panel of channels, written to `to`; `a` is where the first reads, `b` the
+    panel's weights, `bias` its bias or 0. `tile` is zero, and has one register to a row where that holds the panel."""
     for k in range(offsets.size):
         tile = tile_outer(tile, a + get(offsets, k), a_row, b + k * b_step)
-    return tile
+    if bias:
+        tile = tile_add_row(tile, bias)
+    if relu:
+        tile = tile_relu(tile)
+    tile_store(tile, to, to_row)
 
 
 @helper
@@ -173,22 +177,23 @@ def _row_job(job, worker, x, packed, bias, relu, y, stride, origin, offsets, per
     a_row = stride[1] * x.shape[3] * size
     for panel in range(packed.shape[0]):
         column, b = panel * width, address(packed, (panel, 0, 0))
-        columns = min(width, y.shape[3] - column)
+        columns, from_bias = min(width, y.shape[3] - column), address(bias, (column,)) if bias.size else 0
+        narrow = columns <= lanes(y)
         for p in range(first, last):
             row = address(image, ((p - first) * stride[0], 0, 0))
             for q in range(0, y.shape[2], ROWS):
-                tile = line_tile(row + q * a_row, a_row, offsets, b, width * size, y)
-                if bias.size:
-                    tile = tile_add_row(tile, address(bias, (column,)))
-                if relu:
-                    tile = tile_relu(tile)
-                to = address(y, (n, p, q, column))
-                if q + ROWS <= y.shape[2] and columns == width:
-                    tile_store(tile, to, y.strides[2])
+                to, to_row = address(y, (n, p, q, column)), y.strides[2]
+                inside = q + ROWS <= y.shape[2] and columns == (lanes(y) if narrow else width)
+                if not inside:
+                    to, to_row = address(edge, (0, 0)), width * size
+                a = row + q * a_row
+                if narrow:
+                    line_tile(tile_zero(ROWS, 1, y), a, a_row, offsets, b, width * size, from_bias, relu, to, to_row)
                 else:
-                    tile_store(tile, address(edge, (0, 0)), width * size)
-                    for i in range(min(ROWS, y.shape[2] - q)):
-                        copy_bytes(to + i * y.strides[2], address(edge, (i, 0)), columns * size)
+                    line_tile(tile_zero(ROWS, VECTORS, y), a, a_row, offsets, b, width * size, from_bias, relu, to,
+                              to_row)  # fmt: skip
+                for i in range(0 if inside else min(ROWS, y.shape[2] - q)):
+                    copy_bytes(address(y, (n, p, q + i, column)), address(edge, (i, 0)), columns * size)
 
 
 @jit

@@ -18,8 +18,8 @@ from ..memory import empty, zeros
 from .gemm import panel_width
 from .im2col import flipped_offsets
 from .jit import JOB, SERIAL_WORK, TILE, helper, jit, parallel_for, scratch
-from .simd import ROWS, VECTORS, address, lanes, read, tile_outer, tile_store, tile_zero, zero_bytes
-from .vector import transpose_block
+from .simd import ROWS, VECTORS, address, lanes, tile_outer, tile_store, tile_zero, zero_bytes
+from .vector import transpose_block, transpose_part
 from .vmath import inlined
 
 PLANE_BYTES = 256 * 1024  # of transposed rows: they share L2 with the weights
@@ -37,7 +37,7 @@ def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
     rows, row_starts, low, high = _classes(r, stride[0], padding[0], dilation[0])
     columns, column_starts, left, right = _classes(s, stride[1], padding[2], dilation[1])
     pixels = -(-shape[2] // stride[1])
-    line = max(dz.shape[2], -(-pixels // width) * width + right) - left
+    line = max(-(-dz.shape[2] // width) * width, -(-pixels // width) * width + right) - left  # width: whole registers
     fit = PLANE_BYTES // (k * line * dz.itemsize) if dz.size else 1
     per_job = max(1, min(shape[1], (fit - (high - low) - 2) * stride[0]))
     window = ((per_job - 1) // stride[0] + high - low + 2, k, line)
@@ -59,14 +59,15 @@ def _transpose_line(dz, n, p, planes, place, left):
     """planes[place, k, q - left] = dz[n, p, q, k], zero for q outside."""
     step, depth, pixels = lanes(dz), dz.shape[3], dz.shape[2]
     zero_bytes(address(planes, (place, 0, 0)), planes.strides[0])
-    across, down = pixels // step * step, depth // step * step
     to_row, row = planes.strides[1], dz.strides[2]
-    for q in range(0, across, step):
-        for k in range(0, down, step):
-            transpose_block(dz, address(dz, (n, p, q, k)), row, address(planes, (place, k, q - left)), to_row)
-    for q in range(pixels):
-        for k in range(down if q < across else 0, depth):
-            planes[place, k, q - left] = read(dz, address(dz, (n, p, q, k)))
+    for q in range(0, pixels, step):
+        for k in range(0, depth, step):
+            start, to = address(dz, (n, p, q, k)), address(planes, (place, k, q - left))
+            rows, columns = min(step, pixels - q), min(step, depth - k)
+            if rows == step and columns == step:
+                transpose_block(dz, start, row, to, to_row)
+            else:
+                transpose_part(dz, start, row, rows, columns, to, to_row)
 
 
 @inlined

@@ -39,7 +39,7 @@ from .simd import (
     zero_bytes,
 )
 from .skinny import FEW, combine_rows, dot_rows, outer_rows
-from .vector import transpose_block
+from .vector import transpose_block, transpose_part
 
 BLOCK_ROWS = 96  # of C in a job: a multiple of every ROWS
 BLOCK_COLUMNS = 256
@@ -125,21 +125,18 @@ def pack_panel(panel, worker, b, trans_b, packed):
     target = packed[panel]
     if trans_b:
         step = lanes(packed)
-        squares, whole = count // step * step, depth // step * step
-        for j in range(0, squares, step):
-            row = address(b, (start + j, 0))
-            for k in range(0, whole, step):
-                transpose_block(packed, row + k * size, b.strides[0], address(target, (k, j)), width * size)
-        for j in range(count):
-            row = address(b, (start + j, 0))
-            for k in range(whole if j < squares else 0, depth):
-                target[k, j] = read(packed, row + k * size)
-    else:
-        for k in range(depth):
-            copy_bytes(address(target, (k, 0)), address(b, (k, start)), count * size)
-    if count < width:
-        for k in range(depth):
-            zero_bytes(address(target, (k, count)), (width - count) * size)
+        for j in range(0, width, step):
+            rows, row = min(step, count - j), b.strides[0]
+            for k in range(0, depth, step):
+                columns, to = min(step, depth - k), address(target, (k, j))
+                if rows == step and columns == step:
+                    transpose_block(packed, address(b, (start + j, k)), row, to, width * size)
+                else:
+                    transpose_part(packed, address(b, (start + j, k)), row, rows, columns, to, width * size)
+        return
+    for k in range(depth):
+        copy_bytes(address(target, (k, 0)), address(b, (k, start)), count * size)
+        zero_bytes(address(target, (k, count)), (width - count) * size)
 
 
 @helper
@@ -153,12 +150,17 @@ def _pack_rows(a, a_row, a_step, rows, depth, panel):
 
 
 @helper
-def _multiply_tile(a, a_row, a_step, b, b_step, depth, like):
-    """sum over k of A[:, k] B[k, :] for a tile, in registers."""
-    tile = tile_zero(ROWS, VECTORS, like)
+def _multiply_tile(tile, a, a_row, a_step, b, b_step, depth, to, to_row, first, bias, relu):
+    """A tile at `to` (+)= sum over k of A[:, k] B[k, :], in registers; the bias's address is 0 for none."""
     for k in range(depth):
         tile = tile_outer(tile, a + k * a_step, a_row, b + k * b_step)
-    return tile
+    if not first:
+        tile = tile_add(tile, to, to_row)
+    if bias:
+        tile = tile_add_row(tile, bias)
+    if relu:
+        tile = tile_relu(tile)
+    tile_store(tile, to, to_row)
 
 
 @helper
@@ -178,7 +180,7 @@ def multiply_block(a, a_row, a_step, a_panel, rows, b, b_step, b_panel, depth, c
     `a` is the address of A[0, 0], its rows `a_row` and its columns `a_step` bytes apart; the next ROWS rows lie
     `a_panel` further. `b` is the address of a panel of B, whose rows are `b_step` bytes apart; the next panel lies
     `b_panel` further. `first` overwrites C, else the product is added; `last` adds the bias (padded to whole panels,
-    or empty) and applies ReLU.
+    or empty) and applies ReLU. Where one register holds the columns that are left, the tile is as narrow.
     """
     width = lanes(c) * VECTORS
     whole = rows // ROWS * ROWS
@@ -187,25 +189,24 @@ def multiply_block(a, a_row, a_step, a_panel, rows, b, b_step, b_panel, depth, c
     if whole < rows and in_place:
         _pack_rows(a + whole * a_row, a_row, a_step, rows - whole, depth, panel)
     for j in range(0, columns, width):
-        from_b = b + (j // width) * b_panel
+        from_b, narrow = b + (j // width) * b_panel, columns - j <= lanes(c)
+        from_bias = address(bias, (column + j,)) if last and bias.size else 0
         for i in range(0, rows, ROWS):
             from_a, row_stride, step = a + (i // ROWS) * a_panel, a_row, a_step
             if i >= whole and in_place:
                 from_a, row_stride, step = address(panel, (0,)), c.itemsize, ROWS * c.itemsize
-            inside = i < whole and j + width <= columns
+            inside = i < whole and j + (lanes(c) if narrow else width) <= columns
             to, to_row = address(c, (row + i, column + j)), c.strides[0]
             if not inside:
                 to, to_row = address(edge, (0, 0)), width * c.itemsize
                 if not first:
                     _copy_edge(edge, min(ROWS, rows - i), min(width, columns - j), c, row + i, column + j, False)
-            tile = _multiply_tile(from_a, row_stride, step, from_b, b_step, depth, c)
-            if not first:
-                tile = tile_add(tile, to, to_row)
-            if last and bias.size:
-                tile = tile_add_row(tile, address(bias, (column + j,)))
-            if last and relu:
-                tile = tile_relu(tile)
-            tile_store(tile, to, to_row)
+            if narrow:
+                _multiply_tile(tile_zero(ROWS, 1, c), from_a, row_stride, step, from_b, b_step, depth, to, to_row,
+                               first, from_bias, last and relu)  # fmt: skip
+            else:
+                _multiply_tile(tile_zero(ROWS, VECTORS, c), from_a, row_stride, step, from_b, b_step, depth, to, to_row,
+                               first, from_bias, last and relu)  # fmt: skip
             if not inside:
                 _copy_edge(edge, min(ROWS, rows - i), min(width, columns - j), c, row + i, column + j, True)
 

@@ -26,6 +26,7 @@ from numba.np.arrayobj import populate_array
 from platformdirs import user_cache_dir
 
 from ..cython import threads
+from . import registers  # noqa: F401  (before anything is compiled)
 from .compiling import compilations
 
 SERIAL_WORK = 1 << 16  # multiply-adds below which waking the pool costs more than it brings

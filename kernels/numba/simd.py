@@ -15,20 +15,17 @@ from __future__ import annotations
 
 from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-
-def _cpu_features() -> str:
-    return config.CPU_FEATURES or binding.get_host_cpu_features().flatten()
+from .registers import features
 
 
 def _register_file() -> tuple[int, int]:
     """(bytes of a register, number of registers) of the CPU that Numba compiles for."""
-    features = _cpu_features()
-    if "+avx512f" in features:
+    if "+avx512f" in features():
         return 64, 32
-    if "+avx" in features:
+    if "+avx" in features():
         return 32, 16
     return 16, 32 if binding.get_process_triple().startswith(("aarch64", "arm64")) else 16
 

@@ -59,20 +59,18 @@ def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
 def weight_gradient(dz, x, shape, geometry: Geometry, with_bias: bool):
     """dweight and, where wanted, dbias."""
     dbias = bias_gradient(dz, with_bias)
-    dz, x = _whole(dz, 3), _whole(x, 3)
-    given, taken, width, pad = dz.shape[3], x.shape[3], panel_width(dz.itemsize), PAD // dz.itemsize
+    width, pad = panel_width(dz.itemsize), PAD // dz.itemsize
+    given, taken = (_rounded(count, width // VECTORS) for count in (dz.shape[3], x.shape[3]))
     tiles = _tiles(dz.shape)
     if tiles == 0:
         return zeros(shape, dz.dtype), dbias
-    dweight = empty((given, 3, 3, taken), dz.dtype)
+    dweight = empty(shape, dz.dtype)
     band, rows, panels, points = _gradient_plan(tiles, given, taken, width, dz.itemsize)
     v, z = (empty((POINTS, band + 1, channels + pad), dz.dtype) for channels in (taken, given))
     blocks = 0 if points == POINTS else -(-given // ROWS)
     du = empty((blocks, -(-taken // width), POINTS, ROWS * width + pad), dz.dtype)
     top, _, left, _ = geometry.padding
     _correlate(x, dz, (-top, -left), v, z, du, dweight, tiles, band, rows, panels, points)
-    if dweight.shape != shape:
-        dweight = np.ascontiguousarray(dweight[: shape[0], ..., : shape[3]])
     return dweight, dbias
 
 
@@ -91,18 +89,17 @@ def _tiles(image):
 
 def _run(source, weight, flip, origin, bias, shape, relu):
     """y = act(source * weight + bias); `origin` is the place of the first tile of the source."""
-    source, weight = _whole(source, 3), _whole(_whole(weight, 3), 0)
-    width, step = panel_width(source.itemsize), REGISTER_BYTES // source.itemsize
-    y = empty((*shape[:3], _rounded(shape[3], step)), source.dtype)
-    padded = zeros(y.shape[3], y.dtype)
+    weight, width, y = _in_registers(weight), panel_width(source.itemsize), empty(shape, source.dtype)
+    padded = zeros(_rounded(shape[3], width), y.dtype)
     if bias is not None:
         padded[: bias.size] = bias
-    depth, panels, tiles, pad = source.shape[3], -(-y.shape[3] // width), _tiles(shape), PAD // y.itemsize
+    depth, panels = _rounded(source.shape[3], width // VECTORS), -(-shape[3] // width)
+    tiles, pad = _tiles(shape), PAD // y.itemsize
     (group, share, wide), own_v, own_u = _plan(tiles, depth, panels, width * y.itemsize, y.itemsize)
     v = empty((0 if own_v else -(-tiles // ROWS), POINTS, ROWS * depth + pad), y.dtype)
     u = empty((0 if own_u else panels, POINTS, depth * width + pad), y.dtype)
-    _convolve(source, weight, flip, origin, padded, relu, y, v, u, tiles, group, share, wide)
-    return y if y.shape[3] == shape[3] else np.ascontiguousarray(y[..., : shape[3]])
+    _convolve(source, weight, flip, origin, padded, relu, y, v, u, tiles, depth, group, share, wide)
+    return y
 
 
 def _plan(tiles, depth, panels, m_row, itemsize):
@@ -115,12 +112,14 @@ def _plan(tiles, depth, panels, m_row, itemsize):
     return (SHARED_TILES, 2, 2), False, False
 
 
-def _whole(array, axis):
-    """The array itself, or a copy with as many zeros after it as make the axis whole registers."""
-    missing = -array.shape[axis] % (REGISTER_BYTES // array.itemsize)
-    if not missing:
-        return array
-    return np.pad(array, [(0, missing if i == axis else 0) for i in range(array.ndim)])
+def _in_registers(weight):
+    """The weights, or a copy with zeros behind both kinds of channels, so that each fills whole registers."""
+    step, (k, r, s, c) = REGISTER_BYTES // weight.itemsize, weight.shape
+    if k % step == 0 == c % step:
+        return weight
+    whole = zeros((_rounded(k, step), r, s, _rounded(c, step)), weight.dtype)
+    whole[:k, ..., :c] = weight
+    return whole
 
 
 def _rounded(size, step):
@@ -160,7 +159,7 @@ def _filter_job(job, worker, weight, flip, u, depth):
 @helper
 def _transform_tiles(source, origin, grid, tiles, first, gradient, to, plane, row):
     """V, or Z for `gradient`, of ROWS tiles, `row` bytes apart; the last tile stands in for those beyond it."""
-    depth = source.shape[3]
+    depth = source.shape[3] + lanes(source)
     buffer = scratch(source, TAIL, (36 * lanes(source) + 6 * depth,))
     middle, zeros = address(buffer, (0,)), address(buffer, (36 * lanes(source),))
     zero_bytes(zeros, 6 * depth * source.itemsize)
@@ -174,8 +173,8 @@ def _transform_tiles(source, origin, grid, tiles, first, gradient, to, plane, ro
 
 
 @helper
-def _data_job(job, worker, source, origin, grid, tiles, v):
-    row = source.shape[3] * source.itemsize
+def _data_job(job, worker, source, origin, grid, tiles, depth, v):
+    row = depth * source.itemsize
     _transform_tiles(source, origin, grid, tiles, job * ROWS, False, address(v, (job, 0, 0)), v.strides[1], row)
 
 
@@ -208,13 +207,14 @@ def _output_tiles(m, index, panel, bias, relu, y, grid, tiles, first):
         for k in range(panel * width, min(y.shape[3], (panel + 1) * width), lanes(m)):
             start = address(m, (index, block, 0, i * width + k - panel * width))
             output_pixels(m, start, m.strides[2], address(bias, (k,)), relu, address(y, (n, h, w, k)), y.strides[1],
-                          y.strides[2], min(4, y.shape[1] - h), min(4, y.shape[2] - w), buffer)  # fmt: skip
+                          y.strides[2], min(4, y.shape[1] - h), min(4, y.shape[2] - w), buffer,
+                          y.shape[3] - k)  # fmt: skip
 
 
 @helper
-def _tiles_job(job, worker, source, weight, flip, origin, grid, bias, relu, y, v, u, tiles, group, share, wide):
+def _tiles_job(job, worker, source, weight, flip, origin, grid, bias, relu, y, v, u, tiles, depth, group, share, wide):
     """`group` tiles of `share` panels of Y, `wide` of them at a time."""
-    depth, size, width = source.shape[3], y.itemsize, lanes(y) * VECTORS
+    size, width = y.itemsize, lanes(y) * VECTORS
     panels = -(-y.shape[3] // width)
     place, first_panel = divmod(job, -(-panels // share))
     first, first_panel = place * group, first_panel * share
@@ -244,13 +244,13 @@ def _tiles_job(job, worker, source, weight, flip, origin, grid, bias, relu, y, v
 
 
 @jit
-def _convolve(source, weight, flip, origin, bias, relu, y, v, u, tiles, group, share, wide):
-    grid, depth = (-(-y.shape[1] // 4), -(-y.shape[2] // 4)), source.shape[3]
+def _convolve(source, weight, flip, origin, bias, relu, y, v, u, tiles, depth, group, share, wide):
+    grid = -(-y.shape[1] // 4), -(-y.shape[2] // 4)
     panels = -(-y.shape[3] // (lanes(y) * VECTORS))
     serial = 36 * tiles * depth * y.shape[3] < SERIAL_WORK
     parallel_for(_filter_job, u.shape[0] * -(-depth // DEPTH), (weight, flip, u, depth), serial)
-    parallel_for(_data_job, v.shape[0], (source, origin, grid, tiles, v), serial)
-    arguments = (source, weight, flip, origin, grid, bias, relu, y, v, u, tiles, group, share, wide)
+    parallel_for(_data_job, v.shape[0], (source, origin, grid, tiles, depth, v), serial)
+    arguments = (source, weight, flip, origin, grid, bias, relu, y, v, u, tiles, depth, group, share, wide)
     parallel_for(_tiles_job, -(-tiles // group) * -(-panels // share), arguments, serial)
 
 
@@ -305,7 +305,8 @@ def _kernel_rows(du, block, row, panel, dweight):
         for j in range(0, min(du.shape[1] * width, dweight.shape[3] - panel * width), lanes(du)):
             start = address(du, (block, j // width, 0, (k - row * ROWS) * width + j % width))
             to = address(dweight, (k, 0, 0, panel * width + j))
-            kernel_taps(du, start, du.strides[2], to, dweight.strides[1], dweight.strides[2], buffer)
+            kernel_taps(du, start, du.strides[2], to, dweight.strides[1], dweight.strides[2], buffer,
+                        dweight.shape[3] - panel * width - j)  # fmt: skip
 
 
 @helper

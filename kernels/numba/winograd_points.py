@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .jit import helper
 from .simd import REGISTER_BYTES, address, tile_relu, zero_bytes
-from .vector import vector_load, vector_store
+from .vector import vector_load, vector_load_part, vector_store, vector_store_part
 
 POINTS = 36
 STEP = REGISTER_BYTES  # from number to number in the small buffers
@@ -101,7 +101,8 @@ def _row(source, n, h, w, zeros):
 def data_points(source, n, h, w, to, plane, buffer, zeros):
     """V = B^T d B for all channels of the 6 x 6 tile at pixel (h, w), zero outside the image.
 
-    `zeros` has room for six pixels. The columns outside stay zero in the buffer.
+    `zeros` has room for six pixels. The columns outside stay zero in the buffer, and so do channels beyond the last up
+    to a whole register.
     """
     a, b, c = _row(source, n, h, w, zeros), _row(source, n, h + 1, w, zeros), _row(source, n, h + 2, w, zeros)
     d, e, f = _row(source, n, h + 3, w, zeros), _row(source, n, h + 4, w, zeros), _row(source, n, h + 5, w, zeros)
@@ -109,15 +110,16 @@ def data_points(source, n, h, w, to, plane, buffer, zeros):
     if low > 0 or high < 6:
         zero_bytes(buffer, 36 * STEP)
     for channel in range(0, source.shape[3] * source.itemsize, STEP):
+        count = source.shape[3] - channel // source.itemsize
         for j in range(low, high):
             at = channel + j * source.strides[2]
             points = _data(
-                vector_load(source, a + at),
-                vector_load(source, b + at),
-                vector_load(source, c + at),
-                vector_load(source, d + at),
-                vector_load(source, e + at),
-                vector_load(source, f + at),
+                vector_load_part(source, a + at, count),
+                vector_load_part(source, b + at, count),
+                vector_load_part(source, c + at, count),
+                vector_load_part(source, d + at, count),
+                vector_load_part(source, e + at, count),
+                vector_load_part(source, f + at, count),
             )
             _store(points, buffer + j * STEP, 6 * STEP)
         for i in range(6):
@@ -133,13 +135,14 @@ def gradient_points(source, n, h, w, to, plane, buffer, zeros):
     if columns < 4:
         zero_bytes(buffer, 24 * STEP)
     for channel in range(0, source.shape[3] * source.itemsize, STEP):
+        count = source.shape[3] - channel // source.itemsize
         for j in range(columns):
             at = channel + j * source.strides[2]
             points = _output_transposed(
-                vector_load(source, a + at),
-                vector_load(source, b + at),
-                vector_load(source, c + at),
-                vector_load(source, d + at),
+                vector_load_part(source, a + at, count),
+                vector_load_part(source, b + at, count),
+                vector_load_part(source, c + at, count),
+                vector_load_part(source, d + at, count),
             )
             _store(points, buffer + j * STEP, 4 * STEP)
         for i in range(6):
@@ -154,8 +157,8 @@ def gradient_points(source, n, h, w, to, plane, buffer, zeros):
 
 
 @helper
-def kernel_taps(like, start, plane, to, row, column, buffer):
-    """dg = G^T dU G for one register of channels."""
+def kernel_taps(like, start, plane, to, row, column, buffer, count):
+    """dg = G^T dU G for one register of channels, of which `count` exist."""
     for j in range(6):
         values = _filter_transposed(*_load(like, start + j * plane, 6 * plane))
         vector_store(values[0], buffer + j * STEP)
@@ -164,22 +167,23 @@ def kernel_taps(like, start, plane, to, row, column, buffer):
     for r in range(3):
         values = _filter_transposed(*_load(like, buffer + r * 6 * STEP, STEP))
         at = to + r * row
-        vector_store(values[0], at)
-        vector_store(values[1], at + column)
-        vector_store(values[2], at + 2 * column)
+        vector_store_part(values[0], at, count)
+        vector_store_part(values[1], at + column, count)
+        vector_store_part(values[2], at + 2 * column, count)
 
 
 @helper
-def _finish(value, bias, relu, to):
+def _finish(value, bias, relu, to, count):
     value = value + bias
     if relu:
         value = tile_relu(value)
-    vector_store(value, to)
+    vector_store_part(value, to, count)
 
 
 @helper
-def output_pixels(like, start, plane, bias, relu, to, row, column, rows, columns, buffer):
-    """Y = act(A^T M A + bias) for one register of channels; the first `rows` x `columns` of the 4 x 4 pixels exist."""
+def output_pixels(like, start, plane, bias, relu, to, row, column, rows, columns, buffer, count):
+    """Y = act(A^T M A + bias) for one register of channels; the first `rows` x `columns` of the 4 x 4 pixels exist, and
+    the first `count` channels."""
     shift = vector_load(like, bias)
     for j in range(6):
         values = _output(*_load(like, start + j * plane, 6 * plane))
@@ -187,11 +191,10 @@ def output_pixels(like, start, plane, bias, relu, to, row, column, rows, columns
         vector_store(values[1], buffer + (6 + j) * STEP)
         vector_store(values[2], buffer + (12 + j) * STEP)
         vector_store(values[3], buffer + (18 + j) * STEP)
-    spare = buffer + 24 * STEP
     for i in range(rows):
         values = _output(*_load(like, buffer + i * 6 * STEP, STEP))
         at = to + i * row
-        _finish(values[0], shift, relu, at)
-        _finish(values[1], shift, relu, at + column if columns > 1 else spare)
-        _finish(values[2], shift, relu, at + 2 * column if columns > 2 else spare)
-        _finish(values[3], shift, relu, at + 3 * column if columns > 3 else spare)
+        _finish(values[0], shift, relu, at, count)
+        _finish(values[1], shift, relu, at + column, count if columns > 1 else 0)
+        _finish(values[2], shift, relu, at + 2 * column, count if columns > 2 else 0)
+        _finish(values[3], shift, relu, at + 3 * column, count if columns > 3 else 0)
