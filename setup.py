@@ -33,7 +33,9 @@ class BuildExtensions(build_ext):
         """Write the C file of a .pyx below the build folder, where neither the wheel nor a commit picks it up."""
         target = Path(self.build_temp, source).with_suffix(".c")
         target.parent.mkdir(parents=True, exist_ok=True)
-        included = [path for path in ext.depends if path.endswith(".pxi")]  # headers are only read by the C compiler
+        included = [
+            path for path in ext.depends if path.endswith((".pxi", ".pxd"))
+        ]  # headers are only read by the C compiler
         if self.force or newer_group([source, *included], str(target)):
             name = self.get_ext_fullname(ext.name)
             command = [sys.executable, "-m", "cython", "-3", "--module-name", name, source, "-o", str(target)]
@@ -61,8 +63,10 @@ setup(
     ],
     package_dir={"dlfast.kernels": "kernels"},
     ext_modules=[
-        *(extension("dlfast", source) for source in sorted(glob("dlfast/*.pyx"))),
+        *(extension("dlfast", source, glob("dlfast/*.pxd")) for source in sorted(glob("dlfast/*.pyx"))),
         *(extension("dlfast.kernels.cython", source, HEADERS) for source in sorted(glob(f"{KERNELS}/*.pyx"))),
     ],
     cmdclass={"build_ext": BuildExtensions},
+    # An editable installation as a line in a .pth file: type checkers do not see the import hooks of the other modes.
+    options={"editable_wheel": {"mode": "compat"}},
 )

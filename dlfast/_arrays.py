@@ -9,6 +9,7 @@ import numpy as np
 
 def to_array(data: Any) -> np.ndarray:
     """An array of numbers; lists and bare Python floats become float32, typed data keep their dtype."""
+    refuse_masked("Tensor", "data", data)
     array = plain_array(data)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"Tensor: data must hold real numbers, got {described(data, array)}")
@@ -21,6 +22,15 @@ def plain_array(data: Any) -> np.ndarray:
     if array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)) and _is_untyped(data):
         array = array.astype(np.float32)
     return array
+
+
+def refuse_masked(op: str, name: str, data: Any) -> None:
+    """Raise TypeError for a masked array in which something is masked: its mask would be lost."""
+    if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
+        raise TypeError(
+            f"{op}: {name} must not be masked, got an array with {np.ma.count_masked(data)} of {data.size} values "
+            "masked, and the mask would be lost; put values in their place with .filled(value)"
+        )
 
 
 def described(data: Any, array: np.ndarray) -> str:

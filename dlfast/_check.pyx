@@ -22,25 +22,49 @@ cdef inline object dtype_of(object array):
     return <object>cnp.PyArray_DESCR(<cnp.ndarray>array) if type(array) is ndarray else array.dtype
 
 
+# Arrays that belong to a layer: of two dtypes that differ, it is that of x which the user gave last.
+PARAMETERS = (
+    "weight", "bias", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "running_mean", "running_var", "norm_weight",
+    "norm_bias",
+)
+
+
+def given(op, names, arrays):
+    """Raise TypeError for an array that is needed and None."""
+    for name, array in zip(names, arrays):
+        if array is None:
+            raise TypeError(f"{op}: {name} is None; an array of numbers is needed")
+
+
 def is_float(op, name, array):
     """Raise TypeError unless the array is float32 or float64."""
+    if array is None:
+        given(op, (name,), (array,))
     dtype = dtype_of(array)
     if dtype is not float32 and dtype is not float64 and dtype not in FLOATS:
         raise TypeError(f"{op}: {name} must be float32 or float64, got {dtype}; cast with {name}.astype(np.float32)")
 
 
-def floats(op, names, arrays):
-    """Raise TypeError unless all arrays (None aside) are float32, or all float64."""
-    first = dtype_of(arrays[0])
+def floats(op, names, arrays, Py_ssize_t needed=1):
+    """Raise TypeError unless all arrays are float32, or all float64; all but the first `needed` of them may be None."""
+    cdef Py_ssize_t i
+    first = None if arrays[0] is None else dtype_of(arrays[0])
     if first is float32 or first is float64:
-        for array in arrays:
-            if array is not None and dtype_of(array) is not first:
+        for i, array in enumerate(arrays):
+            if i < needed if array is None else dtype_of(array) is not first:
                 break
         else:
             return
+    given(op, names[:needed], arrays[:needed])
+    others = {array.dtype for name, array in zip(names, arrays) if array is not None and name in PARAMETERS}
     for name, array in zip(names, arrays):
         if array is not None:
             is_float(op, name, array)
+            if array.dtype != first and names[0] == "x" and others == {array.dtype}:
+                raise TypeError(
+                    f"{op}: x is {first} and {name} {array.dtype}; cast x with x.astype(np.{array.dtype}), or the model "
+                    f"with model.to(np.{first})"
+                )
             if array.dtype != first:
                 raise TypeError(
                     f"{op}: {name} must have the dtype of {names[0]}, {first}, got {array.dtype}; "
@@ -124,12 +148,13 @@ def pair(op, name, value, least):
     return value, value
 
 
-def number(op, name, value, low, high, low_open=False):
-    """`value` as a float in [low, high), or (low, high). TypeError for what is no number, ValueError out of range."""
+def number(op, name, value, low, high, low_open=False, high_closed=False):
+    """`value` as a float in [low, high), or one end otherwise. TypeError for what is no number, ValueError out of range."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{op}: {name} must be a number, got {value!r}")
-    if not low <= value < high or (low_open and value == low):
-        raise ValueError(f"{op}: {name} must be in {'(' if low_open else '['}{low:g}, {high:g}), got {value!r}")
+    if not (low <= value < high or (high_closed and value == high)) or (low_open and value == low):
+        ends = f"{'(' if low_open else '['}{low:g}, {high:g}{']' if high_closed else ')'}"
+        raise ValueError(f"{op}: {name} must be in {ends}, got {value!r}")
     return float(value)
 
 
@@ -163,9 +188,15 @@ def labels(op, name, x, target, weight, ignored):
     """`target` as int64, one label in 0..C-1, or `ignored`, for each row of x (..., C); weight (C,) or None."""
     if weight is None and type(ignored) is int and fits_labels(x, target):
         return target
+    given(op, (name, "target"), (x, target))
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"{op}: {name} must have shape (..., C) with at least one class, got {x.shape}")
     integer(op, "ignore_index", ignored, -(2**63))
+    if target.shape == x.shape:
+        raise ValueError(
+            f"{op}: target must hold labels, of shape {x.shape[:-1]}, got {target.shape}; of one-hot vectors take "
+            "target.argmax(-1)"
+        )
     target = indices(op, "target", target, x.shape[-1], ignored)
     if target.shape != x.shape[:-1]:
         shape(op, "target", target, x.shape[:-1], f"to match {name} {x.shape}")

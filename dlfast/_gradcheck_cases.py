@@ -14,7 +14,8 @@ Case = tuple[str, Callable[..., Any], list]
 
 def cases() -> Iterator[Case]:
     """(name, function, inputs) for every operation."""
-    for family in (_arithmetic, _shapes, _matrices, _windows, _elementwise, _losses, _normalisation, _recurrent):
+    families = (_arithmetic, _shapes, _matrices, _windows, _elementwise, _losses, _normalisation)
+    for family in (*families, _recurrent, _sequences, _attention):
         yield from family(np.random.default_rng(0))
 
 
@@ -77,13 +78,22 @@ def _windows(rng: np.random.Generator) -> Iterator[Case]:
         lambda x, w, b: F.conv_transpose2d(x, w, b, (1, 2), ((0, 1), (1, 0)), (2, 1), groups=2, dilation=3),
         [small, w[..., :2].copy(), b],
     )
+    sequence = rng.normal(size=(2, 4, 4))
+    yield "conv_transpose1d", lambda x, w, b: F.conv_transpose1d(x, w, b, 2, 1, 1), [sequence, w[:, 0].copy(), b]
     yield "conv2d_max_pool2d", lambda x, w, b: F.conv2d_max_pool2d(x, w, b, activation="tanh"), [x, w, b]
     yield "conv2d_avg_pool2d", lambda x, w, b: F.conv2d_avg_pool2d(x, w, b, activation="tanh"), [x, w, b]
     image = smooth(rng, 1, 5, 6, 2)
     yield "max_pool2d", lambda x: F.max_pool2d(x, 3, 2, 1), [image]
     yield "max_pool1d", lambda x: F.max_pool1d(x, 2), [smooth(rng, 2, 6, 3)]
     yield "avg_pool2d", lambda x: F.avg_pool2d(x, (3, 2), 2, 1), [image]
+    yield "avg_pool1d", lambda x: F.avg_pool1d(x, 3, 2, 1), [smooth(rng, 2, 6, 3)]
+    yield "adaptive_avg_pool1d", lambda x: F.adaptive_avg_pool1d(x, 4), [smooth(rng, 2, 6, 3)]
     yield "adaptive_avg_pool2d", lambda x: F.adaptive_avg_pool2d(x, (2, 4)), [image]
+    yield "adaptive_max_pool1d", lambda x: F.adaptive_max_pool1d(x, 4), [smooth(rng, 2, 6, 3)]
+    yield "adaptive_max_pool2d", lambda x: F.adaptive_max_pool2d(x, (2, 4)), [image]
+    yield "interpolate", lambda x: F.interpolate(x, (7, 4)), [image]
+    yield "interpolate, bilinear", lambda x: F.interpolate(x, scale_factor=(1.5, 0.7), mode="bilinear"), [image]
+    yield "interpolate, corners aligned", lambda x: F.interpolate(x, 8, None, "bilinear", True), [image]
 
 
 def _elementwise(rng: np.random.Generator) -> Iterator[Case]:
@@ -93,6 +103,8 @@ def _elementwise(rng: np.random.Generator) -> Iterator[Case]:
     yield "gelu, tanh", lambda x: F.gelu(x, approximate="tanh"), [x]
     yield "hardswish", F.hardswish, [2 * x]
     yield "dropout", lambda x: F.dropout(x, 0.4), [x]
+    yield "dropout1d", lambda x: F.dropout1d(x, 0.4), [smooth(rng, 3, 2, 4)]
+    yield "dropout2d", lambda x: F.dropout2d(x, 0.4), [smooth(rng, 3, 2, 2, 4)]
 
 
 def _losses(rng: np.random.Generator) -> Iterator[Case]:
@@ -104,6 +116,13 @@ def _losses(rng: np.random.Generator) -> Iterator[Case]:
     yield "mse_loss", F.mse_loss, [x, t]
     yield "l1_loss", F.l1_loss, [x, x + rng.choice([-0.5, 0.5], x.shape)]
     yield "huber_loss", F.huber_loss, [x, x + rng.choice([-2, -0.5, 0.5, 2], x.shape)]
+    yield (
+        "smooth_l1_loss",
+        lambda x, t: F.smooth_l1_loss(x, t, beta=0.7),
+        [x, x + rng.choice([-2, -0.5, 0.5, 2], x.shape)],
+    )
+    yield "kl_div", lambda x, p: F.kl_div(x, p, "batchmean"), [x, p]
+    yield "kl_div, logarithms", lambda x, t: F.kl_div(x, t, log_target=True), [x, t]
     yield "binary_cross_entropy", F.binary_cross_entropy, [p, p[::-1].copy()]
     yield "binary_cross_entropy_with_logits", F.binary_cross_entropy_with_logits, [x, p]
 
@@ -120,6 +139,8 @@ def _normalisation(rng: np.random.Generator) -> Iterator[Case]:
         [image, kernel, b, w, b, added],
     )
     yield "layer_norm", lambda x, w, b: F.layer_norm(x, 4, w, b), [x, w, b]
+    yield "rms_norm", lambda x, w: F.rms_norm(x, 4, w), [x, w]
+    yield "group_norm", lambda x, w, b: F.group_norm(x, 2, w, b), [x, w, b]
 
 
 def _recurrent(rng: np.random.Generator) -> Iterator[Case]:
@@ -132,3 +153,26 @@ def _recurrent(rng: np.random.Generator) -> Iterator[Case]:
     yield "rnn_cell", F.rnn_cell, [x, h, *parameters(1)]
     yield "lstm_cell", lambda x, h, c, *p: F.lstm_cell(x, (h, c), *p), [x, h, c, *parameters(4)]
     yield "gru_cell", F.gru_cell, [x, h, *parameters(3)]
+
+
+def _sequences(rng: np.random.Generator) -> Iterator[Case]:
+    x, h, c = rng.normal(size=(3, 2, 3)), rng.normal(size=(2, 4)), rng.normal(size=(2, 4))
+    lengths = np.array([2, 3])
+
+    def parameters(gates: int) -> list[np.ndarray]:
+        rows = gates * 4
+        return [rng.normal(size=shape) for shape in ((rows, 3), (rows, 4), (rows,), (rows,))]
+
+    def lstm(x, h, c, *p):
+        return F.lstm(x, (h, c), *p, lengths=lengths, reverse=True)[0]
+
+    yield "rnn", lambda x, h, *p: F.rnn(x, h, *p)[0], [x, h, *parameters(1)]
+    yield "lstm", lstm, [x, h, c, *parameters(4)]
+    yield "gru", lambda x, h, *p: F.gru(x, h, *p, lengths=lengths)[1], [x, h, *parameters(3)]
+
+
+def _attention(rng: np.random.Generator) -> Iterator[Case]:
+    heads, qkv = [rng.normal(size=(1, 2, 4, 6)) for _ in range(3)], rng.normal(size=(2, 4, 3, 2, 3))
+    yield "scaled_dot_product_attention", lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), heads
+    yield "self_attention", F.self_attention, [qkv]
+    yield "rotary_embedding", F.rotary_embedding, [heads[0]]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import dlfast.tensor as tensor
+
 from . import _check as check
-from . import tensor
 
 if TYPE_CHECKING:
     from ._methods import Methods
@@ -152,8 +153,8 @@ def matmul(a: ArrayLike, b: ArrayLike) -> Tensor:
 
     Raises TypeError unless both are float32 or both float64, ValueError for shapes that do not fit.
     """
-    x, y = tensor.unwrap(a), tensor.unwrap(b)
-    check.floats("matmul", ("a", "b"), (x, y))
+    x, y = tensor.arrays_of((a, b))
+    check.floats("matmul", ("a", "b"), (x, y), 2)
     if not (x.ndim and y.ndim and x.shape[-1] == y.shape[-2 if y.ndim > 1 else 0]):
         raise ValueError(f"matmul: last axis of a {x.shape} must equal the last but one, or only, axis of b {y.shape}")
     if x.ndim < 2 or y.ndim < 2:
@@ -335,10 +336,15 @@ def _swap_backward(dy, saved, needs):
     return (np.swapaxes(dy, *saved),)
 
 
+def index_of(index: Any) -> tuple:
+    """An index as a tuple, with arrays in place of Tensors."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return tuple([part.data if isinstance(part, tensor.Tensor) else part for part in parts])
+
+
 def getitem(x: Methods, index: Any) -> Tensor:
     """x[index] for every index NumPy knows; the gradient of an element taken twice is added twice."""
-    parts = index if isinstance(index, tuple) else (index,)
-    parts = tuple([part.data if isinstance(part, tensor.Tensor) else part for part in parts])
+    parts = index_of(index)
     return tensor.record(x.data[parts], _getitem_backward, (x.data.shape, parts), (x,))
 
 

@@ -8,54 +8,100 @@ cimport cython
 from cpython.object cimport PyObject_Call
 from cpython.pythread cimport PyThread_get_thread_ident
 
-import functools
 import operator
 
 import numpy
 
 from ._arrays import to_array
+from . cimport _changes
+from ._changes import changes_since, first_stale, overlap
 from .kernels import active
 from .kernels.memory import empty
 
 cdef object ndarray = numpy.ndarray
 cdef object by_order = operator.attrgetter("order")
 cdef type result_type = object  # Tensor; see `results_are`
-cdef dict silent = {}  # thread -> how many no_grad() it is inside; empty while every thread records
+cdef dict silent = {}  # the threads that do not record
 cdef long long recorded = 0, walks = 0  # operations, and walks over a graph, since the start of the process
 
 
-@cython.binding(True)
-class no_grad:
-    """Stop recording in this thread, as a context manager or a decorator: `with no_grad(): ...`, `@no_grad()`."""
+def is_recording():
+    """Whether operations in this thread are recorded."""
+    return PyThread_get_thread_ident() not in silent
 
-    def __enter__(self):
-        thread = PyThread_get_thread_ident()
-        silent[thread] = silent.get(thread, 0) + 1
 
-    def __exit__(self, *exception):
-        thread = PyThread_get_thread_ident()
-        silent[thread] -= 1
-        if not silent[thread]:
-            del silent[thread]
-
-    def __call__(self, function):
-        @functools.wraps(function)
-        def wrapped(*args, **kwargs):
-            with no_grad():
-                return function(*args, **kwargs)
-
-        return wrapped
+def set_recording(bint recording):
+    """Record operations in this thread, or do not."""
+    if recording:
+        silent.pop(PyThread_get_thread_ident(), None)
+    else:
+        silent[PyThread_get_thread_ident()] = None
 
 
 cdef class Variable:
     """What the tape knows of a Tensor: its array, its gradient, and the operation that made it.
 
+    `data`, `grad` and `requires_grad` pass what is assigned to `_set_data`, `_set_grad` and `_set_requires_grad` of the
+    class; `_data`, `_grad` and `_learns` are the same without a check. `_name`: what messages call it, or None.
     `_place`: the `Into` of a Parameter's gradient in an optimizer's arena, None outside. There the gradient is always
     this one array; elsewhere `grad` is an array of its own, which may have been handed to the user.
     """
 
-    cdef public object data, grad, _node, _place
-    cdef public bint requires_grad
+    cdef object array, gradient
+    cdef bint learns
+    cdef public object _node, _place, _name
+
+    @property
+    def data(self):
+        return self.array
+
+    @data.setter
+    def data(self, value):
+        self._set_data(value)
+
+    @property
+    def grad(self):
+        return self.gradient
+
+    @grad.setter
+    def grad(self, value):
+        self._set_grad(value)
+
+    @property
+    def requires_grad(self):
+        return self.learns
+
+    @requires_grad.setter
+    def requires_grad(self, value):
+        self._set_requires_grad(value)
+
+    @property
+    def _data(self):
+        return self.array
+
+    @_data.setter
+    def _data(self, value):
+        self.array = value
+
+    @property
+    def _grad(self):
+        return self.gradient
+
+    @_grad.setter
+    def _grad(self, value):
+        self.gradient = value
+
+    @property
+    def _learns(self):
+        return self.learns
+
+    @_learns.setter
+    def _learns(self, bint value):
+        self.learns = value
+
+    def _become(self, Variable other):
+        """Stand for another result from now on: its array and the operation that made it."""
+        self.array, self._node, self.learns = other.array, other._node, other.learns
 
     def _accumulate(self, gradient, bint fresh):
         """Add to `grad`. A gradient that is not fresh aliases something else, and is copied."""
@@ -64,15 +110,15 @@ cdef class Variable:
     cdef int accumulate(self, object gradient, bint fresh) except -1:
         if self._place is not None:
             place = self._place.array
-            if self.grad is not None:
+            if self.gradient is not None:
                 place += gradient
             elif gradient is not place:  # the kernel has not written it there itself
                 place[...] = gradient
-            self.grad = place
-        elif self.grad is not None:  # out of place: the user may hold the array
-            self.grad = added(self.grad, gradient)
+            self.gradient = place
+        elif self.gradient is not None:  # out of place: the user may hold the array
+            self.gradient = added(self.gradient, gradient)
         else:
-            self.grad = gradient if fresh else numpy.array(gradient, order="C")
+            self.gradient = gradient if fresh else numpy.array(gradient, order="C")
         return 0
 
 
@@ -89,6 +135,7 @@ cdef class Node:
 
     cdef readonly long long order
     cdef long long walk  # the last walk that met it
+    cdef long long changes  # how many changes in place there had been, see `_changes`
     cdef public object backward, saved, grad  # backward and saved are None when freed
     cdef public tuple edges, needs
     cdef bint fresh
@@ -98,7 +145,7 @@ cdef Node new_node(object backward, object saved, tuple edges, tuple needs, bint
     global recorded
     cdef Node node = Node.__new__(Node)
     recorded += 1
-    node.order = recorded
+    node.order, node.changes = recorded, _changes.count
     node.backward, node.saved, node.edges, node.needs, node.fresh = backward, saved, edges, needs, fresh
     return node
 
@@ -115,14 +162,14 @@ def results_are(type tensor):
 cpdef object wrap(object data, Node node):
     """A Tensor around an array known to be sound: skips the checks of the constructor."""
     cdef Variable tensor = result_type.__new__(result_type)
-    tensor.data, tensor._node, tensor.requires_grad = data, node, node is not None
+    tensor.array, tensor._node, tensor.learns = data, node, node is not None
     return tensor
 
 
 cpdef object unwrap(object value):
     """The array of a Tensor, an array itself, or lists of numbers as an array."""
     if isinstance(value, Variable):
-        return (<Variable>value).data
+        return (<Variable>value).array
     return value if type(value) is ndarray else to_array(value)
 
 
@@ -143,7 +190,7 @@ cpdef bint wants_gradient(object inputs):
     if silent and PyThread_get_thread_ident() in silent:
         return False
     for x in inputs:
-        if isinstance(x, Variable) and (<Variable>x).requires_grad:
+        if isinstance(x, Variable) and (<Variable>x).learns:
             return True
     return False
 
@@ -155,7 +202,7 @@ cpdef object record(object y, object backward, object saved, object inputs, bint
     """
     cdef Node node = None
     if wants_gradient(inputs):
-        needs = tuple([isinstance(x, Variable) and (<Variable>x).requires_grad for x in inputs])
+        needs = tuple([isinstance(x, Variable) and (<Variable>x).learns for x in inputs])
         node = new_node(backward, saved, tuple([edge_to(x) for x in inputs]), needs, fresh)
     if type(y) is not tuple:  # NumPy's arithmetic on 0-d arrays gives scalars
         return wrap(y if type(y) is ndarray else numpy.asarray(y), node)
@@ -164,7 +211,7 @@ cpdef object record(object y, object backward, object saved, object inputs, bint
 
 
 cdef object edge_to(object x):
-    if not isinstance(x, Variable) or not (<Variable>x).requires_grad:
+    if not isinstance(x, Variable) or not (<Variable>x).learns:
         return None
     return x if (<Variable>x)._node is None else (<Variable>x)._node
 
@@ -193,8 +240,8 @@ def joint_backward(dys, saved, needs):
 # The way back
 
 
-def run_backward(Node root, object gradient):
-    """Send `gradient` from `root` to every leaf, newest operation first, and free what the graph had saved.
+def run_backward(Node root, object gradient, bint retain=False):
+    """Send `gradient` from `root` to every leaf, newest operation first; free what the graph had saved, unless `retain`.
 
     Gradients of nodes are added out of place, because two edges may share one array (addition hands on its dy twice).
     """
@@ -204,8 +251,10 @@ def run_backward(Node root, object gradient):
     try:
         for node in nodes:
             dy, backward, saved, edges = node.grad, node.backward, node.saved, node.edges
-            node.grad = node.backward = node.saved = None
-            node.edges = ()
+            node.grad = None
+            if not retain:
+                node.backward = node.saved = None
+                node.edges = ()
             if dy is None:
                 continue
             if type(dy) is not ndarray and isinstance(dy, numpy.generic):  # NumPy turns 0-d results into scalars
@@ -246,7 +295,7 @@ cdef object with_places(tuple needs, tuple edges):
     cdef Py_ssize_t i
     for i in range(len(edges)):
         edge = edges[i]
-        if not isinstance(edge, Variable) or (<Variable>edge)._place is None or (<Variable>edge).grad is not None:
+        if not isinstance(edge, Variable) or (<Variable>edge)._place is None or (<Variable>edge).gradient is not None:
             continue
         if places is None:
             places = list(needs)
@@ -268,24 +317,55 @@ cdef list reachable(Node root):
     global walks
     cdef Node node, edge
     cdef list nodes = [root]
-    cdef bint in_order = True
+    cdef bint in_order = True, unchanged = True
     walks += 1
     root.walk = walks
     for node in nodes:  # grows while it is walked: no recursion, however long the chain
         if node.backward is None:
             raise RuntimeError(
                 "backward: this graph (or a part of it that another backward used) is already freed; "
-                "run the forward pass again, or add the losses and call backward once"
+                "run the forward pass again, add the losses and call backward once, or give retain_graph=True"
             )
+        unchanged = unchanged and node.changes == _changes.count
         for other in node.edges:
             if type(other) is Node and (<Node>other).walk != root.walk:
                 edge = other
                 edge.walk = root.walk
                 in_order = in_order and edge.order < (<Node>nodes[-1]).order
                 nodes.append(edge)
+    if not unchanged:
+        check_unchanged(nodes)
     if not in_order:
         nodes.sort(key=by_order, reverse=True)
     return nodes
+
+
+cdef int check_unchanged(list nodes) except -1:
+    """Raise where an array that a backward will read has been written over since the forward pass."""
+    cdef Node node
+    cdef list changes = changes_since(min([(<Node>node).changes for node in nodes]))
+    if not changes:
+        return 0
+    for node in nodes:
+        array = first_stale(node.backward, node.saved, node.needs, node.changes, changes)
+        if array is not None:
+            raise RuntimeError(
+                f"backward: {name_of(array, nodes)} was changed in place after the forward pass had used it, and its old "
+                "values are needed for the gradients; call backward before what changes it (optimizer.step(), "
+                "load_state_dict, an assignment, +=), or run the forward pass again after it"
+            )
+    return 0
+
+
+cdef object name_of(object array, list nodes):
+    """What to call an array: the leaf of the graph that it belongs to, with its name where that is known."""
+    cdef Node node
+    for node in nodes:
+        for edge in node.edges:
+            if isinstance(edge, Variable) and overlap((<Variable>edge).array, array):
+                name = f"{(<Variable>edge)._name}, a" if (<Variable>edge)._name else "a"
+                return f"{name} {type(edge).__name__} of shape {(<Variable>edge).array.shape}"
+    return f"a Tensor of shape {array.shape}"
 
 
 # For optimizers, which go through all parameters in every step
@@ -295,7 +375,7 @@ def forget_gradients(list tensors):
     """Set `grad` to None."""
     cdef Variable tensor
     for tensor in tensors:
-        tensor.grad = None
+        tensor.gradient = None
 
 
 def have_gradients(list tensors, list places):
@@ -304,6 +384,22 @@ def have_gradients(list tensors, list places):
     cdef Variable tensor
     for i in range(len(tensors)):
         tensor = tensors[i]
-        if tensor.grad is None or tensor._place is not places[i]:
+        if tensor.gradient is None or tensor._place is not places[i]:
             return False
+    return True
+
+
+def same_parameters(list groups, list taken):
+    """Whether each group's "params" is a list of the same objects in the same order as its tuple in `taken`."""
+    cdef Py_ssize_t i
+    cdef tuple those
+    if len(groups) != len(taken):
+        return False
+    for group, those in zip(groups, taken):
+        these = group["params"]
+        if type(these) is not list or len(<list>these) != len(those):
+            return False
+        for i in range(len(those)):
+            if (<list>these)[i] is not those[i]:
+                return False
     return True

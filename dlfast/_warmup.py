@@ -90,7 +90,7 @@ def warm_up(console: Console, backend: str = "auto") -> None:
     folder, before, start = cache_folder(), compilations.count, time.perf_counter()
     if folder is None:
         raise RuntimeError("compiled kernels cannot be kept: no folder can be written; set DLFAST_CACHE_DIR to one")
-    compilations.quiet = True
+    compilations.quiet = compilations.silent = True
     columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     with bar as progress, kernels.use_backend(backend, "reference"):
@@ -99,6 +99,8 @@ def warm_up(console: Console, backend: str = "auto") -> None:
             progress.update(task, description=name)
             run(*network)
             progress.advance(task)
+    if compilations.trouble:
+        raise RuntimeError(f"compiled kernels cannot be kept: {compilations.trouble}")
     console.print(_summary(compilations.count - before, time.perf_counter() - start, folder), soft_wrap=True)
 
 

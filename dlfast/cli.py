@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from ._files import check_writable
 from ._version import __version__
 from .bench import suite_names, usual_suites
 
@@ -212,8 +213,19 @@ def _check_files(json_file: Path | None, plot_file: Path | None) -> None:
     for path in filter(None, (json_file, plot_file)):
         if not path.absolute().parent.is_dir():
             raise click.ClickException(f"cannot write {path}: there is no folder {path.absolute().parent}")
-    if plot_file is not None and find_spec("matplotlib") is None:
+        with _clear_errors(OSError):
+            check_writable(path)
+    if json_file is not None and plot_file is not None and json_file.resolve() == plot_file.resolve():
+        raise click.ClickException(f"--json and --plot name one file, {plot_file}")
+    if plot_file is None:
+        return
+    if find_spec("matplotlib") is None:
         raise click.ClickException("--plot needs matplotlib: install dlfast with its extra `plots`")
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = sorted(FigureCanvasBase.get_supported_filetypes())
+    if plot_file.suffix.lower().removeprefix(".") not in known:
+        raise click.ClickException(f"--plot {plot_file}: the name must end in one of .{', .'.join(known)}")
 
 
 @contextmanager

@@ -7,11 +7,14 @@ Conv2d (K, R, S, C/groups). Random numbers come from dlfast's generator (`manual
 from __future__ import annotations
 
 import math
+import typing as _typing
 from typing import TypeVar
 
 import numpy as np
 
 from . import _check as check
+from ._changes import note
+from ._suggest import missing as _missing
 from .random import generator
 from .tensor import Tensor
 
@@ -23,6 +26,7 @@ def _fill(op: str, tensor: T, values: object) -> T:
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
         raise TypeError(f"{op}: tensor must be a Tensor or array of floats, got {type(tensor).__name__}")
     array[...] = values
+    note(array)
     return tensor
 
 
@@ -120,3 +124,7 @@ def orthogonal_(tensor: T, gain: float = 1.0) -> T:
     q, r = np.linalg.qr(generator().normal(size=(max(rows, columns), min(rows, columns))))
     q *= np.sign(np.diag(r))  # makes the distribution uniform over orthogonal matrices
     return _fill("orthogonal_", tensor, gain * (q.T if rows < columns else q).reshape(tensor.shape))
+
+
+if not _typing.TYPE_CHECKING:
+    __getattr__ = _missing(__name__)

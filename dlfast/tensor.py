@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from . import _ufuncs
 from ._arrays import to_array
+from ._changes import note
 from ._check import FLOATS
 from ._methods import Methods
+from ._modes import no_grad
+from ._names import Names
 from ._tape import (
     Node,
     Variable,
     arrays_of,
-    no_grad,
     record,
     results_are,
     run,
@@ -41,19 +44,23 @@ __all__ = [
     "wants_gradient",
 ]
 
-ArrayLike = Methods | np.ndarray | np.generic | Sequence | float
+ArrayLike: TypeAlias = Methods | np.ndarray | np.generic | Sequence | float
 
 
-class Tensor(Variable, Methods):
+class Tensor(Variable, Names):
     """An array with an optional gradient; `backward()` fills `grad` of every Tensor that was made with requires_grad.
 
     data: an array is kept without a copy and with its dtype; lists of Python floats become float32.
     Integers and booleans are welcome where no gradient is wanted.
-    Raises TypeError for arrays that do not hold numbers, and for requires_grad on anything but float32 and float64.
+    In-place operators and assignments (`x += 1`, `x[0] = 1`) write into the array where nothing is recorded, raise
+    RuntimeError for a leaf that requires a gradient, and else give x a new array with its history, which views that
+    were taken before do not see.
+    Raises TypeError for arrays that do not hold numbers, masked ones among them, and for requires_grad on anything but
+    float32 and float64.
     """
 
     __slots__ = ()
-    __array_ufunc__ = None  # array + Tensor calls Tensor.__radd__; np.exp(Tensor) raises instead of losing the gradient
+    __array_ufunc__ = _ufuncs.Dispatch()  # np.exp(x) is x.exp(), array + x is x.__radd__(array)
 
     data: np.ndarray
     requires_grad: bool
@@ -61,11 +68,50 @@ class Tensor(Variable, Methods):
     _node: Node | None
 
     def __init__(self, data: ArrayLike, requires_grad: bool = False) -> None:
-        array = data.data if isinstance(data, Tensor) else to_array(data)
-        if requires_grad and array.dtype not in FLOATS:
-            raise TypeError(f"Tensor: requires_grad needs float32 or float64 data, got {array.dtype}; cast it first")
-        self.data = array
-        self.requires_grad = bool(requires_grad)
+        self._data = data.data if isinstance(data, Tensor) else to_array(data)
+        if requires_grad:
+            self._set_requires_grad(True)
+
+    def _set_data(self, value: ArrayLike) -> None:
+        array, own = unwrap(value), self._data
+        if array.dtype not in FLOATS and (self._learns or own.dtype.kind == "f"):
+            raise TypeError(f"Tensor: data of a {own.dtype} Tensor must be float32 or float64, got {array.dtype}")
+        if array is own:  # x.data += 1 has written into it
+            note(own)
+        elif self._place is not None or self._node is not None:
+            self._overwrite(array)
+        else:
+            self._data = array
+
+    def _overwrite(self, array: np.ndarray) -> None:
+        """Copy the values in. Raises ValueError unless shape and dtype agree."""
+        own = self._data
+        if array.shape != own.shape or array.dtype != own.dtype:
+            raise ValueError(
+                f"{type(self).__name__}: data must have shape {own.shape} and dtype {own.dtype}, "
+                f"got {array.shape} and {array.dtype}"
+            )
+        own[...] = array
+        note(own)
+
+    def _set_requires_grad(self, value: bool) -> None:
+        if value and self._data.dtype not in FLOATS:
+            raise TypeError(
+                f"Tensor: requires_grad needs float32 or float64 data, got {self._data.dtype}; cast it first"
+            )
+        if not value and self._node is not None:
+            raise RuntimeError("Tensor: requires_grad of a computed Tensor cannot be switched off; use x.detach()")
+        self._learns = bool(value)
+
+    def _set_grad(self, value: ArrayLike | None) -> None:
+        if value is None or value is self._grad:
+            self._grad = value
+            return
+        array = unwrap(value)
+        if array.shape != self._data.shape:
+            raise ValueError(f"{type(self).__name__}: grad must have shape {self._data.shape}, got {array.shape}")
+        self._grad = None
+        self._accumulate(array.astype(self._data.dtype, copy=False), False)
 
     # The array
 
@@ -81,10 +127,6 @@ class Tensor(Variable, Methods):
     def ndim(self) -> int:
         return self.data.ndim
 
-    @property
-    def size(self) -> int:
-        return self.data.size
-
     def numpy(self) -> np.ndarray:
         """The array itself, not a copy."""
         return self.data
@@ -96,14 +138,6 @@ class Tensor(Variable, Methods):
     def detach(self) -> Tensor:
         """The same array without its history."""
         return wrap(self.data, None)
-
-    def to(self, target: Any) -> Tensor:
-        """This Tensor on a device ("cpu" is the only one) or cast to a dtype."""
-        if isinstance(target, str) and target == "cpu":
-            return self
-        if isinstance(target, str) and target.partition(":")[0] in ("cuda", "gpu", "mps"):
-            raise ValueError(f"to: device must be 'cpu', got {target!r}; this version computes on CPUs only")
-        return self.astype(target)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy:
@@ -144,19 +178,27 @@ class Tensor(Variable, Methods):
         return f"Tensor({text}{dtype}{', requires_grad=True' if self.requires_grad else ''})"
 
     def __reduce__(self) -> tuple:
-        return _restore, (type(self), np.array(self.data), self.requires_grad)
+        return _restore, (type(self), np.array(self.data), self.requires_grad, self._name)
 
     __hash__ = object.__hash__
 
     # Gradients
 
-    def backward(self, gradient: ArrayLike | None = None) -> None:
+    def backward(
+        self, gradient: ArrayLike | None = None, retain_graph: bool | None = None, create_graph: bool = False
+    ) -> None:
         """Add d(self)/d(leaf), weighted with `gradient`, to `grad` of every leaf that self was computed from.
 
-        gradient: same shape and dtype as self; may be left out for a single element. The graph is freed on the way.
-        Raises RuntimeError where nothing was recorded, where several elements have no gradient given, and for a
-        second call on the same graph.
+        gradient: same shape and dtype as self; may be left out for a single element. The graph is freed on the way,
+        unless `retain_graph`.
+        Raises RuntimeError where nothing was recorded, where several elements have no gradient given, for a second
+        call on the same graph, and where an array that is needed was changed in place since the forward pass;
+        NotImplementedError for create_graph: gradients of gradients are not recorded.
         """
+        if create_graph:
+            raise NotImplementedError(
+                "backward: create_graph=True needs gradients of gradients, which are not recorded"
+            )
         if not self.requires_grad:
             raise RuntimeError(
                 "backward: this Tensor depends on nothing that requires a gradient; "
@@ -166,7 +208,7 @@ class Tensor(Variable, Methods):
         if self._node is None:
             self._accumulate(seed, False)
         else:
-            run_backward(self._node, seed)
+            run_backward(self._node, seed, bool(retain_graph))
 
     def _seed(self, gradient: ArrayLike | None) -> np.ndarray:
         if gradient is None:
@@ -186,8 +228,10 @@ class Tensor(Variable, Methods):
 results_are(Tensor)
 
 
-def _restore(kind: type[Tensor], array: np.ndarray, requires_grad: bool) -> Tensor:
-    return kind(array, requires_grad)
+def _restore(kind: type[Tensor], array: np.ndarray, requires_grad: bool, name: str | None = None) -> Tensor:
+    tensor = kind(array, requires_grad)
+    tensor._name = name
+    return tensor
 
 
 class Parameter(Tensor):
@@ -198,34 +242,13 @@ class Parameter(Tensor):
     """
 
     __slots__ = ()
-    _data: Any = Variable.__dict__["data"]  # the storage itself, which the property below guards
-    _grad: Any = Variable.__dict__["grad"]
 
     def __init__(self, data: ArrayLike, requires_grad: bool = True) -> None:
         self._data = np.array(Tensor(data, requires_grad).data, order="C")
-        self.requires_grad = requires_grad
+        self._learns = bool(requires_grad)
 
     def _set_data(self, value: ArrayLike) -> None:
-        array, own = unwrap(value), self._data
-        if array.shape != own.shape or array.dtype != own.dtype:
-            raise ValueError(
-                f"Parameter: data must have shape {own.shape} and dtype {own.dtype}, "
-                f"got {array.shape} and {array.dtype}"
-            )
-        own[...] = array
-
-    def _set_grad(self, value: ArrayLike | None) -> None:
-        if value is None:
-            self._grad = None
-            return
-        array = unwrap(value)
-        if array.shape != self._data.shape:
-            raise ValueError(f"Parameter: grad must have shape {self._data.shape}, got {array.shape}")
-        self._grad = None
-        self._accumulate(array.astype(self._data.dtype, copy=False), False)
-
-    data: Any = property(_data.__get__, _set_data)
-    grad: Any = property(_grad.__get__, _set_grad)
+        self._overwrite(unwrap(value))
 
     def _bind(self, data: np.ndarray, grad: np.ndarray) -> None:
         """Move values and gradient into these arrays, of the same shape and dtype, and keep them there."""

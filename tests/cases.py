@@ -21,6 +21,8 @@ from rows import (
     WINOGRAD,
     Case,
     adam,
+    adaptive_max_pool2d,
+    attention,
     avg_pool2d,
     batch_norm,
     bce,
@@ -36,12 +38,19 @@ from rows import (
     dropout,
     elementwise,
     embedding,
+    first_pixels_far,
     first_row_far,
+    group_norm,
+    hiding,
+    interpolate,
     layer_norm,
     linear,
     matmul,
     max_pool2d,
+    rms_norm,
     rmsprop,
+    sequence,
+    sequences,
     sgd,
     shape_name,
     shifted,
@@ -284,6 +293,40 @@ POOL = [
     avg_pool2d("nan", (1, 6, 8, 3), 3, 2, 1, fill=holding(NAN), tags=NO_GRADCHECK),
 ]
 
+# interpolate, adaptive_max_pool2d: x (N, H, W, C)
+
+
+SIZES = [
+    ("twice", (2, 3, 4, 5), (6, 8)),
+    ("half", (1, 6, 8, 17), (3, 4)),
+    ("odd", (2, 5, 7, 3), (8, 4)),
+    ("one-channel", (2, 4, 5, 1), (9, 11)),
+    ("four-channels", (1, 5, 3, 4), (4, 7)),
+    ("from-one-pixel", (2, 1, 1, 6), (3, 5)),
+    ("to-one-pixel", (2, 3, 5, 9), (1, 1)),
+    ("far-fewer-columns", (1, 3, 40, 2), (4, 3)),
+    ("same", (1, 3, 4, 2), (3, 4)),
+    ("batch-0", (0, 3, 4, 2), (5, 6)),
+    ("wide", (1, 3, 2, 70), (4, 5)),
+]
+
+RESIZE = [
+    *(interpolate(*row, mode) for row in SIZES for mode in ("nearest", "nearest-exact", "bilinear")),
+    *(interpolate(f"aligned-{name}", *row, "bilinear", True) for name, *row in SIZES),
+    interpolate("factor", (2, 5, 4, 3), (7, 6), "bilinear", factor=1.5),
+    interpolate("factor", (2, 5, 4, 3), (7, 6), "nearest", factor=1.5),
+    *(
+        interpolate(
+            f"nan-inf-{align}", (1, 4, 5, 9), (7, 9), "bilinear", align, fill=holding(NAN, INF), tags=NO_GRADCHECK
+        )
+        for align in (False, True)
+    ),
+    *(adaptive_max_pool2d(*row) for row in SIZES),
+    adaptive_max_pool2d("nan", (2, 7, 5, 9), (3, 3), fill=holding(NAN), tags=NO_GRADCHECK),
+    adaptive_max_pool2d("ties", (2, 7, 5, 9), (3, 4), fill=few_values, tags=NO_GRADCHECK),
+    adaptive_max_pool2d("minus-inf", (1, 5, 4, 3), (2, 3), fill=lambda *s: constant(-INF, *s), tags=NO_GRADCHECK),
+]
+
 # conv2d_max_pool2d: as conv2d, with a pool_size
 
 
@@ -482,7 +525,8 @@ LOSS = [
     *bce("wrong", (6,), x=exactly(-INF, -1e4, -100, 100, 1e4, INF), target=exactly(1, 1, 1, 0, 0, 0), tags=EXTREME),
 ]  # fmt: skip
 
-# batch_norm: x (..., C), weight, bias, mean, var (C,), residual like x; layer_norm: x (M, C), weight and bias (C,)
+# batch_norm: x (..., C), weight, bias, mean, var (C,), residual like x; layer_norm and rms_norm: x (M, C), weight (and
+# bias) (C,); group_norm: x (N, ..., C), weight and bias (C,)
 
 
 NORM = [
@@ -526,6 +570,34 @@ NORM = [
     layer_norm("shifted", 5, 50, x=shifted, tags=NO_GRADCHECK),
     layer_norm("constant", 5, 8, x=lambda *s: constant(0.5, *s), tags=NO_GRADCHECK),
     layer_norm("nan", 20, 8, x=holding(NAN), tags=NO_GRADCHECK),
+    rms_norm("plain", 9, 5),
+    rms_norm("no-weight", 9, 5, False),
+    rms_norm("one-row", 1, 7),
+    rms_norm("one-column", 4, 1, eps=0.1),
+    rms_norm("tiles", 33, 33),
+    rms_norm("wide", 3, 700),
+    rms_norm("many-rows", 300, 4),
+    rms_norm("batch-0", 0, 4),
+    rms_norm("shifted", 5, 50, x=shifted, tags=NO_GRADCHECK),
+    rms_norm("zeros", 5, 8, x=lambda *s: constant(0.0, *s), tags=NO_GRADCHECK),
+    rms_norm("nan", 20, 8, x=holding(NAN, INF), tags=NO_GRADCHECK),
+    group_norm("plain", (2, 3, 4, 6), 3),
+    group_norm("no-affine", (2, 3, 4, 6), 2, False, False),
+    group_norm("no-bias", (3, 7, 6), 2, bias=False),
+    group_norm("one-group", (2, 5, 3, 7), 1),
+    group_norm("one-channel-each", (2, 13, 5), 5),
+    group_norm("rows", (9, 8), 2),
+    group_norm("many-rows", (300, 6), 3),
+    group_norm("two-numbers", (3, 8), 4, eps=0.1),
+    group_norm("tiles", (2, 5, 7, 33), 3),
+    group_norm("wide", (2, 3, 280), 4),
+    group_norm("one-image", (1, 21, 20, 24), 6),
+    group_norm("batch-0", (0, 3, 4, 6), 3),
+    group_norm("pixels-0", (2, 0, 4, 6), 3),
+    group_norm("shifted", (2, 30, 6), 2, x=shifted, tags=NO_GRADCHECK),
+    group_norm("constant", (2, 30, 6), 2, x=lambda *s: constant(1000.1, *s), tags=NO_GRADCHECK),
+    group_norm("first-pixels-far", (2, 300, 6), 2, x=first_pixels_far, tags=NO_GRADCHECK),
+    group_norm("nan", (6, 8, 8), 4, x=holding(NAN), tags=NO_GRADCHECK),
 ]
 
 # embedding: indices (...), weight (V, D)
@@ -551,11 +623,50 @@ RECURRENT = [
     *cells("gru_cell"),
 ]
 
+SEQUENCES = [
+    *sequences("rnn", "tanh-", nonlinearity="tanh"),
+    *sequences("rnn", "relu-", nonlinearity="relu"),
+    *sequences("lstm"),
+    *sequences("gru"),
+]
+
+# attention: q (B, H, T, D), k and v (B, Hk, S, D), mask (B or 1, H or 1, T or 1, S) or None. Blocks are 48 x 64.
+
+ATTENTION = [
+    attention("plain", (2, 3, 5, 4), (2, 3, 5, 4)),
+    attention("heads-last", (2, 5, 3, 4), (2, 7, 3, 4), last=True),
+    attention("causal", (2, 2, 9, 3), (2, 2, 9, 3), causal=True),
+    attention("causal-more-keys", (1, 2, 5, 3), (1, 2, 8, 3), causal=True),
+    attention("causal-fewer-keys", (1, 2, 8, 3), (1, 2, 5, 3), causal=True),
+    attention("added", (2, 2, 4, 3), (2, 2, 6, 3), normal(2, 2, 4, 6)),
+    attention("added-to-all", (2, 2, 4, 3), (2, 2, 6, 3), normal(1, 1, 4, 6), causal=True),
+    attention("hidden", (2, 2, 4, 3), (2, 2, 6, 3), hiding(2, 1, 4, 6, rows=2)),
+    attention("padding", (3, 2, 4, 3), (3, 2, 6, 3), hiding(3, 1, 1, 6), last=False),
+    attention("groups", (2, 4, 5, 3), (2, 2, 6, 3)),
+    attention("groups-heads-last", (2, 5, 6, 3), (2, 6, 2, 3), last=True, causal=True),
+    attention("dropout", (2, 2, 6, 3), (2, 2, 7, 3), dropout=0.4),
+    attention("dropout-causal-groups", (2, 4, 6, 3), (2, 2, 6, 3), causal=True, dropout=0.4),
+    attention("sizes-1", (1, 1, 1, 1), (1, 1, 1, 1)),
+    attention("queries-0", (1, 2, 0, 3), (1, 2, 4, 3)),
+    attention("keys-0", (1, 2, 3, 4), (1, 2, 0, 4)),
+    attention("batch-0", (0, 2, 3, 4), (0, 2, 3, 4)),
+    attention("features-0", (1, 2, 3, 0), (1, 2, 4, 0)),
+    attention("far-apart", (1, 1, 4, 3), (1, 1, 5, 3), scale=300.0, tags=NO_GRADCHECK),
+    attention("nan", (1, 2, 6, 3), (1, 2, 7, 3), x=holding(NAN), tags=NO_GRADCHECK),
+    attention("inf", (1, 2, 6, 3), (1, 2, 7, 3), x=holding(INF), tags=NO_GRADCHECK),
+    *(Case("self_attention", name, (normal(*shape), mask), {"causal": causal, "scale": 0.6, "dropout": p, "seed": 7})
+      for name, shape, mask, causal, p in (
+          ("plain", (2, 5, 3, 2, 4), None, False, 0.0), ("causal", (2, 5, 3, 2, 4), None, True, 0.0),
+          ("hidden", (2, 5, 3, 2, 3), hiding(2, 1, 5, 5, rows=1), False, 0.0),
+          ("dropout", (1, 6, 3, 2, 3), None, True, 0.3), ("steps-0", (2, 0, 3, 1, 4), None, False, 0.0))),
+]  # fmt: skip
+
 CASES = [
     *LINEAR,
     *CONV,
     *CONV_TRANSPOSE,
     *POOL,
+    *RESIZE,
     *CONV_POOL,
     *CONV_AVERAGE,
     *CONV_NORM,
@@ -565,6 +676,8 @@ CASES = [
     *NORM,
     *EMBEDDING,
     *RECURRENT,
+    *SEQUENCES,
+    *ATTENTION,
 ]
 
 # Optimizer updates: several steps on `size` parameters
@@ -657,10 +770,27 @@ LARGE = [
     batch_norm("large-relu", 9001, 33, act="relu"),
     batch_norm("large-residual-relu", 40009, 64, residual=True, act="relu"),
     layer_norm("large", 2503, 60),
+    *(interpolate("large", (5, 31, 33, 40), (62, 66), mode) for mode in ("nearest", "bilinear")),
+    interpolate("large-smaller", (9, 91, 83, 9), (31, 20), "bilinear"),
+    adaptive_max_pool2d("large", (5, 31, 33, 140), (7, 7)),
+    rms_norm("large", 2503, 60),
+    group_norm("large", (5, 31, 33, 40), 8),
+    group_norm("large-images", (2, 131, 67, 20), 5),
+    group_norm("large-rows", (5003, 33), 3),
     embedding("large", (300, 70), 500, 40, padding_idx=3),
     cell("rnn_cell", "large", 90, 100, 130, nonlinearity="tanh"),
     cell("lstm_cell", "large", 90, 100, 130),
     cell("gru_cell", "large", 90, 100, 130),
+    sequence("rnn", "large", 9, 37, 40, 67, nonlinearity="tanh"),
+    sequence("lstm", "large", 9, 37, 40, 67),
+    sequence("lstm", "large-units", 7, 1, 20, 340, reverse=True),
+    sequence("lstm", "large-lengths", 40, 6, 20, 70, lengths=(3, 40, 1, 17, 40, 29)),
+    sequence("gru", "large", 9, 37, 40, 67),
+    sequence("gru", "large-units", 7, 1, 20, 400),
+    attention("large", (2, 3, 150, 32), (2, 3, 200, 32)),
+    attention("large-causal", (1, 2, 330, 33), (1, 1, 330, 33), causal=True),
+    attention("large-dropout", (1, 2, 130, 64), (1, 2, 130, 64), hiding(1, 1, 130, 130, rows=60), dropout=0.2),
+    attention("large-one-head", (1, 1, 100, 16), (1, 1, 1100, 16)),
 ]  # fmt: skip
 
 LARGE_STEPS = [

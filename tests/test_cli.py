@@ -80,6 +80,33 @@ def test_user_errors_are_one_clear_line(arguments, message):
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("command", ["demo", "bench"])
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("--plot", "a.xyz"), "the name must end in one of ."),
+        (("--plot", "curves"), "the name must end in one of ."),
+        (("--plot", "same.png", "--json", "./same.png"), "--json and --plot name one file"),
+        (("--json", "none/out.json"), "there is no folder"),
+        (("--plot", "none/out.png"), "there is no folder"),
+        (("--json", "locked/out.json"), "is read-only"),
+        (("--plot", "locked/out.png"), "is read-only"),
+        (("--json", "folder"), "is a directory"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(command, names, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "locked").mkdir()
+    monkeypatch.setattr("dlfast._files.os.access", lambda path, mode: path.name != "locked")  # root may write anywhere
+    monkeypatch.setattr("dlfast._demo.train_demo", lambda *work: pytest.fail("trained"))
+    monkeypatch.setattr("dlfast.bench.run.run", lambda *work: pytest.fail("timed"))
+    result = call(command, *names)
+    assert result.exit_code in (1, 2)
+    assert message in result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "locked"]
+
+
 def test_plot_without_matplotlib_is_said_before_training(monkeypatch):
     monkeypatch.setattr("dlfast.cli.find_spec", lambda name: None)
     result = call("demo", "--plot", "curves.png")

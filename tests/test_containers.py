@@ -194,15 +194,27 @@ class TestErrorsNameTheLayer:
     @pytest.mark.parametrize(
         ("model", "shape", "name"),
         [
-            (nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(6, 2)), (3, 4), r"2 \(Linear\): linear: "),
-            (nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(9, 2)), (2, 8, 8, 1), r"0 \(Conv2d\): conv2d: "),
-            (nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2)), (2, 8, 8, 1), r"0 \(Conv2d\): conv2d: "),
+            (
+                nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(6, 2)),
+                (3, 4),
+                r"2 \(Linear\): x must have in_features=6 ",
+            ),
+            (
+                nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(9, 2)),
+                (2, 8, 8, 1),
+                r"0 \(Conv2d\): x must have in_channels=3 ",
+            ),
+            (
+                nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2)),
+                (2, 8, 8, 1),
+                r"0 \(Conv2d\): x must have in_channels=3 ",
+            ),
             (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(5)), (2, 8, 8, 3), r"1 \(BatchNorm2d\): "),
             (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval(), (2, 8, 8, 1), r"0 \(Conv2d\): "),
             (nn.Sequential(nn.ReLU(), nn.MaxPool2d(9)), (2, 8, 8, 1), r"1 \(MaxPool2d\): "),
             (nn.Residual(nn.Linear(3, 4), nn.ReLU(), shortcut=nn.Linear(5, 4)), (2, 3), r"shortcut \(Linear\): "),
             (nn.Residual(nn.Linear(3, 3), nn.BatchNorm1d(4)), (2, 3), r"1 \(BatchNorm1d\): "),
-            (Net(), (2, 4), r"body\.1\.1 \(Linear\): linear: "),
+            (Net(), (2, 4), r"body\.1\.1 \(Linear\): x must "),
         ],
     )
     def test_wherever_it_lies(self, model, shape, name):
@@ -214,7 +226,9 @@ class TestErrorsNameTheLayer:
             self.Net()(np.ones((2, 2), np.float32), deep=True)
 
     def test_a_layer_alone_has_no_name(self):
-        with pytest.raises(ValueError, match=r"^linear: "):
+        with pytest.raises(
+            ValueError, match=r"^Linear: x must have in_features=3 features in its last axis, got shape \(2, 2\)"
+        ):
             nn.Linear(3, 2)(np.ones((2, 2), np.float32))
 
     def test_other_exceptions_pass_untouched(self):

@@ -187,7 +187,7 @@ BAD = [
     (lambda: nn.MaxPool2d(2, stride=0), ValueError, "MaxPool2d: stride must be at least 1"),
     (lambda: nn.MaxPool1d((2, 2)), TypeError, "MaxPool1d: kernel_size must be an integer"),
     (lambda: nn.AdaptiveAvgPool2d(-1), ValueError, "AdaptiveAvgPool2d: output_size must be at least 1"),
-    (lambda: nn.Dropout(1), ValueError, r"Dropout: p must be in \[0, 1\)"),
+    (lambda: nn.Dropout(1.5), ValueError, r"Dropout: p must be in \[0, 1\], got 1.5"),
     (lambda: nn.Dropout(mode="other"), ValueError, "Dropout: mode must be one of"),
     (lambda: nn.GELU("erf"), ValueError, "GELU: approximate must be one of"),
     (lambda: nn.BatchNorm2d(0), ValueError, "BatchNorm2d: num_features must be at least 1"),

@@ -144,3 +144,11 @@ def test_import_loads_only_what_it_needs(tmp_path):
     loaded = _run(sys.executable, "-c", code, cwd=tmp_path).split()
     assert "dlfast" in loaded
     assert [name for name in NOT_NEEDED if name in loaded] == []
+
+
+def test_type_checkers_find_the_installed_package(tmp_path):
+    """In an editable installation too: they read .pth files, but run no import hooks."""
+    pytest.importorskip("mypy")
+    code = "import dlfast; reveal_type(dlfast.Tensor([1.0]))"
+    out = _run(sys.executable, "-m", "mypy", "--cache-dir", tmp_path / "cache", "-c", code, cwd=tmp_path)
+    assert 'Revealed type is "dlfast.tensor.Tensor"' in out

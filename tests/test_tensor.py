@@ -121,16 +121,44 @@ def test_mixed_floats_are_refused():
             operation()
 
 
-def test_numpy_functions_refuse_rather_than_lose_the_gradient():
-    with pytest.raises(TypeError, match="does not support ufuncs"):
-        np.exp(Tensor([1.0]))
+UFUNCS = [
+    lambda x: np.exp(x) + np.log(x) + np.sqrt(x) + np.tanh(x) + np.square(x) + np.abs(x) - np.negative(x),
+    lambda x: np.add(x, 2) * np.subtract(np.ones(3), x) / np.true_divide(x, np.full(3, 2.0)) + np.power(x, 2),
+    lambda x: np.matmul(np.ones((2, 3)), x) + np.ones((2, 3)) @ x,
+    lambda x: np.maximum(x, 0.9) + np.minimum(np.full(3, 0.7), x),
+    lambda x: np.arange(3.0) + x,
+    lambda x: np.float64(2) * x - np.sum(x) + np.mean(x),
+]
 
 
-def test_comparisons_give_arrays():
+@pytest.mark.parametrize("fn", UFUNCS)
+def test_numpys_ufuncs_keep_the_gradient(fn):
+    dl.gradcheck(fn, np.random.default_rng(0).uniform(0.5, 1.5, 3))
+
+
+def test_numpys_ufuncs_refuse_rather_than_lose_the_gradient():
+    x = Tensor(np.ones(3), requires_grad=True)
+    for call in (lambda: np.sin(x), lambda: np.add.reduce(x), lambda: np.exp(x, out=np.ones(3)), lambda: np.floor(x)):
+        with pytest.raises(TypeError, match=r"np\..*use the methods of Tensor \(x.exp\(\), .*x.numpy\(\)"):
+            call()
+    total = np.zeros(3)
+    with pytest.raises(TypeError, match="np.add"):
+        total += x
+    total += x.detach()
+    np.testing.assert_array_equal(total, 1)
+    assert np.isfinite(x).all()
+    assert (np.ones(3) == x).all()
+
+
+def test_comparisons_give_tensors_without_a_gradient():
     x = Tensor([1.0, 2.0], requires_grad=True)
-    for found in (x > 1, x >= x, x < np.array([2, 2]), x <= 1.5, x == x, x != 1):
-        assert type(found) is np.ndarray
+    for found in (x > 1, x >= x, x < np.array([2, 2]), x <= 1.5, x == x, x != 1, ~(x > 1), (x > 1) & [True, False]):
+        assert type(found) is Tensor
         assert found.dtype == bool
+        assert not found.requires_grad
+    assert (x == x).float().mean() == 1
+    assert x != None  # noqa: E711
+    assert not (x[0] == None) | (x[0] == "a")  # noqa: E711
     assert hash(x) == hash(x)
     assert x in {x: 1}
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from .. import functional as F
 from .. import nn
-from .._tape import no_grad
 from ..optim import Adam
 from ..random import manual_seed
+from ..tensor import no_grad
 from .rows import Step, normal
 
 LR = 1e-7  # a batch that is learned by heart has gradients of 0, another work: thousands of steps change nothing here
@@ -89,7 +89,7 @@ class TrainingStep:
         self.model.load_state_dict(self.start)
         with without_dropout(self.model, nn.Dropout):
             loss = self()
-        return [np.array(loss), *(p.grad for p in self.model.parameters())]
+        return [np.array(loss), *(np.asarray(p.grad) for p in self.model.parameters())]
 
 
 class InferenceStep:

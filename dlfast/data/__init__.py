@@ -1,7 +1,28 @@
 """Data: small real data sets that ship with the package, larger ones to fetch, and the loader that cuts batches."""
 
+import typing as _typing
+
+from .._suggest import missing as _missing
 from .datasets import ArrayDataset, Series, Text, load
 from .fetching import data_folder, fetch
 from .loader import DataLoader
+from .splitting import Dataset, Subset, random_split
 
-__all__ = ["ArrayDataset", "DataLoader", "Series", "Text", "data_folder", "fetch", "load"]
+TensorDataset = ArrayDataset  # PyTorch's name
+
+__all__ = [
+    "ArrayDataset",
+    "DataLoader",
+    "Dataset",
+    "Series",
+    "Subset",
+    "TensorDataset",
+    "Text",
+    "data_folder",
+    "fetch",
+    "load",
+    "random_split",
+]
+
+if not _typing.TYPE_CHECKING:
+    __getattr__ = _missing(__name__)

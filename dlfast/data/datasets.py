@@ -9,7 +9,7 @@ from typing import Literal, overload
 import numpy as np
 
 from .. import _check as check
-from .._arrays import described, plain_array
+from .._arrays import described, plain_array, refuse_masked
 
 
 class ArrayDataset:
@@ -45,6 +45,7 @@ class ArrayDataset:
 
 
 def _check_array(position: int, array) -> np.ndarray:
+    refuse_masked("ArrayDataset", f"array {position}", array)
     data, array = array, plain_array(array)
     if array.dtype == object:
         raise TypeError(

@@ -10,12 +10,15 @@ import numpy as np
 from .. import _check as check
 from .. import random
 from ..kernels.memory import pooled
+from .splitting import collate, gives_rows
 
 
 class DataLoader:
     """Iterates over ``dataset`` in batches: tuples of arrays, each gathered with one fancy index, so they are copies.
 
-    ``dataset`` needs ``len(dataset)`` and ``dataset[array of integers] -> tuple of arrays``, as `ArrayDataset` has.
+    ``dataset`` needs ``len(dataset)`` and ``dataset[array of integers] -> tuple of arrays``, as `ArrayDataset` has; or
+    ``dataset[integer] -> row``, as data sets for PyTorch have, whose rows are then stacked, in nested tuples and
+    dictionaries too.
     With ``shuffle`` each pass draws a new order from the generator that `dlfast.manual_seed` sets, once, when the pass
     starts. ``drop_last`` leaves out a last batch that is smaller. ``prefetch`` gathers the next batch in a thread while
     the caller works on this one: worth it for a data set that reads files or computes, not for arrays in memory, where
@@ -30,6 +33,7 @@ class DataLoader:
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.prefetch = prefetch
+        self._by_rows: bool | None = None  # not known before the first batch
 
     def __len__(self) -> int:
         """The number of batches in a pass."""
@@ -44,8 +48,17 @@ class DataLoader:
             return _prefetched(self._gather, batches)
         return map(self._gather, batches)
 
+    def peek(self):
+        """The first row as a batch, no row where there is none; no random order is drawn."""
+        indices = np.arange(min(1, len(self.dataset)))
+        return self._gather(indices) if len(indices) else self.dataset[indices]
+
     def _gather(self, indices: np.ndarray) -> tuple:
         with pooled():  # each batch takes the memory of one before
+            if self._by_rows is None:
+                self._by_rows = gives_rows(self.dataset, indices)
+            if self._by_rows:
+                return collate([self.dataset[int(i)] for i in indices])
             return self.dataset[indices]
 
 

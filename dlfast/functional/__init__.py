@@ -3,12 +3,18 @@
 All checks of arguments stand here; the kernels check nothing. A call that raises changes nothing.
 """
 
+import typing as _typing
+
+from .._suggest import missing as _missing
+from ._attention import rotary_embedding, scaled_dot_product_attention, self_attention
 from ._conv import conv1d, conv2d
 from ._conv_norm import conv2d_batch_norm
 from ._conv_pool import conv2d_avg_pool2d, conv2d_max_pool2d
-from ._conv_transpose import conv_transpose2d
+from ._conv_transpose import conv_transpose1d, conv_transpose2d
 from ._elementwise import (
     dropout,
+    dropout1d,
+    dropout2d,
     elu,
     gelu,
     hardswish,
@@ -27,18 +33,26 @@ from ._loss import (
     binary_cross_entropy_with_logits,
     cross_entropy,
     huber_loss,
+    kl_div,
     l1_loss,
     mse_loss,
     nll_loss,
+    smooth_l1_loss,
 )
-from ._norm import batch_norm, layer_norm
-from ._pool import adaptive_avg_pool2d, avg_pool2d, max_pool1d, max_pool2d
+from ._norm import batch_norm, group_norm, layer_norm, rms_norm
+from ._pool import adaptive_avg_pool1d, adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 from ._recurrent import gru_cell, lstm_cell, rnn_cell
+from ._resize import adaptive_max_pool1d, adaptive_max_pool2d, interpolate
+from ._sequence import gru, lstm, rnn
 from ._shape import concatenate, pad, stack
 from ._softmax import log_softmax, softmax
 
 __all__ = [
+    "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
     "binary_cross_entropy",
@@ -46,23 +60,31 @@ __all__ = [
     "concatenate",
     "conv1d",
     "conv2d",
-    "conv2d_batch_norm",
     "conv2d_avg_pool2d",
+    "conv2d_batch_norm",
     "conv2d_max_pool2d",
+    "conv_transpose1d",
     "conv_transpose2d",
     "cross_entropy",
     "dropout",
+    "dropout1d",
+    "dropout2d",
     "elu",
     "embedding",
     "gelu",
+    "group_norm",
+    "gru",
     "gru_cell",
     "hardswish",
     "huber_loss",
+    "interpolate",
+    "kl_div",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",
+    "lstm",
     "lstm_cell",
     "matmul",
     "max_pool1d",
@@ -72,12 +94,21 @@ __all__ = [
     "one_hot",
     "pad",
     "relu",
+    "rms_norm",
+    "rnn",
     "rnn_cell",
+    "rotary_embedding",
+    "scaled_dot_product_attention",
+    "self_attention",
     "sigmoid",
     "silu",
+    "smooth_l1_loss",
     "softmax",
     "softplus",
     "stack",
     "swish",
     "tanh",
 ]
+
+if not _typing.TYPE_CHECKING:
+    __getattr__ = _missing(__name__)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _check as check
+from .._layout import channels_first
 from .._precision import automatic
 from ..kernels import active, active_module, get_backend
 from ..kernels.conv_methods import METHODS, Geometry, geometry_of, output_shape, unfit
@@ -129,7 +130,7 @@ def _conv1d_backward(dy, saved: tuple, needs: Sequence) -> tuple:
 
 def check_arrays(op: str, a, w, b, groups: Any) -> int:
     """The number of groups; raises unless dtypes and shapes of x, weight and bias fit."""
-    check.floats(op, ("x", "weight", "bias"), (a, w, b))
+    check.floats(op, ("x", "weight", "bias"), (a, w, b), 2)
     groups = check.integer(op, "groups", groups, 1)
     axes = 3 if op == "conv1d" else 4
     if not (a.ndim == w.ndim == axes and a.shape[-1] == w.shape[-1] * groups and w.shape[0] % groups == 0):
@@ -150,6 +151,7 @@ def _wrong_shapes(op: str, a, w, groups: int) -> None:
         wanted = letters[1].replace("C/groups", str(channels // groups))
         raise ValueError(
             f"{op}: weight must have shape ({wanted}) to match x {a.shape} with groups={groups}, got {w.shape}"
+            f"{channels_first(a, w.shape[-1] * groups)}"
         )
     raise ValueError(f"{op}: groups={groups} must divide the {kernels} output channels of weight {w.shape}")
 

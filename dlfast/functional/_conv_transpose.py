@@ -7,7 +7,7 @@ from typing import Any
 from .. import _check as check
 from .._precision import automatic
 from ..kernels.geometry import conv_transpose_output_size
-from ..tensor import ArrayLike, Tensor, arrays_of, run
+from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, run
 from ._conv import sides
 from ._linear import FUSED_ACTIVATIONS
 
@@ -41,7 +41,7 @@ def conv_transpose2d(
     """
     inputs = (x, weight, bias)
     a, w, b = arrays = arrays_of(inputs)
-    check.floats("conv_transpose2d", ("x", "weight", "bias"), arrays)
+    check.floats("conv_transpose2d", ("x", "weight", "bias"), arrays, 2)
     groups = check.integer("conv_transpose2d", "groups", groups, 1)
     check.rank("conv_transpose2d", "x", a, "N, H, W, I")
     check.rank("conv_transpose2d", "weight", w, "I, R, S, O/groups")
@@ -52,6 +52,50 @@ def conv_transpose2d(
     options = _geometry(a.shape, w.shape, stride, padding, output_padding, dilation)
     options |= {"groups": groups, "activation": activation, "method": automatic()}
     return run("conv_transpose2d", inputs, arrays, options)
+
+
+def conv_transpose1d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: int = 1,
+    padding: int | tuple[int, int] = 0,
+    output_padding: int = 0,
+    groups: int = 1,
+    dilation: int = 1,
+    *,
+    activation: str | None = None,
+) -> Tensor:
+    """Transposed convolution over sequences: x (N, L, I), weight (I, S, O/groups), bias (O,) or None, y (N, Q, O).
+
+    It is `conv_transpose2d` on images of one row; padding: an integer or (before, after).
+    """
+    op = "conv_transpose1d"
+    check.given(op, ("x", "weight"), (x, weight))
+    x, w = as_tensor(x), as_tensor(weight)
+    check.rank(op, "x", x, "N, L, I")
+    check.rank(op, "weight", w, "I, S, O/groups")
+    before, after = check.pair(op, "padding", padding, 0)
+    steps = [
+        check.integer(op, name, value, least)
+        for name, value, least in (
+            ("stride", stride, 1),
+            ("output_padding", output_padding, 0),
+            ("dilation", dilation, 1),
+        )
+    ]
+    y = conv_transpose2d(
+        x.reshape(x.shape[0], 1, *x.shape[1:]),
+        w.reshape(w.shape[0], 1, *w.shape[1:]),
+        bias,
+        (1, steps[0]),
+        ((0, 0), (before, after)),
+        (0, steps[1]),
+        groups,
+        (1, steps[2]),
+        activation=activation,
+    )
+    return y.reshape(y.shape[0], *y.shape[2:])
 
 
 def _wrong_channels(a, w, groups: int) -> None:

@@ -16,6 +16,7 @@ def embedding(indices: ArrayLike, weight: ArrayLike, padding_idx: int | None = N
     for indices out of range and a weight without two axes.
     """
     i, w = arrays_of((indices, weight))
+    check.given("embedding", ("indices", "weight"), (i, w))
     check.is_float("embedding", "weight", w)
     check.rank("embedding", "weight", w, "V, D")
     rows = w.shape[0]
@@ -34,5 +35,6 @@ def one_hot(labels: ArrayLike, num_classes: int, dtype=np.float32) -> Tensor:
     Raises TypeError for labels that are no integers, ValueError for labels out of range.
     """
     classes = check.integer("one_hot", "num_classes", num_classes, 1)
+    check.given("one_hot", ("labels",), (labels,))
     i = check.indices("one_hot", "labels", unwrap(labels), classes)
     return Tensor((i[..., None] == np.arange(classes)).astype(dtype))

@@ -28,7 +28,7 @@ def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None, *, ac
 
 def _check_arrays(a, w, b) -> None:
     """Raise where dtypes or shapes do not fit."""
-    check.floats("linear", ("x", "weight", "bias"), (a, w, b))
+    check.floats("linear", ("x", "weight", "bias"), (a, w, b), 2)
     if a.ndim == 0:
         raise ValueError("linear: x must have shape (..., I), got ()")
     check.rank("linear", "weight", w, "O, I")

@@ -13,6 +13,7 @@ import numpy as np
 from .. import _check as check
 from .._counting import listeners, tell
 from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, record, run, unwrap
+from ._soft_labels import soft_cross_entropy
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -28,19 +29,22 @@ def cross_entropy(
     """-log softmax(logits)[target], the loss of a classifier; about ln(C) before training.
 
     logits (..., C), target (...) integer labels in 0..C-1 or ignore_index (those rows do not count), weight (C,) of the
-    classes or None. With label_smoothing s in [0, 1) the target is (1 - s) one-hot + s / C. "mean" divides by the
-    summed weight of the rows that count.
+    classes or None. With label_smoothing s in [0, 1] the target is (1 - s) one-hot + s / C. "mean" divides by the
+    summed weight of the rows that count. target may also be (..., C) probabilities of the classes, of the dtype of
+    logits; "mean" divides by the number of rows then, as in PyTorch.
     Raises besides TypeError for labels that are no integers, ValueError for labels out of range.
     Source: Szegedy et al. 2016, section 7, for the smoothing.
     """
     x, labels, w = arrays_of((logits, target, weight))
     check.floats("cross_entropy", ("logits", "weight"), (x, w))
-    labels = check.labels("cross_entropy", "logits", x, labels, w, ignore_index)
     _reduction("cross_entropy", reduction)
+    if label_smoothing != 0:
+        check.number("cross_entropy", "label_smoothing", label_smoothing, 0, 1, high_closed=True)
+    if labels is not None and labels.dtype.kind == "f" and labels.shape == x.shape and x.ndim:
+        return soft_cross_entropy(logits, target, weight, reduction, label_smoothing)
+    labels = check.labels("cross_entropy", "logits", x, labels, w, ignore_index)
     if listeners and reduction == "mean":
         tell(labels, w, ignore_index)
-    if label_smoothing != 0:
-        check.number("cross_entropy", "label_smoothing", label_smoothing, 0, 1)
     options = {"label_smoothing": float(label_smoothing), "ignore_index": ignore_index, "reduction": reduction}
     if x.ndim == 2:
         return run("cross_entropy", (logits, None, None), (x, labels, w), options)
@@ -103,6 +107,50 @@ def huber_loss(x: ArrayLike, target: ArrayLike, reduction: str = "mean", delta: 
     return _difference("huber", x, target, reduction, delta=delta)
 
 
+def smooth_l1_loss(x: ArrayLike, target: ArrayLike, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """With d = |x - target|: d^2 / (2 beta) for d < beta, else d - beta / 2; that is huber_loss with delta = beta, over
+    beta, and l1_loss for beta = 0. beta >= 0. Source: Girshick 2015, equation 3.
+    """
+    beta = check.number("smooth_l1_loss", "beta", beta, 0, math.inf)
+    a, _ = arrays = _alike("smooth_l1_loss", x, target)
+    _reduction("smooth_l1_loss", reduction)
+    if beta < np.finfo(a.dtype).tiny:
+        return run("l1", (x, target), arrays, {"reduction": reduction})
+    return run("huber", (x, target), arrays, {"delta": beta, "reduction": reduction}) / beta
+
+
+def kl_div(x: ArrayLike, target: ArrayLike, reduction: str = "mean", log_target: bool = False) -> Tensor:
+    """target (log target - x), the divergence of exp(x) from the distribution target, element by element.
+
+    x: logarithms of probabilities, such as a log_softmax; target: probabilities (0 log 0 = 0), or with log_target their
+    logarithms. x and target of one shape. reduction besides: "batchmean", the sum over the length of the first axis,
+    which is the mean divergence of a batch; "mean" divides by the number of elements.
+    Source: Kullback and Leibler 1951.
+    """
+    a, t = _alike("kl_div", x, target)
+    check.choice("kl_div", "reduction", reduction, (*REDUCTIONS, "batchmean"))
+    log_target = bool(log_target)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share, log_share = (np.exp(t), t) if log_target else (t, np.log(t))
+        losses = np.where(share == 0, a.dtype.type(0), share * (log_share - a))
+    count = {"mean": a.size, "batchmean": a.shape[0] if a.ndim else 1}.get(reduction, 1)
+    with np.errstate(invalid="ignore"):
+        y = losses if reduction == "none" else losses.sum() / a.dtype.type(count)
+    return record(y, _kl_div_backward, (a, share, log_share, log_target, max(count, 1)), (x, target))
+
+
+def _kl_div_backward(dy, saved, needs):
+    """dx = -dy target;  dtarget = dy (log target + 1 - x), and times target for its logarithm, where that is given."""
+    x, share, log_share, log_target, count = saved
+    dlosses = dy / x.dtype.type(count)
+    dx = -dlosses * share if needs[0] else None
+    if not needs[1]:
+        return dx, None
+    with np.errstate(invalid="ignore"):
+        slope = log_share + 1 - x
+        return dx, dlosses * (np.where(share == 0, x.dtype.type(0), share * slope) if log_target else slope)
+
+
 def _difference(op: str, x: ArrayLike, target: ArrayLike, reduction: str, **options: float) -> Tensor:
     name = f"{op}_loss"
     arrays = _alike(name, x, target)
@@ -113,7 +161,7 @@ def _difference(op: str, x: ArrayLike, target: ArrayLike, reduction: str, **opti
 def _alike(op: str, x: ArrayLike, target: ArrayLike) -> list[np.ndarray]:
     """The arrays of x and target, which have one dtype and one shape."""
     a, t = arrays = arrays_of((x, target))
-    check.floats(op, ("x", "target"), (a, t))
+    check.floats(op, ("x", "target"), (a, t), 2)
     if a.shape != t.shape:
         check.shape(op, "target", t, a.shape, "like x")
     return arrays

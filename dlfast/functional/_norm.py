@@ -96,9 +96,7 @@ def layer_norm(
     inputs = (x, weight, bias)
     a, w, b = arrays = arrays_of(inputs)
     check.floats("layer_norm", ("x", "weight", "bias"), arrays)
-    wanted = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
-    if not wanted or a.shape[a.ndim - len(wanted) :] != wanted or a.ndim < len(wanted):
-        raise ValueError(f"layer_norm: the last axes of x must be normalized_shape {wanted}, got x {a.shape}")
+    wanted = _last_axes("layer_norm", a, normalized_shape)
     check.shape("layer_norm", "weight", w, wanted, f"to match x {a.shape}")
     check.shape("layer_norm", "bias", b, wanted, f"to match x {a.shape}")
     eps = check.number("layer_norm", "eps", eps, 0, math.inf, low_open=True)
@@ -108,3 +106,66 @@ def layer_norm(
     rows = as_tensor(x).reshape(math.prod(a.shape[: -len(wanted)]), size)
     flat = [p if p is None or len(wanted) == 1 else as_tensor(p).reshape(size) for p in (weight, bias)]
     return apply("layer_norm", rows, *flat, eps=eps).reshape(a.shape)
+
+
+def _last_axes(op: str, a: np.ndarray, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
+    """normalized_shape as a tuple; raises unless the last axes of the array have these sizes."""
+    wanted = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+    if not wanted or a.shape[a.ndim - len(wanted) :] != wanted or a.ndim < len(wanted):
+        raise ValueError(f"{op}: the last axes of x must be normalized_shape {wanted}, got x {a.shape}")
+    return wanted
+
+
+def rms_norm(
+    x: ArrayLike,
+    normalized_shape: int | Sequence[int],
+    weight: ArrayLike | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """y = x / sqrt(mean of x^2 + eps) * weight, the mean over the last axes of each row.
+
+    normalized_shape: the sizes of those axes; weight has that shape, or is None. eps: None for the smallest difference
+    from 1 of x's dtype, as in PyTorch. Raises as `layer_norm`. Source: Zhang and Sennrich 2019, equation 4.
+    """
+    a, w = arrays = arrays_of((x, weight))
+    check.floats("rms_norm", ("x", "weight"), arrays)
+    wanted = _last_axes("rms_norm", a, normalized_shape)
+    check.shape("rms_norm", "weight", w, wanted, f"to match x {a.shape}")
+    if eps is None:
+        eps = float(np.finfo(a.dtype).eps)
+    eps = check.number("rms_norm", "eps", eps, 0, math.inf, low_open=True)
+    if a.ndim == 2 and len(wanted) == 1:
+        return run("rms_norm", (x, weight), arrays, {"eps": eps})
+    size = math.prod(wanted)
+    rows = as_tensor(x).reshape(math.prod(a.shape[: -len(wanted)]), size)
+    flat = weight if weight is None or len(wanted) == 1 else as_tensor(weight).reshape(size)
+    return apply("rms_norm", rows, flat, eps=eps).reshape(a.shape)
+
+
+def group_norm(
+    x: ArrayLike,
+    num_groups: int,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, channels last; mean and var (biased) of each image and group.
+
+    x (N, ..., C), whose C channels form num_groups groups of neighbours; weight and bias (C,) or None. The statistics
+    run over all pixels and the C / num_groups channels of a group. With one group it is a layer normalisation of whole
+    images, with C groups instance normalisation.
+    Raises TypeError for dtypes other than float32 and float64 or mixed ones, ValueError for shapes that do not fit,
+    channels that num_groups does not divide, and eps <= 0. Source: Wu and He 2018, equations 1 and 2.
+    """
+    inputs = (x, weight, bias)
+    a, w, b = arrays = arrays_of(inputs)
+    check.floats("group_norm", ("x", "weight", "bias"), arrays)
+    groups = check.integer("group_norm", "num_groups", num_groups, 1)
+    if a.ndim < 2 or a.shape[-1] == 0:
+        raise ValueError(f"group_norm: x must have shape (N, ..., C) with at least one channel, got {a.shape}")
+    if a.shape[-1] % groups:
+        raise ValueError(f"group_norm: num_groups={groups} must divide the {a.shape[-1]} channels of x {a.shape}")
+    check.shape("group_norm", "weight", w, a.shape[-1:], f"to match x {a.shape}")
+    check.shape("group_norm", "bias", b, a.shape[-1:], f"to match x {a.shape}")
+    eps = check.number("group_norm", "eps", eps, 0, math.inf, low_open=True)
+    return run("group_norm", inputs, arrays, {"groups": groups, "eps": eps})

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import _check as check
 from ..kernels.geometry import pool_output_size
-from ..tensor import ArrayLike, Tensor, as_tensor, run, unwrap
+from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, run
 from ._linear import matmul
 
 Size = int | tuple[int, int]
@@ -29,7 +29,7 @@ def max_pool2d(
     Raises TypeError for dtypes other than float32 and float64 and for geometry that is not integer; ValueError for
     other than four axes, padding of more than half a window, and a window larger than the padded image.
     """
-    a = unwrap(x)
+    (a,) = arrays_of((x,))
     check.is_float("max_pool2d", "x", a)
     options = _windows("max_pool2d", a.shape, kernel_size, stride, padding, dilation, int(bool(ceil_mode)))
     return run("max_pool2d", (x,), (a,), options)
@@ -44,6 +44,7 @@ def max_pool1d(
     ceil_mode: bool = False,
 ) -> Tensor:
     """The largest value of each window along a sequence: x (N, L, C), y (N, P, C). Otherwise as `max_pool2d`."""
+    check.given("max_pool1d", ("x",), (x,))
     x = as_tensor(x)
     check.rank("max_pool1d", "x", x, "N, L, C")
     window = check.integer("max_pool1d", "kernel_size", kernel_size, 1)
@@ -69,11 +70,32 @@ def avg_pool2d(
     count_include_pad, its pixels inside the image.
     Raises as `max_pool2d`.
     """
-    a = unwrap(x)
+    (a,) = arrays_of((x,))
     check.is_float("avg_pool2d", "x", a)
     options = dict(_windows("avg_pool2d", a.shape, kernel_size, stride, padding, 1, int(bool(ceil_mode))))
     del options["dilation"]
     return run("avg_pool2d", (x,), (a,), {**options, "count_include_pad": bool(count_include_pad)})
+
+
+def avg_pool1d(
+    x: ArrayLike,
+    kernel_size: int,
+    stride: int | None = None,
+    padding: int = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of each window along a sequence: x (N, L, C), y (N, P, C). Otherwise as `avg_pool2d`."""
+    check.given("avg_pool1d", ("x",), (x,))
+    x = as_tensor(x)
+    check.rank("avg_pool1d", "x", x, "N, L, C")
+    window = check.integer("avg_pool1d", "kernel_size", kernel_size, 1)
+    step = window if stride is None else check.integer("avg_pool1d", "stride", stride, 1)
+    pad = check.integer("avg_pool1d", "padding", padding, 0)
+    n, length, channels = x.shape
+    rows = x.reshape(n, 1, length, channels)
+    y = avg_pool2d(rows, (1, window), (1, step), (0, pad), ceil_mode, count_include_pad)
+    return y.reshape(n, y.shape[2], channels)
 
 
 @check.remembered
@@ -109,7 +131,7 @@ def adaptive_avg_pool2d(x: ArrayLike, output_size: int | tuple[int | None, int |
     x (N, H, W, C), y (N, P, Q, C); output_size: P = Q or (P, Q), None for the size of x.
     Raises TypeError for dtypes other than float32 and float64, ValueError for other than four axes and sizes below 1.
     """
-    a = unwrap(x)
+    (a,) = arrays_of((x,))
     check.is_float("adaptive_avg_pool2d", "x", a)
     check.rank("adaptive_avg_pool2d", "x", a, "N, H, W, C")
     n, h, w, c = a.shape
@@ -122,6 +144,16 @@ def adaptive_avg_pool2d(x: ArrayLike, output_size: int | tuple[int | None, int |
         return avg_pool2d(x, (h // p, w // q))
     rows = matmul(_bins(h, p, a.dtype), as_tensor(x).reshape(n, h, w * c)).reshape(n * p, w, c)
     return matmul(_bins(w, q, a.dtype), rows).reshape(n, p, q, c)
+
+
+def adaptive_avg_pool1d(x: ArrayLike, output_size: int) -> Tensor:
+    """Means over bins that divide a sequence, as `adaptive_avg_pool2d`: x (N, L, C), y (N, output_size, C)."""
+    check.given("adaptive_avg_pool1d", ("x",), (x,))
+    x = as_tensor(x)
+    check.rank("adaptive_avg_pool1d", "x", x, "N, L, C")
+    size = check.integer("adaptive_avg_pool1d", "output_size", output_size, 1)
+    n, length, channels = x.shape
+    return adaptive_avg_pool2d(x.reshape(n, 1, length, channels), (1, size)).reshape(n, size, channels)
 
 
 def _bins(size: int, count: int, dtype: np.dtype) -> np.ndarray:

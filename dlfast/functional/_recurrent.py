@@ -53,7 +53,7 @@ def lstm_cell(
     arrays = arrays_of(inputs)
     a, h, c, *parameters = arrays
     _check("lstm_cell", 4, a, h, *parameters)
-    check.floats("lstm_cell", ("x", "c"), (a, c))
+    check.floats("lstm_cell", ("x", "c"), (a, c), 2)
     if c.shape != h.shape:
         check.shape("lstm_cell", "c", c, h.shape, "like h")
     return run("lstm_cell", inputs, arrays, {})
@@ -82,7 +82,7 @@ def gru_cell(
 
 
 def _check(op: str, gates: int, a, h, w_ih, w_hh, b_ih, b_hh) -> None:
-    check.floats(op, _NAMES, (a, h, w_ih, w_hh, b_ih, b_hh))
+    check.floats(op, _NAMES, (a, h, w_ih, w_hh, b_ih, b_hh), 4)
     check.rank(op, "x", a, "B, I")
     check.rank(op, "h", h, "B, Hd")
     hidden = h.shape[1]

@@ -5,6 +5,9 @@ softmax. `num_classes` and `in_channels` come first everywhere. The parameters o
 torchvision's names (but its `downsample` is `shortcut` here), in channels-last layouts.
 """
 
+import typing as _typing
+
+from .._suggest import missing as _missing
 from .basic import demo_cnn, mlp, perceptron
 from .classic import alexnet, lenet5, notes_cnn, vgg11
 from .resnet import resnet18, resnet20
@@ -20,3 +23,6 @@ __all__ = [
     "resnet20",
     "vgg11",
 ]
+
+if not _typing.TYPE_CHECKING:
+    __getattr__ = _missing(__name__)

@@ -26,8 +26,8 @@ class _Row(Module):
     """Modules in a row under the names "0", "1", ... or their own."""
 
     def _row(self) -> list[tuple[str, Module]]:
-        """The modules in the row, with their names."""
-        return list(self.named_children())
+        """The modules in the row, with their names; one that is there twice, twice."""
+        return list(self._named())
 
     def __len__(self) -> int:
         return len(self._row())
@@ -47,8 +47,33 @@ class _Row(Module):
 
     def append(self, module: Module) -> _Row:
         """Add one at the end. Returns self."""
-        setattr(self, str(len(self)), _checked(type(self).__name__, module))
+        number = len(self)
+        while str(number) in vars(self):  # a slice has the names that its modules had before
+            number += 1
+        setattr(self, str(number), _checked(type(self).__name__, module))
         return self
+
+    def extend(self, modules: Iterable[Module]) -> _Row:
+        """Add several at the end. Returns self."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> _Row:
+        """Put one before that at `index`; the names are numbered anew. Returns self."""
+        modules = list(self)
+        modules.insert(index, _checked(type(self).__name__, module))
+        return self._renew(modules)
+
+    def __delitem__(self, index: Any) -> None:
+        modules = list(self)
+        del modules[index]
+        self._renew(modules)
+
+    def _renew(self, modules: list[Module]) -> _Row:
+        for name, _ in self._row():
+            delattr(self, name)
+        return self.extend(modules)
 
     def _of(self, pairs: list[tuple[str, Module]]) -> _Row:
         raise NotImplementedError
@@ -57,12 +82,13 @@ class _Row(Module):
 class Sequential(_Row):
     """Modules one after the other: y = f_n(... f_1(x)). Takes modules, or one OrderedDict of them by name.
 
-    Indices give modules, slices give a Sequential of the same modules. Neighbours are run in one pass where that gives
-    the same bits: an activation by the Linear, convolution or batch normalisation before it, else ReLU after the
-    MaxPool2d that follows it, and a Conv2d with the MaxPool2d after it, where `conv2d_max_pool2d` writes no output of
-    the convolution, or with the AvgPool2d, where `conv2d_avg_pool2d` reads that from cache. In evaluation, where
-    nothing needs a gradient, a Conv2d takes over the BatchNorm2d after it as well (and the activation after that): the
-    same but for rounding.
+    Indices give modules, slices give a Sequential of the same modules under the same names.
+
+    Neighbours are run in one pass where that gives the same bits: an activation by the Linear, convolution or batch
+    normalisation before it, else ReLU after the MaxPool2d that follows it, and a Conv2d with the MaxPool2d after it,
+    where `conv2d_max_pool2d` writes no output of the convolution, or with the AvgPool2d, where `conv2d_avg_pool2d`
+    reads that from cache. In evaluation, where nothing needs a gradient, a Conv2d takes over the BatchNorm2d after it
+    as well (and the activation after that): the same but for rounding.
     """
 
     def __init__(self, *modules: Any) -> None:
@@ -94,8 +120,6 @@ class Sequential(_Row):
         return {name: value for name, value in vars(self).items() if name != "_plan"}
 
     def _of(self, pairs: list[tuple[str, Module]]) -> Sequential:
-        if all(name.isdigit() for name, _ in pairs):
-            return Sequential(*(module for _, module in pairs))
         return Sequential(OrderedDict(pairs))
 
 
@@ -104,12 +128,6 @@ class ModuleList(_Row):
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         self.extend(modules)
-
-    def extend(self, modules: Iterable[Module]) -> ModuleList:
-        """Add several at the end. Returns self."""
-        for module in modules:
-            self.append(module)
-        return self
 
     def _of(self, pairs: list[tuple[str, Module]]) -> ModuleList:
         return ModuleList(module for _, module in pairs)
@@ -133,7 +151,7 @@ class Residual(Sequential):
         self.shortcut = None if shortcut is None else _checked("Residual", shortcut)
 
     def _row(self) -> list[tuple[str, Module]]:
-        return [pair for pair in self.named_children() if pair[0] != "shortcut"]
+        return [pair for pair in self._named() if pair[0] != "shortcut"]
 
     def _plan_of(self, steps: list[Step]) -> tuple[list[Step], Callable | None, list[Step]]:
         """All steps but the last, what adds the residual in its own pass if the last one does, the last."""

@@ -21,6 +21,7 @@ class _Convolution(Affine):
 
     kernel_size: Any
     stride: Any
+    channels_first_in_torch = True
     _shown: tuple[tuple[str, Any], ...] = (("padding", 0), ("dilation", 1), ("groups", 1), ("activation", None))
 
     def _set_channels(self, in_channels: int, out_channels: int, groups: int, activation: str | None) -> None:
@@ -211,6 +212,54 @@ class ConvTranspose2d(_Convolution):
 
     def forward(self, x: ArrayLike, activation: str | None = None) -> Tensor:
         return F.conv_transpose2d(
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.groups,
+            self.dilation,
+            activation=activation or self.activation,
+        )
+
+
+class ConvTranspose1d(_Convolution):
+    """Transposed convolution, which lengthens sequences: x (N, L, in_channels), y (N, Q, out_channels).
+
+    weight (in_channels, S, out_channels/groups), bias (out_channels,); padding: an integer or (before, after).
+    Otherwise as `ConvTranspose2d`. Equation and layout: `functional.conv_transpose1d`.
+    """
+
+    _shown = ConvTranspose2d._shown
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int | tuple[int, int] = 0,
+        output_padding: int = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int = 1,
+        *,
+        activation: str | None = None,
+    ) -> None:
+        self._set_channels(in_channels, out_channels, groups, activation)
+        self.kernel_size = check.integer("ConvTranspose1d", "kernel_size", kernel_size, 1)
+        self.stride = check.integer("ConvTranspose1d", "stride", stride, 1)
+        self.dilation = check.integer("ConvTranspose1d", "dilation", dilation, 1)
+        check.integer("ConvTranspose1d", "output_padding", output_padding, 0)
+        output_padding_pair("ConvTranspose1d", (0, output_padding), (1, self.stride), (1, self.dilation))
+        check.pair("ConvTranspose1d", "padding", padding, 0)
+        self.padding, self.output_padding = padding, output_padding
+        shape = (self.in_channels, self.kernel_size, self.out_channels // self.groups)
+        self._make_parameters(shape, self.out_channels, bias)
+
+    def forward(self, x: ArrayLike, activation: str | None = None) -> Tensor:
+        return F.conv_transpose1d(
             x,
             self.weight,
             self.bias,

@@ -10,37 +10,51 @@ from ..tensor import ArrayLike, Tensor
 from .module import Module
 
 
-class ReLU(Module):
+class _InPlace(Module):
+    """inplace: a Tensor x takes the values of y over, as in PyTorch; that saves no memory here."""
+
+    inplace = False
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
+
+
+class ReLU(_InPlace):
     """y = max(x, 0)."""
 
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = bool(inplace)
+
     def forward(self, x: ArrayLike) -> Tensor:
-        return F.relu(x)
+        return F.relu(x, self.inplace)
 
 
-class LeakyReLU(Module):
+class LeakyReLU(_InPlace):
     """y = x for x > 0, else negative_slope x."""
 
-    def __init__(self, negative_slope: float = 0.01) -> None:
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
+        self.inplace = bool(inplace)
         self.negative_slope = check.number("LeakyReLU", "negative_slope", negative_slope, -math.inf, math.inf)
 
     def forward(self, x: ArrayLike) -> Tensor:
-        return F.leaky_relu(x, self.negative_slope)
+        return F.leaky_relu(x, self.negative_slope, self.inplace)
 
     def extra_repr(self) -> str:
-        return f"negative_slope={self.negative_slope}"
+        return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
 
 
-class ELU(Module):
+class ELU(_InPlace):
     """y = x for x > 0, else alpha (exp(x) - 1)."""
 
-    def __init__(self, alpha: float = 1.0) -> None:
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        self.inplace = bool(inplace)
         self.alpha = check.number("ELU", "alpha", alpha, -math.inf, math.inf)
 
     def forward(self, x: ArrayLike) -> Tensor:
-        return F.elu(x, self.alpha)
+        return F.elu(x, self.alpha, self.inplace)
 
     def extra_repr(self) -> str:
-        return f"alpha={self.alpha}"
+        return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
 
 
 class GELU(Module):
@@ -56,11 +70,14 @@ class GELU(Module):
         return f"approximate={self.approximate!r}"
 
 
-class SiLU(Module):
+class SiLU(_InPlace):
     """y = x sigmoid(x), also called Swish."""
 
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = bool(inplace)
+
     def forward(self, x: ArrayLike) -> Tensor:
-        return F.silu(x)
+        return F.silu(x, self.inplace)
 
 
 Swish = SiLU
@@ -94,17 +111,21 @@ class Softplus(Module):
         return f"beta={self.beta}, threshold={self.threshold}"
 
 
-class Hardswish(Module):
+class Hardswish(_InPlace):
     """y = x min(max(x + 3, 0), 6) / 6."""
 
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = bool(inplace)
+
     def forward(self, x: ArrayLike) -> Tensor:
-        return F.hardswish(x)
+        return F.hardswish(x, self.inplace)
 
 
 class Softmax(Module):
-    """y = exp(x) / sum of exp(x) along axis."""
+    """y = exp(x) / sum of exp(x) along axis, which may be called dim."""
 
-    def __init__(self, axis: int = -1) -> None:
+    def __init__(self, axis: int = -1, *, dim: int | None = None) -> None:
+        axis = axis if dim is None else dim
         self.axis = check.integer(type(self).__name__, "axis", axis, -64)
 
     def forward(self, x: ArrayLike) -> Tensor:
@@ -121,18 +142,41 @@ class LogSoftmax(Softmax):
         return F.log_softmax(x, self.axis)
 
 
-class Dropout(Module):
+class Dropout(_InPlace):
     """Zero each element with probability p while training.
 
     mode "inverted" scales the rest by 1 / (1 - p), so that testing needs no factor; "notes" scales by 1 - p in testing.
     """
 
-    def __init__(self, p: float = 0.5, mode: str = "inverted") -> None:
-        self.p = check.number("Dropout", "p", p, 0, 1)
+    def __init__(self, p: float = 0.5, mode: str | bool = "inverted", *, inplace: bool = False) -> None:
+        if isinstance(mode, bool):  # PyTorch's second argument
+            inplace, mode = mode, "inverted"
+        self.inplace = bool(inplace)
+        self.p = check.number("Dropout", "p", p, 0, 1, high_closed=True)
         self.mode = check.choice("Dropout", "mode", mode, ("inverted", "notes"))
 
     def forward(self, x: ArrayLike) -> Tensor:
-        return F.dropout(x, self.p, self.training, self.mode)
+        return F.dropout(x, self.p, self.training, self.mode, inplace=self.inplace)
 
     def extra_repr(self) -> str:
         return f"p={self.p}" + (", mode='notes'" if self.mode == "notes" else "")
+
+
+class Dropout1d(Module):
+    """Zero each channel of each sequence (N, L, C) with probability p while training; the rest times 1 / (1 - p)."""
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        self.p, self.inplace = Dropout(p).p, bool(inplace)
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.dropout1d(x, self.p, self.training, self.inplace)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}" + (", inplace=True" if self.inplace else "")
+
+
+class Dropout2d(Dropout1d):
+    """Zero each channel of each image (N, H, W, C) with probability p while training; the rest times 1 / (1 - p)."""
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.dropout2d(x, self.p, self.training, self.inplace)

@@ -38,7 +38,7 @@ def run_steps(steps: list[Step], x: Any) -> Any:
         try:
             x = run(x) if activation is None else run(x, activation)
         except Exception as error:
-            name_layer(error, getattr(part, "lead", part))
+            name_layer(error, getattr(part, "lead", part), (x,))
             raise
     return x
 
@@ -63,16 +63,18 @@ def _step(parts: list[Any], pooling: bool) -> tuple[Callable, str | None, int]:
             return _Pooled(part, window, average, activation, steps_of(parts[:taken], False)), None, taken
     if kind is ReLU and _pools(parts, 1):
         return _PooledFirst(parts[1], part), None, 2
+    if part._hooks is not None:
+        return _Hooked(part), None, 1
     activation = _taken_over(parts)
     return part, activation, 2 if activation else 1
 
 
 def _kind(part: Any) -> type:
-    """The class of a module, or Module for one whose forward was set on it alone: it may compute another thing.
+    """The class of a module, or Module for one with hooks or with a forward set on it alone: it may compute otherwise.
 
     So may a class derived from one that is fused; hence no isinstance below.
     """
-    return Module if "forward" in vars(part) else type(part)
+    return Module if "forward" in vars(part) or part._hooks is not None else type(part)
 
 
 def _taken_over(parts: list[Any]) -> str | None:
@@ -100,6 +102,18 @@ class _Normed:
         if learning or wants_gradient((x, conv.weight, conv.bias, norm.weight, norm.bias, residual)):
             return norm(conv(x), activation, residual)
         return conv(x, activation or norm.activation, None, norm, residual)
+
+
+class _Hooked:
+    """A module that is called, since it has hooks, and not only its forward."""
+
+    _hooks = None
+
+    def __init__(self, part: Module):
+        self.part = self.lead = part
+
+    def __call__(self, x: Any) -> Any:
+        return self.part(x)
 
 
 class _Pooled:

@@ -17,7 +17,7 @@ class _Loss(Module):
 
 
 class CrossEntropyLoss(_Loss):
-    """-log softmax(logits)[target]: logits (..., C), target (...) integer labels, weight (C,) of the classes."""
+    """-log softmax(logits)[target]: logits (..., C), target (...) integer labels or (..., C) probabilities."""
 
     def __init__(
         self,
@@ -28,7 +28,9 @@ class CrossEntropyLoss(_Loss):
     ) -> None:
         super().__init__(reduction)
         self.weight, self.ignore_index = weight, ignore_index
-        self.label_smoothing = check.number("CrossEntropyLoss", "label_smoothing", label_smoothing, 0, 1)
+        self.label_smoothing = check.number(
+            "CrossEntropyLoss", "label_smoothing", label_smoothing, 0, 1, high_closed=True
+        )
 
     def forward(self, logits: ArrayLike, target: ArrayLike) -> Tensor:
         return F.cross_entropy(logits, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
@@ -68,6 +70,28 @@ class HuberLoss(_Loss):
 
     def forward(self, x: ArrayLike, target: ArrayLike) -> Tensor:
         return F.huber_loss(x, target, self.reduction, self.delta)
+
+
+class SmoothL1Loss(_Loss):
+    """Quadratic up to a distance of beta, with slope 1 beyond: HuberLoss over its delta."""
+
+    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+        super().__init__(reduction)
+        self.beta = check.number("SmoothL1Loss", "beta", beta, 0, float("inf"))
+
+    def forward(self, x: ArrayLike, target: ArrayLike) -> Tensor:
+        return F.smooth_l1_loss(x, target, self.reduction, self.beta)
+
+
+class KLDivLoss(Module):
+    """target (log target - x) for logarithms of probabilities x; reduction: also "batchmean", for the first axis."""
+
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        self.reduction = check.choice("KLDivLoss", "reduction", reduction, (*REDUCTIONS, "batchmean"))
+        self.log_target = bool(log_target)
+
+    def forward(self, x: ArrayLike, target: ArrayLike) -> Tensor:
+        return F.kl_div(x, target, self.reduction, self.log_target)
 
 
 class BCELoss(_Loss):

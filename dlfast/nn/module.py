@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from .. import _check as check
+from .._arrays import refuse_masked
+from .._changes import note
+from .._names import target_of
 from .._tape import forget_gradients
 from ..tensor import Parameter, Tensor
 from ._blame import name_layer
+from ._torch_layout import warn_of_layout
+from .hooks import Hooks, RemovableHandle, add_hook
 
 
 class Module:
@@ -21,6 +28,7 @@ class Module:
     """
 
     training = True
+    _hooks: Hooks | None = None
     changes = 0  # to attributes of any module, arrays and Tensors aside: they make plans by structure stale
     _buffer_names: tuple[str, ...] = ()
 
@@ -29,10 +37,31 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
+            if self._hooks is not None:
+                return self._hooks.call(self, args, kwargs)
             return self.forward(*args, **kwargs)
         except Exception as error:
-            name_layer(error, self)
+            name_layer(error, self, args)
             raise
+
+    def register_forward_pre_hook(
+        self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call hook(module, args) before every forward; what it returns, unless None, takes the place of args.
+
+        with_kwargs: hook(module, args, kwargs), which returns None or (args, kwargs). The handle's `remove()` ends it.
+        """
+        return add_hook(self, "before", hook, prepend, with_kwargs)
+
+    def register_forward_hook(
+        self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call hook(module, args, output) after every forward; what it returns, unless None, becomes the output.
+
+        with_kwargs: hook(module, args, kwargs, output). The handle's `remove()` ends it. A module with hooks is run by
+        itself, where its neighbours in a Sequential would else have taken it over.
+        """
+        return add_hook(self, "after", hook, prepend, with_kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
         old = self.__dict__.get(name)
@@ -44,6 +73,8 @@ class Module:
         object.__setattr__(self, name, value)
         if not isinstance(value, (np.ndarray, Tensor)):
             Module.changes += 1
+        elif isinstance(value, Parameter):
+            value._name = f"{type(self).__name__}.{name}"
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
@@ -57,7 +88,15 @@ class Module:
     # The tree
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The modules set on this one, with their attribute names."""
+        """The modules set on this one, with their attribute names, each once."""
+        seen: set[int] = set()
+        for name, child in self._named():
+            if id(child) not in seen:
+                seen.add(id(child))
+                yield name, child
+
+    def _named(self) -> Iterator[tuple[str, Module]]:
+        """The modules set on this one, under each of their names."""
         return ((name, value) for name, value in vars(self).items() if isinstance(value, Module))
 
     def children(self) -> Iterator[Module]:
@@ -83,6 +122,7 @@ class Module:
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Every parameter of the tree once, with its dotted name."""
         seen: set[int] = set()
+        warn_of_hidden(self)
         for name, parameter in self._entries(Parameter):
             if id(parameter) not in seen:
                 seen.add(id(parameter))
@@ -93,8 +133,12 @@ class Module:
         return (parameter for _, parameter in self.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Every buffer of the tree, with its dotted name."""
-        return self._entries(np.ndarray)
+        """Every buffer of the tree once, with its dotted name."""
+        seen: set[int] = set()
+        for name, buffer in self._entries(np.ndarray):
+            if id(buffer) not in seen:
+                seen.add(id(buffer))
+                yield name, buffer
 
     def buffers(self) -> Iterator[np.ndarray]:
         """Every buffer of the tree."""
@@ -102,15 +146,26 @@ class Module:
 
     def _entries(self, kind: type | tuple[type, ...]) -> Iterator[tuple[str, Any]]:
         """Parameters, buffers or both, shared ones under each of their names."""
-        for prefix, module in self.named_modules():
+        for prefix, module in self._places():
             for name, value in vars(module).items():
                 if isinstance(value, kind) and (isinstance(value, Parameter) or name in module._buffer_names):
-                    yield (f"{prefix}.{name}" if prefix else name), value
+                    yield prefix + name, value
+
+    def _places(self, prefix: str = "", above: tuple[Module, ...] = ()) -> Iterator[tuple[str, Module]]:
+        """This module and all below it at each of their places, with what the names in them begin with."""
+        yield prefix, self
+        for name, child in self._named():
+            if child is not self and not any(child is module for module in above):  # such as a link to the parent
+                yield from child._places(f"{prefix}{name}.", (*above, self))
 
     # State
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers by dotted name; the names are PyTorch's, the layouts channels last."""
+        """Copies of all parameters and buffers by dotted name; the names are PyTorch's, the layouts channels last.
+
+        What is found under several names is there under each.
+        """
+        warn_of_hidden(self)
         return {name: np.array(value.data if isinstance(value, Parameter) else value) for name, value in self._state()}
 
     def _state(self) -> Iterator[tuple[str, Any]]:
@@ -123,8 +178,9 @@ class Module:
         allowed without `strict`) and shapes that differ, TypeError values that are no numbers.
         Returns {"missing": [...], "unexpected": [...]}.
         """
+        warn_of_layout(self, state)
         own = dict(self._state())
-        given = {key: np.asarray(value.data if isinstance(value, Tensor) else value) for key, value in state.items()}
+        given = {key: _given(key, value) for key, value in state.items()}
         missing, unexpected = [key for key in own if key not in given], [key for key in given if key not in own]
         faults = [f"missing {key}" for key in missing] + [f"unexpected {key}" for key in unexpected] if strict else []
         for key in own.keys() & given.keys():
@@ -141,6 +197,7 @@ class Module:
             if key in given:
                 array = value.data if isinstance(value, Parameter) else value
                 array[...] = given[key]
+                note(array)
         return {"missing": missing, "unexpected": unexpected}
 
     # Modes
@@ -161,9 +218,9 @@ class Module:
             parameter.requires_grad = requires_grad
         return self
 
-    def zero_grad(self) -> None:
-        """Forget all gradients."""
-        forget_gradients(list(self.parameters()))
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients, or with set_to_none=False fill them with 0."""
+        clear_gradients(list(self.parameters()), set_to_none)
 
     def apply(self, function: Callable[[Module], Any]) -> Module:
         """Call the function with every module of the tree, children first. Returns self."""
@@ -171,16 +228,17 @@ class Module:
             function(module)
         return self
 
-    def to(self, target: Any) -> Module:
+    def to(
+        self, target: Any = None, dtype: Any = None, *, device: Any = None, non_blocking: bool = False
+    ) -> Module:  # fmt: skip
         """Cast float parameters and buffers to a dtype (float32 or float64), or stay on the "cpu". Returns self.
 
         Gradients are forgotten by a cast; make the optimizer afterwards.
         """
-        if isinstance(target, str) and target == "cpu":
+        dtype = target_of("to", target, dtype, device)
+        if dtype is None:
             return self
-        if isinstance(target, str) and target.partition(":")[0] in ("cuda", "gpu", "mps"):
-            raise ValueError(f"to: device must be 'cpu', got {target!r}; this version computes on CPUs only")
-        dtype = np.dtype(target)
+        dtype = np.dtype(dtype)
         if dtype not in check.FLOATS:
             raise TypeError(f"to: dtype must be float32 or float64, got {dtype}")
         for module in self.modules():
@@ -191,6 +249,22 @@ class Module:
                     setattr(module, name, value.astype(dtype))
         return self
 
+    def float(self) -> Module:
+        """Cast to float32. Returns self."""
+        return self.to(np.float32)
+
+    def double(self) -> Module:
+        """Cast to float64. Returns self."""
+        return self.to(np.float64)
+
+    def cpu(self) -> Module:
+        """Returns self: this version computes on CPUs only."""
+        return self
+
+    def cuda(self, device: Any = None) -> Module:
+        """ValueError: this version computes on CPUs only."""
+        return self.to("cuda")
+
     # Printing
 
     def extra_repr(self) -> str:
@@ -198,8 +272,62 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self._named()]
         extra = self.extra_repr()
         if not children:
             return f"{type(self).__name__}({extra})"
         return "\n  ".join([f"{type(self).__name__}({extra}", *children]) + "\n)"
+
+
+def _given(key: str, value: Any) -> np.ndarray:
+    """A value for `load_state_dict` as an array."""
+    refuse_masked("load_state_dict", key, value)
+    return np.asarray(value.data if isinstance(value, Tensor) else value)
+
+
+def clear_gradients(parameters: list, set_to_none: bool) -> None:
+    """Forget gradients, or fill them with 0."""
+    if set_to_none:
+        forget_gradients(parameters)
+        return
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad[...] = 0
+
+
+def warn_of_hidden(root: Module) -> None:
+    """Warn where modules or parameters lie in plain lists, tuples or dictionaries, in which nobody looks for them."""
+    known: set[int] | None = None
+    for name, module in root.named_modules():
+        for attribute, value in vars(module).items():
+            if type(value) not in (list, tuple, dict) or attribute == "_plan" or not (held := _held(value)):
+                continue
+            if known is None:
+                parts = list(root.modules())
+                known = {id(part) for part in (*parts, *(p for part in parts for p in vars(part).values()))}
+            if any(id(one) not in known for one in held):
+                where = f"{name}.{attribute}" if name else attribute
+                kind = "ModuleDict" if isinstance(value, dict) else "ModuleList"
+                kind = kind.replace("Module", "Parameter") if isinstance(held[0], Parameter) else kind
+                warnings.warn(
+                    f"{type(root).__name__}: {where} is a plain {type(value).__name__} of modules or parameters, "
+                    f"which parameters() and state_dict() do not find there; keep them in an nn.{kind}",
+                    stacklevel=_outside(),
+                )
+
+
+def _held(value: Any) -> list:
+    """The modules and parameters in nested lists, tuples and dictionaries."""
+    if isinstance(value, (Module, Parameter)):
+        return [value]
+    if type(value) in (list, tuple):
+        return [one for part in value for one in _held(part)]
+    return _held(list(value.values())) if type(value) is dict else []
+
+
+def _outside() -> int:
+    """How many calls up, from who asks, the first is that is not of this library."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("dlfast."):
+        frame, level = frame.f_back, level + 1
+    return level

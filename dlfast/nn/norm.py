@@ -120,3 +120,51 @@ class LayerNorm(Module):
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+class RMSNorm(Module):
+    """Each row divided by its root mean square over its last axes, normalized_shape: x (..., *normalized_shape).
+
+    weight, of normalized_shape, starts at 1; elementwise_affine=False leaves it out. eps: None for that of the dtype.
+    """
+
+    def __init__(
+        self, normalized_shape: int | Sequence[int], eps: float | None = None, elementwise_affine: bool = True
+    ) -> None:
+        sizes = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+        self.normalized_shape = tuple(check.integer("RMSNorm", "normalized_shape", size, 1) for size in sizes)
+        self.eps = eps if eps is None else check.number("RMSNorm", "eps", eps, 0, math.inf, low_open=True)
+        self.elementwise_affine = bool(elementwise_affine)
+        self.weight = Parameter(np.ones(self.normalized_shape, np.float32)) if elementwise_affine else None
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+class GroupNorm(Module):
+    """Groups of channels normalised over all pixels of each image: x (N, ..., num_channels), channels last.
+
+    weight (num_channels,) starts at 1, bias at 0; affine=False leaves them out. Equation: `functional.group_norm`.
+    """
+
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
+        self.num_groups = check.integer("GroupNorm", "num_groups", num_groups, 1)
+        self.num_channels = check.integer("GroupNorm", "num_channels", num_channels, 1)
+        if self.num_channels % self.num_groups:
+            raise ValueError(f"GroupNorm: num_groups={num_groups} must divide num_channels={num_channels}")
+        self.eps = check.number("GroupNorm", "eps", eps, 0, math.inf, low_open=True)
+        self.affine = bool(affine)
+        self.weight = Parameter(np.ones(self.num_channels, np.float32)) if affine else None
+        self.bias = Parameter(np.zeros(self.num_channels, np.float32)) if affine else None
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        x = as_tensor(x)
+        if x.shape[-1:] != (self.num_channels,):
+            raise ValueError(f"GroupNorm: x must have shape (N, ..., {self.num_channels}), got {x.shape}")
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"

@@ -87,6 +87,24 @@ class AvgPool2d(_Pool):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
+class AvgPool1d(AvgPool2d):
+    """The mean of each window along a sequence: x (N, L, C), y (N, P, C). count_include_pad: padding counts, as 0."""
+
+    def __init__(
+        self,
+        kernel_size: int,
+        stride: int | None = None,
+        padding: int = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        check.integer("AvgPool1d", "kernel_size", kernel_size, 1)
+        super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.avg_pool1d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+
+
 class AdaptiveAvgPool2d(Module):
     """Means over output_size bins that divide the image: x (N, H, W, C), y (N, P, Q, C). None keeps an axis."""
 
@@ -97,6 +115,19 @@ class AdaptiveAvgPool2d(Module):
 
     def forward(self, x: ArrayLike) -> Tensor:
         return F.adaptive_avg_pool2d(x, self.output_size)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveAvgPool1d(Module):
+    """Means over output_size bins that divide a sequence: x (N, L, C), y (N, output_size, C)."""
+
+    def __init__(self, output_size: int) -> None:
+        self.output_size = check.integer("AdaptiveAvgPool1d", "output_size", output_size, 1)
+
+    def forward(self, x: ArrayLike) -> Tensor:
+        return F.adaptive_avg_pool1d(x, self.output_size)
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"

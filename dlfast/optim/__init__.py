@@ -1,5 +1,8 @@
 """Optimizers: parameters, gradients and state lie in flat arenas, and a whole step is one kernel call."""
 
+import typing as _typing
+
+from .._suggest import missing as _missing
 from .adam import Adam, AdamW
 from .clip import clip_grad_norm_, clip_grad_value_
 from .optimizer import Optimizer
@@ -7,3 +10,6 @@ from .rmsprop import RMSprop
 from .sgd import SGD
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "clip_grad_norm_", "clip_grad_value_"]
+
+if not _typing.TYPE_CHECKING:
+    __getattr__ = _missing(__name__)

@@ -20,7 +20,7 @@ class Adam(Optimizer):
     ValueError otherwise. Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1.
     """
 
-    _decoupled = False
+    _state_names = ("exp_avg", "exp_avg_sq")
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, clip_grad_norm=None):
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .._changes import change_of
 from .._tape import have_gradients
 from ..kernels.memory import pooled
 
@@ -77,6 +78,7 @@ class Stretch:
         self.data = _flat_view(block.parameters[first].data, self.high - self.low)
         self.grad = _flat_view(block.parameters[first]._place.array, self.high - self.low)
         self._views: dict[str, np.ndarray] = {}
+        self.change = change_of(self.data)  # for the tape, which must not take old weights for new ones
 
     def state(self, name: str) -> np.ndarray:
         """The stretch's part of the state ``name``, zero at first."""
@@ -135,6 +137,12 @@ class Block:
         """The state of parameter ``i``, in its shape."""
         p = self.parameters[i].data
         return self.states[name][self.offsets[i] : self.offsets[i] + p.size].reshape(p.shape)
+
+    def take_state(self, i: int, other: Block, j: int) -> None:
+        """Copy the state of another block's parameter ``j`` for parameter ``i``."""
+        self.steps[i] = other.steps[j]
+        for name in other.state_names():
+            self.state_view(name, i)[...] = other.state_view(name, j)
 
     def stretches(self) -> list[Stretch]:
         """The longest stretches whose parameters all have a gradient and as many steps."""

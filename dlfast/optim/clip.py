@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -16,15 +17,15 @@ def clip_grad_norm_(parameters, max_norm: float, norm_type: float = 2.0, error_i
         norm = (sum |g|^norm_type)^(1 / norm_type) over all gradients,  g <- g * min(1, max_norm / (norm + 1e-6))
 
     ``norm_type`` may be ``float("inf")``, the largest |g|. The sum has the range of float64 and a relative error of at
-    most 1e-6. Parameters without a gradient do not count. Raises ValueError for a negative max_norm or a norm_type not
-    above 0 and, if ``error_if_nonfinite``, where the norm is NaN or infinite. Source: Pascanu et al., "On the
-    difficulty of training recurrent neural networks", 2013, algorithm 1. An optimizer's option ``clip_grad_norm`` does
-    the same without a pass of its own.
+    most 1e-6. Parameters without a gradient do not count. Raises ValueError for a negative max_norm, a norm_type not
+    above 0, an iterator that is exhausted and, if ``error_if_nonfinite``, where the norm is NaN or infinite. Source:
+    Pascanu et al., "On the difficulty of training recurrent neural networks", 2013, algorithm 1. An
+    optimizer's option ``clip_grad_norm`` does the same without a pass of its own.
     """
     _check_bound("clip_grad_norm_", "max_norm", max_norm)
     if not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: norm_type must be above 0, got {norm_type!r}")
-    gradients = _gradients(parameters)
+    gradients = _gradients("clip_grad_norm_", parameters)
     total = norm(gradients, norm_type)
     if error_if_nonfinite and not math.isfinite(total):
         raise ValueError(f"clip_grad_norm_: the norm of the gradients is {total}; nothing was clipped")
@@ -44,13 +45,33 @@ def clip_factor(total: float, max_norm: float) -> float:
 def clip_grad_value_(parameters, clip_value: float) -> None:
     """Limit every single gradient, in place: g <- min(max(g, -clip_value), clip_value). ValueError if negative."""
     _check_bound("clip_grad_value_", "clip_value", clip_value)
-    for g in _gradients(parameters):
+    for g in _gradients("clip_grad_value_", parameters):
         np.clip(g, -clip_value, clip_value, out=g)
 
 
-def _gradients(parameters) -> list[np.ndarray]:
-    parameters = [parameters] if isinstance(parameters, Tensor) else parameters
-    return [p.grad for p in parameters if p.grad is not None]
+def _gradients(op: str, parameters) -> list[np.ndarray]:
+    return [p.grad for p in listed(op, "parameters", parameters) if p.grad is not None]
+
+
+def listed(op: str, name: str, parameters) -> list:
+    """What a list or iterator of parameters holds; a single one, too.
+
+    Raises TypeError for a module or method in its place, ValueError for an iterator that has nothing (left).
+    """
+    if isinstance(parameters, Tensor):
+        return [parameters]
+    if hasattr(parameters, "parameters") or callable(parameters):
+        what = parameters if callable(parameters) and not hasattr(parameters, "parameters") else "a module"
+        raise TypeError(f"{op}: {name} must be a list of Parameters, got {what}; pass model.parameters()")
+    values = list(parameters)
+    if not values and isinstance(parameters, Iterator):
+        raise ValueError(
+            f"{op}: {name} is an iterator that has nothing left; pass model.parameters() afresh every time, or keep "
+            "list(model.parameters())"
+        )
+    if values and all(isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in values):
+        return [parameter for _, parameter in values]  # model.named_parameters()
+    return values
 
 
 def norm(gradients: list[np.ndarray], norm_type: float = 2.0) -> float:

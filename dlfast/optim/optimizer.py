@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from .. import _check as check
-from .._tape import forget_gradients
-from ..tensor import Parameter
+from .._tape import forget_gradients, same_parameters
+from ..tensor import Parameter, Tensor
 from .arena import Block, Stretch
-from .clip import clip_factor, norm
+from .clip import clip_factor, listed, norm
+
+# Options of PyTorch's optimizers that these have not: where they are off, or choose an implementation, it is the same.
+_OFF = {"amsgrad", "maximize", "centered"}
+_OF_NO_MATTER = {
+    "foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay", "initial_lr", "param_names"
+}  # fmt: skip
 
 
 class Optimizer:
@@ -27,10 +35,13 @@ class Optimizer:
     as `clip_grad_norm_` does it, but in the pass of the update: ``p.grad`` stays as it is. ``optimizer.grad_norm`` is
     the norm of the last step before it was clipped, None without clipping; ``clip_grad_norm`` may be changed any time.
 
-    A subclass gives ``_check_options(group)`` and ``_update(group, stretch, grad_scale)``.
+    A subclass gives ``_check_options(group)``, ``_update(group, stretch, grad_scale)`` and the names of its state.
     Raises ValueError for no parameters, duplicates and options out of range, TypeError for what is no Parameter or no
     number.
     """
+
+    _state_names: tuple[str, ...] = ()
+    _decoupled = False  # the weight decay of AdamW
 
     def __init__(self, params, defaults: dict, clip_grad_norm: float | None = None):
         if clip_grad_norm is not None:
@@ -39,14 +50,15 @@ class Optimizer:
         self.grad_norm: float | None = None
         self.defaults = defaults
         self.param_groups: list[dict] = []
-        self._blocks: list[list[Block]] = []
+        self._blocks: list[list[Block]] = []  # of each group, and below the parameters that they were made for
+        self._taken: list[tuple] = []
         for group in self._as_groups(params):
             self.add_param_group(group)
 
     def _as_groups(self, params) -> list[dict]:
         if isinstance(params, (Parameter, np.ndarray, dict)):
             raise TypeError(f"{self._name}: params must be a list of Parameters or of groups, got one {_kind(params)}")
-        params = list(params)
+        params = listed(self._name, "params", params)
         if not params:
             raise ValueError(f"{self._name}: params is empty; pass model.parameters(), afresh for every optimizer")
         return params if all(isinstance(p, dict) for p in params) else [{"params": params}]
@@ -56,26 +68,44 @@ class Optimizer:
         if unknown := sorted(set(group) - {"params", *self.defaults}):
             raise ValueError(f"{self._name}: unknown option {', '.join(unknown)}; known are {', '.join(self.defaults)}")
         group = {**self.defaults, **group}
-        group["params"] = self._check_parameters(group.get("params", ()))
+        taken = {id(p) for other in self.param_groups for p in other["params"]}
+        group["params"] = self._check_parameters(group.get("params", ()), taken)
         self._check_options(group)
-        by_dtype: dict = {}
-        for p in group["params"]:
-            by_dtype.setdefault(p.data.dtype, []).append(p)
-        self._blocks.append([Block(parameters) for parameters in by_dtype.values()])
+        self._blocks.append(_blocks_of(group["params"]))
+        self._taken.append(tuple(group["params"]))
         self.param_groups.append(group)
 
-    def _check_parameters(self, params) -> list:
-        params = [params] if isinstance(params, Parameter) else list(params)
+    def _check_parameters(self, params, taken: set[int]) -> list:
+        """The parameters of a group as a list; `taken`, to which they are added, has the ids of all others."""
+        params = listed(self._name, "params", params)
         if not params:
             raise ValueError(f"{self._name}: a parameter group is empty")
-        seen = {id(p) for group in self.param_groups for p in group["params"]}
         for i, p in enumerate(params):
             if not isinstance(p, Parameter):
-                raise TypeError(f"{self._name}: params[{i}] must be a Parameter, got {_kind(p)}")
-            if id(p) in seen:
+                advice = "; make it one with nn.Parameter(x)" if isinstance(p, Tensor) else ""
+                raise TypeError(f"{self._name}: params[{i}] must be a Parameter, got {_kind(p)}{advice}")
+            if id(p) in taken:
                 raise ValueError(f"{self._name}: params[{i}], of shape {p.shape}, appears more than once")
-            seen.add(id(p))
+            taken.add(id(p))
         return params
+
+    def _follow_groups(self) -> None:
+        """Take over what has been changed in ``param_groups`` by hand. A call that raises changes nothing here."""
+        if same_parameters(self.param_groups, self._taken):
+            return
+        seen: set[int] = set()
+        for group in self.param_groups:
+            group.update({**self.defaults, **group})
+            group["params"] = self._check_parameters(group["params"], seen)
+            self._check_options(group)
+        before = {
+            id(p): (block, i) for blocks in self._blocks for block in blocks for i, p in enumerate(block.parameters)
+        }
+        self._blocks = [_blocks_of(group["params"]) for group in self.param_groups]
+        self._taken = [tuple(group["params"]) for group in self.param_groups]
+        for block, i in self._located():
+            if (place := before.get(id(block.parameters[i]))) and place[0].dtype == block.dtype:
+                block.take_state(i, *place)
 
     def _check_options(self, group: dict) -> None:
         raise NotImplementedError
@@ -84,18 +114,28 @@ class Optimizer:
         """Make the option a float in [low, high), or (low, high), or raise."""
         group[name] = check.number(self._name, name, group[name], low, high, low_open)
 
-    def zero_grad(self) -> None:
-        """Forget all gradients: ``p.grad`` is None until the next backward."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients: ``p.grad`` is None until the next backward; with set_to_none=False fill them with 0."""
         for group in self.param_groups:
-            forget_gradients(group["params"])
+            if set_to_none:
+                forget_gradients(group["params"])
+                continue
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.grad[...] = 0
 
-    def step(self) -> None:
-        """Update every parameter that has a gradient."""
+    def step(self, closure: Callable | None = None) -> Any:
+        """Update every parameter that has a gradient. closure: called first, computes the loss, which is returned."""
+        loss = closure() if closure is not None else None
+        if not same_parameters(self.param_groups, self._taken):
+            self._follow_groups()
         grad_scale = 1.0 if self.clip_grad_norm is None else self._clip_factor(self.clip_grad_norm)
         for group, blocks in zip(self.param_groups, self._blocks, strict=True):
             for block in blocks:
                 for stretch in block.stretches():
                     self._update(group, stretch, grad_scale)
+                    stretch.change.again()
+        return loss
 
     def _clip_factor(self, max_norm: float) -> float:
         """What brings the common norm of all gradients down to `max_norm`, from one pass over them."""
@@ -118,6 +158,7 @@ class Optimizer:
         ``state[i]`` holds copies of the arrays kept for parameter ``i``, in its shape, and its ``step`` count;
         parameters that have never been updated are absent.
         """
+        self._follow_groups()
         state = {}
         for number, (block, i) in enumerate(self._located()):
             if block.steps[i]:
@@ -127,28 +168,60 @@ class Optimizer:
         for group in self.param_groups:
             options = {name: value for name, value in group.items() if name != "params"}
             groups.append({**options, "params": [next(numbers) for _ in group["params"]]})
-        return {"state": state, "param_groups": groups, "clip_grad_norm": self.clip_grad_norm}
+        return {
+            "state": state, "param_groups": groups, "clip_grad_norm": self.clip_grad_norm, "optimizer": self._name
+        }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Restore what `state_dict` gave: the following steps have the same bits.
 
-        Raises ValueError, and changes nothing, where groups, parameters or shapes differ.
+        Raises ValueError, and changes nothing, where groups, parameters or shapes differ, and for the state of another
+        optimizer. PyTorch's own states are welcome.
         """
+        self._follow_groups()
         located, groups = self._located(), state_dict["param_groups"]
+        self._check_kind(state_dict)
         ours, theirs = ([len(g["params"]) for g in gs] for gs in (self.param_groups, groups))
         if ours != theirs:
             raise ValueError(f"{self._name}: the state has groups of {theirs} parameters, this optimizer has {ours}")
         state = {int(number): entry for number, entry in state_dict["state"].items()}
+        if foreign := sorted(set(state) - set(range(len(located)))):
+            raise ValueError(f"{self._name}: the state has parameters {foreign}, this optimizer has {len(located)}")
         for number, (block, i) in enumerate(located):
             self._check_state(number, state.get(number, {}), block.parameters[i])
-        for group, saved in zip(self.param_groups, groups, strict=True):
-            group.update({name: _plain(value) for name, value in saved.items() if name != "params"})
+        options = [{name: _plain(saved[name]) for name in self.defaults if name in saved} for saved in groups]
+        for group, changed in zip(self.param_groups, options, strict=True):
+            self._check_options({**group, **changed})
+        for group, changed in zip(self.param_groups, options, strict=True):
+            group.update(changed)
         for number, (block, i) in enumerate(located):
             self._load_state(state.get(number, {}), block, i)
         self.clip_grad_norm = state_dict.get("clip_grad_norm", self.clip_grad_norm)
 
+    def _check_kind(self, state_dict: dict) -> None:
+        """Raise ValueError for the state of another optimizer, by its name or by the options that it has."""
+        kind = state_dict.get("optimizer", self._name)
+        if kind != self._name:
+            raise ValueError(f"{self._name}: this is the state of another optimizer, {kind}; load it into one of these")
+        ours = set(self.defaults) - {"eps_inside_sqrt"}  # which PyTorch's has not
+        for saved in state_dict["param_groups"]:
+            unknown = set(saved) - {"params", *self.defaults}
+            unknown = {name for name in unknown if name not in _OFF or saved[name]} - _OF_NO_MATTER
+            if saved.get("decoupled_weight_decay", self._decoupled) != self._decoupled:
+                unknown.add("decoupled_weight_decay")
+            if faults := sorted(unknown | (ours - set(saved))):
+                raise ValueError(
+                    f"{self._name}: this is the state of another optimizer, or of other options: it has "
+                    f"{', '.join(sorted(set(saved) - {'params'}))}, which differ in {', '.join(faults)}"
+                )
+
     def _check_state(self, number: int, entry: dict, parameter) -> None:
         for name, value in entry.items():
+            if name not in ("step", *self._state_names) and value is not None:
+                raise ValueError(
+                    f"{self._name}: the state of parameter {number} has {name}, this optimizer keeps "
+                    f"{', '.join(self._state_names)}: it is that of another optimizer"
+                )
             if name != "step" and value is not None and np.shape(value) != parameter.shape:
                 expected = f"must have shape {parameter.shape}, got {np.shape(value)}"
                 raise ValueError(f"{self._name}: {name} of parameter {number} {expected}")
@@ -170,6 +243,13 @@ class Optimizer:
             lines.append(f"Parameter Group {number}")
             lines += [f"    {name}: {value}" for name, value in group.items() if name != "params"]
         return "\n".join([f"{self._name} (", *lines, ")"])
+
+
+def _blocks_of(parameters: list) -> list[Block]:
+    by_dtype: dict = {}
+    for p in parameters:
+        by_dtype.setdefault(p.data.dtype, []).append(p)
+    return [Block(group) for group in by_dtype.values()]
 
 
 def _kind(value) -> str:

@@ -22,6 +22,8 @@ class RMSprop(Optimizer):
     ValueError otherwise. Source: Tieleman and Hinton, lecture 6.5 of "Neural Networks for Machine Learning", 2012.
     """
 
+    _state_names = ("square_avg", "momentum_buffer")
+
     def __init__(
         self,
         params,

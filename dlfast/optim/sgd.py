@@ -24,6 +24,8 @@ class SGD(Optimizer):
     Nesterov's form: Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013.
     """
 
+    _state_names = ("momentum_buffer",)
+
     def __init__(
         self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, clip_grad_norm=None
     ):

@@ -1,5 +1,8 @@
 """Training: `fit` and what watches over it."""
 
+import typing as _typing
+
+from .._suggest import missing as _missing
 from .callbacks import Callback, CSVLogger, EarlyStopping
 from .checkpoint import Checkpoint
 from .evaluation import evaluate, predict
@@ -19,3 +22,6 @@ __all__ = [
     "fit",
     "predict",
 ]
+
+if not _typing.TYPE_CHECKING:
+    __getattr__ = _missing(__name__)

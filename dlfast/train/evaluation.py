@@ -8,9 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from .._counting import Count, counting
-from .._tape import no_grad
 from ..nn import Module
-from ..tensor import Tensor
+from ..tensor import Tensor, no_grad, unwrap
 from .sources import Loader, as_loader, first_targets, input_batches
 
 
@@ -45,7 +44,7 @@ def predict(model, x, *, batch_size: int = 256) -> np.ndarray:
     inputs and targets (targets unused)."""
     check_model("predict", model)
     with evaluating(model):
-        return np.concatenate([model(*batch).numpy() for batch in input_batches(x, batch_size)])
+        return np.concatenate([unwrap(model(*batch)) for batch in input_batches(x, batch_size)])
 
 
 def check_model(op: str, model) -> None:
@@ -110,9 +109,11 @@ class Means:
 def accuracy(outputs: np.ndarray, targets: np.ndarray, ignored: int | None = None) -> tuple[float, int]:
     """Share of the targets that the outputs (..., C) name, and how many targets count: none below 0, nor `ignored`.
 
-    The prediction is the largest output along the last axis; where there is only one, a logit, it is whether that is
-    above 0. Targets (...) or (..., 1) are labels, targets (..., C) one-hot vectors or probabilities.
+    The prediction is the largest output along the last axis; where there is only one, a logit, (..., 1) or (N,), it is
+    whether that is above 0. Targets (...) or (..., 1) are labels, targets (..., C) one-hot vectors or probabilities.
     """
+    if outputs.ndim == 1:
+        outputs = outputs[:, None]
     classes = outputs.shape[-1] if outputs.ndim else 0
     if targets.shape == outputs.shape and classes > 1:
         targets = targets.argmax(axis=-1)
@@ -153,11 +154,13 @@ def measure(
     functions: dict[str, Callable], outputs, targets, counts: Sequence[Count] = ()
 ) -> dict[str, tuple[float, float]]:
     """The metrics of a batch and what each weighs. counts: what the loss said of its targets."""
-    ignored = {count.ignored for count in counts}
+    if not functions:  # outputs may be anything then
+        return {}
+    array, ignored = unwrap(outputs), {count.ignored for count in counts}
     measured: dict[str, tuple[float, float]] = {}
     for name, function in functions.items():
         if function is accuracy:
-            measured[name] = accuracy(outputs.numpy(), targets, ignored.pop() if len(ignored) == 1 else None)
+            measured[name] = accuracy(array, targets, ignored.pop() if len(ignored) == 1 else None)
         else:
-            measured[name] = float(function(outputs.numpy(), targets)), len(targets)
+            measured[name] = float(function(array, targets)), len(targets)
     return measured

@@ -113,7 +113,7 @@ def first_targets(loader: Loader) -> Any:
     """The targets of one row, or of none where a data set is empty: for their dtype."""
     if isinstance(loader, Batches):
         return loader.first_row()[-1]
-    return loader.dataset[np.arange(min(1, len(loader.dataset)))][-1]
+    return loader.peek()[-1]
 
 
 def _check_targets(name: str, targets: Any) -> None:

@@ -1,5 +1,6 @@
 # cython: language_level=3, binding=False
-"""Normalisation of rows: over the rows for batch_norm (batch_norm.h), over C for layer_norm (norm.h).
+"""Normalisation of rows: over the rows for batch_norm (batch_norm.h), over C for layer_norm (norm.h) and rms_norm
+(rms_norm.h), over the pixels of an image and groups of channels for group_norm (group_norm.h).
 
 weight and bias are (C,) or None.
 """
@@ -40,6 +41,34 @@ cdef extern from "batch_norm.h" nogil:
         double eps
     int dl_bn_forward(dl_batch_norm* m)
     int dl_bn_backward(dl_batch_norm* m)
+
+cdef extern from "rms_norm.h" nogil:
+    ctypedef struct dl_rms_norm:
+        long rows, cols
+        const void* x
+        const void* dy
+        const void* weight
+        void* rstd
+        void* out
+        double eps
+    void dl_rms_forward(dl_rms_norm* m, int dtype)
+    int dl_rms_backward(dl_rms_norm* m, double* dweight, int dtype)
+
+cdef extern from "group_norm.h" nogil:
+    ctypedef struct dl_group_norm:
+        long n, pixels, cols, groups
+        int dtype
+        const void* x
+        const void* dy
+        const void* weight
+        const void* bias
+        double* mean
+        void* rstd
+        void* out
+        double eps
+        double* sums
+    int dl_gn_forward(dl_group_norm* m)
+    int dl_gn_backward(dl_group_norm* m)
 
 
 cdef int run_batch_norm(dl_batch_norm* m, bint backward) except -1:
@@ -125,3 +154,73 @@ def layer_norm_backward(dy, saved, needs):
     m.mean, m.rstd, m.out = pointer(mc), pointer(rc), optional(dx)
     sums = run_layer_norm(&m, _empty((2, m.cols)), is_double(dy)).astype(dy.dtype)
     return dx, sums[1].copy() if needs[1] else None, sums[0].copy() if needs[2] else None
+
+
+def rms_norm_forward(x, weight, *, eps):
+    """y = x rstd weight along C, rstd = 1 / sqrt(mean of x^2 + eps); saved: rstd (M,)."""
+    cdef dl_rms_norm m
+    cdef int dtype = is_double(x)
+    xc, wc = contiguous(x), contiguous(weight)
+    m.rows, m.cols = x.shape
+    y, rstd = like(x), new_row(m.rows, x)
+    m.x, m.weight, m.eps, m.out, m.rstd = pointer(xc), optional(wc), eps, pointer(y), pointer(rstd)
+    with nogil:
+        dl_rms_forward(&m, dtype)
+    return y, (x, weight, rstd)
+
+
+def rms_norm_backward(dy, saved, needs):
+    """dx = rstd (g - u mean of g u), g = dy weight, u = x rstd;  dweight = sum of dy u."""
+    cdef dl_rms_norm m
+    cdef int status, dtype = is_double(dy)
+    x, weight, rstd = saved
+    xc, dc, wc, rc = map(contiguous, (x, dy, weight, rstd))
+    m.rows, m.cols = x.shape
+    dx, sums = like(dy) if needs[0] else None, _empty(m.cols) if needs[1] else None
+    cdef double* total = <double*>optional(sums)
+    m.x, m.dy, m.weight, m.rstd, m.out = pointer(xc), pointer(dc), optional(wc), pointer(rc), optional(dx)
+    with nogil:
+        status = dl_rms_backward(&m, total, dtype)
+    if status != 0:
+        raise MemoryError("no memory for the partial sums of a normalisation")
+    return dx, sums.astype(dy.dtype) if needs[1] else None
+
+
+cdef dl_group_norm grouped(object x, object weight, object mean, object rstd, Py_ssize_t groups):
+    """What forward and backward of x (N, ..., C) have in common; all arrays contiguous."""
+    cdef dl_group_norm m
+    m.n, m.cols, m.groups, m.dtype = x.shape[0], x.shape[-1], groups, is_double(x)
+    m.pixels = x.size // max(m.n * m.cols, 1)
+    m.x, m.weight, m.mean, m.rstd = pointer(x), optional(weight), <double*>pointer(mean), pointer(rstd)
+    return m
+
+
+cdef int run_group_norm(dl_group_norm* m, bint backward) except -1:
+    cdef int status
+    with nogil:
+        status = dl_gn_backward(m) if backward else dl_gn_forward(m)
+    if status != 0:
+        raise MemoryError("no memory for the partial sums of a group normalisation")
+    return 0
+
+
+def group_norm_forward(x, weight, bias, *, groups, eps):
+    """y = (x - mean) rstd weight + bias over pixels and C / groups channels; saved: mean (N, G) float64 and rstd."""
+    xc, wc, bc = contiguous(x), contiguous(weight), contiguous(bias)
+    y, mean, rstd = like(xc), _empty((x.shape[0], groups)), _empty((x.shape[0], groups), x.dtype)
+    cdef dl_group_norm m = grouped(xc, wc, mean, rstd, groups)
+    m.dy, m.bias, m.eps, m.out = NULL, optional(bc), eps, pointer(y)
+    run_group_norm(&m, False)
+    return y, (x, weight, mean, rstd, groups)
+
+
+def group_norm_backward(dy, saved, needs):
+    """dx = rstd (g - mean of g - u mean of g u), g = dy weight;  dweight = sum of dy u,  dbias = sum of dy."""
+    x, weight, mean, rstd, groups = saved
+    xc, dc, wc, mc, rc = map(contiguous, (x, dy, weight, mean, rstd))
+    dx, sums = like(dc) if needs[0] else None, _empty((2, x.shape[-1]))
+    cdef dl_group_norm m = grouped(xc, wc, mc, rc, groups)
+    m.dy, m.bias, m.out, m.sums = pointer(dc), NULL, optional(dx), <double*>pointer(sums)
+    run_group_norm(&m, True)
+    dbias, dweight = sums.astype(dy.dtype)
+    return dx, dweight.copy() if needs[1] else None, dbias.copy() if needs[2] else None

@@ -1,6 +1,7 @@
 """Says on stderr when kernels are compiled for the first time, since calls then take seconds, and counts them.
 
-One line in a process, and none where all kernels come from the cache. ``DLFAST_QUIET=1`` leaves it out.
+One line in a process, and none where all kernels come from the cache; another one where they cannot be kept.
+``DLFAST_QUIET=1`` leaves them out.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ class Compilations(event.Listener):
     """Hears of everything that Numba compiles; heeds our kernels, not the helpers compiled into them."""
 
     def __init__(self, quiet: bool):
-        self.quiet = quiet
+        self.quiet = self.silent = quiet  # the first also after the line has been said
+        self.trouble = ""  # why compiled kernels could not be kept
         self.count = 0  # kernels compiled by this process
         self.where = ""  # they are kept, to be told
         self._depth = 0
@@ -31,6 +33,14 @@ class Compilations(event.Listener):
 
     def on_end(self, event) -> None:
         self._depth -= self._is_ours(event)
+
+    def not_kept(self, error: Exception) -> None:
+        """Note that a compiled kernel could not be written, and say so the first time."""
+        if not self.trouble and not self.silent and sys.stderr is not None:
+            print(
+                f"dlfast: compiled kernels cannot be kept, so each process compiles them anew: {error}", file=sys.stderr
+            )
+        self.trouble = self.trouble or str(error)
 
     @staticmethod
     def _is_ours(event) -> bool:

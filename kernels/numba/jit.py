@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import numpy
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.caching import FunctionCache, _CacheLocator
+from numba.core.caching import _CacheLocator
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.extending import intrinsic
@@ -28,6 +29,7 @@ from platformdirs import user_cache_dir
 from ..cython import threads
 from . import registers  # noqa: F401  (before anything is compiled)
 from .compiling import compilations
+from .keeping import KernelCache
 
 SERIAL_WORK = 1 << 16  # multiply-adds below which waking the pool costs more than it brings
 
@@ -100,14 +102,15 @@ class _NoAliasCompiler(_HelperCompiler):
 
 @cache
 def cache_folder() -> Path | None:
-    """The folder of compiled kernels for these very sources, None where none can be written."""
+    """The folder of compiled kernels for these very sources; None where there is none, and none can be made.
+
+    It may be read-only: what it holds is used, and what it lacks is compiled by each process for itself.
+    """
     root = Path(os.environ.get("DLFAST_CACHE_DIR") or user_cache_dir("dlfast", appauthor=False))
     folder = root / f"kernels-{_sources_key()}"
-    try:
+    with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None
+    return folder if folder.is_dir() and os.access(folder, os.R_OK) else None
 
 
 def _sources_key(kernels: Path = Path(__file__).parent) -> str:
@@ -118,8 +121,13 @@ def _sources_key(kernels: Path = Path(__file__).parent) -> str:
     return digest.hexdigest()[:16]
 
 
-folder = cache_folder()
-compilations.where = f"they are kept in {folder}" if folder else "no folder can be written to keep them in"
+def _told(folder: Path | None) -> str:
+    if folder is None:
+        return "no folder can be written to keep them in"
+    return f"they are kept in {folder}" if os.access(folder, os.W_OK) else f"{folder} is read-only and lacks some"
+
+
+compilations.where = _told(cache_folder())
 
 
 class _Locator(_CacheLocator):
@@ -142,11 +150,11 @@ class _Locator(_CacheLocator):
         return cls(function)
 
 
-class _KernelCacheImpl(FunctionCache._impl_class):
+class _KernelCacheImpl(KernelCache._impl_class):
     _locator_classes = (_Locator,)
 
 
-class _KernelCache(FunctionCache):
+class _KernelCache(KernelCache):
     _impl_class = _KernelCacheImpl
 
 

@@ -1,4 +1,5 @@
-"""Normalisation: batch_norm in batch_norm.py, and layer_norm of the rows of x (M, C), weight and bias (C,) or None.
+"""Normalisation: batch_norm, group_norm and rms_norm in files of their own, and layer_norm of the rows of x (M, C),
+weight and bias (C,) or None.
 
 The operations are defined in `kernels/reference/norm.py`. Sums down the columns are kept in float64, one partial sum
 for each job, added in order.
@@ -10,11 +11,22 @@ import math
 
 from ..memory import empty, zeros
 from .batch_norm import add_row, batch_norm_backward, batch_norm_forward, or_value, rows_per_job
+from .group_norm import group_norm_backward, group_norm_forward
 from .jit import contiguous, helper, jit, parallel_for
 from .loops import CHUNK, SERIAL, get, pointer, put
+from .rms_norm import rms_norm_backward, rms_norm_forward
 from .vmath import real
 
-__all__ = ["batch_norm_backward", "batch_norm_forward", "layer_norm_backward", "layer_norm_forward"]
+__all__ = [
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "group_norm_backward",
+    "group_norm_forward",
+    "layer_norm_backward",
+    "layer_norm_forward",
+    "rms_norm_backward",
+    "rms_norm_forward",
+]
 
 
 @helper(noalias=True, fastmath={"reassoc", "contract"})

@@ -64,6 +64,51 @@ def _batch_norm(torch, x, weight, bias, residual=None):
     return (y if residual is None else y.add_(residual)).relu_()
 
 
+def group_norm(batch: int, size: int, channels: int, groups: int, target: float) -> Row:
+    """A row: group norm of images, weight and bias with it; statistics and sums are passes of their own."""
+    shapes = [(batch, size, size, channels), (channels,), (channels,)]
+    return Row(
+        f"group norm, {groups} groups, {batch}x{size}x{size}x{channels}",
+        partial(
+            Operation,
+            shapes,
+            (True,) * 3,
+            shapes[0],
+            partial(_grouped, F.group_norm, groups),
+            partial(_group_norm, groups),
+        ),
+        bytes=4.0 * (2 + 1 + 3 + 2) * prod(shapes[0]),
+        targets={BEST: target},
+    )
+
+
+def _grouped(group_norm, groups, x, weight, bias):
+    return group_norm(x, groups, weight, bias)
+
+
+def _group_norm(groups, torch, x, weight, bias):
+    return _grouped(torch.nn.functional.group_norm, groups, x, weight, bias)
+
+
+def rms_norm(rows: int, features: int, target: float) -> Row:
+    """A row: RMS norm of rows, weight with it."""
+    shapes = [(rows, features), (features,)]
+    return Row(
+        f"RMS norm, {rows} x {features}",
+        partial(Operation, shapes, (True,) * 2, shapes[0], _rms_norm_ours, _rms_norm),
+        bytes=traffic(shapes, (True,) * 2, shapes[0]),
+        targets={BEST: target},
+    )
+
+
+def _rms_norm_ours(x, weight):
+    return F.rms_norm(x, weight.shape, weight, 1e-5)
+
+
+def _rms_norm(torch, x, weight):
+    return torch.nn.functional.rms_norm(x, weight.shape, weight, 1e-5)
+
+
 def activation(name: str, target: float | None, size: int = MILLION, copy_share: float | None = None) -> Row:
     """A row: an activation of so many values; it reads x, writes y, reads dy and what it kept, writes dx."""
     shapes, output = [(size,)], (size,)
@@ -106,6 +151,7 @@ GROUPS = [
             batch_norm(32, 32, 16, None, residual=True),
         ],
     ),
+    Group("group and RMS norm", [group_norm(8, 56, 64, 32, 1.5), rms_norm(2048, 768, 1.5)]),
     Group("loss", [cross_entropy(2048, 768, 2.0)]),
     Group(
         "activations",

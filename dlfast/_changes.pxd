@@ -1,0 +1,1 @@
+cdef long long count

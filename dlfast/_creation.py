@@ -1,0 +1,162 @@
+"""Tensors made from nothing: dlfast.zeros, dlfast.arange, dlfast.randn and their like, as in PyTorch.
+
+dtype: float32 where none is given. device: "cpu", the only one. Random numbers come from dlfast's generator
+(`manual_seed`).
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from ._names import target_of
+from .random import generator
+from .tensor import ArrayLike, Tensor, unwrap
+
+_FLOAT = np.dtype(np.float32)
+
+
+class device(str):
+    """The name of a device: "cpu". ValueError for any other: this version computes on CPUs only."""
+
+    def __new__(cls, name: str = "cpu") -> device:
+        target_of("device", None, None, name)
+        if name.partition(":")[0] != "cpu":
+            raise ValueError(f"device: must be 'cpu', got {name!r}")
+        return super().__new__(cls, name)
+
+    @property
+    def type(self) -> str:
+        return self.partition(":")[0]
+
+
+def tensor(data: ArrayLike, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A Tensor with a copy of the data: lists of floats become float32, arrays keep their dtype."""
+    target_of("tensor", None, None, device)
+    return Tensor(np.array(unwrap(data), dtype, order="C"), requires_grad)
+
+
+def as_tensor(data: ArrayLike, dtype: Any = None, device: Any = None) -> Tensor:
+    """The data as a Tensor, without a copy where there is no need for one."""
+    value = data if isinstance(data, Tensor) else Tensor(data)
+    return value.to(dtype=dtype, device=device)
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A Tensor around the array itself."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy: array must be a NumPy array, got {type(array).__name__}")
+    return Tensor(array)
+
+
+def _shape(op: str, sizes: tuple, size: Any) -> tuple[int, ...]:
+    """The shape out of zeros(2, 3), zeros((2, 3)) or zeros(size=(2, 3))."""
+    if size is not None:
+        sizes = (size,)
+    if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
+        sizes = tuple(sizes[0])
+    try:
+        shape = tuple(operator.index(n) for n in sizes)
+    except TypeError:
+        raise TypeError(f"{op}: sizes must be integers, got {sizes!r}") from None
+    if any(n < 0 for n in shape):
+        raise ValueError(f"{op}: sizes must be at least 0, got {shape}")
+    return shape
+
+
+def _made(op: str, array: np.ndarray, device: Any, requires_grad: bool) -> Tensor:
+    target_of(op, None, None, device)
+    return Tensor(array, requires_grad)
+
+
+def zeros(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """All 0: zeros(2, 3) or zeros((2, 3))."""
+    return _made("zeros", np.zeros(_shape("zeros", sizes, size), dtype or _FLOAT), device, requires_grad)
+
+
+def ones(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """All 1: ones(2, 3) or ones((2, 3))."""
+    return _made("ones", np.ones(_shape("ones", sizes, size), dtype or _FLOAT), device, requires_grad)
+
+
+empty = zeros
+
+
+def full(size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """All `fill_value`, float32 for a float, int64 for an integer."""
+    shape = _shape("full", (size,), None)
+    return _made("full", np.full(shape, fill_value, dtype or unwrap(fill_value).dtype), device, requires_grad)
+
+
+def eye(n: int, m: int | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """The identity matrix (n, m), square without m."""
+    return _made("eye", np.eye(n, m, dtype=dtype or _FLOAT), device, requires_grad)
+
+
+def arange(
+    start: float, end: float | None = None, step: float = 1, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """start, start + step, ... below end (from 0 where only one is given): int64 for integers, else float32."""
+    if end is None:
+        start, end = 0, start
+    array = np.arange(start, end, step)
+    wanted = dtype or (_FLOAT if array.dtype.kind == "f" else np.int64)
+    return _made("arange", array.astype(wanted, copy=False), device, requires_grad)
+
+
+def linspace(
+    start: float, end: float, steps: int, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """`steps` numbers at equal distances, start and end among them."""
+    return _made("linspace", np.linspace(start, end, steps).astype(dtype or _FLOAT), device, requires_grad)
+
+
+def rand(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Uniform in [0, 1)."""
+    array = generator().random(_shape("rand", sizes, size), np.float32 if dtype is None else np.float64)
+    return _made("rand", array.astype(dtype or _FLOAT, copy=False), device, requires_grad)
+
+
+def randn(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Normal with mean 0 and variance 1."""
+    array = generator().standard_normal(_shape("randn", sizes, size), np.float32 if dtype is None else np.float64)
+    return _made("randn", np.asarray(array, dtype or _FLOAT), device, requires_grad)
+
+
+def randint(low: int, high: Any = None, size: Any = None, dtype: Any = None, device: Any = None) -> Tensor:
+    """Integers in low..high-1: randint(low, high, size) or randint(high, size)."""
+    if size is None:
+        low, high, size = 0, low, high
+    array = generator().integers(low, high, _shape("randint", (size,), None))
+    return _made("randint", array.astype(dtype or np.int64, copy=False), device, False)
+
+
+def randperm(n: int) -> Tensor:
+    """0..n-1 in random order."""
+    return Tensor(generator().permutation(n))
+
+
+def _like(make: Any, name: str, what: str) -> Any:
+    def like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+        array = unwrap(x)
+        return make(array.shape, dtype=dtype or array.dtype, device=device, requires_grad=requires_grad)
+
+    like.__name__ = like.__qualname__ = name
+    like.__doc__ = f"{what}, in the shape and dtype of x."
+    return like
+
+
+zeros_like = _like(zeros, "zeros_like", "All 0")
+ones_like = _like(ones, "ones_like", "All 1")
+empty_like = zeros_like
+rand_like = _like(rand, "rand_like", "Uniform in [0, 1)")
+randn_like = _like(randn, "randn_like", "Normal with mean 0 and variance 1")
+
+
+def full_like(x: Tensor, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """All `fill_value`, in the shape and dtype of x."""
+    array = unwrap(x)
+    return full(array.shape, fill_value, dtype or array.dtype, device, requires_grad)

@@ -1,0 +1,3 @@
+"""`dlfast.functional` where PyTorch has it."""
+
+from ..functional import *  # noqa: F403
