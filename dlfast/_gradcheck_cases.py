@@ -14,7 +14,8 @@ Case = tuple[str, Callable[..., Any], list]
 
 def cases() -> Iterator[Case]:
     """(name, function, inputs) for every operation."""
-    for family in (_arithmetic, _shapes, _matrices, _windows, _elementwise, _losses, _normalisation, _recurrent):
+    families = (_arithmetic, _shapes, _matrices, _windows, _elementwise, _losses, _normalisation)
+    for family in (*families, _recurrent, _sequences, _attention):
         yield from family(np.random.default_rng(0))
 
 
@@ -152,3 +153,26 @@ def _recurrent(rng: np.random.Generator) -> Iterator[Case]:
     yield "rnn_cell", F.rnn_cell, [x, h, *parameters(1)]
     yield "lstm_cell", lambda x, h, c, *p: F.lstm_cell(x, (h, c), *p), [x, h, c, *parameters(4)]
     yield "gru_cell", F.gru_cell, [x, h, *parameters(3)]
+
+
+def _sequences(rng: np.random.Generator) -> Iterator[Case]:
+    x, h, c = rng.normal(size=(3, 2, 3)), rng.normal(size=(2, 4)), rng.normal(size=(2, 4))
+    lengths = np.array([2, 3])
+
+    def parameters(gates: int) -> list[np.ndarray]:
+        rows = gates * 4
+        return [rng.normal(size=shape) for shape in ((rows, 3), (rows, 4), (rows,), (rows,))]
+
+    def lstm(x, h, c, *p):
+        return F.lstm(x, (h, c), *p, lengths=lengths, reverse=True)[0]
+
+    yield "rnn", lambda x, h, *p: F.rnn(x, h, *p)[0], [x, h, *parameters(1)]
+    yield "lstm", lstm, [x, h, c, *parameters(4)]
+    yield "gru", lambda x, h, *p: F.gru(x, h, *p, lengths=lengths)[1], [x, h, *parameters(3)]
+
+
+def _attention(rng: np.random.Generator) -> Iterator[Case]:
+    heads, qkv = [rng.normal(size=(1, 2, 4, 6)) for _ in range(3)], rng.normal(size=(2, 4, 3, 2, 3))
+    yield "scaled_dot_product_attention", lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), heads
+    yield "self_attention", F.self_attention, [qkv]
+    yield "rotary_embedding", F.rotary_embedding, [heads[0]]

@@ -22,6 +22,7 @@ from rows import (
     Case,
     adam,
     adaptive_max_pool2d,
+    attention,
     avg_pool2d,
     batch_norm,
     bce,
@@ -40,6 +41,7 @@ from rows import (
     first_pixels_far,
     first_row_far,
     group_norm,
+    hiding,
     interpolate,
     layer_norm,
     linear,
@@ -47,6 +49,8 @@ from rows import (
     max_pool2d,
     rms_norm,
     rmsprop,
+    sequence,
+    sequences,
     sgd,
     shape_name,
     shifted,
@@ -606,6 +610,44 @@ RECURRENT = [
     *cells("gru_cell"),
 ]
 
+SEQUENCES = [
+    *sequences("rnn", "tanh-", nonlinearity="tanh"),
+    *sequences("rnn", "relu-", nonlinearity="relu"),
+    *sequences("lstm"),
+    *sequences("gru"),
+]
+
+# attention: q (B, H, T, D), k and v (B, Hk, S, D), mask (B or 1, H or 1, T or 1, S) or None. Blocks are 48 x 64.
+
+ATTENTION = [
+    attention("plain", (2, 3, 5, 4), (2, 3, 5, 4)),
+    attention("heads-last", (2, 5, 3, 4), (2, 7, 3, 4), last=True),
+    attention("causal", (2, 2, 9, 3), (2, 2, 9, 3), causal=True),
+    attention("causal-more-keys", (1, 2, 5, 3), (1, 2, 8, 3), causal=True),
+    attention("causal-fewer-keys", (1, 2, 8, 3), (1, 2, 5, 3), causal=True),
+    attention("added", (2, 2, 4, 3), (2, 2, 6, 3), normal(2, 2, 4, 6)),
+    attention("added-to-all", (2, 2, 4, 3), (2, 2, 6, 3), normal(1, 1, 4, 6), causal=True),
+    attention("hidden", (2, 2, 4, 3), (2, 2, 6, 3), hiding(2, 1, 4, 6, rows=2)),
+    attention("padding", (3, 2, 4, 3), (3, 2, 6, 3), hiding(3, 1, 1, 6), last=False),
+    attention("groups", (2, 4, 5, 3), (2, 2, 6, 3)),
+    attention("groups-heads-last", (2, 5, 6, 3), (2, 6, 2, 3), last=True, causal=True),
+    attention("dropout", (2, 2, 6, 3), (2, 2, 7, 3), dropout=0.4),
+    attention("dropout-causal-groups", (2, 4, 6, 3), (2, 2, 6, 3), causal=True, dropout=0.4),
+    attention("sizes-1", (1, 1, 1, 1), (1, 1, 1, 1)),
+    attention("queries-0", (1, 2, 0, 3), (1, 2, 4, 3)),
+    attention("keys-0", (1, 2, 3, 4), (1, 2, 0, 4)),
+    attention("batch-0", (0, 2, 3, 4), (0, 2, 3, 4)),
+    attention("features-0", (1, 2, 3, 0), (1, 2, 4, 0)),
+    attention("far-apart", (1, 1, 4, 3), (1, 1, 5, 3), scale=300.0, tags=NO_GRADCHECK),
+    attention("nan", (1, 2, 6, 3), (1, 2, 7, 3), x=holding(NAN), tags=NO_GRADCHECK),
+    attention("inf", (1, 2, 6, 3), (1, 2, 7, 3), x=holding(INF), tags=NO_GRADCHECK),
+    *(Case("self_attention", name, (normal(*shape), mask), {"causal": causal, "scale": 0.6, "dropout": p, "seed": 7})
+      for name, shape, mask, causal, p in (
+          ("plain", (2, 5, 3, 2, 4), None, False, 0.0), ("causal", (2, 5, 3, 2, 4), None, True, 0.0),
+          ("hidden", (2, 5, 3, 2, 3), hiding(2, 1, 5, 5, rows=1), False, 0.0),
+          ("dropout", (1, 6, 3, 2, 3), None, True, 0.3), ("steps-0", (2, 0, 3, 1, 4), None, False, 0.0))),
+]  # fmt: skip
+
 CASES = [
     *LINEAR,
     *CONV,
@@ -621,6 +663,8 @@ CASES = [
     *NORM,
     *EMBEDDING,
     *RECURRENT,
+    *SEQUENCES,
+    *ATTENTION,
 ]
 
 # Optimizer updates: several steps on `size` parameters
@@ -724,6 +768,16 @@ LARGE = [
     cell("rnn_cell", "large", 90, 100, 130, nonlinearity="tanh"),
     cell("lstm_cell", "large", 90, 100, 130),
     cell("gru_cell", "large", 90, 100, 130),
+    sequence("rnn", "large", 9, 37, 40, 67, nonlinearity="tanh"),
+    sequence("lstm", "large", 9, 37, 40, 67),
+    sequence("lstm", "large-units", 7, 1, 20, 340, reverse=True),
+    sequence("lstm", "large-lengths", 40, 6, 20, 70, lengths=(3, 40, 1, 17, 40, 29)),
+    sequence("gru", "large", 9, 37, 40, 67),
+    sequence("gru", "large-units", 7, 1, 20, 400),
+    attention("large", (2, 3, 150, 32), (2, 3, 200, 32)),
+    attention("large-causal", (1, 2, 330, 33), (1, 1, 330, 33), causal=True),
+    attention("large-dropout", (1, 2, 130, 64), (1, 2, 130, 64), hiding(1, 1, 130, 130, rows=60), dropout=0.2),
+    attention("large-one-head", (1, 1, 100, 16), (1, 1, 1100, 16)),
 ]  # fmt: skip
 
 LARGE_STEPS = [

@@ -12,6 +12,7 @@ import numpy as np
 from arrays import Maker, away_from, between, distinct, exactly, few_values, holding, indices, labels, normal
 
 from dlfast.kernels.resizing import axis_step
+from dlfast.kernels.sequences import steps_of
 
 NAN, INF = float("nan"), float("inf")
 RELATIVE, NO_GRADCHECK, WINOGRAD = ("relative",), ("no-gradcheck",), ("winograd",)
@@ -299,6 +300,61 @@ def cells(op, prefix="", **options):
         cell(op, f"{prefix}saturated", 4, 3, 5, x=lambda *s: normal(*s, scale=100), tags=NO_GRADCHECK, **options),
         cell(op, f"{prefix}nan", 6, 3, 5, x=holding(NAN), tags=NO_GRADCHECK, **options),
     ]
+
+
+def sequence(
+    op, name, steps, batch, features, hidden, biases=(True, True), states=True, lengths=None, first=False,
+    reverse=False, x=normal, tags=(), **options,
+):  # fmt: skip
+    """lengths: of the sequences, None where all are whole; first: the batch is x's first axis."""
+    gates = {"rnn": 1, "lstm": 4, "gru": 3}[op] * hidden
+    given = [normal(batch, hidden) if states else None] * (2 if op == "lstm" else 1)
+    scale = min(0.5, hidden**-0.5)  # larger weights make the last state depend on the first one without bounds
+    weights = (normal(gates, features, scale=scale), normal(gates, hidden, scale=scale))
+    shape = (batch, steps, features) if first else (steps, batch, features)
+    arrays = (x(*shape), *given, *weights, *(normal(gates) if bias else None for bias in biases))
+    lengths = None if lengths is None else np.array(lengths)
+    return Case(op, name, arrays, {"steps": steps_of(steps, batch, lengths, first, reverse), **options}, tags)
+
+
+def sequences(op, prefix="", **options):
+    ragged = (3, 1, 4, 4, 2)
+    return [
+        sequence(op, f"{prefix}plain", 4, 3, 2, 5, **options),
+        sequence(op, f"{prefix}reverse", 4, 3, 2, 5, reverse=True, **options),
+        sequence(op, f"{prefix}no-bias", 3, 2, 4, 3, (False, False), False, **options),
+        sequence(op, f"{prefix}one-bias", 3, 9, 2, 3, (False, True), False, **options),
+        sequence(op, f"{prefix}batch-first", 3, 4, 2, 5, first=True, **options),
+        sequence(op, f"{prefix}lengths", 4, 5, 3, 6, lengths=ragged, **options),
+        sequence(op, f"{prefix}lengths-reverse", 4, 5, 3, 6, lengths=ragged, first=True, reverse=True, **options),
+        sequence(op, f"{prefix}lengths-no-state", 6, 5, 2, 9, states=False, lengths=ragged, reverse=True, **options),
+        sequence(op, f"{prefix}batch-1", 5, 1, 3, 19, **options),
+        sequence(op, f"{prefix}batch-0", 2, 0, 4, 3, **options),
+        sequence(op, f"{prefix}one-step", 1, 2, 3, 4, **options),
+        sequence(op, f"{prefix}size-1", 2, 1, 1, 1, **options),
+        sequence(op, f"{prefix}tiles", 2, 23, 7, 33, **options),
+        sequence(op, f"{prefix}features-0", 2, 9, 0, 4, **options),
+        sequence(op, f"{prefix}nan", 2, 4, 2, 5, x=holding(NAN), tags=NO_GRADCHECK, **options),
+    ]
+
+
+def attention(
+    name, q, k, mask=None, last=False, causal=False, scale=0.5, dropout=0.0, x=normal, tags=(), seed=0x123456789ABCDEF
+):
+    """q: the shape of the queries, k of keys and values; mask: makes one."""
+    options = {"heads_last": last, "causal": causal, "scale": scale, "dropout": dropout, "seed": seed}
+    return Case("attention", name, (x(*q), x(*k), normal(*k), mask), options, tags)
+
+
+def hiding(*shape, rows=0):
+    """-inf for a third of the scores, 0 for the others; the first `rows` queries see nothing."""
+
+    def make(rng):
+        mask = np.where(rng.random(shape) < 1 / 3, -np.inf, 0.0)
+        mask[..., :rows, :] = -np.inf
+        return mask
+
+    return make
 
 
 def sgd(name, size=37, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0, grad_scale=1.0):

@@ -6,6 +6,7 @@ All checks of arguments stand here; the kernels check nothing. A call that raise
 import typing as _typing
 
 from .._suggest import missing as _missing
+from ._attention import rotary_embedding, scaled_dot_product_attention, self_attention
 from ._conv import conv1d, conv2d
 from ._conv_norm import conv2d_batch_norm
 from ._conv_pool import conv2d_avg_pool2d, conv2d_max_pool2d
@@ -42,6 +43,7 @@ from ._norm import batch_norm, group_norm, layer_norm, rms_norm
 from ._pool import adaptive_avg_pool1d, adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 from ._recurrent import gru_cell, lstm_cell, rnn_cell
 from ._resize import adaptive_max_pool1d, adaptive_max_pool2d, interpolate
+from ._sequence import gru, lstm, rnn
 from ._shape import concatenate, pad, stack
 from ._softmax import log_softmax, softmax
 
@@ -58,8 +60,8 @@ __all__ = [
     "concatenate",
     "conv1d",
     "conv2d",
-    "conv2d_batch_norm",
     "conv2d_avg_pool2d",
+    "conv2d_batch_norm",
     "conv2d_max_pool2d",
     "conv_transpose1d",
     "conv_transpose2d",
@@ -71,6 +73,7 @@ __all__ = [
     "embedding",
     "gelu",
     "group_norm",
+    "gru",
     "gru_cell",
     "hardswish",
     "huber_loss",
@@ -81,6 +84,7 @@ __all__ = [
     "leaky_relu",
     "linear",
     "log_softmax",
+    "lstm",
     "lstm_cell",
     "matmul",
     "max_pool1d",
@@ -91,7 +95,11 @@ __all__ = [
     "pad",
     "relu",
     "rms_norm",
+    "rnn",
     "rnn_cell",
+    "rotary_embedding",
+    "scaled_dot_product_attention",
+    "self_attention",
     "sigmoid",
     "silu",
     "smooth_l1_loss",

@@ -6,6 +6,7 @@ from .. import init
 from .._suggest import missing as _missing
 from ..tensor import Parameter
 from . import functional, utils
+from .attention import MultiheadAttention, PositionalEncoding
 from .collection import ModuleDict, ParameterDict, ParameterList
 from .container import Flatten, Identity, ModuleList, Residual, Sequential
 from .conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
@@ -44,10 +45,21 @@ from .norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
 from .pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d
 from .recurrent import GRUCell, LSTMCell, RNNCell
 from .resize import AdaptiveMaxPool1d, AdaptiveMaxPool2d, Upsample
+from .sequence import GRU, LSTM, RNN
+from .transformer import (
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+    causal_mask,
+)
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
@@ -86,10 +98,12 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "Parameter",
     "ParameterDict",
     "ParameterList",
+    "PositionalEncoding",
     "RMSNorm",
     "RNNCell",
     "ReLU",
@@ -102,7 +116,12 @@ __all__ = [
     "Softplus",
     "Swish",
     "Tanh",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Upsample",
+    "causal_mask",
 ]
 
 if not _typing.TYPE_CHECKING:

@@ -33,7 +33,7 @@ cdef int times(object dz, object weight, object dx, long rows, long out, long fe
     return 0
 
 
-cdef int times_transposed(object dz, object x, object dweight, long rows, long out, long features) except -1:
+cdef inline int times_transposed(object dz, object x, object dweight, long rows, long out, long features) except -1:
     """dweight (out, features) = dz^T x: dz (rows, out), x (rows, features)."""
     cdef dl_gemm g
     g.dtype, g.m, g.n, g.k = is_double(dz), out, features, rows

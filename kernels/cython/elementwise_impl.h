@@ -99,28 +99,6 @@ DL_MAP_SLOPE(gelu_slope, V(gelu))
 DL_MAP_SLOPE(gelu_tanh_slope, V(gelu_tanh))
 DL_MAP_SLOPE(silu_slope, V(silu))
 
-/* word[k] = hash(seed, i + k) for k < DL_DROP. */
-DL_INLINE void V(hash_words)(dl_keys keys, uint32_t i, uint32_t word[DL_DROP]) {
-#if DL_VECTORS
-    typedef uint32_t words __attribute__((vector_size(DL_BYTES)));
-    words index = {0};
-    for (int k = 0; k < DL_BYTES / 4; k++)
-        index[k] = (uint32_t)k + i;
-    for (int k = 0; k < DL_DROP; k += DL_BYTES / 4, index += DL_BYTES / 4) {
-        words x = index + keys.a;
-        x = (x ^ (x >> 17)) * DL_HASH_1;
-        x = x ^ keys.b;
-        x = (x ^ (x >> 11)) * DL_HASH_2;
-        x = (x ^ (x >> 15)) * DL_HASH_3;
-        x = x ^ (x >> 14);
-        memcpy(word + k, &x, sizeof x);
-    }
-#else
-    for (int k = 0; k < DL_DROP; k++)
-        word[k] = dl_hash(keys, i + (uint32_t)k);
-#endif
-}
-
 /* Job: y = keep ? x scale : 0. */
 static void V(dropout_job)(void *ctx, long job, long worker) {
     const dl_map *m = (const dl_map *)ctx;

@@ -14,7 +14,7 @@ def _affine(x, weight, bias):
     return y if bias is None else y + bias
 
 
-def _affine_gradients(dz_ih, dz_hh, x, h, weight_ih, weight_hh, needs):
+def affine_gradients(dz_ih, dz_hh, x, h, weight_ih, weight_hh, needs):
     """Gradients through z_ih = W_ih x + b_ih and z_hh = W_hh h + b_hh, in the order of `needs`:
     dx, dh (the part through W_hh), dweight_ih, dweight_hh, dbias_ih, dbias_hh."""
     return (
@@ -41,7 +41,7 @@ def rnn_cell_backward(dy, saved, needs):
     """dz = dh' act'(h'), then the affine gradients."""
     x, h, weight_ih, weight_hh, h_next, nonlinearity = saved
     dz = activation_gradient(dy, h_next, nonlinearity)
-    return _affine_gradients(dz, dz, x, h, weight_ih, weight_hh, needs)
+    return affine_gradients(dz, dz, x, h, weight_ih, weight_hh, needs)
 
 
 def lstm_cell_forward(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
@@ -66,7 +66,13 @@ def lstm_cell_backward(dy, saved, needs):
     dzi = dC g i (1 - i),  dzf = dC c f (1 - f),  dzg = dC i (1 - g^2),  dzo = dh' tanh(c') o (1 - o),  dc = dC f
     """
     x, h, c, weight_ih, weight_hh, gates, tanh_c = saved
-    dh_next, dc_next = dy
+    dz, dc = lstm_gates_gradient(*dy, c, gates, tanh_c)
+    dx, dh, *dparameters = affine_gradients(dz, dz, x, h, weight_ih, weight_hh, needs[:2] + needs[3:])
+    return dx, dh, dc if needs[2] else None, *dparameters
+
+
+def lstm_gates_gradient(dh_next, dc_next, c, gates, tanh_c):
+    """(dz, dc) of one step: see `lstm_cell_backward`."""
     i, f, g, o = np.split(gates, 4, axis=1)
     dc_total = dc_next + activation_gradient(dh_next * o, tanh_c, "tanh")
     dz = np.concatenate(
@@ -78,8 +84,7 @@ def lstm_cell_backward(dy, saved, needs):
         ),
         axis=1,
     )
-    dx, dh, *dparameters = _affine_gradients(dz, dz, x, h, weight_ih, weight_hh, needs[:2] + needs[3:])
-    return dx, dh, like(dc_total * f, dz) if needs[2] else None, *dparameters
+    return dz, like(dc_total * f, dz)
 
 
 def gru_cell_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh):
@@ -104,11 +109,15 @@ def gru_cell_backward(dy, saved, needs):
     The hidden side sees r dzn where the input side sees dzn, and h also passes through z h.
     """
     x, h, weight_ih, weight_hh, gates, hn = saved
+    dz_ih, dz_hh, through_z = gru_gates_gradient(dy, h, gates, hn)
+    dx, dh, *dparameters = affine_gradients(dz_ih, dz_hh, x, h, weight_ih, weight_hh, needs)
+    return dx, dh + through_z if needs[1] else None, *dparameters
+
+
+def gru_gates_gradient(dh_next, h, gates, hn):
+    """(dz of the input side, dz of the hidden side, the part of dh past the gates) of one step: `gru_cell_backward`."""
     r, z, n = np.split(gates, 3, axis=1)
-    dzn = activation_gradient(dy * (1 - z), n, "tanh")
-    dzz = activation_gradient(dy * (h - n), z, "sigmoid")
+    dzn = activation_gradient(dh_next * (1 - z), n, "tanh")
+    dzz = activation_gradient(dh_next * (h - n), z, "sigmoid")
     dzr = activation_gradient(dzn * hn, r, "sigmoid")
-    dz_ih = np.concatenate((dzr, dzz, dzn), axis=1)
-    dz_hh = np.concatenate((dzr, dzz, dzn * r), axis=1)
-    dx, dh, *dparameters = _affine_gradients(dz_ih, dz_hh, x, h, weight_ih, weight_hh, needs)
-    return dx, dh + dy * z if needs[1] else None, *dparameters
+    return np.concatenate((dzr, dzz, dzn), axis=1), np.concatenate((dzr, dzz, dzn * r), axis=1), dh_next * z

@@ -1,0 +1,257 @@
+# cython: language_level=3, binding=False
+"""Recurrent layers over whole sequences: products by gemm.h, the time loop and the gates by sequence.h.
+
+T steps, B sequences, I input features, Hd hidden size, G gates, R rows (kernels/sequences.py).
+"""
+include "common.pxi"
+include "products.pxi"
+include "affine.pxi"
+
+from libc.stdint cimport int64_t
+
+from .. import destination as _destination
+from ..sequences import gathered, last_states, scattered, shares, sorted_states, states_before, unsorted_states
+
+cdef extern from "sequence.h" nogil:
+    ctypedef struct dl_sequence:
+        int dtype, kind, reverse
+        long steps, batch, hidden, stride, jobs, features
+        const void* x
+        const void* weight_ih
+        const int64_t* offset
+        const int64_t* count
+        const int64_t* cut
+        void* y
+        void* gates
+        void* extra
+        const void* bias
+        const void* inner_bias
+        const void* h0
+        const void* c0
+        const void* dy
+        void* dz
+        void* dh
+        void* dc
+        const void* weight
+    enum:
+        DL_SEQUENCE_RNN
+        DL_SEQUENCE_RELU
+        DL_SEQUENCE_LSTM
+        DL_SEQUENCE_GRU
+    long dl_sequence_gates(int kind)
+    double DL_SEQUENCE_SERIAL
+    long DL_SEQUENCE_ROWS
+    int dl_sequence_forward(dl_sequence* s, long threads)
+    int dl_sequence_backward(dl_sequence* s, long threads)
+
+
+cdef object _zeros = _memory.zeros
+
+
+cdef class Loop:
+    """The time loop of one call: its fields, and the arrays that they point into."""
+
+    cdef dl_sequence s
+    cdef long threads
+    cdef list kept
+
+    def __cinit__(self, int kind, object steps, object weight, int dtype):
+        offsets, counts = steps.offsets, steps.counts
+        self.threads = _threads.get_num_threads()
+        self.s.kind, self.s.dtype, self.s.reverse, self.s.stride = kind, dtype, steps.reverse, steps.stride
+        self.s.steps, self.s.batch, self.s.hidden = offsets.shape[0], steps.lengths.shape[0], weight.shape[1]
+        if <double>steps.rows * dl_sequence_gates(kind) * self.s.hidden * self.s.hidden < DL_SEQUENCE_SERIAL:
+            self.threads = 1
+        cuts = shares(steps, self.threads)
+        self.s.jobs = cuts.shape[0] - 1
+        self.s.offset, self.s.count, self.s.cut = <int64_t*>pointer(offsets), <int64_t*>pointer(counts), <int64_t*>pointer(cuts)
+        self.s.weight, self.s.features = pointer(weight), 0
+        self.kept = [offsets, counts, cuts, weight]
+
+    cdef void* keep(self, object array) except? NULL:
+        self.kept.append(array)
+        return optional(array)
+
+    cdef int run(self, bint forward) except -1:
+        cdef int status
+        with nogil:
+            status = dl_sequence_forward(&self.s, self.threads) if forward else dl_sequence_backward(&self.s, self.threads)
+        if status != 0:
+            raise MemoryError("no memory for the packed weights of a recurrent layer")
+        return 0
+
+
+cdef object both(object a, object b):
+    """a + b where either may be None."""
+    return b if a is None else a if b is None else a + b
+
+
+cdef object gru_input_bias(object bias_ih, object bias_hh, long hidden):
+    """What the input's part of the gates r, z, n begins with: W_hn h has its bias inside the product with r."""
+    if bias_hh is None:
+        return bias_ih
+    bias = _np.array(bias_hh)
+    bias[2 * hidden :] = 0
+    return bias if bias_ih is None else bias + bias_ih
+
+
+cdef tuple forward(int kind, object x, object h, object c, object weight_ih, object weight_hh, object bias, object inner, object steps):
+    """(rows of y, gates, extra): see dl_sequence; inner: the bias of W_hn h."""
+    cdef long hidden = weight_hh.shape[1], rows = steps.rows, gates_of = dl_sequence_gates(kind)
+    wi, wh, bc = contiguous(weight_ih), contiguous(weight_hh), contiguous(bias)
+    inputs = gathered(contiguous(x), steps)
+    cdef Loop loop = Loop(kind, steps, wh, is_double(inputs))
+    cdef bint within = loop.s.batch >= DL_SEQUENCE_ROWS and inputs.shape[1] > 0
+    gates = None if within and gates_of == 1 else _empty((rows, gates_of * hidden), inputs.dtype)
+    y = _empty((rows, hidden), inputs.dtype)
+    extra = _empty((rows, hidden), inputs.dtype) if gates_of > 1 else None
+    if within:
+        loop.s.x, loop.s.features, loop.s.weight_ih = loop.keep(inputs), inputs.shape[1], loop.keep(wi)
+        loop.s.bias = loop.keep(_zeros(gates_of * hidden, inputs.dtype) if bc is None else bc)
+    else:
+        affine(inputs, wi, bc, gates, rows, inputs.shape[1], gates_of * hidden, 0, False)
+    loop.s.y, loop.s.gates, loop.s.extra = loop.keep(y), loop.keep(gates), loop.keep(extra)
+    loop.s.inner_bias = loop.keep(contiguous(inner))
+    loop.s.h0 = loop.keep(sorted_states(h, hidden, inputs.dtype, steps))
+    if kind == DL_SEQUENCE_LSTM:
+        loop.s.c0 = loop.keep(sorted_states(c, hidden, inputs.dtype, steps))
+    loop.run(True)
+    return y, gates, extra
+
+
+cdef tuple backward(
+    int kind, object dy, object x, object h, object c, object weight_ih, object weight_hh,
+    object y, object gates, object extra, object steps, object needs
+):
+    """(dx, dh[, dc], dweight_ih, dweight_hh, dbias_ih, dbias_hh), each if needed."""
+    cdef long hidden = weight_hh.shape[1], rows = y.shape[0], features = x.shape[2]
+    cdef bint lstm = kind == DL_SEQUENCE_LSTM
+    y, gates, extra, wh = contiguous(y), contiguous(gates), contiguous(extra), contiguous(weight_hh)
+    dtype = y.dtype
+    h0, dh = sorted_states(h, hidden, dtype, steps), sorted_states(dy[1], hidden, dtype, steps)
+    dc = sorted_states(dy[2], hidden, dtype, steps) if lstm else None
+    cdef long wide = hidden if gates is None else 4 * hidden
+    dz = _empty((rows, wide), dtype)
+    cdef Loop loop = Loop(kind, steps, wh, is_double(y))
+    loop.s.y, loop.s.gates, loop.s.extra = loop.keep(y), loop.keep(gates), loop.keep(extra)
+    loop.s.h0, loop.s.dh, loop.s.dc = loop.keep(h0), loop.keep(dh), loop.keep(dc)
+    loop.s.dy, loop.s.dz = loop.keep(gathered(contiguous(dy[0]), steps)), loop.keep(dz)
+    if lstm:
+        loop.s.c0 = loop.keep(sorted_states(c, hidden, dtype, steps))
+    loop.run(False)
+    dx = None
+    if needs[0]:
+        dx = _empty((rows, features), dtype)
+        into_inputs(kind, dz, contiguous(weight_ih), dx)
+        dx = scattered(dx, x.shape[:2], steps)
+    states = (unsorted_states(dh, steps) if needs[1] else None,)
+    if lstm:
+        states = *states, unsorted_states(dc, steps) if needs[2] else None
+    return dx, *states, *parameter_gradients(kind, dz, x, h0, y, steps, weight_ih.shape, needs[1 + len(states) :])
+
+
+cdef int into_inputs(int kind, object dz, object weight, object dx) except -1:
+    """dx (R, I) = dz W_ih; the GRU's dz begins with the gate that W_ih has last."""
+    cdef long rows = dz.shape[0], hidden = dz.shape[1] // 4
+    if kind != DL_SEQUENCE_GRU:
+        return times(dz, weight, dx, rows, dz.shape[1], dx.shape[1], False)
+    times_part(dz, hidden, 2 * hidden, weight[: 2 * hidden], dx, False)
+    return times_part(dz, 0, hidden, weight[2 * hidden :], dx, True)
+
+
+cdef int times_part(object dz, long first, long width, object weight, object dx, bint accumulate) except -1:
+    """dx (R, I) = or += dz[:, first .. first + width] W: weight (width, I)."""
+    cdef dl_gemm g
+    cdef long item = 8 if is_double(dz) else 4
+    g.dtype, g.m, g.n, g.k = is_double(dz), dz.shape[0], dx.shape[1], width
+    g.a, g.ars, g.acs = <char*>pointer(dz) + first * item, dz.shape[1], 1
+    g.b, g.brs, g.bcs = pointer(weight), dx.shape[1], 1
+    g.bias, g.c, g.ldc, g.activation, g.accumulate = NULL, pointer(dx), dx.shape[1], 0, accumulate
+    with nogil:
+        gemm(&g)
+    return 0
+
+
+cdef int weight_part(object dz, long first, long width, object x, object dweight) except -1:
+    """dweight (width, F) = dz[:, first .. first + width]^T x: x (R, F)."""
+    cdef dl_gemm g
+    cdef long item = 8 if is_double(dz) else 4
+    g.dtype, g.m, g.n, g.k = is_double(dz), width, x.shape[1], dz.shape[0]
+    g.a, g.ars, g.acs = <char*>pointer(dz) + first * item, 1, dz.shape[1]
+    g.b, g.brs, g.bcs = pointer(x), x.shape[1], 1
+    g.bias, g.c, g.ldc, g.activation, g.accumulate = NULL, pointer(dweight), x.shape[1], 0, 0
+    with nogil:
+        gemm(&g)
+    return 0
+
+
+cdef tuple parameter_gradients(int kind, object dz, object x, object h0, object y, object steps, object shape, object needs):
+    """(dweight_ih, dweight_hh, dbias_ih, dbias_hh), each if needed."""
+    cdef long hidden = y.shape[1], wide = dz.shape[1]
+    cdef bint gru = kind == DL_SEQUENCE_GRU
+    dtype = dz.dtype
+    dwi = dwh = dbi = dbh = None
+    if needs[0]:
+        dwi = _destination(needs[0], shape, dtype)
+        inputs = gathered(contiguous(x), steps)
+        if gru:
+            weight_part(dz, hidden, 2 * hidden, inputs, dwi[: 2 * hidden])
+            weight_part(dz, 0, hidden, inputs, dwi[2 * hidden :])
+        else:
+            weight_part(dz, 0, wide, inputs, dwi)
+    if needs[1]:
+        dwh = _destination(needs[1], (shape[0], hidden), dtype)
+        weight_part(dz, hidden if gru else 0, 3 * hidden if gru else wide, states_before(y, h0, steps), dwh)
+    if needs[2] or needs[3]:
+        _, total = gradient_rows(dz, None, 0, dz.shape[0], wide, True)
+        if needs[2]:
+            dbi = _destination(needs[2], shape[0], dtype)
+            dbi[: 2 * hidden] = total[hidden : 3 * hidden] if gru else total[: 2 * hidden]
+            dbi[2 * hidden :] = total[:hidden] if gru else total[2 * hidden :]
+        if needs[3]:
+            dbh = _destination(needs[3], shape[0], dtype)
+            dbh[...] = total[hidden:] if gru else total
+    return dwi, dwh, dbi, dbh
+
+
+def rnn_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps, nonlinearity):
+    """h_t = act(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh): (y, last h); saved: all h_t as rows."""
+    kind = DL_SEQUENCE_RNN if nonlinearity == "tanh" else DL_SEQUENCE_RELU
+    y, _, _ = forward(kind, x, h, None, weight_ih, weight_hh, both(bias_ih, bias_hh), None, steps)
+    saved = x, h, weight_ih, weight_hh, y, steps, nonlinearity
+    return (scattered(y, x.shape[:2], steps), last_states(y, steps)), saved
+
+
+def rnn_backward(dy, saved, needs):
+    """dz_t = dh_t act'(h_t), dh_t = dy_t + W_hh^T dz_(t+1); then the affine gradients of all rows together."""
+    x, h, weight_ih, weight_hh, y, steps, nonlinearity = saved
+    kind = DL_SEQUENCE_RNN if nonlinearity == "tanh" else DL_SEQUENCE_RELU
+    return backward(kind, dy, x, h, None, weight_ih, weight_hh, y, None, None, steps, needs)
+
+
+def lstm_forward(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
+    """The steps of an LSTM cell: (y, last h, last c); saved as rows: h_t, gates i, f, g, o, c_t."""
+    y, gates, cells = forward(DL_SEQUENCE_LSTM, x, h, c, weight_ih, weight_hh, both(bias_ih, bias_hh), None, steps)
+    results = scattered(y, x.shape[:2], steps), last_states(y, steps), last_states(cells, steps)
+    return results, (x, h, c, weight_ih, weight_hh, y, gates, cells, steps)
+
+
+def lstm_backward(dy, saved, needs):
+    """The steps of `lstm_cell_backward` from the last to the first, then the affine gradients of all rows together."""
+    x, h, c, weight_ih, weight_hh, y, gates, cells, steps = saved
+    return backward(DL_SEQUENCE_LSTM, dy, x, h, c, weight_ih, weight_hh, y, gates, cells, steps, needs)
+
+
+def gru_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
+    """The steps of a GRU cell: (y, last h); saved as rows: h_t, gates r, z, n, W_hn h + b_hn."""
+    cdef long hidden = weight_hh.shape[1]
+    bias, inner_bias = gru_input_bias(bias_ih, bias_hh, hidden), None if bias_hh is None else bias_hh[2 * hidden :]
+    y, gates, inner = forward(DL_SEQUENCE_GRU, x, h, None, weight_ih, weight_hh, bias, inner_bias, steps)
+    saved = x, h, weight_ih, weight_hh, y, gates, inner, steps
+    return (scattered(y, x.shape[:2], steps), last_states(y, steps)), saved
+
+
+def gru_backward(dy, saved, needs):
+    """The steps of `gru_cell_backward` from the last to the first, then the affine gradients of all rows together."""
+    x, h, weight_ih, weight_hh, y, gates, inner, steps = saved
+    return backward(DL_SEQUENCE_GRU, dy, x, h, None, weight_ih, weight_hh, y, gates, inner, steps, needs)

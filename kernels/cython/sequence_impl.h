@@ -1,0 +1,276 @@
+/* The jobs of sequence.h. */
+#define V(name) DL_FN(name)
+#define ONE V(vsplat)(1)
+#define AT(p) V(part)(p, n)
+#define MOST_SUMS (12 * 4 * LANES)
+
+DL_INLINE vec V(part)(const real *p, long n) { return n >= LANES ? V(vload)(p) : V(vload_n)(p, n); }
+DL_INLINE void V(put)(real *p, vec value, long n) {
+    if (n >= LANES)
+        V(vstore)(p, value);
+    else
+        V(vstore_n)(p, value, n);
+}
+
+/* to[k][column] = from[unit][k], k < depth, for the units of a panel, 0 beyond the last one. */
+DL_INLINE void V(pack_units)(real *to, long width, long each, long units, const real *from, long depth) {
+    for (long u = 0; u < each; u++)
+        for (long k = 0; k < depth; k++)
+            to[k * width + u] = u < units ? from[u * depth + k] : 0;
+}
+
+/* Panel `job` of W_ih^T above W_hh^T: [k][gate][lane], or [k][2 lanes] where there is one gate. */
+static void V(sequence_pack_job)(void *ctx, long job, long worker) {
+    const dl_sequence *s = (const dl_sequence *)ctx;
+    const long gates = dl_sequence_gates(s->kind), hidden = s->hidden, each = s->width, unit = job * each;
+    const long width = gates * each, units = dl_min(each, hidden - unit);
+    real *to = (real *)s->packed + job * (s->features + hidden) * width;
+    for (long g = 0; g < gates; g++) {
+        const long row = g * hidden + unit;
+        real *column = to + g * each;
+        V(pack_units)(column, width, each, units, (const real *)s->weight_ih + row * s->features, s->features);
+        V(pack_units)(column + s->features * width, width, each, units, (const real *)s->weight + row * hidden, hidden);
+    }
+    (void)worker;
+}
+
+/* Panel `job` of W_hh: [row of W_hh][2 registers of units]. */
+static void V(sequence_pack_back_job)(void *ctx, long job, long worker) {
+    const dl_sequence *s = (const dl_sequence *)ctx;
+    const long depth = dl_sequence_gates(s->kind) * s->hidden, unit = job * s->width;
+    const long units = dl_min(s->width, s->hidden - unit);
+    real *to = (real *)s->packed + job * depth * s->width;
+    for (long k = 0; k < depth; k++, to += s->width) {
+        memcpy(to, (const real *)s->weight + k * s->hidden + unit, units * sizeof(real));
+        for (long u = units; u < s->width; u++) to[u] = 0;
+    }
+    (void)worker;
+}
+
+/* The row of state j at step t. */
+DL_INLINE long V(row_of)(const dl_sequence *s, long t, long j) { return s->offset[t] + j * s->stride; }
+
+/* How many states at step t have a step before them in this direction; those beyond begin here. */
+DL_INLINE long V(running)(const dl_sequence *s, long t) {
+    const long before = s->reverse ? t + 1 : t - 1;
+    return before < 0 || before >= s->steps ? 0 : dl_min(s->count[before], s->count[t]);
+}
+/* A row (Hd) of `rows` before step t for state j, or of `start` where the state begins. */
+DL_INLINE const real *V(before)(const dl_sequence *s, const void *rows, const void *start, long t, long j,
+                                long running) {
+    const long hidden = s->hidden;
+    return j < running ? (const real *)rows + V(row_of)(s, s->reverse ? t + 1 : t - 1, j) * hidden
+                       : (const real *)start + j * hidden;
+}
+
+/* One register of units at `unit`, n of them, of one row: sums in z, what is to be added (`from`, G Hd, the bias or the
+   input's part), and where the gates go. */
+DL_INLINE void V(lstm_unit)(const dl_sequence *s, const real *z, const real *from, real *gates, long row, long unit,
+                            long n, const real *c_before) {
+    const long hidden = s->hidden;
+    const real *zi = from + unit, *zf = zi + hidden, *zg = zf + hidden, *zo = zg + hidden;
+    real *gi = gates + unit, *gf = gi + hidden, *gg = gf + hidden, *go = gg + hidden;
+    const vec i = V(vsigmoid)(V(vload)(z) + AT(zi)), f = V(vsigmoid)(V(vload)(z + LANES) + AT(zf));
+    const vec g = V(vtanh)(V(vload)(z + 2 * LANES) + AT(zg)), o = V(vsigmoid)(V(vload)(z + 3 * LANES) + AT(zo));
+    const vec c = f * AT(c_before + unit) + i * g;
+    V(put)(gi, i, n);
+    V(put)(gf, f, n);
+    V(put)(gg, g, n);
+    V(put)(go, o, n);
+    V(put)((real *)s->extra + row * hidden + unit, c, n);
+    V(put)((real *)s->y + row * hidden + unit, o * V(vtanh)(c), n);
+}
+
+/* The new gate's two parts stay apart: the hidden side's stands in z, the input's in `input`, or `from`. */
+DL_INLINE void V(gru_unit)(const dl_sequence *s, const real *z, vec input, const real *from, real *gates, long row,
+                           long unit, long n, const real *h_before) {
+    const long hidden = s->hidden;
+    real *gr = gates + unit, *gz = gr + hidden, *gn = gz + hidden;
+    vec inner = V(vload)(z + 2 * LANES);
+    if (s->inner_bias) inner += AT((const real *)s->inner_bias + unit);
+    const vec r = V(vsigmoid)(V(vload)(z) + AT(from + unit)), u = V(vsigmoid)(V(vload)(z + LANES) + AT(from + hidden + unit));
+    const vec t = V(vtanh)(input + AT(from + 2 * hidden + unit) + r * inner);
+    V(put)(gr, r, n);
+    V(put)(gz, u, n);
+    V(put)(gn, t, n);
+    V(put)((real *)s->extra + row * hidden + unit, inner, n);
+    V(put)((real *)s->y + row * hidden + unit, (ONE - u) * t + u * AT(h_before + unit), n);
+}
+
+DL_INLINE void V(rnn_unit)(const dl_sequence *s, const real *z, const real *from, long row, long unit, long n) {
+    const vec sum = V(vload)(z) + AT(from + unit);
+    V(put)((real *)s->y + row * s->hidden + unit, s->kind == DL_SEQUENCE_RNN ? V(vtanh)(sum) : V(vrelu)(sum), n);
+}
+
+/* Adds the input's part of the gates r and z to the hidden side's. */
+DL_INLINE void V(join_gates)(real *sums, const real *inputs, long rows) {
+    for (long i = 0; i < rows; i++)
+        for (long g = 0; g < 2; g++)
+            V(vstore)(sums + (3 * i + g) * LANES, V(vload)(sums + (3 * i + g) * LANES) + V(vload)(inputs + (3 * i + g) * LANES));
+}
+
+/* The gates of one row and panel of units, from its sums. */
+DL_INLINE void V(finish_row)(const dl_sequence *s, long t, long j, long unit, long running, const real *z,
+                             const real *inputs) {
+    const long hidden = s->hidden, n = hidden - unit, row = V(row_of)(s, t, j);
+    real *gates = s->gates ? (real *)s->gates + row * dl_sequence_gates(s->kind) * hidden : NULL;
+    const real *from = s->features ? (const real *)s->bias : gates;
+    if (s->kind == DL_SEQUENCE_LSTM)
+        V(lstm_unit)(s, z, from, gates, row, unit, n, V(before)(s, s->extra, s->c0, t, j, running));
+    else if (s->kind == DL_SEQUENCE_GRU)
+        V(gru_unit)(s, z, inputs ? V(vload)(inputs) : V(vsplat)(0), from, gates, row, unit, n,
+                    V(before)(s, s->y, s->h0, t, j, running));
+    else {
+        V(rnn_unit)(s, z, from, row, unit, n);
+        if (n > LANES) V(rnn_unit)(s, z + LANES, from, row, unit + LANES, n - LANES);
+    }
+}
+
+/* Asks for what finish_row will read and has not been read lately. */
+DL_INLINE void V(soon)(const dl_sequence *s, long t, long j, long unit) {
+    const long gates = dl_sequence_gates(s->kind), hidden = s->hidden;
+    if (s->gates)
+        for (long g = 0; g < gates; g++)
+            DL_PREFETCH((const real *)s->gates + (V(row_of)(s, t, j) * gates + g) * hidden + unit);
+}
+
+/* Step t of the states begin .. end, all running on or all beginning here, for the units of the panels first .. last. */
+DL_NOINLINE void V(step_forward)(const dl_sequence *s, long t, long begin, long end, long running, long first,
+                                 long last) {
+    const long gates = dl_sequence_gates(s->kind), hidden = s->hidden, features = s->features;
+    const int vectors = gates == 1 ? 2 : gates, apart = gates == 3 && features;
+    const long each = gates == 1 ? 2 * LANES : LANES, depth = features + hidden;
+    const real *panel = (const real *)s->packed + first * depth * vectors * LANES;
+    real sums[MOST_SUMS], inputs[MOST_SUMS];
+    for (long p = first; p < last; p++, panel += depth * vectors * LANES)
+        for (long j = begin, rows; j < end; j += rows) {
+            rows = V(tile_rows_of)(end - j, vectors);
+            const V(sums_kernel) kernel = V(sums_kernels)[vectors - 2][rows];
+            const dl_part none = {NULL, 0, 0}, x = {(const real *)s->x + V(row_of)(s, t, j) * features, features, s->stride * features};
+            const dl_part h = {V(before)(s, s->y, s->h0, t, j, running), hidden, j < running ? s->stride * hidden : hidden};
+            for (long i = 0; i < rows; i++)
+                V(soon)(s, t, j + i, p * each);
+            if (apart) kernel(&none, &x, panel, inputs);
+            kernel(features && !apart ? &x : &none, &h, apart ? panel + features * vectors * LANES : panel, sums);
+            if (apart) V(join_gates)(sums, inputs, rows);
+            for (long i = 0; i < rows; i++)
+                V(finish_row)(s, t, j + i, p * each, running, sums + i * vectors * LANES,
+                              apart ? inputs + (3 * i + 2) * LANES : NULL);
+        }
+}
+
+/* The states begin .. end at step t: first those that run on, then those that begin here. */
+DL_INLINE void V(whole_step)(const dl_sequence *s, long t, long begin, long end, long first, long last) {
+    const long running = V(running)(s, t), stop = dl_min(end, s->count[t]), middle = dl_min(stop, running);
+    if (begin < middle) V(step_forward)(s, t, begin, middle, running, first, last);
+    if (dl_max(begin, middle) < stop) V(step_forward)(s, t, dl_max(begin, middle), stop, running, first, last);
+}
+
+/* Job: some sequences, all steps. */
+static void V(sequence_forward_job)(void *ctx, long job, long worker) {
+    const dl_sequence *s = (const dl_sequence *)ctx;
+    const long panels = dl_ceil_div(s->hidden, dl_sequence_gates(s->kind) == 1 ? 2 * LANES : LANES);
+    for (long turn = 0; turn < s->steps; turn++)
+        V(whole_step)(s, dl_sequence_at(s, turn), s->cut[job], s->cut[job + 1], 0, panels);
+    (void)worker;
+}
+
+/* Job: one step, some units. */
+static void V(sequence_units_job)(void *ctx, long job, long worker) {
+    const dl_sequence *s = (const dl_sequence *)ctx;
+    const long each = dl_sequence_gates(s->kind) == 1 ? 2 * LANES : LANES, panels = dl_ceil_div(s->hidden, each);
+    const long first = job * s->width / each, last = dl_min(panels, first + s->width / each);
+    V(whole_step)(s, dl_sequence_at(s, s->step), 0, s->batch, first, last);
+    (void)worker;
+}
+
+/* dz of step t for the states begin .. end, from dy and the dh and dc that came from the step after; leaves in dh what
+   reaches the state before past the gates (GRU), and dc of the cell before (LSTM). */
+static void V(sequence_gates_back)(const dl_sequence *s, long t, long begin, long end) {
+    const long hidden = s->hidden, running = V(running)(s, t), stop = dl_min(end, s->count[t]);
+    for (long j = begin; j < stop; j++) {
+        const long row = V(row_of)(s, t, j);
+        const real *dy = (const real *)s->dy + row * hidden, *y = (const real *)s->y + row * hidden;
+        real *carried = (real *)s->dh + j * hidden, *dz = (real *)s->dz + row * dl_sequence_dz(s->kind) * hidden;
+        if (s->kind == DL_SEQUENCE_LSTM) {
+            const real *gi = (const real *)s->gates + row * 4 * hidden, *gf = gi + hidden, *gg = gf + hidden;
+            const real *go = gg + hidden, *cell = (const real *)s->extra + row * hidden;
+            const real *cell_before = V(before)(s, s->extra, s->c0, t, j, running);
+            real *dcell = (real *)s->dc + j * hidden;
+            for (long u = 0; u < hidden; u += LANES) {
+                const long n = hidden - u;
+                const vec i = AT(gi + u), f = AT(gf + u), g = AT(gg + u), o = AT(go + u);
+                const vec dh = AT(dy + u) + AT(carried + u), tanh_c = V(vtanh)(AT(cell + u));
+                const vec dc = AT(dcell + u) + dh * o * (ONE - tanh_c * tanh_c);
+                V(put)(dz + u, dc * g * (i * (ONE - i)), n);
+                V(put)(dz + hidden + u, dc * AT(cell_before + u) * (f * (ONE - f)), n);
+                V(put)(dz + 2 * hidden + u, dc * i * (ONE - g * g), n);
+                V(put)(dz + 3 * hidden + u, dh * tanh_c * (o * (ONE - o)), n);
+                V(put)(dcell + u, dc * f, n);
+            }
+        } else if (s->kind == DL_SEQUENCE_GRU) {
+            const real *gr = (const real *)s->gates + row * 3 * hidden, *gz = gr + hidden, *gn = gz + hidden;
+            const real *inner = (const real *)s->extra + row * hidden, *h = V(before)(s, s->y, s->h0, t, j, running);
+            for (long u = 0; u < hidden; u += LANES) {
+                const long n = hidden - u;
+                const vec r = AT(gr + u), z = AT(gz + u), new = AT(gn + u), dh = AT(dy + u) + AT(carried + u);
+                const vec dn = dh * (ONE - z) * (ONE - new * new);
+                V(put)(dz + u, dn, n);
+                V(put)(dz + hidden + u, dn * AT(inner + u) * (r * (ONE - r)), n);
+                V(put)(dz + 2 * hidden + u, dh * (AT(h + u) - new) * (z * (ONE - z)), n);
+                V(put)(dz + 3 * hidden + u, dn * r, n);
+                V(put)(carried + u, dh * z, n);
+            }
+        } else
+            for (long u = 0; u < hidden; u += LANES) {
+                const long n = hidden - u;
+                const vec h = AT(y + u), dh = AT(dy + u) + AT(carried + u);
+                V(put)(dz + u, s->kind == DL_SEQUENCE_RNN ? dh * (ONE - h * h) : V(vsel)(h <= V(vsplat)(0), V(vsplat)(0), dh), n);
+            }
+    }
+}
+
+/* dh of the states begin .. end before step t: dz W_hh, for the panels first .. last. */
+DL_NOINLINE void V(step_backward)(const dl_sequence *s, long t, long begin, long end, long first, long last) {
+    const long hidden = s->hidden, depth = dl_sequence_gates(s->kind) * hidden, wide = dl_sequence_dz(s->kind) * hidden;
+    const long stop = dl_min(end, s->count[t]), skip = s->kind == DL_SEQUENCE_GRU ? hidden : 0;
+    const real *panel = (const real *)s->packed + first * depth * 2 * LANES;
+    real sums[MOST_SUMS];
+    for (long p = first; p < last; p++, panel += depth * 2 * LANES)
+        for (long j = begin, rows; j < stop; j += rows) {
+            rows = V(tile_rows_of)(stop - j, 2);
+            const dl_part none = {NULL, 0, 0};
+            const dl_part dz = {(const real *)s->dz + V(row_of)(s, t, j) * wide + skip, depth, s->stride * wide};
+            V(sums_kernels)[0][rows](&none, &dz, panel, sums);
+            for (long i = 0; i < rows; i++)
+                for (long u = p * 2 * LANES, v = 0; v < 2 && u < hidden; u += LANES, v++) {
+                    real *to = (real *)s->dh + (j + i) * hidden + u;
+                    const long n = hidden - u;
+                    const vec sum = V(vload)(sums + (2 * i + v) * LANES);
+                    V(put)(to, skip ? sum + AT(to) : sum, n);
+                }
+        }
+}
+
+/* Job: some sequences, all steps from the last to the first. */
+static void V(sequence_backward_job)(void *ctx, long job, long worker) {
+    const dl_sequence *s = (const dl_sequence *)ctx;
+    for (long turn = s->steps - 1; turn >= 0; turn--) {
+        const long t = dl_sequence_at(s, turn);
+        V(sequence_gates_back)(s, t, s->cut[job], s->cut[job + 1]);
+        V(step_backward)(s, t, s->cut[job], s->cut[job + 1], 0, dl_ceil_div(s->hidden, 2 * LANES));
+    }
+    (void)worker;
+}
+
+/* Job: one step, some units. */
+static void V(sequence_back_units_job)(void *ctx, long job, long worker) {
+    const dl_sequence *s = (const dl_sequence *)ctx;
+    const long panels = dl_ceil_div(s->hidden, 2 * LANES), first = job * s->width / (2 * LANES);
+    V(step_backward)(s, dl_sequence_at(s, s->step), 0, s->batch, first, dl_min(panels, first + s->width / (2 * LANES)));
+    (void)worker;
+}
+#undef V
+#undef ONE
+#undef AT
+#undef MOST_SUMS
