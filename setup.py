@@ -14,8 +14,14 @@ from setuptools.modified import newer_group
 KERNELS = "kernels/cython"
 HEADERS = sorted(glob(f"{KERNELS}/*.h") + glob(f"{KERNELS}/*.pxi"))
 WINDOWS = os.name == "nt"
+SANITIZE = bool(os.environ.get("SANITIZE"))  # see ci/sanitize
 GNU_FLAGS = ["-O3", "-g0", "-fno-math-errno", "-ffp-contract=fast", "-pthread"]
 GNU_FLAGS += ["-falign-functions=64", "-falign-loops=64"]  # else unrelated code moves a loop, and 5 % of a small step
+if SANITIZE:
+    # A check is a call, and checks that others imply stay out: else compiling takes an hour.
+    GNU_FLAGS += ["-O1", "-g1", "-fno-omit-frame-pointer", "-DDL_SANITIZE", "-fno-sanitize-recover=all"]
+    GNU_FLAGS += ["-fsanitize=address,alignment,bounds,shift,signed-integer-overflow,integer-divide-by-zero"]
+    GNU_FLAGS += ["--param", "asan-instrumentation-with-call-threshold=0"]
 
 
 class BuildExtensions(build_ext):
@@ -51,7 +57,7 @@ def extension(package, source, depends=()):
         include_dirs=[KERNELS, numpy.get_include()],
         depends=[*depends],
         extra_compile_args=["/O2"] if WINDOWS else GNU_FLAGS,
-        extra_link_args=[] if WINDOWS else ["-pthread"],
+        extra_link_args=[] if WINDOWS else ["-pthread", *(["-fsanitize=address,undefined"] if SANITIZE else [])],
     )
 
 

@@ -12,9 +12,10 @@ WORK = [
 ]
 
 
-def pytorch(torch, x, weight, bias, stride, padding, dilation, groups, activation, method):
+def pytorch(torch, x, weight, bias, plan):
+    stride, padding, dilation, groups = plan.geometry
     y = torch.nn.functional.conv2d(x, weight, bias, stride, padding[::2], dilation, groups)
-    return torch.relu(y) if activation else y
+    return torch.relu(y) if plan.activation else y
 
 
 def test_conv2d(step, benchmark):

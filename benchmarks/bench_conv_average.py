@@ -8,9 +8,10 @@ WORK = [
 ]
 
 
-def pytorch(torch, x, weight, bias, stride, padding, dilation, groups, activation, method, pool_size):
+def pytorch(torch, x, weight, bias, plan):
+    stride, padding, dilation, groups = plan.geometry
     y = torch.nn.functional.conv2d(x, weight, bias, stride, padding[::2], dilation, groups)
-    return torch.nn.functional.avg_pool2d(torch.tanh(y), pool_size)
+    return torch.nn.functional.avg_pool2d(torch.tanh(y), plan.pool)
 
 
 def test_conv2d_avg_pool2d(step, benchmark):

@@ -8,10 +8,11 @@ WORK = [
 ]
 
 
-def pytorch(torch, x, weight, bias, stride, padding, dilation, groups, activation, method, pool_size):
+def pytorch(torch, x, weight, bias, plan):
+    stride, padding, dilation, groups = plan.geometry
     y = torch.nn.functional.conv2d(x, weight, bias, stride, padding[::2], dilation, groups)
-    y = torch.nn.functional.max_pool2d(y, pool_size)
-    return torch.relu(y) if activation else y
+    y = torch.nn.functional.max_pool2d(y, plan.pool)
+    return torch.relu(y) if plan.activation else y
 
 
 def test_conv2d_max_pool2d(step, benchmark):

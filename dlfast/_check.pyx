@@ -6,15 +6,19 @@ Compiled, because every call of a layer passes several.
 cimport numpy as cnp
 from libc.stdint cimport int64_t, uint64_t
 
+import math
 import operator
 
 import numpy as np
 
 FLOAT32, FLOAT64, INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 FLOATS = (FLOAT32, FLOAT64)
+MOST_INTEGER = 2**63 - 1
+MOST_ELEMENTS = 2**48
 
 cdef Py_ssize_t MOST_RESULTS = 1024  # that `remembered` keeps
 
+cdef object most_groups = 2**31  # with more, their product with the channels might not fit
 cdef object float32 = FLOAT32, float64 = FLOAT64, int64 = INT64, ndarray = np.ndarray
 
 
@@ -86,16 +90,17 @@ def fits_linear(x, weight, bias):
     return dtype_of(b) is dtype and cnp.PyArray_NDIM(b) == 1 and cnp.PyArray_DIM(b, 0) == cnp.PyArray_DIM(w, 0)
 
 
-def fits_conv(x, weight, bias, int64_t groups):
+def fits_conv(x, weight, bias, groups):
     """Whether these are plain arrays x (N, H, W, C), weight (K, R, S, C/groups) and bias (K,) or None, all float32 or all
     float64, and `groups` divides K."""
-    if type(x) is not ndarray or type(weight) is not ndarray or groups < 1:
+    if type(x) is not ndarray or type(weight) is not ndarray or not 1 <= groups <= most_groups:
         return False
     dtype = dtype_of(x)
+    cdef int64_t parts = groups
     cdef cnp.ndarray a = x, w = weight
     cdef bint fits = (dtype is float32 or dtype is float64) and dtype_of(w) is dtype
     fits = fits and cnp.PyArray_NDIM(a) == 4 and cnp.PyArray_NDIM(w) == 4
-    fits = fits and cnp.PyArray_DIM(a, 3) == cnp.PyArray_DIM(w, 3) * groups and cnp.PyArray_DIM(w, 0) % groups == 0
+    fits = fits and cnp.PyArray_DIM(a, 3) == cnp.PyArray_DIM(w, 3) * parts and cnp.PyArray_DIM(w, 0) % parts == 0
     return fits and fits_rows(w, (bias,))
 
 
@@ -127,25 +132,33 @@ def shape(op, name, array, wanted, reason):
         raise ValueError(f"{op}: {name} must have shape {wanted} {reason}, got {array.shape}")
 
 
-def integer(op, name, value, least):
-    """`value` as an int of at least `least`. TypeError for what is no integer, ValueError for one too small."""
+def integer(op, name, value, least, most=MOST_INTEGER):
+    """`value` as an int from `least` to `most`. TypeError for what is no integer, ValueError for one out of range."""
     if type(value) is not int:
         if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
             raise TypeError(f"{op}: {name} must be an integer, got {value!r}")
         value = operator.index(value)
     if value < least:
         raise ValueError(f"{op}: {name} must be at least {least}, got {value}")
+    if value > most:
+        raise ValueError(f"{op}: {name} must be at most {most}, got {value}")
     return value
 
 
-def pair(op, name, value, least):
-    """One integer for both image axes, or two, each at least `least`."""
+def pair(op, name, value, least, most=MOST_INTEGER):
+    """One integer for both image axes, or two, each from `least` to `most`."""
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
             raise ValueError(f"{op}: {name} must be one integer or two, got {value!r}")
-        return integer(op, name, value[0], least), integer(op, name, value[1], least)
-    value = integer(op, name, value, least)
+        return integer(op, name, value[0], least, most), integer(op, name, value[1], least, most)
+    value = integer(op, name, value, least, most)
     return value, value
+
+
+def room(op, wanted):
+    """Raise ValueError for a shape of so many elements that no computer holds them; fewer are for memory to refuse."""
+    if math.prod(wanted) > MOST_ELEMENTS or max(wanted, default=0) > MOST_ELEMENTS:
+        raise ValueError(f"{op}: the result would have shape {tuple(wanted)}, more than any memory holds")
 
 
 def number(op, name, value, low, high, low_open=False, high_closed=False):

@@ -20,6 +20,7 @@ from .nn.module import Module
 from .nn.norm import BatchNorm1d, BatchNorm2d
 from .tensor import ArrayLike, Tensor
 
+_POOLS = {"conv2d_max_pool2d": "MaxPool2d", "conv2d_avg_pool2d": "AvgPool2d"}
 _ACTIVATIONS = {"relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "Tanh"}
 
 
@@ -36,16 +37,18 @@ def explain(model: Module, input_shape: Sequence[int] | ArrayLike | Sequence[Any
     """
     if not isinstance(model, Module):
         raise TypeError(f"explain: model must be a Module, got {type(model).__name__}")
-    from ._machine import fma_peak
+    from ._machine import fma_roof
 
     dtype = next((p.dtype for p in model.parameters() if p.dtype.kind == "f"), np.dtype(np.float32))
     inputs = _inputs(input_shape, dtype)
     state = random.get_state()
     try:
-        peak = fma_peak(get_num_threads(), dtype)
-        rows, whole = _measure(copy.deepcopy(model), inputs, peak)
+        rows, whole = _measure(copy.deepcopy(model), inputs)
     finally:
         random.set_state(state)
+    reached = max((row.gflops for row in rows if row.gflops and "winograd" not in " ".join(row[5:8])), default=0.0)
+    peak = fma_roof(get_num_threads(), dtype, reached)
+    rows, whole = [_under(row, peak) for row in rows], _under(whole, peak)
     return Explanation(rows, whole, peak, get_num_threads(), dtype.name, kernels.get_backend())
 
 
@@ -63,18 +66,23 @@ def _inputs(given: Any, dtype: np.dtype) -> list[Any]:
     return [np.random.default_rng(0).standard_normal(shape).astype(dtype)]
 
 
-def _measure(model: Module, inputs: list[Any], peak: float) -> tuple[list[Row], Row]:
+def _under(row: Row, peak: float) -> Row:
+    """The row with its share of the peak."""
+    return row if row.gflops is None else row._replace(of_peak=row.gflops / peak)
+
+
+def _measure(model: Module, inputs: list[Any]) -> tuple[list[Row], Row]:
     """A row for each layer, and one for the model in one piece."""
     names = {id(module): name for name, module in model.named_modules()}
     with kernels.watch() as ops, layers_called(names, ops) as layers:
         output = model(*inputs)
-    rows = [_layer_row(layer, names.get(id(layer.module), ""), peak) for layer in layers]
+    rows = [_layer_row(layer, names.get(id(layer.module), "")) for layer in layers]
     whole = Layer(model, tuple(inputs), {}, output, [])
     cells = {"backend": "", "forward": "", "dx": "", "dweight": "", "why": ()}
-    return rows, _row(whole, "", "whole model", cells, sum(row.flops for row in rows), peak)
+    return rows, _row(whole, "", "whole model", cells, sum(row.flops for row in rows))
 
 
-def _layer_row(layer: Layer, name: str, peak: float) -> Row:
+def _layer_row(layer: Layer, name: str) -> Row:
     needed = _needed(layer)
     methods: dict[str, list[str]] = {which: [] for which in PASSES}
     why: dict[Choice, None] = {}
@@ -89,7 +97,7 @@ def _layer_row(layer: Layer, name: str, peak: float) -> Row:
     }
     cells |= {"backend": ", ".join(dict.fromkeys(op.backend for op in layer.ops)) or "numpy", "why": tuple(why)}
     work = sum(count for op in layer.ops for which, count in zip(PASSES, flops(op)) if needed[which])
-    return _row(layer, name, _label(layer), cells, layer.calls * work, peak)
+    return _row(layer, name, _label(layer), cells, layer.calls * work)
 
 
 def _needed(layer: Layer) -> dict[str, bool]:
@@ -99,7 +107,7 @@ def _needed(layer: Layer) -> dict[str, bool]:
     return {"forward": True, "dx": backward and gradients_of_inputs(layer) > 0, "dweight": backward and learns}
 
 
-def _row(layer: Layer, name: str, label: str, cells: dict[str, Any], work: int, peak: float) -> Row:
+def _row(layer: Layer, name: str, label: str, cells: dict[str, Any], work: int) -> Row:
     forward, backward = least_seconds(layer)
     forward, backward = layer.calls * forward, None if backward is None else layer.calls * backward
     rate = 1e-9 * work / (forward + (backward or 0)) if work else None
@@ -114,18 +122,21 @@ def _row(layer: Layer, name: str, label: str, cells: dict[str, Any], work: int, 
         forward_seconds=forward,
         backward_seconds=backward,
         gflops=rate,
-        of_peak=None if rate is None else rate / peak,
+        of_peak=None,
     )
 
 
 def _label(layer: Layer) -> str:
-    """ "Conv2d + ReLU + MaxPool2d", "BatchNorm2d + sum + ReLU" for a layer that runs its neighbours in its pass."""
+    """ "Conv2d + Tanh + AvgPool2d", "BatchNorm2d + sum + ReLU" for a layer that runs its neighbours in its pass."""
     name, module = type(layer.module).__name__, layer.module
     if not isinstance(module, (Affine, BatchNorm1d, BatchNorm2d)):
         return name
     given = layer.args[1] if len(layer.args) > 1 else layer.kwargs.get("activation")
     activation = given or module.activation
-    more = len(layer.args) > 2 and layer.args[2] is not None  # of a convolution a window, of a normalisation a residual
-    pool, total = more and isinstance(module, Affine), more and not isinstance(module, Affine)
-    parts = [name, "sum" if total else "", _ACTIVATIONS[activation] if activation else "", "MaxPool2d" if pool else ""]
+    of_norm = isinstance(module, (BatchNorm1d, BatchNorm2d))
+    residual = layer.args[2 if of_norm else 4 :][:1]  # where `forward` has it
+    summed, ops = bool(residual) and residual[0] is not None, [op.op for op in layer.ops]
+    norm = "BatchNorm2d" if "conv2d_batch_norm" in ops else ""
+    pool = next((_POOLS[op] for op in ops if op in _POOLS), "")
+    parts = [name, norm, "sum" if summed else "", _ACTIVATIONS[activation] if activation else "", pool]
     return " + ".join(filter(None, parts))

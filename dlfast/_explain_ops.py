@@ -3,53 +3,61 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from typing import Any
 
-from .functional._conv import conv_methods, only_3x3
 from .kernels import Call
-from .kernels.conv_adjoint import image_padding, image_shape, scatters
-from .kernels.conv_methods import Choice, Geometry, choose, geometry_of, output_shape
+from .kernels.conv_methods import Choice
+from .kernels.conv_plan import PASSES
 
-PASSES = ("forward", "dx", "dweight")
-_CONVOLUTIONS = ("conv2d", "conv2d_max_pool2d", "conv2d_avg_pool2d", "conv2d_batch_norm")
-FEW = {"numba": 4, "cython": 8}  # rows up to which they multiply without packing
+__all__ = ["PASSES", "choices", "flops"]
+
+_PATHS = {  # what the products of a backend say of themselves
+    "blocks": "a product of packed panels",
+    "dots": "few rows: dot products, read in place, not packed",
+    "combine": "few rows: sums of the other's rows, read in place, not packed",
+    "outer": "of few rows: outer products, written once",
+}
 _GATES = {"rnn_cell": 1, "lstm_cell": 4, "gru_cell": 3}
 
 
 def choices(call: Call) -> dict[str, Choice]:
     """The algorithm of each pass, and why; empty where the backend has but one way."""
-    if call.op in _CONVOLUTIONS:
-        image, kernel = _shapes(call)
-        return {name: _convolution(call, name, image, kernel, geometry_of(call.options)) for name in PASSES}
+    plan = call.options.get("plan")
     if call.op == "conv_transpose2d":
-        image, kernel, geometry = _adjoint(call)
         roles = {"forward": "dx", "dx": "forward", "dweight": "dweight"}
-        found = {name: _convolution(call, role, image, kernel, geometry) for name, role in roles.items()}
-        if call.backend == "numba" and scatters(kernel, geometry.groups):
-            found["forward"] = Choice("scatter", f"{kernel[3]} output channels would leave registers empty")
+        found = {name: plan.choices[role] for name, role in roles.items()}
+        if plan.scatters:
+            found["forward"] = Choice("scatter", f"{plan.kernel[3]} output channels would leave registers empty")
         return found
+    if plan is not None:
+        return plan.choices
     if call.op in ("linear", "matmul", *_GATES):
         return {name: _product(call, name) for name in PASSES}
     return {}
 
 
-def _convolution(call: Call, role: str, image: tuple, kernel: tuple, geometry: Geometry) -> Choice:
-    choice = choose(role, image, kernel, geometry, call.options["method"], only_3x3())
-    known = conv_methods()
-    return choice if choice.method in known else Choice("im2col", f"the {call.backend} backend has no {choice.method}")
-
-
 def _product(call: Call, name: str) -> Choice:
     if call.backend == "reference":
         return Choice("BLAS", "NumPy's matrix product")
+    if call.op not in ("linear", "matmul"):
+        return Choice("gemm", "products of packed panels, few rows in place")
+    path = import_module(f"dlfast.kernels.{call.backend}.linear").product_path(*_sides(call, name))
+    return Choice("gemm" if path == "blocks" else "skinny", _PATHS[path])
+
+
+def _sides(call: Call, name: str) -> tuple[int, int, int, bool, bool]:
+    """m, n and k of C (m, n) = op(A) op(B) of a pass, and whether A and B are transposed."""
     x, weight = _shapes(call)
-    rows = x[-2] if call.op == "matmul" and len(x) > 1 else math.prod(x[:-1])
-    few = FEW[call.backend]
-    if call.backend == "cython" and name == "forward" and call.op == "linear":
-        few = max(4, min(32, x[-1] // 12))  # dl_gemm_skinny: dot products with the rows of the weight
-    if call.op in ("linear", "matmul") and rows <= few:
-        return Choice("skinny", f"up to {few} rows: read in place, not packed")
-    return Choice("gemm", "a product of packed panels")
+    linear = call.op == "linear"
+    stacked = linear or len(x) < 2 or (len(weight) == 2 and len(x) > 2)  # one product with all rows of x
+    rows, depth = math.prod(x[:-1]) if stacked else x[-2], x[-1]
+    outputs = weight[0] if linear else weight[-1] if len(weight) > 1 else 1
+    if name == "forward":
+        return rows, outputs, depth, False, linear
+    if name == "dx":
+        return rows, depth, outputs, False, not linear
+    return (outputs, depth, rows, True, False) if linear else (depth, outputs, rows, True, False)
 
 
 def flops(call: Call) -> tuple[int, int, int]:
@@ -57,12 +65,9 @@ def flops(call: Call) -> tuple[int, int, int]:
 
     Convolutions count by their definition, whatever the algorithm saves.
     """
-    if call.op in _CONVOLUTIONS:
-        image, kernel = _shapes(call)
-        each = 2 * math.prod(output_shape(image, kernel, geometry_of(call.options))) * math.prod(kernel[1:])
-    elif call.op == "conv_transpose2d":
-        x, kernel = _shapes(call)
-        each = 2 * math.prod(x) * math.prod(kernel[1:])
+    if "plan" in call.options:
+        plan = call.options["plan"]
+        each = 2 * math.prod(plan.output) * math.prod(plan.kernel[1:])
     elif call.op == "linear":
         x, weight = _shapes(call)
         each = 2 * math.prod(x[:-1]) * math.prod(weight)
@@ -87,11 +92,3 @@ def _matmul_flops(a: tuple, b: tuple) -> int:
 def _shapes(call: Call) -> Any:
     """The shapes of the first two arrays."""
     return call.shapes[:2]
-
-
-def _adjoint(call: Call) -> tuple[tuple, tuple, Geometry]:
-    """Image, kernel and geometry of the conv2d whose gradient a transposed convolution is."""
-    x, kernel = _shapes(call)
-    o = call.options
-    image = image_shape(x, kernel, o["stride"], o["padding"], o["output_padding"], o["dilation"], o["groups"])
-    return image, kernel, geometry_of({**o, "padding": image_padding(o["padding"], o["output_padding"])})

@@ -8,11 +8,13 @@ some.
 The contract of a kernel::
 
     y, saved = conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation)
-    dx, dweight, dbias = conv2d_backward(dy, saved, needs)
+    dx, dweight, dbias = linear_backward(dy, saved, needs)
 
 - arrays are positional, options keyword-only; kernels check nothing (``dlfast.functional`` has done so);
 - pure: inputs are not modified, outputs are fresh, C-contiguous and of the inputs' dtype (float32 or float64);
 - ``saved`` has one meaning for all backends, so any forward pairs with any backward;
+- what a convolution will do is decided before, and handed over as its option ``plan`` (`conv_plan.Plan`); ``saved``
+  holds it, and a backend that another's plan does not fit plans anew (``plan.of``);
 - ``needs`` has one flag for each positional argument, and the gradients come in the same order, None where not wanted;
   a flag may be an `Into`, which is true and names an array that a kernel may write the gradient into and return;
 - an optimizer's ``<name>_step(param, grad, *state, **options)`` is the exception: it updates in place;
@@ -156,7 +158,7 @@ def active(op: str, x: numpy.ndarray | None = None) -> Pair:
 
 
 def active_module(op: str) -> ModuleType | None:
-    """The file that serves ``op``, for what a family says of itself (``CONV_METHODS``); None where none does."""
+    """The file that serves ``op``, for what a family says of itself (``ABILITIES``); None where none does."""
     if op not in _table.modules:
         backend = _serving(op, _table.names)
         _table.modules[op] = backend and _module(backend, operations()[op])

@@ -39,6 +39,8 @@ WINOGRAD_SAVING = 1.4  # times fewer multiplications, these included, from which
 WINOGRAD_TRANSFORMS = 16  # multiplications at each point that take as long as transforming a channel
 WINOGRAD_OVER_DIRECT = 0.9  # times fewer multiplications, these included too, from which on it is faster than direct
 DEPTHWISE_CHANNELS = 16  # a register of float32 on any CPU
+MOST_STRIDE = 1024  # of direct and depthwise, which have a table entry for each phase of the image
+DIRECT_BYTES = 1 << 24  # of the padded rows that direct copies for one row of outputs: no cache holds more
 
 
 class Geometry(NamedTuple):
@@ -50,9 +52,22 @@ class Geometry(NamedTuple):
     groups: int
 
 
-def geometry_of(options) -> Geometry:
-    """The geometry among the options of a convolution."""
-    return Geometry(*(options[name] for name in Geometry._fields))
+class Abilities(NamedTuple):
+    """What a backend's convolutions can do; each backend's `conv` says so of itself.
+
+    only_3x3: Winograd's method for kernels of 3 x 3 with stride 1 only. pooled: the methods that do max-pooling on the
+    way and write no pixel between; averaged: those that read the windows of average-pooling from cache. scatters: a
+    transposed convolution of few outputs by a method of its own.
+    """
+
+    methods: tuple[str, ...] = METHODS
+    only_3x3: bool = False
+    pooled: tuple[str, ...] = ()
+    averaged: tuple[str, ...] = ()
+    scatters: bool = False
+
+
+PLAIN = Abilities(("im2col",))
 
 
 class Choice(NamedTuple):
@@ -81,7 +96,7 @@ def phases(kernel, stride) -> tuple[int, int, int]:
 def unfit(method: str, passing: str, kernel, geometry: Geometry, only_3x3: bool = False) -> str | None:
     """Why `method` cannot do this pass (kernel: the shape of the weight), None where it can.
 
-    only_3x3: whether the backend's Winograd is for kernels of 3 x 3 with stride 1 only.
+    only_3x3: as in `Abilities`.
     """
     k, r, s, c = kernel
     stride, padding, dilation, groups = geometry
@@ -106,6 +121,22 @@ def _unfit_winograd(kernel, geometry: Geometry, only_3x3: bool) -> str | None:
     return None
 
 
+def _too_far(method: str, image, kernel, geometry: Geometry) -> str | None:
+    """Why `method` is none for windows so far apart, though it could; im2col reads them where they lie."""
+    if method in ("direct", "depthwise") and math.prod(geometry.stride) > MOST_STRIDE:
+        return f"takes no strides with a product of more than {MOST_STRIDE}"
+    if method == "direct" and direct_bytes(image, kernel, geometry) > DIRECT_BYTES:
+        return "takes no rows as far apart as these, with as much padding"
+    return None
+
+
+def direct_bytes(image, kernel, geometry: Geometry, rows: int = 1) -> int:
+    """Bytes, at most, of the padded rows of the image under `rows` rows of outputs."""
+    columns = (output_shape(image, kernel, geometry)[2] - 1) * geometry.stride[1] + kernel[2]
+    lines = (rows - 1) * geometry.stride[0] + (kernel[1] - 1) * geometry.dilation[0] + 1
+    return 8 * lines * columns * kernel[3]
+
+
 @lru_cache(maxsize=1024)
 def choose(
     passing: str,
@@ -115,26 +146,21 @@ def choose(
     method: str = "auto",
     only_3x3: bool = False,
 ) -> Choice:
-    """The method for one pass over an image of this shape; only_3x3 as in `unfit`."""
+    """The method for one pass over an image of this shape; only_3x3 as in `Abilities`."""
     if method not in AUTOMATIC:
-        why = unfit(method, passing, kernel, geometry, only_3x3)
+        why = unfit(method, passing, kernel, geometry, only_3x3) or _too_far(method, image, kernel, geometry)
         return Choice(method, "asked for") if why is None else Choice("im2col", f"{method} {why}")
     for name in ("pointwise", "depthwise"):
-        if unfit(name, passing, kernel, geometry) is None:
+        if unfit(name, passing, kernel, geometry) is None and not _too_far(name, image, kernel, geometry):
             return Choice(name, "a 1 x 1 kernel" if name == "pointwise" else "one channel a group")
-    if kernel[3] < FEW_CHANNELS and unfit("direct", passing, kernel, geometry) is None:
+    direct = unfit("direct", passing, kernel, geometry) is None and not _too_far("direct", image, kernel, geometry)
+    if kernel[3] < FEW_CHANNELS and direct:
         other = Choice("direct", f"{kernel[3]} channels: gathering would cost more than multiplying")
     else:
         other = Choice("im2col", "the general case" if method == "auto" else "the general case, exact")
     if method == "exact" or unfit("winograd", passing, kernel, geometry, only_3x3):
         return other
     return _winograd_or(other, passing, image, kernel, geometry)
-
-
-@lru_cache(maxsize=1024)
-def method_of(passing: str, image, kernel, geometry: tuple, method: str) -> str:
-    """The method alone; `geometry` may be a plain tuple of the fields of Geometry, which is cheaper to make."""
-    return choose(passing, image, kernel, Geometry(*geometry), method).method
 
 
 def _winograd_or(other: Choice, passing: str, image, kernel, geometry: Geometry) -> Choice:
@@ -164,31 +190,3 @@ def _tiles(passing: str, image, kernel, geometry: Geometry) -> int:
     if passing == "dx":
         size = image[1:3] if geometry.stride == (1, 1) else [points + taps - 1 for points in size]
     return image[0] * math.prod(-(-points // WINOGRAD_TILES[taps]) for points in size)
-
-
-def at_once(passing: str, image, kernel, geometry: Geometry, method: str, pool_size) -> str:
-    """The method that computes this pass of convolution and max-pooling without the pixels between; "" where none does.
-
-    The direct one does so row by row of windows; tiles of 4 x 4 outputs hold whole windows of 2 x 2.
-    """
-    chosen = choose(passing, image, kernel, geometry, method).method
-    tiled = pool_size == (2, 2) and kernel[1:3] == (3, 3) and geometry.stride == (1, 1)
-    return chosen if chosen == "direct" or (chosen == "winograd" and tiled) else ""
-
-
-def pooled_method(image, kernel, geometry: Geometry, pool_size, method: str = "auto", average: bool = False) -> str:
-    """The method by which convolution and pooling (windows side by side) are best computed at once; "" where apart.
-
-    With max-pooling that saves writing and reading the convolution's output, which is large against its arithmetic
-    where the image has few channels: there the direct method does so, forward and for the weights; Winograd's, forward
-    and for both. With average-pooling the output is written, for the gradient of the activation, but read from cache.
-    """
-    shape = output_shape(image, kernel, geometry)
-    if shape[1] < pool_size[0] or shape[2] < pool_size[1]:
-        return ""
-    if average:
-        chosen = choose("forward", image, kernel, geometry, method).method
-        return chosen if chosen == "direct" else ""
-    passes = ("forward", "dweight", "dx")
-    methods = [at_once(passing, image, kernel, geometry, method, pool_size) for passing in passes]
-    return methods[0] if methods[:2] == ["direct"] * 2 or methods == ["winograd"] * 3 else ""

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 def convolved_and_normalised(conv2d_forward, batch_norm_forward, saved):
     """(y, saved) of the normalisation, and what the convolution saved, from what conv2d_batch_norm saves."""
-    images, (norm_weight, norm_bias, residual, mean, var), options, eps, activation = saved
-    z, of_conv = conv2d_forward(*images, **options, activation=None)
-    y, of_norm = batch_norm_forward(z, norm_weight, norm_bias, residual, mean, var, eps=eps, activation=activation)
+    images, (norm_weight, norm_bias, residual, mean, var), plan, eps = saved
+    z, of_conv = conv2d_forward(*images, plan=plan.alone(None))
+    y, of_norm = batch_norm_forward(z, norm_weight, norm_bias, residual, mean, var, eps=eps, activation=plan.activation)
     return y, of_norm, of_conv
 
 

@@ -11,6 +11,8 @@ from math import prod
 import numpy as np
 from arrays import Maker, away_from, between, distinct, exactly, few_values, holding, indices, labels, normal
 
+from dlfast.kernels.conv_methods import Abilities, Geometry
+from dlfast.kernels.conv_plan import plan, plan_of_transposed
 from dlfast.kernels.resizing import axis_step
 from dlfast.kernels.sequences import steps_of
 
@@ -110,12 +112,14 @@ def matmul(name, a, b):
 
 
 def conv2d(
-    name, x, weight, bias=True, stride=1, pad=0, dilation=1, groups=1, act=None, method="exact", fill=normal, tags=()
-):
-    """One number for stride, dilation or pad serves all axes or sides; pad is (top, bottom, left, right)."""
-    options = {"stride": _each(stride), "padding": _each(pad, 4), "dilation": _each(dilation), "groups": groups}
+    name, x, weight, bias=True, stride=1, pad=0, dilation=1, groups=1, act=None, method="exact", fill=normal, tags=(),
+    pool=None, average=False,
+):  # fmt: skip
+    """One number for stride, dilation, pad or pool serves all axes or sides; pad is (top, bottom, left, right)."""
+    geometry = Geometry(_each(stride), _each(pad, 4), _each(dilation), groups)
     arrays = (fill(*x), weights(*weight), normal(weight[0]) if bias else None)
-    return Case("conv2d", name, arrays, {**options, "activation": act, "method": method}, tags)
+    planned = plan(x, weight, geometry, act, method, pool and _each(pool), average)
+    return Case("conv2d", name, arrays, {"plan": planned}, tags)
 
 
 def conv_transpose2d(
@@ -123,20 +127,18 @@ def conv_transpose2d(
     tags=(),
 ):  # fmt: skip
     """As `conv2d`, weight (I, R, S, O/groups); extra is output_padding."""
-    options = {"stride": _each(stride), "padding": _each(pad, 4), "output_padding": _each(extra)}
-    options |= {"dilation": _each(dilation), "groups": groups, "activation": act, "method": method}
-    outputs = weight[3] * groups
-    arrays = (fill(*x), weights(*weight), normal(outputs) if bias else None)
-    return Case("conv_transpose2d", name, arrays, options, tags)
+    geometry = Geometry(_each(stride), _each(pad, 4), _each(dilation), groups)
+    planned = plan_of_transposed(x, weight, geometry, _each(extra), act, method, Abilities())
+    arrays = (fill(*x), weights(*weight), normal(weight[3] * groups) if bias else None)
+    return Case("conv_transpose2d", name, arrays, {"plan": planned}, tags)
 
 
 def conv2d_max_pool2d(name, x, weight, pool=2, **rest):
-    case = conv2d(name, x, weight, **rest)
-    return Case("conv2d_max_pool2d", name, case.arrays, {**case.options, "pool_size": _each(pool)}, case.tags)
+    return replace(conv2d(name, x, weight, pool=pool, **rest), op="conv2d_max_pool2d")
 
 
 def conv2d_avg_pool2d(name, x, weight, pool=2, **rest):
-    return replace(conv2d_max_pool2d(name, x, weight, pool, **rest), op="conv2d_avg_pool2d")
+    return replace(conv2d(name, x, weight, pool=pool, average=True, **rest), op="conv2d_avg_pool2d")
 
 
 def conv2d_batch_norm(name, x, weight, residual=None, affine=True, act=None, bias=False, added=normal, tags=(), **rest):

@@ -7,7 +7,8 @@ from isas import each_isa
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import kernels
-from dlfast.kernels.conv_methods import METHODS, Geometry, choose, pooled_method, unfit
+from dlfast.kernels.conv_methods import METHODS, Geometry, choose, unfit
+from dlfast.kernels.conv_plan import plan
 
 SWEEP = 60  # random convolutions for each method and dtype
 TOLERANCE = {np.float32: 2e-6, np.float64: 4e-15}
@@ -60,7 +61,7 @@ def test_random_geometries(method, dtype, backend):
         scale = 1 / np.sqrt(np.prod(weight[1:]))
         arrays = [rng.standard_normal(shape) * s for shape, s in ((image, 1), (weight, scale), (weight[:1], 1))]
         arrays = [array.astype(dtype) for array in arrays]
-        options = {**geometry._asdict(), "activation": None, "method": method}
+        options = {"plan": plan(image, weight, geometry, None, method)}
         seed = int(rng.integers(2**32))
         gradient = lambda y, seed=seed: np.random.default_rng(seed).standard_normal(y.shape).astype(dtype)  # noqa: E731
         wanted = run("reference", [array.astype(np.float64) for array in arrays], gradient, options)
@@ -84,7 +85,7 @@ def test_same_bits_for_any_number_of_threads(method, backend):
     shape = {"pointwise": (64, 1, 1, 48), "depthwise": (48, 3, 3, 1)}.get(method, (64, 3, 3, 48))
     groups, pad = (48 if method == "depthwise" else 1), (0 if method == "pointwise" else 1)
     x, w = (rng.standard_normal(s).astype(np.float32) for s in ((6, 33, 29, 48), shape))
-    options = {**Geometry((1, 1), (pad,) * 4, (1, 1), groups)._asdict(), "activation": "relu", "method": method}
+    options = {"plan": plan(x.shape, w.shape, Geometry((1, 1), (pad,) * 4, (1, 1), groups), "relu", method)}
     before, found = dl.get_num_threads(), []
     try:
         for count in (1, 2, 4):
@@ -99,7 +100,7 @@ def test_same_bits_for_any_number_of_threads(method, backend):
 def test_winograd_of_one_image_shares_it_out_alike(side, channels):
     rng = np.random.default_rng(4)
     x, w = (rng.standard_normal(s).astype(np.float32) for s in ((1, side, side, channels), (channels, 3, 3, channels)))
-    options = {**Geometry((1, 1), (1,) * 4, (1, 1), 1)._asdict(), "activation": "relu", "method": "winograd"}
+    options = {"plan": plan(x.shape, w.shape, Geometry((1, 1), (1,) * 4, (1, 1), 1), "relu", "winograd")}
     before, found = dl.get_num_threads(), []
     try:
         for count in (1, 2, 4):
@@ -135,14 +136,6 @@ def test_choice_follows_the_shape():
     )
     assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 1), plain._replace(groups=64)).method == "depthwise"
     assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain._replace(stride=(2, 2))).method == "im2col"
-
-
-def test_pooling_at_once_pays_by_the_method_in_force():
-    plain, image, kernel = Geometry((1, 1), (1, 1, 1, 1), (1, 1), 1), (8, 28, 28, 64), (64, 3, 3, 64)
-    assert pooled_method(image, kernel, plain, (2, 2))
-    assert not pooled_method(image, kernel, plain, (2, 2), "exact")
-    assert not pooled_method(image, kernel, plain, (3, 3))
-    assert pooled_method((8, 28, 28, 1), (32, 3, 3, 1), plain, (3, 3), "exact")
 
 
 def test_precision_switches_winograd_off(backend):

@@ -1,6 +1,7 @@
 """explain: what it says of each layer is what runs, the table can be read, and the model stays as it was."""
 
 import io
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ def _quick(monkeypatch):
     """No figure is looked at, so every layer is timed once."""
     monkeypatch.setattr("dlfast._explain_layers._SECONDS", 0)
     monkeypatch.setattr("dlfast._explain_layers._LEAST", 1)
-    monkeypatch.setattr("dlfast._machine.fma_peak", lambda threads, dtype: 100.0)
+    monkeypatch.setattr("dlfast._machine.fma_roof", lambda threads, dtype, least: 100.0)
 
 
 def residual_net():
@@ -123,7 +124,7 @@ def test_modes_and_frozen_parameters():
     found = dl.explain(model, (8, 6))
     assert [row.backward_seconds for row in [*found, found.whole]] == [None] * 4
     assert by_name(found)["0"].dweight == "-"
-    assert by_name(dl.explain(model, Tensor(np.ones((9, 6), np.float32), requires_grad=True)))["0"].dx == "gemm"
+    assert by_name(dl.explain(model, Tensor(np.ones((9, 6), np.float32), requires_grad=True)))["0"].dx == "skinny"
 
 
 class Reader(nn.Module):
@@ -193,7 +194,7 @@ def test_methods_asked_for_and_backends_in_force():
         found = dl.explain(model, (4, 8, 8, 16))
     rows = by_name(found)
     assert rows["0"][4:6] == ("reference", "im2col")
-    assert rows["0"].why[0].why == "the reference backend has no winograd"
+    assert rows["0"].why[0].why == "this backend has no winograd"
     assert rows["2"].forward == "BLAS"
     assert "use_backend('reference')" in str(found)
 
@@ -214,7 +215,7 @@ def test_bad_arguments():
     with pytest.raises(TypeError, match="explain: model must be a Module, got function"):
         dl.explain(F.relu, (3, 4))
     with pytest.raises(
-        ValueError, match=r"explain: layer '1.2' \(Linear\) cannot take its input of shape \(2, 36\): linear: weight"
+        ValueError, match=r"explain: layer '1.2' \(Linear\) cannot take its input of shape \(2, 36\): Linear: x must"
     ):
         dl.explain(model, (2, 8, 8, 1))
     with pytest.raises(ValueError, match=r"explain: layer '0' \(Conv2d\).* x must have 4 axes \(N, H, W, C\)"):
@@ -227,3 +228,31 @@ def test_bad_arguments():
         dl.explain(model, 7)
     assert nn.Module.__call__ is call
     assert kernels.get_backend() == ("auto",)
+
+
+def test_layers_that_run_their_neighbours_are_named_after_all_of_them():
+    convolutions = nn.Conv2d(1, 6, 5, padding=2), nn.Conv2d(6, 9, 3)
+    model = nn.Sequential(convolutions[0], nn.Tanh(), nn.AvgPool2d(2), convolutions[1], nn.MaxPool2d(2))
+    names = [row.layer for row in dl.explain(model, (2, 20, 20, 1))]
+    assert names == ["Conv2d + Tanh + AvgPool2d", "Conv2d + MaxPool2d"]
+    normed = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval().requires_grad_(False)
+    assert dl.explain(normed, (2, 8, 8, 3)).rows[0].layer == "Conv2d + BatchNorm2d + ReLU"
+    assert [row.layer for row in dl.explain(nn.AvgPool2d(2), (2, 8, 8, 3))] == ["AvgPool2d"]
+
+
+@pytest.mark.parametrize("backend", [name for name in ("numba", "cython") if name in kernels.backends_of("linear")])
+@pytest.mark.parametrize(
+    ("rows", "inputs", "outputs"), [(1, 40, 30), (4, 40, 30), (12, 400, 30), (33, 400, 30), (9, 5, 6)]
+)
+def test_products_are_what_the_backend_says_of_them(rows, inputs, outputs, backend):
+    """No threshold is known here: the file that decides is asked, with the sides of each pass."""
+    product_path = import_module(f"dlfast.kernels.{backend}.linear").product_path
+    with dl.use_backend(backend, "reference"):
+        x = Tensor(np.ones((rows, inputs), np.float32), requires_grad=True)
+        (row,) = dl.explain(nn.Linear(inputs, outputs), x).rows
+    paths = (
+        product_path(rows, outputs, inputs, False, True),
+        product_path(rows, inputs, outputs, False, False),
+        product_path(outputs, inputs, rows, True, False),
+    )
+    assert row[5:8] == tuple("gemm" if path == "blocks" else "skinny" for path in paths)

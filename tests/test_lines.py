@@ -6,10 +6,16 @@ import pytest
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import kernels, nn
+from dlfast.kernels.conv_methods import Geometry
+from dlfast.kernels.conv_plan import plan
 from dlfast.tensor import Tensor
 
-GEOMETRY = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1, "method": "direct"}
 cython = pytest.mark.skipif(not kernels.built("cython"), reason="the Cython extensions are not built")
+
+
+def planned(image, kernel, padding, activation):
+    geometry = Geometry((1, 1), (padding,) * 4, (1, 1), 1)
+    return plan(image, kernel, geometry, activation, "direct", (2, 2), True)
 
 
 def drawn(seed, *shape):
@@ -28,8 +34,8 @@ def test_an_infinite_pixel_reaches_the_taps_that_see_it_and_no_others(width):
         gradients = []
         for backend in ("reference", "cython"):
             forward, backward = kernels.pair("conv2d_avg_pool2d", backend)
-            options = {**GEOMETRY, "padding": (0, 0, 0, 0), "activation": None, "pool_size": (2, 2)}
-            y, saved = forward(x, drawn(1, 6, 3, 5, 1), drawn(2, 6), **options)
+            how = planned(x.shape, (6, 3, 5, 1), 0, None)
+            y, saved = forward(x, drawn(1, 6, 3, 5, 1), drawn(2, 6), plan=how)
             gradients.append(backward(drawn(3, *y.shape), saved, (False, True, True))[1])
         np.testing.assert_array_equal(np.isfinite(gradients[1]), np.isfinite(gradients[0]))
 
@@ -57,7 +63,7 @@ def test_bits_do_not_depend_on_threads(batch):
     try:
         for threads in (1, 2, 4):
             dl.set_num_threads(threads)
-            y, saved = forward(x, weight, bias, **GEOMETRY, activation="tanh", pool_size=(2, 2))
+            y, saved = forward(x, weight, bias, plan=planned(x.shape, weight.shape, 1, "tanh"))
             found.append((y, *backward(drawn(3, *y.shape), saved, (True, True, True))))
     finally:
         dl.set_num_threads(before)

@@ -14,6 +14,8 @@ import pytest
 from onnx import numpy_helper
 
 from dlfast import kernels
+from dlfast.kernels.conv_methods import PLAIN, Geometry
+from dlfast.kernels.conv_plan import plan, plan_of_transposed
 
 DATA = Path(onnx.backend.test.__file__).parent / "data"
 COVERED = 62  # at least so many cases (all there are from onnx 1.16 to 1.23)
@@ -39,21 +41,23 @@ def sides(attributes):
     return (0, 0, *pads) if len(pads) == 2 else (pads[0], pads[2], pads[1], pads[3])
 
 
+def geometry(attributes):
+    stride, dilation = axes(attributes, "strides", 1), axes(attributes, "dilations", 1)
+    return Geometry(stride, sides(attributes), dilation, attributes.get("group", 1))
+
+
 def conv(run, attributes, x, weight, bias=None):
-    options = {"stride": axes(attributes, "strides", 1), "dilation": axes(attributes, "dilations", 1)}
-    options |= {"padding": sides(attributes), "groups": attributes.get("group", 1)}
-    options |= {"activation": None, "method": "exact"}
     flat = x.ndim == 3
     x, weight = (channels_last(a[:, :, None] if flat else a) for a in (x, weight))
-    y = channels_first(run("conv2d", x, weight, bias, **options))
+    planned = plan(x.shape, weight.shape, geometry(attributes), None, "exact")
+    y = channels_first(run("conv2d", x, weight, bias, plan=planned))
     return y[:, :, 0] if flat else y
 
 
 def conv_transpose(run, attributes, x, weight, bias=None):
-    options = {"stride": axes(attributes, "strides", 1), "dilation": axes(attributes, "dilations", 1)}
-    options |= {"padding": sides(attributes), "output_padding": axes(attributes, "output_padding", 0)}
-    options |= {"groups": attributes.get("group", 1), "activation": None, "method": "exact"}
-    return channels_first(run("conv_transpose2d", channels_last(x), channels_last(weight), bias, **options))
+    x, weight, extra = channels_last(x), channels_last(weight), axes(attributes, "output_padding", 0)
+    planned = plan_of_transposed(x.shape, weight.shape, geometry(attributes), extra, None, "exact", PLAIN)
+    return channels_first(run("conv_transpose2d", x, weight, bias, plan=planned))
 
 
 def pool(op, run, attributes, x, **options):

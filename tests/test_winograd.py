@@ -9,7 +9,7 @@ from isas import each_isa
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import kernels, nn
-from dlfast.kernels.conv_methods import WINOGRAD_TILES, Geometry, choose, phases, pooled_method, unfit
+from dlfast.kernels.conv_methods import WINOGRAD_TILES, Geometry, choose, phases, unfit
 
 BACKENDS = [name for name in ("numba", "cython") if name in kernels.backends_of("conv2d")]
 # kernel, stride, padding: of 3, 4 and 5 taps for each phase
@@ -17,7 +17,7 @@ KINDS = [(3, 1, 1), (4, 1, 2), (5, 1, 2), (11, 4, 2), (7, 2, 3), (9, 2, 4)]
 
 
 def can_do(backend):
-    return KINDS[:1] if getattr(import_module(f"dlfast.kernels.{backend}.conv"), "ONLY_3X3", False) else KINDS
+    return KINDS[:1] if import_module(f"dlfast.kernels.{backend}.conv").ABILITIES.only_3x3 else KINDS
 
 
 @pytest.fixture(params=[(backend, kind) for backend in each_isa(BACKENDS) for kind in can_do(backend)], ids=str)
@@ -132,9 +132,6 @@ def test_what_it_cannot_do():
 
 
 def test_only_tiles_of_4_x_4_hold_windows():
-    plain = Geometry((1, 1), (2, 2, 2, 2), (1, 1), 1)
-    assert pooled_method((8, 28, 28, 64), (64, 3, 3, 64), plain, (2, 2))
-    assert not pooled_method((8, 28, 28, 64), (64, 5, 5, 64), plain, (2, 2))
     x, w = (np.random.default_rng(0).standard_normal(s).astype(np.float32) for s in ((2, 12, 12, 32), (32, 5, 5, 32)))
     pooled = F.conv2d_max_pool2d(x, w, method="winograd").numpy()
     np.testing.assert_array_equal(pooled, F.max_pool2d(F.conv2d(x, w, method="winograd"), 2).numpy())

@@ -9,8 +9,9 @@ from .. import _check as check
 from .._layout import channels_first
 from .._precision import automatic
 from ..kernels import active, active_module, get_backend
-from ..kernels.conv_methods import METHODS, Geometry, geometry_of, output_shape, unfit
-from ..kernels.geometry import conv_output_size
+from ..kernels.conv_methods import METHODS, PLAIN, Abilities, Geometry, unfit
+from ..kernels.conv_plan import Plan, plan
+from ..kernels.geometry import MOST_PADDING, conv_output_size, least_dilation, least_stride
 from ..tensor import ArrayLike, Tensor, arrays_of, record, run
 from ._linear import FUSED_ACTIVATIONS
 
@@ -37,7 +38,8 @@ def conv2d(
 
     where c runs over the channels of k's group. x (N, H, W, C), weight (K, R, S, C/groups), bias (K,) or None,
     y (N, P, Q, K). stride and dilation: one integer or (rows, columns). padding, in pixels: an integer,
-    (rows, columns), ((top, bottom), (left, right)), "valid" (none) or "same" (P = H, Q = W; needs stride 1).
+    (rows, columns), ((top, bottom), (left, right)), "valid" (none) or "same" (P = H, Q = W; needs stride 1), at most
+    2^20 on a side. A stride beyond the padded image leaves one window.
     activation: None, "relu", "sigmoid" or "tanh", computed in the same pass. method: "auto" chooses by shape, see
     `dlfast.explain`; "im2col", "direct", "winograd", "pointwise" or "depthwise" insist on one.
     Raises TypeError for dtypes other than float32 and float64 or mixed ones and for geometry that is not integer;
@@ -45,45 +47,41 @@ def conv2d(
     """
     inputs = (x, weight, bias)
     arrays = arrays_of(inputs)
-    options, _ = checked("conv2d", arrays, stride, padding, dilation, groups, activation, method)
+    options = checked("conv2d", arrays, stride, padding, dilation, groups, activation, method)
     return run("conv2d", inputs, arrays, options)
 
 
 def checked(
-    op: str, arrays: list, stride: Any, padding: Any, dilation: Any, groups: Any, activation: Any, method: str
-) -> tuple[dict[str, Any], tuple]:
-    """The options as kernels take them and the shape of the output, for the arrays x, weight and bias; or raises."""
+    op: str, arrays: list, stride: Any, padding: Any, dilation: Any, groups: Any, activation: Any, method: str,
+    pool_size: Any = None, average: int = 0,
+) -> dict[str, Plan]:  # fmt: skip
+    """The kernel's option `plan` for x, weight and bias; or raises. pool_size, average: of the pooling behind."""
     a, w, b = arrays
     if type(groups) is not int or not check.fits_conv(a, w, b, groups):
         groups = check_arrays(op, a, w, b, groups)
-    in_force = automatic(), get_backend()
-    return _plan(op, a.shape, w.shape, stride, padding, dilation, groups, activation, method, in_force)
+    options = stride, padding, dilation, groups, activation, method, pool_size, average
+    return _planned(op, a.shape, w.shape, *options, automatic(), get_backend())
 
 
 @check.remembered
-def _plan(
-    op: str,
-    image: tuple,
-    kernel: tuple,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: int,
-    activation: Any,
-    method: str,
-    in_force: tuple,
-) -> tuple[dict[str, Any], tuple]:
-    """The options and the shape of the output. in_force: what they depend on besides the arguments."""
-    options = conv_geometry(op, image, kernel, stride, padding, dilation) | {"groups": groups}
-    options = _with_algorithm(op, options, kernel, activation, method)
-    return options, output_shape(image, kernel, geometry_of(options))
-
-
-def _with_algorithm(op: str, options: dict[str, Any], kernel: tuple, activation: Any, method: str) -> dict[str, Any]:
-    """The options with activation and method, which are checked; kernel: the shape of the weight of an image."""
+def _planned(
+    op: str, image: tuple, kernel: tuple, stride: Any, padding: Any, dilation: Any, groups: int, activation: Any,
+    method: str, pool_size: Any, average: int, auto: str, backend: tuple,
+) -> dict[str, Plan]:  # fmt: skip
+    """The kernel's option, made once. auto, backend: what it depends on besides the arguments."""
+    geometry = Geometry(*conv_geometry(op, image, kernel, stride, padding, dilation), groups)
     if activation is not None:
         check.choice(op, "activation", activation, FUSED_ACTIVATIONS)
-    return {**options, "activation": activation, "method": conv_method(op, method, kernel, geometry_of(options))}
+    method = conv_method(op, method, kernel, geometry)
+    pool = None if pool_size is None else check.pair(op, "pool_size", pool_size, 1)
+    made = plan(image, kernel, geometry, activation, method, pool, bool(average), abilities())
+    check.room(op, made.output)
+    if pool is not None and (pool[0] > made.output[1] or pool[1] > made.output[2]):
+        raise ValueError(
+            f"{op}: pool_size {pool} is larger than the {made.output[1]} x {made.output[2]} pixels of the convolution "
+            f"of x {image} with weight {kernel}; pad more or use a smaller window"
+        )
+    return {"plan": made}
 
 
 def conv1d(
@@ -109,16 +107,32 @@ def conv1d(
     inputs = (x, weight, bias)
     a, w, b = arrays_of(inputs)
     groups = check_arrays("conv1d", a, w, b, groups)
-    stride = check.integer("conv1d", "stride", stride, 1)
-    dilation = check.integer("conv1d", "dilation", dilation, 1)
-    before, after = pad2("conv1d", padding, w.shape[1], stride, dilation)
-    _check_axis("conv1d", "steps", a.shape, w.shape, 1, dilation, (before, after))
     image, taps = a[:, None], w[:, None]
-    geometry = Geometry((1, stride), (0, 0, before, after), (1, dilation), groups)
-    options = _with_algorithm("conv1d", geometry._asdict(), taps.shape, activation, method)
+    options = stride, padding, dilation, groups, activation, method
+    planned = _planned_1d(a.shape, w.shape, *options, automatic(), get_backend())
     forward, backward = active("conv2d", image)
-    y, saved = forward(image, taps, b, **options)
+    y, saved = forward(image, taps, b, **planned)
     return record(y[:, 0], _conv1d_backward, (backward, saved), inputs, True)
+
+
+@check.remembered
+def _planned_1d(
+    steps: tuple, kernel: tuple, stride: Any, padding: Any, dilation: Any, groups: int, activation: Any, method: str,
+    auto: str, backend: tuple,
+) -> dict[str, Plan]:  # fmt: skip
+    """As `_planned`, for sequences."""
+    op = "conv1d"
+    stride = check.integer(op, "stride", stride, 1)
+    dilation = check.integer(op, "dilation", dilation, 1)
+    before, after = pad2(op, padding, kernel[1], stride, dilation)
+    stride, dilation = _axis(op, "steps", steps, kernel, 1, stride, dilation, (before, after))
+    geometry = Geometry((1, stride), (0, 0, before, after), (1, dilation), groups)
+    image, taps = (steps[0], 1, *steps[1:]), (kernel[0], 1, *kernel[1:])
+    if activation is not None:
+        check.choice(op, "activation", activation, FUSED_ACTIVATIONS)
+    made = plan(image, taps, geometry, activation, conv_method(op, method, taps, geometry), abilities=abilities())
+    check.room(op, made.output)
+    return {"plan": made}
 
 
 def _conv1d_backward(dy, saved: tuple, needs: Sequence) -> tuple:
@@ -160,21 +174,16 @@ def conv_method(op: str, method: str, kernel: tuple, geometry: Geometry) -> str:
     """The method for the kernels: "auto" and the precision in force, or the one asked for if it fits."""
     if method == "auto":
         return automatic()
-    check_method(op, method, kernel, geometry, only_3x3())
-    known = conv_methods()
+    check_method(op, method, kernel, geometry, abilities().only_3x3)
+    known = abilities().methods
     if method not in known:
         raise ValueError(f"{op}: the backend in force has the methods {', '.join(known)}, not {method!r}")
     return method
 
 
-def conv_methods() -> tuple[str, ...]:
-    """The methods of convolution that the backend in force has."""
-    return getattr(active_module("conv2d"), "CONV_METHODS")  # noqa: B009
-
-
-def only_3x3() -> bool:
-    """Whether Winograd's method of the backend in force is for 3 x 3 kernels only, see `unfit`."""
-    return getattr(active_module("conv2d"), "ONLY_3X3", False)
+def abilities() -> Abilities:
+    """What the convolutions of the backend in force can do."""
+    return getattr(active_module("conv2d"), "ABILITIES", PLAIN)
 
 
 def check_method(op: str, method: str, kernel: tuple, geometry: Geometry, only_3x3: bool = False) -> str:
@@ -185,31 +194,36 @@ def check_method(op: str, method: str, kernel: tuple, geometry: Geometry, only_3
     return method
 
 
-def conv_geometry(op: str, image: tuple, kernel: tuple, stride: Any, padding: Any, dilation: Any) -> dict[str, Any]:
+def conv_geometry(op: str, image: tuple, kernel: tuple, stride: Any, padding: Any, dilation: Any) -> tuple:
     """Stride, padding and dilation as the kernels take them; raises where no window fits the padded image."""
     stride = check.pair(op, "stride", stride, 1)
     dilation = check.pair(op, "dilation", dilation, 1)
     padding = pad4(op, padding, kernel[1:3], stride, dilation)
-    _check_axis(op, "rows", image, kernel, 1, dilation[0], padding[:2])
-    _check_axis(op, "columns", image, kernel, 2, dilation[1], padding[2:])
-    return {"stride": stride, "padding": padding, "dilation": dilation}
+    rows = _axis(op, "rows", image, kernel, 1, stride[0], dilation[0], padding[:2])
+    columns = _axis(op, "columns", image, kernel, 2, stride[1], dilation[1], padding[2:])
+    (sh, dh), (sw, dw) = rows, columns
+    return (sh, sw), padding, (dh, dw)
 
 
-def _check_axis(op: str, name: str, image: tuple, kernel: tuple, axis: int, dilation: int, padding: tuple) -> None:
-    """Raise unless the kernel fits the padded image along this axis."""
+def _axis(
+    op: str, name: str, image: tuple, kernel: tuple, axis: int, stride: int, dilation: int, padding: tuple
+) -> tuple[int, int]:
+    """Stride and dilation along this axis as the kernels take them; raises unless the kernel fits the padded image."""
     size, taps = image[axis], kernel[axis]
     if taps < 1:
         raise ValueError(f"{op}: weight must have at least one of its kernel {name}, got shape {kernel}")
-    if conv_output_size(size, taps, 1, padding[0], padding[1], dilation) < 1:
+    windows = conv_output_size(size, taps, 1, padding[0], padding[1], dilation)
+    if windows < 1:
         raise ValueError(
             f"{op}: kernel spans {dilation * (taps - 1) + 1} {name}, more than the {size} of x {image} "
             f"with padding {padding}; pad more or use a smaller kernel or dilation"
         )
+    return least_stride(stride, windows - 1), least_dilation(dilation, taps)
 
 
 def pad4(op: str, padding: Any, kernel: tuple, stride: tuple, dilation: tuple) -> tuple[int, int, int, int]:
     """Any way to say the padding of an image, as (top, bottom, left, right)."""
-    if type(padding) is int and padding >= 0:
+    if type(padding) is int and 0 <= padding <= MOST_PADDING:
         return padding, padding, padding, padding
     if isinstance(padding, str):
         top, bottom = pad2(op, padding, kernel[0], stride[0], dilation[0])
@@ -220,19 +234,22 @@ def pad4(op: str, padding: Any, kernel: tuple, stride: tuple, dilation: tuple) -
 def pad2(op: str, padding: Any, taps: int, stride: int, dilation: int) -> tuple[int, int]:
     """Any way to say the padding along one axis, as (before, after). The odd pixel of "same" goes after."""
     if not isinstance(padding, str):
-        return check.pair(op, "padding", padding, 0)
+        return check.pair(op, "padding", padding, 0, MOST_PADDING)
     check.choice(op, "padding", padding, ("same", "valid"))
     if padding == "valid":
         return 0, 0
     if stride != 1:
         raise ValueError(f"{op}: padding='same' needs stride 1, got stride {stride}; give the padding in pixels")
     total = dilation * (taps - 1)
+    if total > 2 * MOST_PADDING:
+        raise ValueError(f"{op}: padding='same' would be {total} pixels, more than {2 * MOST_PADDING}; dilate less")
     return total // 2, total - total // 2
 
 
 def sides(op: str, padding: Any) -> tuple[int, int, int, int]:
     """An integer, (rows, columns) or ((top, bottom), (left, right)), as (top, bottom, left, right)."""
     if isinstance(padding, (tuple, list)) and len(padding) == 2 and isinstance(padding[0], (tuple, list)):
-        return *check.pair(op, "padding", padding[0], 0), *check.pair(op, "padding", padding[1], 0)
-    rows, columns = check.pair(op, "padding", padding, 0)
+        top_bottom, left_right = (check.pair(op, "padding", both, 0, MOST_PADDING) for both in padding)
+        return *top_bottom, *left_right
+    rows, columns = check.pair(op, "padding", padding, 0, MOST_PADDING)
     return rows, rows, columns, columns

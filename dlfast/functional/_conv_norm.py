@@ -41,17 +41,17 @@ def conv2d_batch_norm(
     inputs = (x, weight, bias, norm_weight, norm_bias, residual, None, None)
     a, w, b, nw, nb, added, _, _ = arrays_of(inputs)
     mean, var = arrays_of((running_mean, running_var))
-    options, shape = checked(op, [a, w, b], stride, padding, dilation, groups, activation, method)
+    options = checked(op, [a, w, b], stride, padding, dilation, groups, activation, method)
     rows = (nw, nb, mean, var)
     if not check.fits_rows(w, rows) or mean is None or var is None:
         _check_rows(op, w, rows)
     if added is not None:
         check.floats(op, ("x", "residual"), (a, added))
-        check.shape(op, "residual", added, shape, "as y")
-    options = {**options, "eps": check.number(op, "eps", eps, 0, math.inf, low_open=True)}
+        check.shape(op, "residual", added, options["plan"].output, "as y")
+    eps = check.number(op, "eps", eps, 0, math.inf, low_open=True)
     if wants_gradient(inputs):  # the statistics may move before backward
         mean, var = mean.copy(), var.copy()
-    return run(op, inputs, (a, w, b, nw, nb, added, mean, var), options)
+    return run(op, inputs, (a, w, b, nw, nb, added, mean, var), {**options, "eps": eps})
 
 
 def _check_rows(op: str, weight, rows: tuple) -> None:

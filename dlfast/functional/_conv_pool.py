@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .. import _check as check
 from .._precision import automatic
-from ..kernels import active_module, get_backend
-from ..kernels.conv_methods import Geometry, pooled_method
+from ..kernels import get_backend
+from ..kernels.conv_methods import Geometry
+from ..kernels.conv_plan import plan
 from ..tensor import ArrayLike, Tensor, arrays_of, run, unwrap
-from ._conv import Padding, checked
+from ._conv import Padding, abilities, checked, conv_geometry
 
 
 def conv2d_max_pool2d(
@@ -33,9 +32,10 @@ def conv2d_max_pool2d(
     Everything else as `conv2d`, y (N, P // rows, Q // columns, K).
     Raises as `conv2d`, and ValueError for a pool_size larger than z.
     """
-    return _pooled(
-        "conv2d_max_pool2d", (x, weight, bias), stride, padding, dilation, groups, pool_size, activation, method
-    )
+    inputs = (x, weight, bias)
+    arrays = arrays_of(inputs)
+    options = stride, padding, dilation, groups, activation, method, pool_size
+    return run("conv2d_max_pool2d", inputs, arrays, checked("conv2d_max_pool2d", arrays, *options, 0))
 
 
 def conv2d_avg_pool2d(
@@ -58,42 +58,33 @@ def conv2d_avg_pool2d(
     Everything else as `conv2d`, y (N, P // rows, Q // columns, K).
     Raises as `conv2d`, and ValueError for a pool_size larger than the convolution.
     """
-    return _pooled(
-        "conv2d_avg_pool2d", (x, weight, bias), stride, padding, dilation, groups, pool_size, activation, method
-    )
-
-
-def _pooled(
-    op: str, inputs: tuple, stride: Any, padding: Any, dilation: Any, groups: Any, pool_size: Any, activation: Any,
-    method: str,
-) -> Tensor:  # fmt: skip
+    inputs = (x, weight, bias)
     arrays = arrays_of(inputs)
-    options, (_, p, q, _) = checked(op, arrays, stride, padding, dilation, groups, activation, method)
-    pool = check.pair(op, "pool_size", pool_size, 1)
-    if pool[0] > p or pool[1] > q:
-        raise ValueError(
-            f"{op}: pool_size {pool} is larger than the {p} x {q} pixels of the convolution of "
-            f"x {arrays[0].shape} with weight {arrays[1].shape}; pad more or use a smaller window"
-        )
-    return run(op, inputs, arrays, {**options, "pool_size": pool})
+    options = stride, padding, dilation, groups, activation, method, pool_size
+    return run("conv2d_avg_pool2d", inputs, arrays, checked("conv2d_avg_pool2d", arrays, *options, 1))
 
 
 def pools_at_once(
     x: ArrayLike, weight: Tensor, geometry: tuple, pool_size: tuple[int, int], average: bool = False
 ) -> bool:
     """Whether `conv2d_max_pool2d`, or with `average` `conv2d_avg_pool2d`, is faster than its two parts here, and would
-    raise nothing that they would not. geometry: the fields of `Geometry`."""
+    raise nothing that they would not. geometry: stride, padding, dilation and groups, as `conv2d` takes them."""
     a, w = unwrap(x), weight.data
-    in_force = automatic(), get_backend()
-    return a.dtype == w.dtype and _pooling_pays(a.shape, w.shape, geometry, pool_size, int(average), in_force)
+    if a.dtype != w.dtype or a.ndim != 4:
+        return False
+    return _pooling_pays(a.shape, w.shape, geometry, pool_size, int(average), automatic(), get_backend())
 
 
 @check.remembered
-def _pooling_pays(image: tuple, kernel: tuple, fields: tuple, pool_size: tuple, average: int, in_force: tuple) -> bool:
-    """in_force: what the choice depends on besides the arguments."""
-    geometry = Geometry(*fields)
-    if len(image) != 4 or image[3] != kernel[3] * geometry.groups:
+def _pooling_pays(
+    image: tuple, kernel: tuple, fields: tuple, pool_size: tuple, average: int, auto: str, backend: tuple
+) -> bool:
+    """What the plan says. auto, backend: what it depends on besides the arguments."""
+    stride, padding, dilation, groups = fields
+    try:
+        geometry = Geometry(*conv_geometry("conv2d", image, kernel, stride, padding, dilation), groups)
+    except ValueError:
         return False
-    method = pooled_method(image, kernel, geometry, pool_size, in_force[0], bool(average))
-    op, methods = ("conv2d_avg_pool2d", "AVERAGED_METHODS") if average else ("conv2d_max_pool2d", "POOLED_METHODS")
-    return method in getattr(active_module(op), methods, ())
+    if image[3] != kernel[3] * groups:
+        return False
+    return plan(image, kernel, geometry, None, auto, pool_size, bool(average), abilities()).pays

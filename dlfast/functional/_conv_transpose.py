@@ -6,9 +6,12 @@ from typing import Any
 
 from .. import _check as check
 from .._precision import automatic
-from ..kernels.geometry import conv_transpose_output_size
+from ..kernels import get_backend
+from ..kernels.conv_methods import Geometry
+from ..kernels.conv_plan import Plan, plan_of_transposed
+from ..kernels.geometry import MOST_PADDING, conv_transpose_output_size, least_dilation
 from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, run
-from ._conv import sides
+from ._conv import abilities, sides
 from ._linear import FUSED_ACTIVATIONS
 
 
@@ -48,10 +51,8 @@ def conv_transpose2d(
     if a.shape[3] != w.shape[0] or w.shape[0] % groups:
         _wrong_channels(a, w, groups)
     check.shape("conv_transpose2d", "bias", b, (w.shape[3] * groups,), f"to match weight {w.shape}, groups={groups}")
-    check.choice("conv_transpose2d", "activation", activation, FUSED_ACTIVATIONS)
-    options = _geometry(a.shape, w.shape, stride, padding, output_padding, dilation)
-    options |= {"groups": groups, "activation": activation, "method": automatic()}
-    return run("conv_transpose2d", inputs, arrays, options)
+    options = stride, padding, output_padding, dilation, groups, activation
+    return run("conv_transpose2d", inputs, arrays, _planned(a.shape, w.shape, *options, automatic(), get_backend()))
 
 
 def conv_transpose1d(
@@ -75,7 +76,7 @@ def conv_transpose1d(
     x, w = as_tensor(x), as_tensor(weight)
     check.rank(op, "x", x, "N, L, I")
     check.rank(op, "weight", w, "I, S, O/groups")
-    before, after = check.pair(op, "padding", padding, 0)
+    before, after = check.pair(op, "padding", padding, 0, MOST_PADDING)
     steps = [
         check.integer(op, name, value, least)
         for name, value, least in (
@@ -106,24 +107,33 @@ def _wrong_channels(a, w, groups: int) -> None:
     )
 
 
-def _geometry(image: tuple, kernel: tuple, stride: Any, padding: Any, extra: Any, dilation: Any) -> dict[str, Any]:
-    """The geometry as the kernels take it; raises where y would have no pixels."""
-    stride = check.pair("conv_transpose2d", "stride", stride, 1)
-    dilation = check.pair("conv_transpose2d", "dilation", dilation, 1)
-    extra = output_padding_pair("conv_transpose2d", extra, stride, dilation)
-    padding = sides("conv_transpose2d", padding)
+@check.remembered
+def _planned(
+    image: tuple, kernel: tuple, stride: Any, padding: Any, extra: Any, dilation: Any, groups: int, activation: Any,
+    auto: str, backend: tuple,
+) -> dict[str, Plan]:  # fmt: skip
+    """The kernel's option, made once; raises where y would have no pixels. auto, backend: what else it depends on."""
+    op = "conv_transpose2d"
+    check.choice(op, "activation", activation, FUSED_ACTIVATIONS)
+    stride = check.pair(op, "stride", stride, 1)
+    dilation = check.pair(op, "dilation", dilation, 1)
+    extra = output_padding_pair(op, extra, stride, dilation)
+    padding = sides(op, padding)
     for axis, name in ((0, "rows"), (1, "columns")):
         size, taps, cut = image[1 + axis], kernel[1 + axis], padding[2 * axis] + padding[2 * axis + 1]
         if size < 1 or taps < 1:
-            raise ValueError(
-                f"conv_transpose2d: x and weight must have at least one of their {name}, got {image} and {kernel}"
-            )
+            raise ValueError(f"{op}: x and weight must have at least one of their {name}, got {image} and {kernel}")
         if conv_transpose_output_size(size, taps, stride[axis], cut, dilation[axis], extra[axis]) < 1:
             raise ValueError(
-                f"conv_transpose2d: padding {padding[2 * axis : 2 * axis + 2]} cuts off all {name} that x {image} and "
+                f"{op}: padding {padding[2 * axis : 2 * axis + 2]} cuts off all {name} that x {image} and "
                 f"weight {kernel} give; pad less"
             )
-    return {"stride": stride, "padding": padding, "output_padding": extra, "dilation": dilation}
+    sh, sw = (step if size > 1 else 1 for step, size in zip(stride, image[1:]))  # one pixel has no next one
+    dh, dw = map(least_dilation, dilation, kernel[1:])
+    geometry = Geometry((sh, sw), padding, (dh, dw), groups)
+    made = plan_of_transposed(image, kernel, geometry, extra, activation, auto, abilities())
+    check.room(op, made.image)
+    return {"plan": made}
 
 
 def output_padding_pair(op: str, value: Any, stride: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int]:

@@ -37,4 +37,5 @@ def one_hot(labels: ArrayLike, num_classes: int, dtype=np.float32) -> Tensor:
     classes = check.integer("one_hot", "num_classes", num_classes, 1)
     check.given("one_hot", ("labels",), (labels,))
     i = check.indices("one_hot", "labels", unwrap(labels), classes)
+    check.room("one_hot", (*i.shape, classes))
     return Tensor((i[..., None] == np.arange(classes)).astype(dtype))

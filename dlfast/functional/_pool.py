@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import _check as check
-from ..kernels.geometry import pool_output_size
+from ..kernels.geometry import MOST_CELLS, MOST_POOL_PADDING, least_dilation, least_stride, pool_output_size
 from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, run
 from ._linear import matmul
 
@@ -27,7 +27,7 @@ def max_pool2d(
     x (N, H, W, C), y (N, P, Q, C); stride defaults to kernel_size. Padding is never chosen; the first of equal values
     takes the gradient; NaN wins over every number. With ceil_mode a last, partial window counts as well.
     Raises TypeError for dtypes other than float32 and float64 and for geometry that is not integer; ValueError for
-    other than four axes, padding of more than half a window, and a window larger than the padded image.
+    other than four axes, padding of more than half a window or 65536, and a window larger than the padded image.
     """
     (a,) = arrays_of((x,))
     check.is_float("max_pool2d", "x", a)
@@ -49,7 +49,7 @@ def max_pool1d(
     check.rank("max_pool1d", "x", x, "N, L, C")
     window = check.integer("max_pool1d", "kernel_size", kernel_size, 1)
     step = window if stride is None else check.integer("max_pool1d", "stride", stride, 1)
-    pad = check.integer("max_pool1d", "padding", padding, 0)
+    pad = check.integer("max_pool1d", "padding", padding, 0, MOST_POOL_PADDING)
     apart = check.integer("max_pool1d", "dilation", dilation, 1)
     n, length, channels = x.shape
     y = max_pool2d(x.reshape(n, 1, length, channels), (1, window), (1, step), (0, pad), (1, apart), ceil_mode)
@@ -91,7 +91,7 @@ def avg_pool1d(
     check.rank("avg_pool1d", "x", x, "N, L, C")
     window = check.integer("avg_pool1d", "kernel_size", kernel_size, 1)
     step = window if stride is None else check.integer("avg_pool1d", "stride", stride, 1)
-    pad = check.integer("avg_pool1d", "padding", padding, 0)
+    pad = check.integer("avg_pool1d", "padding", padding, 0, MOST_POOL_PADDING)
     n, length, channels = x.shape
     rows = x.reshape(n, 1, length, channels)
     y = avg_pool2d(rows, (1, window), (1, step), (0, pad), ceil_mode, count_include_pad)
@@ -105,22 +105,33 @@ def _windows(op: str, image: tuple, kernel_size, stride, padding, dilation, ceil
         raise ValueError(f"{op}: x must have 4 axes (N, H, W, C), got shape {image}")
     kernel = check.pair(op, "kernel_size", kernel_size, 1)
     stride = kernel if stride is None else check.pair(op, "stride", stride, 1)
-    padding = check.pair(op, "padding", padding, 0)
+    padding = check.pair(op, "padding", padding, 0, MOST_POOL_PADDING)
     dilation = check.pair(op, "dilation", dilation, 1)
+    if kernel[0] * kernel[1] > MOST_CELLS:
+        raise ValueError(f"{op}: kernel_size must have at most {MOST_CELLS} cells, got {kernel}")
+    shape, steps = [image[0]], []
     for axis in (0, 1):
         span = dilation[axis] * (kernel[axis] - 1) + 1
         if 2 * padding[axis] > span:
             raise ValueError(f"{op}: padding must be at most half the window's span of {span}, got {padding}")
         size = image[1 + axis]
-        if pool_output_size(size, kernel[axis], stride[axis], padding[axis], dilation[axis], bool(ceil_mode)) < 1:
+        shape.append(pool_output_size(size, kernel[axis], stride[axis], padding[axis], dilation[axis], bool(ceil_mode)))
+        if shape[-1] < 1:
             raise ValueError(
                 f"{op}: kernel_size {kernel} with dilation {dilation} is larger than x {image} with padding {padding}"
             )
+        if span > size + 2 * MOST_POOL_PADDING:
+            raise ValueError(
+                f"{op}: windows must span at most {2 * MOST_POOL_PADDING} pixels more than x {image}, got "
+                f"kernel_size {kernel} with dilation {dilation}"
+            )
+        steps.append(least_stride(stride[axis], max(size + padding[axis], span)))
+    check.room(op, (*shape, image[3]))
     return {
         "kernel_size": kernel,
-        "stride": stride,
+        "stride": tuple(steps),
         "padding": padding,
-        "dilation": dilation,
+        "dilation": tuple(map(least_dilation, dilation, kernel)),
         "ceil_mode": bool(ceil_mode),
     }
 
@@ -140,6 +151,7 @@ def adaptive_avg_pool2d(x: ArrayLike, output_size: int | tuple[int | None, int |
     sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
     wanted = [size if given is None else given for given, size in zip(sizes, (h, w))]
     p, q = check.pair("adaptive_avg_pool2d", "output_size", wanted, 1)
+    check.room("adaptive_avg_pool2d", (n, p, q, c))
     if h % p == 0 and w % q == 0:
         return avg_pool2d(x, (h // p, w // q))
     rows = matmul(_bins(h, p, a.dtype), as_tensor(x).reshape(n, h, w * c)).reshape(n * p, w, c)

@@ -47,6 +47,7 @@ def interpolate(
     if 0 in spatial:
         raise ValueError(f"interpolate: x must have at least one pixel, got shape {a.shape}")
     wanted, factors = _sizes(spatial, size, scale_factor)
+    check.room("interpolate", (a.shape[0], *wanted, a.shape[-1]))
     if mode == "area":
         return adaptive_avg_pool2d(x, (wanted[0], wanted[1])) if a.ndim == 4 else adaptive_avg_pool1d(x, wanted[0])
     aligned = bool(align_corners)
@@ -94,6 +95,7 @@ def adaptive_max_pool2d(x: ArrayLike, output_size: int | tuple[int | None, int |
     sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
     wanted = [size if given is None else given for given, size in zip(sizes, (h, w))]
     p, q = check.pair("adaptive_max_pool2d", "output_size", wanted, 1)
+    check.room("adaptive_max_pool2d", (a.shape[0], p, q, a.shape[3]))
     if h % p == 0 and w % q == 0:
         return max_pool2d(x, (h // p, w // q))
     return run("adaptive_max_pool2d", (x,), (a,), {"output_size": (p, q)})

@@ -68,7 +68,9 @@ def pad(x: ArrayLike, pad_width: Sequence[tuple[int, int]], value: float = 0.0) 
         )
     widths = [check.pair("pad", "pad_width", width, 0) for width in pad_width]
     inner = tuple(slice(before, before + n) for (before, _), n in zip(widths, a.shape))
-    y = empty(tuple(before + n + after for (before, after), n in zip(widths, a.shape)), a.dtype)
+    shape = tuple(before + n + after for (before, after), n in zip(widths, a.shape))
+    check.room("pad", shape)
+    y = empty(shape, a.dtype)
     y[...] = float(value)
     y[inner] = a
     return record(y, _pad_backward, (inner,), (x,))

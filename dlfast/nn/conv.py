@@ -120,8 +120,7 @@ class Conv2d(_Convolution):
 
     def pools_at_once(self, x: ArrayLike, pool_size: tuple[int, int], average: bool) -> bool:
         """Whether this layer and a MaxPool2d, or with `average` an AvgPool2d, after it are faster in one pass."""
-        rows, columns = self._padding
-        geometry = self.stride, (*rows, *columns), self.dilation, self.groups
+        geometry = self.stride, self._padding, self.dilation, self.groups
         return self.method == "auto" and pools_at_once(x, self.weight, geometry, pool_size, average)
 
 

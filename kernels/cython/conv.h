@@ -66,12 +66,6 @@ typedef struct {
     long points, chunk, chunks, block, ld;
 } dl_weight_gradient;
 
-typedef struct {
-    int dtype, activation;
-    long n, h, w, c, k, r, s, p, q, sh, sw, top, left, dh, dw, groups;
-    const dl_finish *finish; /* of the forward, or NULL; then there is neither bias nor activation */
-} dl_conv;
-
 /* Image rows that `rows` neighbouring output rows read. */
 static long dl_rows_read(const dl_conv *v, long rows) { return (rows - 1) * v->sh + (v->r - 1) * v->dh + 1; }
 
@@ -224,13 +218,39 @@ static void dl_phase_taps(const dl_conv *v, long a, long b, dl_patches *g, long 
         }
 }
 
+/* How many pixels of a row (or column) of dx apart in steps of `stride` tap t meets, the first of them below `stride`. */
+static long dl_tap_phase(long t, long dilation, long before, long stride) {
+    const long phase = (t * dilation - before) % stride;
+    return phase < 0 ? phase + stride : phase;
+}
+
+/* The phases of an axis that meet a tap, in ascending order: how many; `phase` has room for all taps. */
+static long dl_met_phases(long taps, long dilation, long before, long stride, long *phase) {
+    long count = 0;
+    for (long t = 0; t < taps; t++) {
+        const long met = dl_tap_phase(t, dilation, before, stride);
+        long i = count;
+        while (i > 0 && phase[i - 1] >= met)
+            i--;
+        if (i < count && phase[i] == met) continue;
+        memmove(phase + i + 1, phase + i, sizeof(long) * (count++ - i));
+        phase[i] = met;
+    }
+    return count;
+}
+
 DL_UNUSED static int dl_conv_input_gradient(const dl_conv *v, const void *dz, const void *weight, void *dx) {
     const long taps = v->r * v->s, kernels = v->k / v->groups, channels = v->c / v->groups;
     if (v->n * v->h * v->w * v->c == 0) return 0;
-    long *row = (long *)dl_scratch(DL_SCRATCH_ROWS, sizeof(long) * (taps * kernels + 1));
+    long *row = (long *)dl_scratch(DL_SCRATCH_ROWS, sizeof(long) * (taps * kernels + 1 + v->r + v->s));
     if (!row) return -1;
-    for (long phase = 0; phase < v->sh * v->sw; phase++) {
-        const long a = phase / v->sw, b = phase % v->sw;
+    long *down = row + taps * kernels + 1, *across = down + v->r;
+    const long downs = dl_met_phases(v->r, v->dh, v->top, v->sh, down);
+    const long acrosses = dl_met_phases(v->s, v->dw, v->left, v->sw, across);
+    /* A stride longer than the kernel leaves pixels that no tap reads. */
+    if (downs < v->sh || acrosses < v->sw) memset(dx, 0, dl_item(v->dtype) * v->n * v->h * v->w * v->c);
+    for (long phase = 0; phase < downs * acrosses; phase++) {
+        const long a = down[phase / acrosses], b = across[phase % acrosses];
         dl_product p = {.weight = weight,
                         .row = row,
                         .groups = v->groups,

@@ -1,32 +1,60 @@
-# The geometry of a convolution, for the modules that compute one.
-cdef extern from "conv_finish.h" nogil:
+# What is planned for a convolution, for the modules that compute one.
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.string cimport memcpy
+
+from ..conv_methods import Abilities as _Abilities
+
+cdef extern from "conv_plan.h" nogil:
     ctypedef struct dl_finish:
         const void* residual
         const void* out
         int activation
-
-cdef extern from "conv.h" nogil:
     ctypedef struct dl_conv:
         int dtype, activation
         long n, h, w, c, k, r, s, p, q, sh, sw, top, left, dh, dw, groups
         const dl_finish* finish
 
+ctypedef struct dl_planned:  # a plan (`conv_plan.Plan`) as C reads it: methods are numbers, see `_METHODS`
+    dl_conv v
+    int forward, dx, dweight, windows, windows_back
+    long pool_h, pool_w
 
-cdef inline Py_ssize_t length(object array, int axis) except -1:
-    return dim(array, axis) if is_plain(array) else array.shape[axis]
+cdef enum:
+    NONE = -1
+    IM2COL
+    DIRECT
+    WINOGRAD
+    POINTWISE
+    DEPTHWISE
+
+cdef tuple _METHODS = ("im2col", "direct", "winograd", "pointwise", "depthwise")
+ABILITIES = _Abilities(pooled=("direct", "winograd"), averaged=("direct",))
 
 
-cdef inline dl_conv geometry(x, weight, stride, padding, dilation, groups, activation):
-    cdef dl_conv v
-    v.n, v.h, v.w, v.c = length(x, 0), length(x, 1), length(x, 2), length(x, 3)
-    v.k, v.r, v.s = length(weight, 0), length(weight, 1), length(weight, 2)
-    v.sh, v.sw = stride
-    v.top, v.left = padding[0], padding[2]
-    v.dh, v.dw = dilation
-    v.p = (v.h + v.top + <long>padding[1] - v.dh * (v.r - 1) - 1) // v.sh + 1  # as geometry.conv_output_size
-    v.q = (v.w + v.left + <long>padding[3] - v.dw * (v.s - 1) - 1) // v.sw + 1
-    v.groups, v.activation, v.dtype, v.finish = groups, _ACTIVATIONS[activation], is_double(x), NULL
-    return v
+cdef inline int read_plan(object plan, object x, dl_planned* to) except -1:
+    """What is planned, for arrays of the dtype of x."""
+    cdef object native = plan.native
+    if native is None:
+        native = plan.native = native_form(plan.of(ABILITIES))
+    memcpy(to, PyBytes_AS_STRING(native), sizeof(dl_planned))
+    to.v.dtype = is_double(x)
+    return 0
+
+
+cdef bytes native_form(object plan):
+    cdef dl_planned p
+    cdef dl_conv* v = &p.v
+    v.n, v.h, v.w, v.c = plan.image
+    v.k, v.r, v.s, _ = plan.kernel
+    _, v.p, v.q, _ = plan.output
+    (v.sh, v.sw), (v.top, _, v.left, _), (v.dh, v.dw), v.groups = plan.geometry
+    v.activation, v.dtype, v.finish = _ACTIVATIONS[plan.activation], 0, NULL
+    p.forward, p.dx, p.dweight, p.windows, p.windows_back = [
+        _METHODS.index(name) if name else NONE
+        for name in (plan.forward, plan.dx, plan.dweight, plan.windows, plan.windows_back)
+    ]
+    p.pool_h, p.pool_w = plan.pool or (1, 1)
+    return PyBytes_FromStringAndSize(<const char*>&p, sizeof(dl_planned))
 
 
 cdef inline int check(int status) except -1:

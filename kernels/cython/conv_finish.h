@@ -6,14 +6,8 @@
    The jobs of each method call finish_rows on what they have just made, so y passes through memory once. */
 #ifndef DLFAST_CONV_FINISH_H
 #define DLFAST_CONV_FINISH_H
+#include "conv_plan.h"
 #include "gemm_block.h"
-
-typedef struct dl_finish {
-    const void *scale, *shift; /* (K,) */
-    const void *residual;      /* like y, or NULL */
-    const void *out;           /* y */
-    int activation;
-} dl_finish;
 
 #define DL_IMPL "conv_finish_impl.h"
 #include "simd.h"

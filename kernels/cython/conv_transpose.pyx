@@ -8,20 +8,20 @@ from . import elementwise
 from .conv import conv2d_backward, conv2d_forward
 
 
-def conv_transpose2d_forward(x, weight, bias, *, stride, padding, output_padding, dilation, groups, activation, method):
+def conv_transpose2d_forward(x, weight, bias, *, plan):
     """y = act(dx of conv2d + b): x (N, H, W, I), weight (I, R, S, O/groups), y (N, P, Q, O)."""
-    y = spread(conv2d_backward, x, weight, stride, padding, output_padding, dilation, groups, method)
+    y = spread(conv2d_backward, x, weight, plan)
     if bias is not None:
         y += bias
-    if activation is not None:
-        y = getattr(elementwise, f"{activation}_forward")(y)[0]
-    kept = y if activation else None
-    return y, (x, weight, kept, stride, padding, output_padding, dilation, groups, activation, method)
+    if plan.activation is not None:
+        y = getattr(elementwise, f"{plan.activation}_forward")(y)[0]
+    return y, (x, weight, y if plan.activation else None, plan)
 
 
 def conv_transpose2d_backward(dy, saved, needs):
     """With dz = dy act'(y):  dx = conv2d of dz,  dweight = that of conv2d,  dbias = sum of dz."""
     n, p, q, channels = dy.shape
-    dz, dbias = gradient_rows(dy, saved[2], _ACTIVATIONS[saved[8]], n * p * q, channels, needs[2])
+    plan = saved[3]
+    dz, dbias = gradient_rows(dy, saved[2], _ACTIVATIONS[plan.activation], n * p * q, channels, needs[2])
     dx, dweight = collect(conv2d_forward, conv2d_backward, dz, saved, needs)
     return dx, dweight, dbias

@@ -31,14 +31,17 @@ DL_INLINE void DL_FN(window_tap)(const int windows, const int registers, const r
     DL_NOINLINE void DL_FN(name)(const dl_direct *d, const dl_taps *t, const real *row, const real *panel,            \
                                  const real *bias, long at, long end, vec *check) {                                   \
         const long width = d->v->q / 2, step = t->step, below = d->v->sh * d->line, down = t->down;                   \
-        const vec start[2] = {DL_FN(vload)(bias), DL_FN(vload)(bias + (registers - 1) * LANES)};                      \
         vec z[2][2][4], sum = *check;                                                                                 \
         for (long q = 0; q < width; q += windows) {                                                                   \
             const long first = dl_min(q, width - windows);                                                            \
             const real *a = row + 2 * first * step, *b = panel;                                                       \
             DL_UNROLL for (int i = 0; i < windows; i++) DL_UNROLL for (int j = 0; j < registers; j++)                 \
-                DL_UNROLL for (int p = 0; p < 4; p++) z[i][j][p] = start[j];                                          \
+                DL_UNROLL for (int p = 0; p < 4; p++) z[i][j][p] = DL_FN(vsplat)(0);                                  \
             TAPS(windows, registers)                                                                                  \
+            DL_UNROLL for (int j = 0; j < registers; j++) { /* last, as direct_tile does: the same bits */            \
+                const vec last = DL_FN(vload)(bias + j * LANES);                                                      \
+                DL_UNROLL for (int i = 0; i < windows; i++) DL_UNROLL for (int p = 0; p < 4; p++) z[i][j][p] += last; \
+            }                                                                                                         \
             DL_UNROLL for (int i = 0; i < windows; i++) DL_UNROLL for (int j = registers - 1; j >= 0; j--)            \
                 DL_FN(place_largest)(d, z[i][j], at + (first + i) * d->v->k + j * LANES, end, &sum);                  \
         }                                                                                                             \

@@ -105,24 +105,35 @@ static void dl_plan_blocks(dl_plan *p, const dl_gemm *g, long mr, long nr) {
     }
 }
 
-/* Few rows of A, or of B (outer products): 1 if it is done, with what dl_gemm_serve returns in *status.  Memory sets the pace, not the multiplications. */
+/* How a product is done: in blocks, or with few rows of A, or of B (outer products), where memory sets the pace and not
+   the multiplications. */
+enum { DL_GEMM_BLOCKS, DL_GEMM_DOTS, DL_GEMM_COMBINE, DL_GEMM_OUTER };
+
+static int dl_gemm_path(const dl_gemm *g) {
+    const long dots = dl_max(4, dl_min(DL_DOTS_ROWS, g->k / DL_DOTS_SHARE));
+    if (g->m <= dots && g->brs == 1 && g->acs == 1) return DL_GEMM_DOTS;
+    if (!g->k || g->bcs != 1) return DL_GEMM_BLOCKS;
+    if (g->m <= DL_COMBINE_ROWS) return DL_GEMM_COMBINE;
+    return g->k > DL_OUTER || g->bias || g->accumulate || g->activation ? DL_GEMM_BLOCKS : DL_GEMM_OUTER;
+}
+
+/* Few rows: 1 if it is done, with what dl_gemm_serve returns in *status. */
 static int dl_gemm_skinny(const dl_gemm *g, int little_work, int *status) {
     dl_plan p = {.g = g};
     const int serial = little_work && (double)g->n * dl_max(g->m, g->k) < DL_SKINNY_SERIAL;
-    const long dots = dl_max(4, dl_min(DL_DOTS_ROWS, g->k / DL_DOTS_SHARE));
-    if (g->m <= dots && g->brs == 1 && g->acs == 1) {
+    switch (dl_gemm_path(g)) {
+    case DL_GEMM_DOTS:
         *status = dl_launch(DL_PICK(dl_gemm_dots_jobs, g->dtype), &p, dl_ceil_div(g->n, DL_DOTS_COLS), serial);
         return 1;
-    }
-    if (!g->k || g->bcs != 1) return 0;
-    if (g->m <= DL_COMBINE_ROWS) {
+    case DL_GEMM_COMBINE:
         *status = dl_launch(DL_PICK(dl_gemm_combine_jobs, g->dtype), &p, dl_ceil_div(g->n, DL_COMBINE_COLS), serial);
         return 1;
+    case DL_GEMM_OUTER:
+        p.mc = dl_max(2, DL_OUTER_WORK / (g->n * g->k));
+        *status = dl_launch(DL_PICK(dl_gemm_outer_jobs, g->dtype), &p, dl_ceil_div(g->m, p.mc), serial);
+        return 1;
     }
-    if (g->k > DL_OUTER || g->bias || g->accumulate || g->activation) return 0;
-    p.mc = dl_max(2, DL_OUTER_WORK / (g->n * g->k));
-    *status = dl_launch(DL_PICK(dl_gemm_outer_jobs, g->dtype), &p, dl_ceil_div(g->m, p.mc), serial);
-    return 1;
+    return 0;
 }
 
 /* Returns 0, or -1 when there is no memory for packed panels. */

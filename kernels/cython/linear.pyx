@@ -7,6 +7,8 @@ from cpython.buffer cimport PyBUF_STRIDES
 
 from math import prod as _prod
 
+from .products import product_path  # for explain
+
 
 def linear_forward(x, weight, bias, *, activation):
     """y = act(x W^T + b): x (..., I), weight (O, I), bias (O,) or None, y (..., O)."""

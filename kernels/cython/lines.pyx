@@ -15,13 +15,14 @@ cdef extern from "lines.h" nogil:
     )
 
 
-def line_means(x, weight, bias, options, activation):
+def line_means(x, weight, bias, plan):
     """(y, a): the means of windows of 2 x 2, and act(x * w + b) (N, P, Q, K), in memory (N, P, K, Q); None where
     lines.h does not take this convolution."""
     cdef int status
-    stride, padding, dilation, groups = options
-    cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
-    if not dl_lines_fit(&v):
+    cdef dl_planned p
+    cdef dl_conv* v = &p.v
+    read_plan(plan, x, &p)
+    if not dl_lines_fit(v):
         return None
     xc, wc, bc = contiguous(x), contiguous(weight), contiguous(bias)
     y, lines = new_image(v.n, v.p // 2, v.q // 2, v.k, xc), new_image(v.n, v.p, v.k, v.q, xc)
@@ -31,17 +32,18 @@ def line_means(x, weight, bias, options, activation):
     cdef void* pl = pointer(lines)
     cdef void* py = pointer(y)
     with nogil:
-        status = dl_lines_forward(&v, px, pw, pb, pl, py)
+        status = dl_lines_forward(v, px, pw, pb, pl, py)
     check(status)
     return y, lines.transpose(0, 1, 3, 2)
 
 
-def line_means_gradient(dy, a, x, weight, options, activation, needs):
+def line_means_gradient(dy, a, x, weight, plan, needs):
     """(dweight, dbias), each if needed; None where lines.h does not take this convolution."""
     cdef int status
-    stride, padding, dilation, groups = options
-    cdef dl_conv v = geometry(x, weight, stride, padding, dilation, groups, activation)
-    if not dl_lines_fit(&v):
+    cdef dl_planned p
+    cdef dl_conv* v = &p.v
+    read_plan(plan, x, &p)
+    if not dl_lines_fit(v):
         return None
     dy, x, lines = contiguous(dy), contiguous(x), contiguous(None if a is None else a.transpose(0, 1, 3, 2))
     dweight = _destination(needs[1], weight.shape, dy.dtype) if needs[1] else None
@@ -52,6 +54,6 @@ def line_means_gradient(dy, a, x, weight, options, activation, needs):
     cdef void* pw = optional(dweight)
     cdef void* pb = optional(dbias)
     with nogil:
-        status = dl_lines_gradient(&v, pd, pl, px, pw, pb)
+        status = dl_lines_gradient(v, pd, pl, px, pw, pb)
     check(status)
     return dweight, dbias

@@ -5,13 +5,9 @@ from .batch_norm import batch_norm_backward, batch_norm_forward
 from .conv import conv2d_backward, conv2d_forward
 
 
-def conv2d_batch_norm_forward(
-    x, weight, bias, norm_weight, norm_bias, residual, mean, var, *,
-    stride, padding, dilation, groups, eps, activation, method,
-):  # fmt: skip
+def conv2d_batch_norm_forward(x, weight, bias, norm_weight, norm_bias, residual, mean, var, *, plan, eps):
     """y = act(norm(x * w + b) + residual)."""
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "method": method}
-    saved = (x, weight, bias), (norm_weight, norm_bias, residual, mean, var), options, eps, activation
+    saved = (x, weight, bias), (norm_weight, norm_bias, residual, mean, var), plan, eps
     return convolved_and_normalised(conv2d_forward, batch_norm_forward, saved)[0], saved
 
 

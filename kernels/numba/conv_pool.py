@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..conv_methods import Geometry, choose, output_shape
 from ..memory import empty
-from .conv import ONLY_3X3, conv2d_backward, conv2d_forward
+from .conv import ABILITIES, conv2d_backward, conv2d_forward
 from .direct import (
     add_line,
     fetch_rows,
@@ -43,55 +42,52 @@ from .vector import (
     vector_where_larger,
 )
 
-POOLED_METHODS = ("direct",)  # where no output of the convolution is written
 
-
-def conv2d_max_pool2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation, method, pool_size):
+def conv2d_max_pool2d_forward(x, weight, bias, *, plan):
     """y = act(max over each window of x * w + b)."""
-    geometry, relu = Geometry(stride, padding, dilation, groups), activation == "relu"
-    shape = output_shape(x.shape, weight.shape, geometry)
-    if choose("forward", x.shape, weight.shape, geometry, method, ONLY_3X3).method == "direct":
-        y, index = _forward(contiguous(x), contiguous(weight), bias, relu, geometry, shape, pool_size)
+    plan, relu = plan.of(ABILITIES), plan.activation == "relu"
+    if plan.windows:
+        y, index = _forward(contiguous(x), contiguous(weight), bias, relu, plan.geometry, plan.output, plan.pool)
     else:  # ReLU first: where it gives 0 there is no gradient, whoever wins the window
-        z, _ = conv2d_forward(x, weight, bias, **geometry._asdict(), activation="relu" if relu else None, method=method)
+        z, _ = conv2d_forward(x, weight, bias, plan=plan.alone("relu" if relu else None))
         y, (_, index, *_) = max_pool2d_forward(
-            z, kernel_size=pool_size, stride=pool_size, padding=(0, 0), dilation=(1, 1), ceil_mode=False
+            z, kernel_size=plan.pool, stride=plan.pool, padding=(0, 0), dilation=(1, 1), ceil_mode=False
         )
-    y = activate(y, activation)
-    return y, (x, weight, y if activation else None, shape, index, geometry, activation, method, pool_size)
+    y = activate(y, plan.activation)
+    return y, (x, weight, y if plan.activation else None, index, plan)
 
 
 def conv2d_max_pool2d_backward(dy, saved, needs):
-    """dweight and dbias from the windows where the method is direct, the rest from dz, the gradient of x * w + b."""
-    x, weight, y, shape, index, geometry, activation, method, pool_size = saved
-    dy, geometry, dx, dweight, dbias = activation_gradient(dy, y, activation), Geometry(*geometry), None, None, None
-    inside = choose("dweight", x.shape, weight.shape, geometry, method, ONLY_3X3).method == "direct"
+    """dweight and dbias from the windows where the method can, the rest from dz, the gradient of x * w + b."""
+    x, weight, y, index, plan = saved
+    plan, dx, dweight, dbias = plan.of(ABILITIES), None, None, None
+    dy = activation_gradient(dy, y, plan.activation)
+    inside = bool(plan.windows_back)
     if inside and (needs[1] or needs[2]):
-        dweight, dbias = _gradients(contiguous(dy), contiguous(index), contiguous(x), weight.shape, geometry,
-                                    pool_size, bool(needs[2]))  # fmt: skip
+        dweight, dbias = _gradients(contiguous(dy), contiguous(index), contiguous(x), weight.shape, plan.geometry,
+                                    plan.pool, bool(needs[2]))  # fmt: skip
     outside = (needs[0], False, False) if inside else needs
     if any(outside):
-        (dz,) = max_pool2d_backward(dy, (shape, index, pool_size, pool_size, (0, 0), (1, 1)), (True,))
-        dx, *rest = conv2d_backward(dz, (x, weight, None, *geometry, None, method), outside)
+        (dz,) = max_pool2d_backward(dy, (plan.output, index, plan.pool, plan.pool, (0, 0), (1, 1)), (True,))
+        dx, *rest = conv2d_backward(dz, (x, weight, None, plan.alone(None)), outside)
         dweight, dbias = (dweight, dbias) if inside else rest
     return dx, dweight if needs[1] else None, dbias
 
 
-def conv2d_avg_pool2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation, method, pool_size):
+def conv2d_avg_pool2d_forward(x, weight, bias, *, plan):
     """y = mean over each window of a = act(x * w + b)."""
-    geometry = Geometry(stride, padding, dilation, groups)
-    a, _ = conv2d_forward(x, weight, bias, **geometry._asdict(), activation=activation, method=method)
+    a, _ = conv2d_forward(x, weight, bias, plan=plan.alone(plan.activation))
     y, _ = avg_pool2d_forward(
-        a, kernel_size=pool_size, stride=pool_size, padding=(0, 0), ceil_mode=False, count_include_pad=True
+        a, kernel_size=plan.pool, stride=plan.pool, padding=(0, 0), ceil_mode=False, count_include_pad=True
     )
-    return y, (x, weight, a if activation else None, a.shape, geometry, activation, method, pool_size)
+    return y, (x, weight, a if plan.activation else None, plan)
 
 
 def conv2d_avg_pool2d_backward(dy, saved, needs):
     """All gradients from da, the gradient of the activations."""
-    x, weight, a, shape, geometry, activation, method, pool_size = saved
-    (da,) = avg_pool2d_backward(dy, (shape, pool_size, pool_size, (0, 0), True), (True,))
-    return conv2d_backward(da, (x, weight, a, *geometry, activation, method), needs)
+    x, weight, a, plan = saved
+    (da,) = avg_pool2d_backward(dy, (plan.output, plan.pool, plan.pool, (0, 0), True), (True,))
+    return conv2d_backward(da, (x, weight, a, plan.alone(plan.activation)), needs)
 
 
 def _forward(x, weight, bias, relu, geometry, shape, pool):

@@ -10,9 +10,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..conv_adjoint import collect, image_shape, scatters, spread
+from ..conv_adjoint import collect, spread
 from ..memory import empty
-from .conv import conv2d_backward, conv2d_forward
+from .conv import ABILITIES, conv2d_backward, conv2d_forward
 from .gemm import bias_gradient, gemm, padded_bias
 from .jit import contiguous, helper, jit, parallel_for
 from .linear import activate, activation_gradient
@@ -20,36 +20,25 @@ from .linear import activate, activation_gradient
 ELEMENTS = 1 << 14  # of y in a job
 
 
-def conv_transpose2d_forward(x, weight, bias, *, stride, padding, output_padding, dilation, groups, activation, method):
+def conv_transpose2d_forward(x, weight, bias, *, plan):
     """y = act(dx of conv2d + b): x (N, H, W, I), weight (I, R, S, O/groups), y (N, P, Q, O)."""
-    relu = activation == "relu"
-    if scatters(weight.shape, groups):
-        shape = image_shape(x.shape, weight.shape, stride, padding, output_padding, dilation, groups)
-        y = _scatter(x, weight, bias, relu, shape, stride, padding, dilation)
+    plan, relu = plan.of(ABILITIES), plan.activation == "relu"
+    if plan.scatters:
+        y = _scatter(x, weight, bias, relu, plan.image, plan.geometry)
     else:
-        y = spread(conv2d_backward, x, weight, stride, padding, output_padding, dilation, groups, method)
+        y = spread(conv2d_backward, x, weight, plan)
         if bias is not None or relu:
             channels = y.shape[3]
             _finish(y.reshape(-1, channels), padded_bias(bias, channels, y), relu)
-    y = activate(y, activation)
-    return y, (
-        x,
-        weight,
-        y if activation else None,
-        stride,
-        padding,
-        output_padding,
-        dilation,
-        groups,
-        activation,
-        method,
-    )
+    y = activate(y, plan.activation)
+    return y, (x, weight, y if plan.activation else None, plan)
 
 
 def conv_transpose2d_backward(dy, saved, needs):
     """With dz = dy act'(y):  dx = conv2d of dz,  dweight = that of conv2d,  dbias = sum of dz."""
-    dz = contiguous(activation_gradient(dy, saved[2], saved[8]))
-    dx, dweight = collect(conv2d_forward, conv2d_backward, dz, saved, needs)
+    x, weight, y, plan = saved
+    dz = contiguous(activation_gradient(dy, y, plan.activation))
+    dx, dweight = collect(conv2d_forward, conv2d_backward, dz, (x, weight, y, plan.of(ABILITIES)), needs)
     return dx, dweight, bias_gradient(dz, bool(needs[2]))
 
 
@@ -71,11 +60,12 @@ def _finish_job(job, worker, y, bias, relu, per_job):
             y[i, j] = zero if relu and value <= zero else value
 
 
-def _scatter(x, weight, bias, relu, shape, stride, padding, dilation):
+def _scatter(x, weight, bias, relu, shape, geometry):
     """y (N, P, Q, O) = relu(the sum of all that reaches each pixel + b)."""
     inputs, r, s, channels = weight.shape
     values = gemm(contiguous(x).reshape(-1, inputs), contiguous(weight).reshape(inputs, r * s * channels))
     y = empty(shape, x.dtype)
+    stride, padding, dilation, _ = geometry
     rows = _reach(shape[1], x.shape[1], r, stride[0], padding[0], dilation[0])
     columns = _reach(shape[2], x.shape[2], s, stride[1], padding[2], dilation[1])
     _sum_up(values.reshape(*x.shape[:3], r * s * channels), padded_bias(bias, channels, x), relu, rows, columns, y)

@@ -59,10 +59,11 @@ def gemm(a, b, *, trans_a: bool = False, trans_b: bool = False, bias=None, relu:
     c = destination(into, (m, n), a.dtype)
     if k == 0:  # an empty batch: no transposing of nothing
         a, trans_a = a.reshape(m, 0), False
-    if (m <= FEW or k == 0) and not trans_a:
+    path = product_path(m, n, k, trans_a, trans_b)
+    if path in ("dots", "combine"):
         bias = _NO_BIAS[a.dtype] if bias is None else contiguous(bias)
-        (dot_rows if trans_b else combine_rows)(a, b, c, bias, relu)
-    elif k <= FEW and trans_a and not trans_b and bias is None and not relu:
+        (dot_rows if path == "dots" else combine_rows)(a, b, c, bias, relu)
+    elif path == "outer" and bias is None and not relu:
         outer_rows(a, b, c)
     else:
         block, chunk, pieces, width = _plan(m, n, k, a.itemsize)
@@ -70,6 +71,13 @@ def gemm(a, b, *, trans_a: bool = False, trans_b: bool = False, bias=None, relu:
         partial = empty((pieces, m, n), a.dtype) if pieces > 1 else c.reshape(1, m, n)
         _gemm(a, b, c, packed, partial, padded_bias(bias, n, a), trans_a, trans_b, relu, block, chunk)
     return c
+
+
+def product_path(m: int, n: int, k: int, a_transposed: bool = False, b_transposed: bool = False) -> str:
+    """How C (m, n) = op(A) op(B) is done: in "blocks", or for few rows by "dots", "combine" or "outer" (`skinny`)."""
+    if (m <= FEW or k == 0) and not a_transposed:
+        return "dots" if b_transposed else "combine"
+    return "outer" if k <= FEW and a_transposed and not b_transposed else "blocks"
 
 
 @lru_cache(maxsize=4096)

@@ -57,12 +57,16 @@ def input_gradient(dz, weight, shape, geometry: Geometry) -> np.ndarray:
     """dx gathers dz through the flipped taps, one class of pixels after the other."""
     dx = empty(shape, dz.dtype)
     stride, groups = geometry.stride, geometry.groups
-    for row in range(min(stride[0], shape[1])):
-        for column in range(min(stride[1], shape[2])):
-            taps, runs, run = _flipped(row, column, weight.shape[1:3], geometry)
-            if not len(taps):  # a stride longer than the kernel leaves pixels that no tap reads
-                dx[:, row :: stride[0], column :: stride[1]] = 0
+    down, across = (
+        _classes(*axis) for axis in zip(weight.shape[1:3], geometry.dilation, geometry.padding[::2], stride)
+    )
+    if len(down) < stride[0] or len(across) < stride[1]:  # a stride longer than the kernel leaves pixels unread
+        dx[...] = 0
+    for row in down:
+        for column in across:
+            if row >= shape[1] or column >= shape[2]:
                 continue
+            taps, runs, run = _flipped(row, column, weight.shape[1:3], geometry)
             grid = -(-(shape[1] - row) // stride[0]), -(-(shape[2] - column) // stride[1])
             packed, per_group = _panels(shape[3], len(taps) * (weight.shape[0] // groups), groups, dz)
             block = _block(shape[0] * grid[0] * grid[1], shape[3] // groups, groups, dz.itemsize)
@@ -114,6 +118,12 @@ def _runs(r, s, geometry):
     run = s if dilation[1] == 1 and groups == 1 else 1
     offsets = [(i * dilation[0] - padding[0], j * dilation[1] - padding[2]) for i in range(r) for j in range(0, s, run)]
     return np.array(offsets, np.int64).reshape(-1, 2), run
+
+
+@lru_cache(maxsize=1024)
+def _classes(taps, dilation, before, stride):
+    """The classes of pixels along one axis, h mod stride, that a tap reads."""
+    return sorted({(tap * dilation - before) % stride for tap in range(taps)})
 
 
 @lru_cache(maxsize=256)

@@ -6,10 +6,10 @@ N H W C images, R S kernel rows and columns, P Q output rows and columns, K out 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from ..geometry import conv_output_size
+from ..conv_methods import PLAIN
 from .elementwise import activate, activation_gradient, like
 
-CONV_METHODS = ("im2col",)
+ABILITIES = PLAIN
 
 
 def pad_image(x, padding, value=0):
@@ -47,18 +47,16 @@ def _group_columns(x, weight_shape, output_size, stride, padding, dilation, grou
     return windows(padded, (r, s), output_size, stride, dilation).reshape(-1, r * s * c)
 
 
-def conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activation, method):
+def conv2d_forward(x, weight, bias, *, plan):
     """Cross-correlation, y = act(x * w + b), the image padded with zeros.
 
     y[n, p, q, k] = act(b[k] + sum over r, s, c of x[n, p sh + r dh - top, q sw + s dw - left, c] w[k, r, s, c])
     where c runs over the channels of k's group. x (N, H, W, C), weight (K, R, S, C/groups), bias (K,) or None,
-    stride (sh, sw), padding (top, bottom, left, right), dilation (dh, dw), y (N, P, Q, K). `method` is for the
-    backends that know several (`conv_methods`): here it is always im2col.
+    y (N, P, Q, K). The plan (`conv_plan.Plan`) has the geometry: stride (sh, sw), padding (top, bottom, left, right),
+    dilation (dh, dw), groups; the activation; and the method of each pass, which here is always im2col.
     """
-    n, h, w, _ = x.shape
-    k, r, s, _ = weight.shape
-    p = conv_output_size(h, r, stride[0], padding[0], padding[1], dilation[0])
-    q = conv_output_size(w, s, stride[1], padding[2], padding[3], dilation[1])
+    stride, padding, dilation, groups = plan.geometry
+    n, p, q, k = plan.output
     y = np.empty((n, p, q, groups, k // groups), dtype=x.dtype)
     for g, kernels in enumerate(weight.reshape(groups, k // groups, -1)):
         columns = _group_columns(x, weight.shape, (p, q), stride, padding, dilation, g)
@@ -66,14 +64,15 @@ def conv2d_forward(x, weight, bias, *, stride, padding, dilation, groups, activa
     y = y.reshape(n, p, q, k)
     if bias is not None:
         y += bias
-    y = like(activate(y, activation), x)
-    return y, (x, weight, y if activation else None, stride, padding, dilation, groups, activation, method)
+    y = like(activate(y, plan.activation), x)
+    return y, (x, weight, y if plan.activation else None, plan)
 
 
 def conv2d_backward(dy, saved, needs):
     """With dz = dy act'(y):  dx = col2im(dz W),  dweight = dz^T im2col(x),  dbias = sum of dz over N, P, Q."""
-    x, weight, y, stride, padding, dilation, groups, activation, _ = saved
-    dz = activation_gradient(dy, y, activation)
+    x, weight, y, plan = saved
+    stride, padding, dilation, groups = plan.geometry
+    dz = activation_gradient(dy, y, plan.activation)
     dx = _input_gradient(dz, weight, x.shape, stride, padding, dilation, groups) if needs[0] else None
     dweight = _weight_gradient(dz, x, weight.shape, stride, padding, dilation, groups) if needs[1] else None
     dbias = dz.sum(axis=(0, 1, 2)) if needs[2] else None

@@ -4,17 +4,13 @@ from ..conv_then_norm import convolved_and_normalised, gradients_of_both
 from . import conv, norm
 
 
-def conv2d_batch_norm_forward(
-    x, weight, bias, norm_weight, norm_bias, residual, mean, var, *,
-    stride, padding, dilation, groups, eps, activation, method,
-):  # fmt: skip
+def conv2d_batch_norm_forward(x, weight, bias, norm_weight, norm_bias, residual, mean, var, *, plan, eps):
     """y = act((z - mean) / sqrt(var + eps) norm_weight + norm_bias + residual), z = x * w + b the convolution.
 
     mean, var, norm_weight and norm_bias (K,), the last two or None; residual like y, or None. Everything else as
     conv2d. z is not kept: backward computes it again.
     """
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "method": method}
-    saved = (x, weight, bias), (norm_weight, norm_bias, residual, mean, var), options, eps, activation
+    saved = (x, weight, bias), (norm_weight, norm_bias, residual, mean, var), plan, eps
     return convolved_and_normalised(conv.conv2d_forward, norm.batch_norm_forward, saved)[0], saved
 
 
