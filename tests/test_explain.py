@@ -215,7 +215,7 @@ def test_bad_arguments():
     with pytest.raises(TypeError, match="explain: model must be a Module, got function"):
         dl.explain(F.relu, (3, 4))
     with pytest.raises(
-        ValueError, match=r"explain: layer '1.2' \(Linear\) cannot take its input of shape \(2, 36\): linear: weight"
+        ValueError, match=r"explain: layer '1.2' \(Linear\) cannot take its input of shape \(2, 36\): Linear: x must"
     ):
         dl.explain(model, (2, 8, 8, 1))
     with pytest.raises(ValueError, match=r"explain: layer '0' \(Conv2d\).* x must have 4 axes \(N, H, W, C\)"):
