@@ -55,6 +55,7 @@ _CYTHON = (
     "conv2d_batch_norm",
     "conv_transpose2d",
     "avg_pool2d",
+    "adaptive_avg_pool2d",
     "max_pool2d",
     "relu",
     "leaky_relu",

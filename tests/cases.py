@@ -260,6 +260,15 @@ CEIL_WINDOWS = [
     ("ceil-dropped", (1, 4, 4, 2), 2, 3, 1),
 ]
 
+# (channels, kernel, stride): less than a register, one and a bit, nearly two, of each instruction set
+FEW_CHANNELS = [
+    *((c, 2, 1) for c in (1, 3, 4, 8, 17)),
+    *((c, 3, 2) for c in (1, 2, 5, 9, 18)),
+    *((c, 3, 3) for c in (1, 4, 8, 21)),
+    (3, 4, 3),
+    (6, 2, 3),
+]
+
 POOL = [
     *(max_pool2d(*row) for row in WINDOWS),
     *(max_pool2d(*row, ceil=True) for row in CEIL_WINDOWS),
@@ -267,6 +276,7 @@ POOL = [
     max_pool2d("dilation-padding", (1, 7, 8, 2), 3, 2, 1, 2, ceil=True),
     max_pool2d("dilation-ceil", (1, 7, 8, 2), 2, 2, 1, 3, ceil=True),
     max_pool2d("large-kernel", (1, 18, 19, 2), 17, 1),
+    *(max_pool2d(f"{c}-channels-{k}-by-{s}", (2, 6, 9, c), k, s, k // 2) for c, k, s in FEW_CHANNELS),
     max_pool2d("ties", (2, 6, 8, 3), 3, 2, 1, fill=few_values, tags=NO_GRADCHECK),
     max_pool2d("ties-2x2", (2, 6, 8, 9), 2, fill=few_values, tags=NO_GRADCHECK),
     max_pool2d("nan", (2, 6, 8, 3), 2, fill=holding(NAN), tags=NO_GRADCHECK),
@@ -279,6 +289,7 @@ POOL = [
     avg_pool2d("padding-not-counted", (1, 7, 9, 5), 3, 2, 1, count=False),
     *(avg_pool2d(f"{c}-channels", (2, 5, 7, c), 2) for c in (1, 3, 7, 9, 13, 17)),
     *(avg_pool2d(f"{c}-channels-padded", (2, 5, 6, c), (2, 3), pad=1, count=False) for c in (1, 6, 11)),
+    *(avg_pool2d(f"{c}-channels-{k}-by-{s}", (2, 6, 9, c), k, s, k // 2, count=c % 2) for c, k, s in FEW_CHANNELS),
     avg_pool2d("one-window", (2, 3, 3, 6), 3),
     avg_pool2d("many-cells", (2, 9, 31, 5), (9, 30), 1),
     avg_pool2d("many-cells-padded", (1, 12, 9, 17), (12, 7), (5, 2), pad=(3, 2), count=False),
@@ -483,6 +494,7 @@ SOFTMAX = [
     *softmaxes("one-class", normal(4, 1), 1),
     *softmaxes("batch-0", normal(0, 4), 1),
     *softmaxes("33-classes", normal(17, 33, scale=3), 1),
+    *(row for n in (2, 8, 15, 16, 21, 32) for row in softmaxes(f"{n}-classes", normal(19, n), 1)),
     *softmaxes("259-classes", normal(3, 259), 1),
     *softmaxes("large-offset", normal(4, 7, offset=1e4), 1, NO_GRADCHECK),
     *softmaxes("far-apart", normal(4, 7, scale=1e4), 1, NO_GRADCHECK),
@@ -504,6 +516,7 @@ CROSS_ENTROPY = [
     *cross_entropy("one-class", 3, 1),
     *cross_entropy("one-row", 1, 10),
     *cross_entropy("33-classes", 19, 33, smoothing=0.1),
+    *cross_entropy("21-classes", 19, 21, smoothing=0.1),
     *cross_entropy("zero-weight", 6, 3, weight=exactly(0, 1, 2)),
     *cross_entropy("batch-0", 0, 4),
     *cross_entropy("all-ignored", 3, 4, whole(-100, -100, -100), tags=NO_GRADCHECK),

@@ -25,7 +25,7 @@ BAD = [
     (
         lambda: nn.GroupNorm(2, 6)(z(2, 3, 4)),
         ValueError,
-        r"GroupNorm: x must have shape \(N, ..., 6\), got \(2, 3, 4\)",
+        r"GroupNorm: x must have num_channels=6 channels in its last axis, got shape \(2, 3, 4\)",
     ),
     # losses of distributions, channels dropped, sequences
     (lambda: F.kl_div(z(2, 3), z(2)), ValueError, r"kl_div: target must have shape \(2, 3\) like x, got \(2,\)"),

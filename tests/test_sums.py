@@ -225,7 +225,7 @@ def test_gradient_of_an_embedding(backend):
     np.testing.assert_allclose(dweight, [[0], [2**24 + count - 1], [0]], rtol=1e-2)  # a running sum is off by 6e-2
 
 
-@pytest.mark.parametrize("image", [(1, 400, 250, 2)], ids=str)
+@pytest.mark.parametrize("image", [(1, 400, 250, 2), (1, 1, 100_000, 9), (1, 100_000, 1, 1)], ids=str)
 def test_means_of_large_windows(image, backend):
     x = stalling(ROWS, image[3]).reshape(image)
     for y in (F.adaptive_avg_pool2d(x, 1), F.avg_pool2d(x, image[1:3])):

@@ -16,8 +16,7 @@ static void V(attention_prepare_job)(void *ctx, long job, long worker) {
         const real *y = V(rows_at)(&t->y, batch, own, first + i), *dy = V(rows_at)(&t->dy, batch, own, first + i);
         vec sum = V(vsplat)(0);
         for (long j = 0; j < t->d; j += LANES)
-            sum += t->d - j >= LANES ? V(vload)(y + j) * V(vload)(dy + j)
-                                     : V(vload_n)(y + j, t->d - j) * V(vload_n)(dy + j, t->d - j);
+            sum += V(vload_n)(y + j, t->d - j) * V(vload_n)(dy + j, t->d - j);
         ((real *)t->delta)[head * t->tq + first + i] = V(vsum)(sum);
     }
     (void)worker;
@@ -36,16 +35,16 @@ DL_INLINE void V(score_gradient)(const dl_attention *t, real *p, real *dp, long 
         V(drop_row)(t, kept, head, query, first);
     }
     for (long j = 0; j < KEYS; j += LANES) {
-        const vec s = V(vload)(p + j), whole = V(vexp_normal)(V(vsel)(s == least, s, scores * s) - lse);
+        const vec s = V(vload)(p + j), whole = V(vexp_normal)(V(vsel)(V(veq)(s, least), s, scores * s) - lse);
         vec grown = V(vload)(dp + j), dropped = whole;
         if (t->keep != 0) {
             const vec factor = V(vload)(kept + j);
-            grown = V(vsel)(factor == none, none, grown * keep);
+            grown = V(vsel)(V(veq)(factor, none), none, grown * keep);
             dropped = whole * factor;
         }
         V(vstore)(p + j, dropped);
         /* 0 where the probability is: the difference may be infinite there */
-        V(vstore)(dp + j, V(vsel)(whole == none, none, whole * (grown - delta) * scale));
+        V(vstore)(dp + j, V(vsel)(V(veq)(whole, none), none, whole * (grown - delta) * scale));
     }
 }
 

@@ -133,15 +133,6 @@ DL_INLINE void V(drop_row)(const dl_attention *t, real *p, long head, long query
         p[j] = word[j] >= t->threshold ? p[j] * keep : 0;
 }
 
-DL_INLINE real V(largest_lane)(vec v) {
-    real lane[LANES];
-    V(vstore)(lane, v);
-    for (int width = LANES / 2; width; width /= 2)
-        for (int i = 0; i < width; i++)
-            lane[i] = lane[i] > lane[i + width] ? lane[i] : lane[i + width];
-    return lane[0];
-}
-
 /* One row of scores becomes exp(score - largest); largest and total move on; returns what came before is worth. */
 DL_INLINE real V(soften_row)(real *score, vec scale, real *largest, real *total) {
     const vec least = V(vsplat)(-(real)INFINITY);
@@ -149,11 +140,11 @@ DL_INLINE real V(soften_row)(real *score, vec scale, real *largest, real *total)
     for (long j = 0; j < KEYS; j += LANES) {
         const vec s = V(vload)(score + j);
         /* 0 * inf must not be made of what may not be seen */
-        const vec scaled = V(vsel)(s == least, s, scale * s);
+        const vec scaled = V(vsel)(V(veq)(s, least), s, scale * s);
         V(vstore)(score + j, scaled);
         most = V(vmax)(scaled, most);
     }
-    const real found = V(largest_lane)(most), before = *largest, peak = found > before ? found : before;
+    const real found = V(vlargest)(most), before = *largest, peak = found > before ? found : before;
     const vec level = V(vsplat)(peak == -(real)INFINITY ? 0 : peak);
     vec sum = V(vsplat)(0);
     for (long j = 0; j < KEYS; j += LANES) {

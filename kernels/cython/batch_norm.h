@@ -141,7 +141,7 @@ static void dl_bn_tables(const dl_batch_norm *m) {
     }
 }
 
-#define DL_BN_STREAM ((size_t)8 << 20) /* bytes */
+#define DL_BN_STREAM 4 /* see dl_streams */
 /* Streaming pays where a pass is all writing but for one array; dx and a sum of two arrays measured slower. */
 static int dl_bn_streams(const dl_batch_norm *m, const void *to) {
     const size_t item = m->dtype ? 8 : 4;

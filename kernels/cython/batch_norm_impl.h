@@ -64,49 +64,36 @@ static void V(bn_moments_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
-/* n elements from p on: a register where they fill one, else what there is of it. */
-DL_INLINE vec V(bn_load)(const real *p, long n, const int whole) { return whole ? V(vload)(p) : V(vload_n)(p, n); }
-DL_INLINE void V(bn_store)(real *p, vec v, long n, const int whole, const int stream) {
+DL_INLINE void V(bn_store)(real *p, vec v, long n, const int stream) {
     if (stream)
         V(vstream)(p, v);
-    else if (whole)
-        V(vstore)(p, v);
     else
         V(vstore_n)(p, v, n);
 }
 
-/* The columns [0, len) of a wide row, in whole registers, and the rest of them: calls f(..., from, to, whole). */
-#define DL_BN_COLUMNS(f, ...)                          \
-    do {                                               \
-        const long whole = len / LANES * LANES;        \
-        f(__VA_ARGS__, 0, whole, 1);                   \
-        if (whole < len) f(__VA_ARGS__, whole, len, 0); \
-    } while (0)
-
 /* y of n wide rows. */
-DL_INLINE void V(bn_apply_rows)(const dl_batch_norm *m, long row, long n, const int add, const int stream, long from,
-                                long to, const int whole) {
+DL_INLINE void V(bn_apply_rows)(const dl_batch_norm *m, long row, long n, long len, const int add, const int stream) {
     const long width = m->width, at = row * width;
     const real *x = (const real *)m->x + at, *residual = add ? (const real *)m->residual + at : x;
     const real *mean = TABLE(DL_BN_MEAN), *scale = TABLE(DL_BN_SCALE), *shift = TABLE(DL_BN_SHIFT);
     const vec floor = C(m->relu ? 0 : -INFINITY);
     real *y = (real *)m->out + at;
     for (long i = 0; i < n; i++, x += width, residual += width, y += width)
-        for (long c = from; c < to; c += LANES) {
-            const vec centred = V(bn_load)(x + c, to - c, whole) - V(vload)(mean + c);
+        for (long c = 0; c < len; c += LANES) {
+            const vec centred = V(vload_n)(x + c, len - c) - V(vload)(mean + c);
             vec v = centred * V(vload)(scale + c) + V(vload)(shift + c);
-            if (add) v += V(bn_load)(residual + c, to - c, whole);
-            V(bn_store)(y + c, V(vsel)(v <= floor, floor, v), to - c, whole, stream);
+            if (add) v += V(vload_n)(residual + c, len - c);
+            V(bn_store)(y + c, V(vsel)(V(vle)(v, floor), floor, v), len - c, stream);
         }
 }
 
 static void V(bn_apply)(const dl_batch_norm *m, long row, long n, long len, int stream) {
     if (m->residual)
-        DL_BN_COLUMNS(V(bn_apply_rows), m, row, n, 1, 0);
+        V(bn_apply_rows)(m, row, n, len, 1, 0);
     else if (stream)
-        DL_BN_COLUMNS(V(bn_apply_rows), m, row, n, 0, 1);
+        V(bn_apply_rows)(m, row, n, len, 0, 1);
     else
-        DL_BN_COLUMNS(V(bn_apply_rows), m, row, n, 0, 0);
+        V(bn_apply_rows)(m, row, n, len, 0, 0);
 }
 
 /* Job: y of a chunk, the last chunk first. */
@@ -120,26 +107,26 @@ static void V(bn_apply_job)(void *ctx, long job, long worker) {
 }
 
 /* g = dy act'(y) and x - mean of LANES columns. */
-#define GRADIENT                                                                                     \
-    const vec centred = V(bn_load)(x + c, to - c, whole) - V(vload)(mean + c);                       \
-    vec g = V(bn_load)(dy + c, to - c, whole);                                                       \
-    if (mask == DL_BN_FROM_Y) g = V(vsel)(V(bn_load)(y + c, to - c, whole) <= C(0), C(0), g);        \
-    if (mask == DL_BN_FROM_X)                                                                        \
-    g = V(vsel)(centred * V(vload)(scale + c) + V(vload)(shift + c) <= C(0), C(0), g)
+#define GRADIENT                                                                                    \
+    const vec centred = V(vload_n)(x + c, len - c) - V(vload)(mean + c);                            \
+    vec g = V(vload_n)(dy + c, len - c);                                                            \
+    if (mask == DL_BN_FROM_Y) g = V(vsel)(V(vle)(V(vload_n)(y + c, len - c), C(0)), C(0), g);       \
+    if (mask == DL_BN_FROM_X)                                                                       \
+    g = V(vsel)(V(vle)(centred * V(vload)(scale + c) + V(vload)(shift + c), C(0)), C(0), g)
 
 /* sum += g, product += g (x - mean) down n wide rows; dresidual = g with `keep`. */
-DL_INLINE void V(bn_sums_rows)(const dl_batch_norm *m, long row, long n, real *sum, real *product, const int mask,
-                               const int keep, const int stream, long from, long to, const int whole) {
+DL_INLINE void V(bn_sums_rows)(const dl_batch_norm *m, long row, long n, long len, real *sum, real *product,
+                               const int mask, const int keep, const int stream) {
     const long width = m->width, at = row * width;
     const real *x = (const real *)m->x + at, *dy = (const real *)m->dy + at, *y = (const real *)m->y + at;
     const real *mean = TABLE(DL_BN_MEAN), *scale = TABLE(DL_BN_SCALE), *shift = TABLE(DL_BN_SHIFT);
     real *dresidual = (real *)m->dresidual + at;
     for (long i = 0; i < n; i++, x += width, dy += width, y += width, dresidual += width)
-        for (long c = from; c < to; c += LANES) {
+        for (long c = 0; c < len; c += LANES) {
             GRADIENT;
             V(vstore)(sum + c, V(vload)(sum + c) + g);
             V(vstore)(product + c, V(vload)(product + c) + g * centred);
-            if (keep) V(bn_store)(dresidual + c, g, to - c, whole, stream);
+            if (keep) V(bn_store)(dresidual + c, g, len - c, stream);
         }
     (void)scale, (void)shift;
 }
@@ -156,17 +143,15 @@ DL_INLINE void V(bn_sums)(const dl_batch_norm *m, long job, const int mask, cons
     const long width = m->width, end = dl_min((job + 1) * m->chunk, m->wide);
     double *partial = m->partial + job * 2 * width;
     real *sum = (real *)m->blocks + job * 3 * m->stride, *product = sum + m->stride;
-    long len = width;
     memset(partial, 0, sizeof(double) * 2 * width);
     memset(sum, 0, sizeof(real) * 2 * m->stride);
     for (long row = job * m->chunk; row < end; row += DL_BN_BLOCK) {
         const long n = dl_min(DL_BN_BLOCK, end - row);
-        DL_BN_COLUMNS(V(bn_sums_rows), m, row, n, sum, product, mask, keep, stream);
+        V(bn_sums_rows)(m, row, n, width, sum, product, mask, keep, stream);
         V(bn_flush)(sum, partial, m->stride, width);
     }
     if (end == m->wide && m->rest) {
-        len = m->rest;
-        DL_BN_COLUMNS(V(bn_sums_rows), m, end, 1, sum, product, mask, keep, 0);
+        V(bn_sums_rows)(m, end, 1, m->rest, sum, product, mask, keep, 0);
         V(bn_flush)(sum, partial, m->stride, width);
     }
     if (stream) dl_fence();
@@ -191,18 +176,18 @@ static void V(bn_sums_job)(void *ctx, long job, long worker) {
 }
 
 /* dx = scale (g - a - (x - mean) b) of n wide rows. */
-DL_INLINE void V(bn_back_rows)(const dl_batch_norm *m, long row, long n, const void *gradient, const int mask,
-                               long from, long to, const int whole) {
+DL_INLINE void V(bn_back_rows)(const dl_batch_norm *m, long row, long n, long len, const void *gradient,
+                               const int mask) {
     const long width = m->width, at = row * width;
     const real *x = (const real *)m->x + at, *dy = (const real *)gradient + at, *y = (const real *)m->y + at;
     const real *mean = TABLE(DL_BN_MEAN), *scale = TABLE(DL_BN_SCALE), *shift = TABLE(DL_BN_SHIFT);
     const real *a = TABLE(DL_BN_A), *b = TABLE(DL_BN_B);
     real *dx = (real *)m->out + at;
     for (long i = 0; i < n; i++, x += width, dy += width, y += width, dx += width)
-        for (long c = from; c < to; c += LANES) {
+        for (long c = 0; c < len; c += LANES) {
             GRADIENT;
-            const vec slope = V(vload)(b + c), tilt = V(vsel)(slope == C(0), C(0), centred * slope);
-            V(bn_store)(dx + c, V(vload)(scale + c) * (g - V(vload)(a + c) - tilt), to - c, whole, 0);
+            const vec slope = V(vload)(b + c), tilt = V(vsel)(V(veq)(slope, C(0)), C(0), centred * slope);
+            V(vstore_n)(dx + c, V(vload)(scale + c) * (g - V(vload)(a + c) - tilt), len - c);
         }
     (void)shift;
 }
@@ -210,13 +195,13 @@ DL_INLINE void V(bn_back_rows)(const dl_batch_norm *m, long row, long n, const v
 /* g is in dresidual, where that was wanted. */
 static void V(bn_back)(const dl_batch_norm *m, long row, long n, long len) {
     if (m->dresidual)
-        DL_BN_COLUMNS(V(bn_back_rows), m, row, n, m->dresidual, DL_BN_PLAIN);
+        V(bn_back_rows)(m, row, n, len, m->dresidual, DL_BN_PLAIN);
     else if (m->relu && m->y)
-        DL_BN_COLUMNS(V(bn_back_rows), m, row, n, m->dy, DL_BN_FROM_Y);
+        V(bn_back_rows)(m, row, n, len, m->dy, DL_BN_FROM_Y);
     else if (m->relu)
-        DL_BN_COLUMNS(V(bn_back_rows), m, row, n, m->dy, DL_BN_FROM_X);
+        V(bn_back_rows)(m, row, n, len, m->dy, DL_BN_FROM_X);
     else
-        DL_BN_COLUMNS(V(bn_back_rows), m, row, n, m->dy, DL_BN_PLAIN);
+        V(bn_back_rows)(m, row, n, len, m->dy, DL_BN_PLAIN);
 }
 
 /* Job: dx of a chunk, the last chunk first. */
@@ -231,4 +216,3 @@ static void V(bn_back_job)(void *ctx, long job, long worker) {
 #undef C
 #undef TABLE
 #undef GRADIENT
-#undef DL_BN_COLUMNS

@@ -35,6 +35,9 @@ cdef extern from "threads.h" nogil:
     int dl_connect(object threads_module) except -1 with gil
 
 cdef extern from "simd.h" nogil:
+    ctypedef struct dl_cache_sizes:
+        size_t l2, last
+    dl_cache_sizes dl_cache
     int dl_isa
     void dl_choose_isa()
     int dl_set_isa(const char* name)
@@ -147,6 +150,16 @@ cdef inline object place_for(object need, object array):
 def isa():
     """The instruction set in use: "base", "avx2" or "avx512" (DLFAST_ISA asks for less than the best)."""
     return dl_isa_name(dl_isa).decode()
+
+
+def caches():
+    """Bytes of a core's second-level cache and of the last level, as the processor tells them."""
+    return dl_cache.l2, dl_cache.last
+
+
+def set_caches(size_t l2, size_t last):
+    """Take other sizes in this module, as tests do: how kernels cut work and write results follows from them."""
+    dl_cache.l2, dl_cache.last = l2, last
 
 
 def isas():

@@ -137,7 +137,7 @@ static double dl_product_work(const dl_product *p) { return (double)p->points * 
 static void dl_cut_product(dl_product *p, int dtype) {
     const long nr = dl_tile_cols(dtype), mr = dl_tile_rows(dtype);
     const double work = dl_product_work(p);
-    p->block = DL_GEMM_MOST_MC;
+    p->block = dl_sizes_for(dtype)->mc;
     p->splits = 1;
     if (p->points < DL_CONV_FEW && p->groups == 1 && !p->spread) {
         p->block = dl_round_up(dl_ceil_div(p->points, dl_ceil_div(p->points, p->block)), mr);
@@ -157,7 +157,7 @@ static int dl_run_product(dl_product *p, int dtype, const void *bias) {
     const long nr = dl_tile_cols(dtype);
     p->o.k = p->patches.taps * p->patches.run;
     p->step = p->patches.most * p->patches.run;
-    p->o.kc = dl_gemm_kc(p->step, DL_GEMM_KC);
+    p->o.kc = dl_gemm_kc(p->step, dl_sizes_for(dtype)->kc);
     p->parts = dl_max(1, dl_ceil_div(p->step, p->o.kc));
     p->o.npad = dl_round_up(p->cols, nr);
     p->o.acs = p->o.finish = 1;
@@ -198,7 +198,7 @@ DL_UNUSED static int dl_conv_forward(const dl_conv *v, const void *x, const void
                     .finish = v->finish,
                     .out = y,
                     .out_c = v->k};
-    if (dl_room_for_taps(&p.patches, taps, DL_GEMM_KC)) return -1;
+    if (dl_room_for_taps(&p.patches, taps, dl_sizes_for(v->dtype)->kc)) return -1;
     dl_forward_taps(v, &p.patches);
     p.o.activation = v->activation;
     p.direct = taps == 1 && v->sh == 1 && v->sw == 1 && !v->top && !v->left && v->p == v->h && v->q == v->w;
@@ -277,7 +277,7 @@ DL_UNUSED static int dl_conv_input_gradient(const dl_conv *v, const void *dz, co
                                  .grid_w = dl_ceil_div(dl_max(v->w - b, 0), v->sw)};
         p.points = v->n * p.patches.grid_h * p.patches.grid_w;
         if (!p.points) continue;
-        if (dl_room_for_taps(&p.patches, taps, DL_GEMM_KC)) return -1;
+        if (dl_room_for_taps(&p.patches, taps, dl_sizes_for(v->dtype)->kc)) return -1;
         dl_phase_taps(v, a, b, &p.patches, row);
         p.direct = p.patches.taps == 1 && !p.patches.segment->dy && !p.patches.segment->dx &&
                    v->p == p.patches.grid_h && v->q == p.patches.grid_w;
@@ -301,7 +301,7 @@ DL_UNUSED static int dl_conv_weight_gradient(const dl_conv *v, const void *dz, c
     dl_forward_taps(v, &p.patches);
     const long jobs = p.patches.blocks * p.groups;
     p.ld = dl_patch_ld(p.patches.most * p.patches.run, v->dtype);
-    p.block = dl_max(32, dl_min(DL_GEMM_KC, DL_CONV_PATCH_BYTES / (long)item / p.ld / 8 * 8));
+    p.block = dl_max(32, dl_min(dl_sizes_for(v->dtype)->kc, DL_CONV_PATCH_BYTES / (long)item / p.ld / 8 * 8));
     p.chunks = dl_max(1, dl_min(dl_ceil_div(DL_CONV_JOBS, jobs), p.points / DL_CONV_CHUNK));
     p.chunk = dl_round_up(dl_max(1, dl_ceil_div(p.points, p.chunks)), p.block);
     p.chunks = dl_max(1, dl_ceil_div(p.points, p.chunk));

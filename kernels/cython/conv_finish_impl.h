@@ -11,28 +11,20 @@ DL_UNUSED static void DL_FN(finish_tables)(long k, const void *bias_z, const voi
     }
 }
 
-/* LANES channels, or as many as there are. */
-DL_INLINE void DL_FN(finish_lanes)(const real *scale, const real *shift, const real *residual, vec floor, real *y,
-                                   long n) {
-    vec v = DL_FN(lanes)(y, n) * DL_FN(lanes)(scale, n) + DL_FN(lanes)(shift, n);
-    if (residual) v += DL_FN(lanes)(residual, n);
-    DL_STORE(y, 0, n, DL_FN(vsel)(v <= floor, floor, v));
-}
-
 /* In place on `rows` rows of n channels, from channel col on, that lie ld apart. */
 DL_NOINLINE void DL_FN(finish_rows)(const dl_finish *f, void *start, long ld, long rows, long col, long n) {
     const real *scale = (const real *)f->scale + col, *shift = (const real *)f->shift + col;
     real *y = (real *)start;
     const real *residual = f->residual ? (const real *)f->residual + (y - (const real *)f->out) : NULL;
     const vec floor = DL_FN(vsplat)(f->activation == DL_RELU ? 0 : -INFINITY);
-    const long whole = n / LANES * LANES;
     for (long i = 0; i < rows; i++) {
         real *to = y + i * ld;
         const real *add = residual ? residual + i * ld : NULL;
-        for (long c = 0; c < whole; c += LANES)
-            DL_FN(finish_lanes)(scale + c, shift + c, add ? add + c : NULL, floor, to + c, LANES);
-        if (whole < n)
-            DL_FN(finish_lanes)(scale + whole, shift + whole, add ? add + whole : NULL, floor, to + whole, n - whole);
+        for (long c = 0; c < n; c += LANES) {
+            vec v = DL_FN(vload_n)(to + c, n - c) * DL_FN(vload_n)(scale + c, n - c) + DL_FN(vload_n)(shift + c, n - c);
+            if (add) v += DL_FN(vload_n)(add + c, n - c);
+            DL_FN(vstore_n)(to + c, DL_FN(vsel)(DL_FN(vle)(v, floor), floor, v), n - c);
+        }
     }
     if (f->activation > DL_RELU) DL_FN(activate_block)(y, ld, rows, n, f->activation);
 }

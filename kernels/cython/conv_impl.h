@@ -137,8 +137,8 @@ static void DL_FN(conv_weight_job)(void *ctx, long job, long worker) {
         DL_FN(gather)(g, first, count, range, group * g->run, patches, ld);
         const dl_operands o = {.k = count, .kc = count, .ars = 1, .acs = p->groups * kernels, .ldb = ld, .b = patches};
         const real *dz = (const real *)p->dz + first * o.acs + group * kernels;
-        for (long row = 0; row < kernels; row += DL_GEMM_MC)
-            DL_FN(gemm_block)(&o, dz + row, dl_min(DL_GEMM_MC, kernels - row), 0, n, 0, count, out + row * width, width,
+        for (long row = 0; row < kernels; row += DL_MC / 2) /* the other half of L2 has the patches */
+            DL_FN(gemm_block)(&o, dz + row, dl_min(DL_MC / 2, kernels - row), 0, n, 0, count, out + row * width, width,
                               first > chunk * p->chunk);
     }
     (void)worker;

@@ -22,7 +22,7 @@
 #define DL_DEPTHWISE_RUNS 64  /* runs in one sum: the errors grow with the number of sums */
 #define DL_DEPTHWISE_JOBS 16  /* of the weight gradient, at most: each has a partial sum */
 #define DL_DEPTHWISE_ROWS 16  /* in a job of the forward, at most */
-#define DL_DEPTHWISE_STREAM ((size_t)4 << 20) /* bytes of a result that is written past the caches */
+#define DL_DEPTHWISE_STREAM 8 /* see dl_streams */
 
 /* One axis: point i of `points` meets the pixels i step + first + t apart, t < taps, of `size`, there with tap
    `tap` + t next of the kernel; it is pixel origin + i spread of the result. */

@@ -37,7 +37,7 @@
 #define DL_DIRECT_CHUNK_WORK 60000.0 /* multiplications in a partial sum of the weight gradient, at least, */
 #define DL_DIRECT_PARTIALS 16       /* of the weight gradient, at most */
 #define DL_DIRECT_RUN 4096          /* pixels of a row in one sum: the errors grow with the number of sums */
-#define DL_DIRECT_STREAM (4 << 20) /* bytes of a result that is written past the caches */
+#define DL_DIRECT_STREAM 8          /* see dl_streams */
 #define DL_DIRECT_SUM_SERIAL 65536  /* numbers that one thread adds sooner than it wakes another */
 
 typedef struct dl_direct {
@@ -65,12 +65,10 @@ typedef struct {
     int stream; /* the sums are written past the caches */
 } dl_taps;
 
-/* Heights of the register tiles with 4 registers, 2 and 1. */
+/* Heights of the register tiles with 4 registers and 2; DL_HIGH1 and DL_LOW1 of those with one. */
 #define DL_HIGH4 (DL_MR / 2)
 #define DL_HIGH2 DL_MR
 #define DL_LOW2 (DL_MR * 5 / 6)
-#define DL_HIGH1 (DL_MR == 6 ? 14 : DL_MR < 6 ? 8 : 16)
-#define DL_LOW1 (DL_MR == 6 ? 10 : DL_MR < 6 ? 6 : 12)
 
 #define DL_IMPL "direct_tile.h"
 #include "simd.h"
@@ -91,8 +89,6 @@ static const dl_job dl_direct_gradient_jobs[2][DL_ISAS] = DL_TABLE(direct_gradie
 static const dl_job dl_direct_sum_jobs[2][DL_ISAS] = DL_TABLE(direct_sum_job);
 static const dl_job dl_direct_dx_pack_jobs[2][DL_ISAS] = DL_TABLE(direct_dx_pack_job);
 static const dl_job dl_direct_dx_jobs[2][DL_ISAS] = DL_TABLE(direct_dx_job);
-
-static long dl_lanes(int dtype) { return dl_tile_cols(dtype) / 2; }
 
 /* v: only the output that windows cover, where there are windows. */
 static dl_direct dl_direct_plan(const dl_conv *v, const void *x) {

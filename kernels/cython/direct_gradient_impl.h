@@ -13,8 +13,8 @@ DL_INLINE void DL_FN(direct_gain_panel)(const int registers, const int activatio
     for (long q = 0; q < cells; q++, dy += k, y += k, gain += npad)
         DL_UNROLL for (int i = 0; i < registers; i++) {
             const long at = i * LANES, count = q < safe ? LANES : dl_max(0, k - j - at);
-            vec g = DL_FN(lanes)(dy + at, count);
-            if (activation) g = DL_FN(vactivation_gradient)(g, DL_FN(lanes)(y + at, count), activation);
+            vec g = DL_FN(vload_n)(dy + at, count);
+            if (activation) g = DL_FN(vactivation_gradient)(g, DL_FN(vload_n)(y + at, count), activation);
             DL_FN(vstore)(gain + at, g);
             sum[i] += g;
         }
@@ -55,8 +55,8 @@ DL_INLINE void DL_FN(mean_gain_lanes)(const int activation, const dl_direct *d, 
     for (long i = p; i < p + rows; i++) {
         const real *dy = (const real *)d->dy + (line / v->p * down + i / d->pool_h) * across * k + j;
         for (long q = 0, s = 0, windows = i / d->pool_h < down ? across : 0; q < v->q; q++, y += k, gain += d->npad) {
-            vec g = windows > 0 ? DL_FN(lanes)(dy, count) * share : zero;
-            if (activation) g = DL_FN(vactivation_gradient)(g, DL_FN(lanes)(y, count), activation);
+            vec g = windows > 0 ? DL_FN(vload_n)(dy, count) * share : zero;
+            if (activation) g = DL_FN(vactivation_gradient)(g, DL_FN(vload_n)(y, count), activation);
             DL_FN(vstore)(gain, g);
             sum += g;
             if (++s == d->pool_w) s = 0, windows--, dy += k;

@@ -15,7 +15,7 @@ DL_INLINE void DL_FN(largest_of_lines)(const dl_direct *d, const long height, co
                 for (long s = r ? 0 : 1; s < width; s++)
                     DL_FN(keep_larger)(DL_FN(vload)(cell + r * row + s * NR), (ireal)(r * width + s), &best, &winner);
             if (d->v->activation == DL_RELU) best = DL_FN(vrelu)(best);
-            DL_STORE((real *)d->out + at, c, count, best);
+            DL_FN(vstore_n)((real *)d->out + at + c, best, count - c);
             DL_FN(store_index)(d->index, d->wide, at + c, winner, count - c);
         }
 }
@@ -33,12 +33,12 @@ DL_INLINE void DL_FN(mean_windows)(const dl_direct *d, const long height, const 
                 vec sum = DL_FN(vsplat)(0);
                 for (long s = 0; s < width; s++) {
                     const real *cell = a + (q * width + s) * k;
-                    vec column = DL_LOAD(cell, c, k, 0);
+                    vec column = DL_FN(vload_n)(cell + c, k - c);
                     for (long r = 1; r < height; r++)
-                        column += DL_LOAD(cell + r * row, c, k, 0);
+                        column += DL_FN(vload_n)(cell + r * row + c, k - c);
                     sum += column;
                 }
-                DL_STORE(y, c, k, sum * share);
+                DL_FN(vstore_n)(y + c, sum * share, k - c);
             }
 }
 DL_NOINLINE void DL_FN(mean_rows)(const dl_direct *d, const real *a, long rows, long line) {
@@ -58,7 +58,7 @@ DL_INLINE void DL_FN(spread_windows)(const dl_direct *d, const long height, cons
             const ivec winner = DL_FN(load_index)(d->index, d->wide, at + j, end - at - j);
             for (long r = 0; r < height; r++)
                 for (long s = 0; s < width; s++) {
-                    const ivec wins = winner == DL_FN(isplat)((ireal)(r * width + s));
+                    const vmask wins = DL_FN(ieq)(winner, DL_FN(isplat)((ireal)(r * width + s)));
                     DL_FN(vstore)(dz + r * row + s * d->npad + j, DL_FN(vsel)(wins, g, DL_FN(vsplat)(0)));
                 }
         }

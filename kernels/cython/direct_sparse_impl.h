@@ -6,7 +6,7 @@
    its winner by a permutation.  Half of the multiplications are left, those with either row of the window, and dz is not
    made.  Its zeros would matter where the image is not finite: there they are multiplied after
    all. */
-#if DL_X86 && !DL_DOUBLE && DL_BYTES >= 32
+#if DL_ISA >= 256 && !DL_DOUBLE
 #define DL_PICKS 1
 #else
 #define DL_PICKS 0
@@ -15,18 +15,15 @@
 #if DL_PICKS
 /* Four numbers in each quarter or half of a register, of which `lane` picks. */
 DL_INLINE vec DL_FN(four)(const real *p) {
-    vec v;
-#if DL_BYTES == 32
-    __asm__("vbroadcastf128 %1, %0" : "=x"(v) : "m"(*(const real(*)[4])p));
+#if DL_ISA == 256
+    return (vec)_mm256_broadcast_ps((const __m128 *)p);
+}
+DL_INLINE vec DL_FN(pick)(vec v, ivec lane) { return (vec)_mm256_permutevar_ps(v, (__m256i)lane); }
 #else
-    __asm__("vbroadcastf32x4 %1, %0" : "=x"(v) : "m"(*(const real(*)[4])p));
+    return (vec)_mm512_broadcast_f32x4(_mm_loadu_ps(p));
+}
+DL_INLINE vec DL_FN(pick)(vec v, ivec lane) { return (vec)_mm512_permutevar_ps(v, (__m512i)lane); }
 #endif
-    return v;
-}
-DL_INLINE vec DL_FN(pick)(vec v, ivec lane) {
-    __asm__("vpermilps %2, %1, %0" : "=x"(v) : "x"(v), "x"(lane));
-    return v;
-}
 
 /* sum (rows x taps of the kernel, from `image` and `sum` on, a register of channels) += its part from `count` rows of
    windows, the first at `at` in the index. */
@@ -40,7 +37,8 @@ DL_INLINE void DL_FN(sparse_tile)(const int rows, const int taps, const dl_direc
         acc[r][s] = zero;
     for (; count; count--, image += 2 * line)
         for (long q = 0; q < width; q += 2 * step, at += k, gain += npad) {
-            const ivec winner = DL_FN(load_index)(d->index, 0, at, end - at), is_lower = (ivec)(winner > 1);
+            const ivec winner = DL_FN(load_index)(d->index, 0, at, end - at);
+            const vmask is_lower = DL_FN(ilt)(DL_FN(isplat)(1), winner);
             const ivec lane = (winner & 1) * (ireal)step;
             const vec g = DL_FN(vload)(gain);
             const vec upper = DL_FN(vsel)(is_lower, zero, g), lower = DL_FN(vsel)(is_lower, g, zero);
@@ -76,7 +74,7 @@ static int DL_FN(direct_sparse)(const dl_direct *d, const real *image, long size
     const long run = d->v->s * d->v->c;
     vec zero = DL_FN(vsplat)(0);
     for (long i = 0; i < size; i += LANES)
-        zero += DL_LOAD(image, i, size, 0) * 0;
+        zero += DL_FN(vload_n)(image + i, size - i) * 0;
     if (!(DL_FN(vsum)(zero) == 0)) return 0;
     for (long k = 0; k < d->npad; k += LANES)
         for (long r = 0, rows; r < d->v->r; r += rows) {

@@ -5,12 +5,12 @@
 /* y and the index of one window, from its pixels z.  NaN is not looked for: `check`, a sum of all, has it. */
 DL_INLINE void DL_FN(place_largest)(const dl_direct *d, const vec *z, long at, long end, vec *check) {
     vec best = DL_FN(vmax)(DL_FN(vmax)(z[3], z[2]), DL_FN(vmax)(z[1], z[0]));
-    ivec winner = DL_FN(isel)((ivec)(z[2] == best), DL_FN(isplat)(2), DL_FN(isplat)(3));
-    winner = DL_FN(isel)((ivec)(z[1] == best), DL_FN(isplat)(1), winner);
-    winner = DL_FN(isel)((ivec)(z[0] == best), DL_FN(isplat)(0), winner);
+    ivec winner = DL_FN(isel)(DL_FN(veq)(z[2], best), DL_FN(isplat)(2), DL_FN(isplat)(3));
+    winner = DL_FN(isel)(DL_FN(veq)(z[1], best), DL_FN(isplat)(1), winner);
+    winner = DL_FN(isel)(DL_FN(veq)(z[0], best), DL_FN(isplat)(0), winner);
     *check += (z[0] + z[1]) + (z[2] + z[3]);
     if (d->v->activation == DL_RELU) best = DL_FN(vrelu)(best);
-    DL_STORE((real *)d->out, at, end, best);
+    DL_FN(vstore_n)((real *)d->out + at, best, end - at);
     DL_FN(store_index)(d->index, 0, at, winner, end - at);
 }
 

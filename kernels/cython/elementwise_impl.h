@@ -14,8 +14,8 @@ static void V(map_job)(const dl_map *m, long job, V(map_run) run) {
     real last[2][LANES], made[2][LANES];
     run(m, a + begin, b + begin, out + begin, slope + begin, n - rest);
     if (!rest) return;
-    V(vstore)(last[0], V(vload_n)(a + at, rest));
-    V(vstore)(last[1], V(vload_n)(b + at, rest));
+    V(vstore)(last[0], V(load_part)(a + at, rest));
+    V(vstore)(last[1], V(load_part)(b + at, rest));
     run(m, last[0], last[1], made[0], made[1], LANES);
     memcpy(out + at, made[0], sizeof(real) * rest);
     if (m->slope) memcpy(slope + at, made[1], sizeof(real) * rest);
@@ -44,15 +44,15 @@ static void V(map_job)(const dl_map *m, long job, V(map_run) run) {
         V(vstore)(slopes + i, slope);        \
     })
 
-DL_INLINE vec V(gated)(vec x, vec gate) { return SEL(gate == C(0), C(0), x * gate); }
-DL_INLINE vec V(negative_part)(vec x) { return SEL(x > C(0), C(0), x); }
+DL_INLINE vec V(gated)(vec x, vec gate) { return SEL(V(veq)(gate, C(0)), C(0), x * gate); }
+DL_INLINE vec V(negative_part)(vec x) { return SEL(V(vlt)(C(0), x), C(0), x); }
 
 /* y = x G(x) and its derivative, for a gate G with G(-x) = 1 - G(x), from m = -|x|, G(m) and G'(m):
        y = relu(x) + m G(m),   y' = w for x <= 0 and 1 - w for x > 0, w = G(m) + m G'(m)
    m is bounded: G(m) and G'(m) are 0 at the bound, and 0 times infinity does not come up. */
 DL_INLINE vec V(symmetric)(vec x, vec m, vec gate, vec density, vec *slope) {
     const vec w = gate + m * density;
-    *slope = SEL(x > C(0), C(1) - w, w);
+    *slope = SEL(V(vlt)(C(0), x), C(1) - w, w);
     return V(vmax)(C(0), x) + m * gate;
 }
 DL_INLINE vec V(gelu)(vec x, vec *slope) {
@@ -74,24 +74,24 @@ DL_INLINE vec V(silu)(vec x, vec *slope) {
     return V(symmetric)(x, m, gate, gate * large, slope);
 }
 DL_INLINE vec V(hardswish_gate)(vec x) {
-    const vec t = x + C(3), low = SEL(t < C(0), C(0), t);
-    return SEL(low > C(6), C(6), low) / C(6);
+    const vec t = x + C(3), low = SEL(V(vlt)(t, C(0)), C(0), t);
+    return SEL(V(vlt)(C(6), low), C(6), low) / C(6);
 }
-DL_INLINE vec V(hardswish_slope)(vec x) { return SEL(x >= C(3), C(1), SEL(x <= C(-3), C(0), x / C(3) + C(0.5))); }
+DL_INLINE vec V(hardswish_slope)(vec x) { return SEL(V(vle)(C(3), x), C(1), SEL(V(vle)(x, C(-3)), C(0), x / C(3) + C(0.5))); }
 
 /* Forward: a = x.  Backward: a = dy, b = the saved x or y. */
 DL_MAP(relu_forward, V(vrelu)(a))
-DL_MAP(relu_backward, SEL(b <= C(0), C(0), a))
+DL_MAP(relu_backward, SEL(V(vle)(b, C(0)), C(0), a))
 DL_MAP(sigmoid_forward, V(vsigmoid)(a))
 DL_MAP(sigmoid_backward, a *(b *(C(1) - b)))
 DL_MAP(tanh_forward, V(vtanh)(a))
 DL_MAP(tanh_backward, a *(C(1) - b * b))
-DL_MAP(leaky_relu_forward, SEL(a > C(0), a, p *a))
-DL_MAP(leaky_relu_backward, SEL(b > C(0), a, p *a))
-DL_MAP(elu_forward, SEL(a > C(0), a, p *V(vexpm1)(V(negative_part)(a))))
-DL_MAP(elu_backward, SEL(b > C(0), a, a *(p *V(vexp)(V(negative_part)(b)))))
-DL_MAP(softplus_forward, SEL(p *a > q, a, V(vsoftplus)(p *a) / p))
-DL_MAP(softplus_backward, SEL(p *b > q, a, a *V(vsigmoid)(p *b)))
+DL_MAP(leaky_relu_forward, SEL(V(vlt)(C(0), a), a, p *a))
+DL_MAP(leaky_relu_backward, SEL(V(vlt)(C(0), b), a, p *a))
+DL_MAP(elu_forward, SEL(V(vlt)(C(0), a), a, p *V(vexpm1)(V(negative_part)(a))))
+DL_MAP(elu_backward, SEL(V(vlt)(C(0), b), a, a *(p *V(vexp)(V(negative_part)(b)))))
+DL_MAP(softplus_forward, SEL(V(vlt)(q, p *a), a, V(vsoftplus)(p *a) / p))
+DL_MAP(softplus_backward, SEL(V(vlt)(q, p *b), a, a *V(vsigmoid)(p *b)))
 DL_MAP(hardswish_forward, V(gated)(a, V(hardswish_gate)(a)))
 DL_MAP(hardswish_backward, a *V(hardswish_slope)(b))
 DL_MAP(product, a *b)

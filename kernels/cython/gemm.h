@@ -25,7 +25,7 @@
 #define DL_GEMM_LARGE_WORK 32e6      /* a large block */
 #define DL_GEMM_SERIAL_WORK 250000.0 /* below this, 5 us, no other thread is woken */
 #define DL_FEW_PANELS 16             /* of B: they do not repay the packing of A before the jobs */
-#define DL_SHARED_A 2e7              /* bytes up to which A is packed before; a larger one by each job, for its rows */
+#define DL_SHARED_A 0.6              /* of the last cache, up to which A is packed before; a larger one by each job, for its rows */
 #define DL_DOTS_ROWS 32              /* rows of A for which dot products beat packing B, */
 #define DL_DOTS_SHARE 12             /* as long as each is this times longer than there are rows */
 #define DL_COMBINE_ROWS 8            /* rows of A for which sums of rows of B beat packing them */
@@ -76,10 +76,11 @@ static const dl_job dl_gemm_outer_jobs[2][DL_ISAS] = DL_TABLE(gemm_outer_job);
    A chunk of k costs a pass over C, so k counts as an eighth of its length.  Jobs that read A itself get as few rows as
    stay in L2 even a multiple of 4 kB apart; those that pack a transposed A, some whole cache lines of each of its k. */
 static void dl_plan_blocks(dl_plan *p, const dl_gemm *g, long mr, long nr) {
-    const int own_a = g->m > DL_GEMM_MOST_MC && g->n <= DL_FEW_PANELS * nr, packs_a = own_a && g->acs != 1;
+    const long mc = dl_sizes_for(g->dtype)->mc;
+    const int own_a = g->m > mc && g->n <= DL_FEW_PANELS * nr, packs_a = own_a && g->acs != 1;
     const long wish = own_a ? (packs_a ? 16 : 8) * mr : LONG_MAX; /* rows of a block, if it is about them */
     const long k_blocks = dl_max(1, dl_ceil_div(g->k, p->o.kc));
-    long rows = dl_ceil_div(g->m, DL_GEMM_MOST_MC), cols = dl_ceil_div(g->n, DL_GEMM_NC), chunks = 1;
+    long rows = dl_ceil_div(g->m, mc), cols = dl_ceil_div(g->n, DL_GEMM_NC), chunks = 1;
     for (;;) {
         p->mc = dl_round_up(dl_ceil_div(g->m, rows), mr);
         p->nc = dl_round_up(dl_ceil_div(g->n, cols), nr);
@@ -145,10 +146,9 @@ static int dl_gemm_serve(const dl_gemm *g) {
     if (dl_gemm_skinny(g, serial, &status)) return status;
     const long mr = dl_tile_rows(g->dtype), nr = dl_tile_cols(g->dtype);
     const size_t item = dl_item(g->dtype);
-    const long most_kc = dl_isa == DL_AVX512 ? DL_GEMM_KC : DL_GEMM_LONG_KC; /* its panels are twice as wide */
     dl_plan p = {.g = g};
     p.o = (dl_operands){.k = g->k,
-                        .kc = dl_gemm_kc(g->k, most_kc),
+                        .kc = dl_gemm_kc(g->k, dl_sizes_for(g->dtype)->long_kc),
                         .ars = g->ars,
                         .acs = g->acs,
                         .npad = dl_round_up(g->n, nr),
@@ -158,7 +158,7 @@ static int dl_gemm_serve(const dl_gemm *g) {
     const int few = p.row_blocks == 1; /* each column of B is met by one job, which packs it */
     /* Rows a multiple of 4 kB apart compete for the same places in the caches: with many columns, packing A pays. */
     p.o.pack_a = g->acs != 1 || p.nc > DL_FEW_PANELS * nr;
-    if (p.o.pack_a && (few || g->n > DL_FEW_PANELS * nr) && (double)g->m * g->k * item <= DL_SHARED_A)
+    if (p.o.pack_a && (few || g->n > DL_FEW_PANELS * nr) && (double)g->m * g->k * item <= DL_SHARED_A * dl_cache.last)
         p.o.mpad = dl_round_up(g->m, mr);
     const size_t packed = few ? 0 : dl_round_up(item * p.o.npad * g->k, 64), bias = dl_round_up(item * p.o.npad, 64);
     const size_t packed_a = dl_round_up(item * p.o.mpad * g->k, 64);

@@ -1,7 +1,7 @@
 /* A block of a matrix product on one thread, from packed panels: what gemm.h and conv.h are made of.
 
-   The block goes through k in blocks of kc <= 400, in each along the panels of B, and down the tiles of up to 192 rows
-   of A: one panel (25 kB) stays in L1 while those rows, 300 kB, stay in L2; the next panel is on its way.  Rows of A
+   The block goes through k in blocks of kc, in each along the panels of B, and down the tiles of up to mc rows of A
+   (simd_sizes.h): one panel stays in L1 while those rows stay in L2; the next panel is on its way.  Rows of A
    that are contiguous in k are read where they lie; other layouts, the rows that do not fill a tile, and all rows if
    the caller asks for it, are packed first.  Source: Goto and van de Geijn 2008, "Anatomy of
    high-performance matrix multiplication", section 4. */
@@ -10,10 +10,6 @@
 #include "threads.h"
 #include "simd.h"
 
-#define DL_GEMM_MC 96
-#define DL_GEMM_MOST_MC 192
-#define DL_GEMM_KC 256
-#define DL_GEMM_LONG_KC 400 /* of a matrix product: the panel takes most of L1, but fewer tiles begin and end */
 #define DL_PACK_PANELS 8 /* packed together */
 #define DL_PACK_ROWS 8   /* rows ahead that packing asks for */
 #if !DL_VECTORS
@@ -42,17 +38,6 @@ typedef struct {
 #include "simd.h"
 #define DL_IMPL "gemm_block_impl.h"
 #include "simd.h"
-
-/* The register tile of each dtype and instruction set: DL_MR rows, 2 registers of columns (see simd_each.h). */
-DL_UNUSED static long dl_tile_rows(int dtype) {
-    static const long rows[2][DL_ISAS] = {{4, 6, 12}, {4, 6, 6}};
-    return rows[dtype][dl_isa];
-}
-DL_UNUSED static long dl_tile_cols(int dtype) {
-    static const long cols[2][DL_ISAS] = {{8, 16, 32}, {4, 8, 8}};
-    return DL_VECTORS ? cols[dtype][dl_isa] : 2;
-}
-DL_UNUSED static size_t dl_item(int dtype) { return dtype ? 8 : 4; }
 
 /* Equal k blocks of at most `most`; several are whole registers long, which transposes them without a rest. */
 DL_UNUSED static long dl_gemm_kc(long k, long most) {

@@ -41,14 +41,14 @@ DL_INLINE void DL_FN(place_tile)(long kc, int direct, real *keep, const real *a,
     if (!whole) DL_FN(copy_tile)(edge, NR, c, ldc, rows, cols);
 }
 
-/* c (m x n) = or += A[0..m, k_begin..k_end] B[k_begin..k_end, col..col+n].  m <= DL_GEMM_MOST_MC. */
+/* c (m x n) = or += A[0..m, k_begin..k_end] B[k_begin..k_end, col..col+n].  m <= DL_MC. */
 DL_NOINLINE void DL_FN(gemm_block)(const dl_operands *g, const real *a0, long m, long col, long n, long k_begin,
                                    long k_end, real *c, long ldc, int accumulate) {
     const long rest = m % DL_MR == DL_LOW ? 0 : m % DL_MR;
     const long in_place = g->acs == 1 && !g->pack_a && !g->mpad ? m - rest : 0;
     const real *bias = (const real *)g->bias;
-    const long rows_k = (DL_GEMM_MOST_MC + 2 * DL_MR) * DL_GEMM_LONG_KC;
-    real *packed = (real *)dl_scratch(DL_SCRATCH_TILE, sizeof(real) * (rows_k + NR * DL_GEMM_LONG_KC));
+    const long rows_k = (DL_MC + 2 * DL_MR) * DL_MOST_KC;
+    real *packed = (real *)dl_scratch(DL_SCRATCH_TILE, sizeof(real) * (rows_k + NR * DL_MOST_KC));
     if (!packed) return;
     real *own = packed + rows_k; /* a panel of B */
     long k = k_begin;
@@ -97,7 +97,7 @@ DL_INLINE void DL_FN(activate_rows)(real *c, long ldc, long m, long n, const int
         long j = 0;
         for (; j + LANES <= n; j += LANES)
             DL_FN(vstore)(c + j, DL_FN(vactivate)(DL_FN(vload)(c + j), activation));
-        if (j < n) DL_FN(vstore_n)(c + j, DL_FN(vactivate)(DL_FN(vload_n)(c + j, n - j), activation), n - j);
+        if (j < n) DL_FN(store_part)(c + j, DL_FN(vactivate)(DL_FN(load_part)(c + j, n - j), activation), n - j);
     }
 }
 DL_NOINLINE void DL_FN(activate_block)(real *c, long ldc, long m, long n, int activation) {

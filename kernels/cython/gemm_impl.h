@@ -41,12 +41,12 @@ static void DL_FN(gemm_sum_job)(void *ctx, long row, long worker) {
     real *c = (real *)g->c + row * g->ldc;
     for (long j = 0; j < g->n; j += LANES) {
         const long n = dl_min(LANES, g->n - j);
-        vec sum = g->accumulate ? DL_FN(lanes)(c + j, n)
-                  : g->bias     ? DL_FN(lanes)((const real *)g->bias + j, n)
+        vec sum = g->accumulate ? DL_FN(vload_n)(c + j, n)
+                  : g->bias     ? DL_FN(vload_n)((const real *)g->bias + j, n)
                                 : DL_FN(vsplat)(0);
         for (long chunk = 0; chunk < p->chunks; chunk++)
-            sum += DL_FN(lanes)((const real *)p->partial + (chunk * g->m + row) * g->n + j, n);
-        DL_STORE(c, j, g->n, sum);
+            sum += DL_FN(vload_n)((const real *)p->partial + (chunk * g->m + row) * g->n + j, n);
+        DL_FN(vstore_n)(c + j, sum, g->n - j);
     }
     DL_FN(activate_block)(c, g->ldc, 1, g->n, g->activation);
     (void)worker;

@@ -37,74 +37,67 @@ typedef struct {
             GN_COLUMNS(OP, &rows, at, 1);                                                           \
     }
 
-DL_INLINE void V(gn_put)(real *p, vec v, long lanes) {
-    if (lanes >= LANES)
-        V(vstore)(p, v);
-    else
-        V(vstore_n)(p, v, lanes);
-}
-
 /* sum += x. */
 DL_INLINE void V(gn_add)(const V(gn_rows) * r, long at, long width, const int count, long c, long lanes) {
-    vec sum = V(lanes)(r->sum + c, lanes);
+    vec sum = V(vload_n)(r->sum + c, lanes);
     DL_UNROLL
     for (int i = 0; i < count; i++)
-        sum += V(lanes)(r->x + at + i * width + c, lanes);
-    V(gn_put)(r->sum + c, sum, lanes);
+        sum += V(vload_n)(r->x + at + i * width + c, lanes);
+    V(vstore_n)(r->sum + c, sum, lanes);
 }
 GN_LOOP(V(gn_add_rows), V(gn_add))
 
 /* sum += x - mean, product += (x - mean)^2. */
 DL_INLINE void V(gn_square)(const V(gn_rows) * r, long at, long width, const int count, long c, long lanes) {
-    const vec mean = V(lanes)(r->mean + c, lanes);
-    vec sum = V(lanes)(r->sum + c, lanes), square = V(lanes)(r->product + c, lanes);
+    const vec mean = V(vload_n)(r->mean + c, lanes);
+    vec sum = V(vload_n)(r->sum + c, lanes), square = V(vload_n)(r->product + c, lanes);
     DL_UNROLL
     for (int i = 0; i < count; i++) {
-        const vec d = V(lanes)(r->x + at + i * width + c, lanes) - mean;
+        const vec d = V(vload_n)(r->x + at + i * width + c, lanes) - mean;
         sum += d;
         square += d * d;
     }
-    V(gn_put)(r->sum + c, sum, lanes);
-    V(gn_put)(r->product + c, square, lanes);
+    V(vstore_n)(r->sum + c, sum, lanes);
+    V(vstore_n)(r->product + c, square, lanes);
 }
 GN_LOOP(V(gn_square_rows), V(gn_square))
 
 /* sum += dy, product += dy (x - mean). */
 DL_INLINE void V(gn_product)(const V(gn_rows) * r, long at, long width, const int count, long c, long lanes) {
-    const vec mean = V(lanes)(r->mean + c, lanes);
-    vec sum = V(lanes)(r->sum + c, lanes), product = V(lanes)(r->product + c, lanes);
+    const vec mean = V(vload_n)(r->mean + c, lanes);
+    vec sum = V(vload_n)(r->sum + c, lanes), product = V(vload_n)(r->product + c, lanes);
     DL_UNROLL
     for (int i = 0; i < count; i++) {
-        const vec dy = V(lanes)(r->dy + at + i * width + c, lanes);
+        const vec dy = V(vload_n)(r->dy + at + i * width + c, lanes);
         sum += dy;
-        product += dy * (V(lanes)(r->x + at + i * width + c, lanes) - mean);
+        product += dy * (V(vload_n)(r->x + at + i * width + c, lanes) - mean);
     }
-    V(gn_put)(r->sum + c, sum, lanes);
-    V(gn_put)(r->product + c, product, lanes);
+    V(vstore_n)(r->sum + c, sum, lanes);
+    V(vstore_n)(r->product + c, product, lanes);
 }
 GN_LOOP(V(gn_product_rows), V(gn_product))
 
 /* y = (x - mean) scale + shift. */
 DL_INLINE void V(gn_scale)(const V(gn_rows) * r, long at, long width, const int count, long c, long lanes) {
-    const vec mean = V(lanes)(r->mean + c, lanes), scale = V(lanes)(r->scale + c, lanes);
-    const vec shift = V(lanes)(r->shift + c, lanes);
+    const vec mean = V(vload_n)(r->mean + c, lanes), scale = V(vload_n)(r->scale + c, lanes);
+    const vec shift = V(vload_n)(r->shift + c, lanes);
     DL_UNROLL
     for (int i = 0; i < count; i++) {
         const long here = at + i * width + c;
-        V(gn_put)(r->out + here, (V(lanes)(r->x + here, lanes) - mean) * scale + shift, lanes);
+        V(vstore_n)(r->out + here, (V(vload_n)(r->x + here, lanes) - mean) * scale + shift, lanes);
     }
 }
 GN_LOOP(V(gn_scale_rows), V(gn_scale))
 
 /* dx = dy scale - shift - (x - mean) slope. */
 DL_INLINE void V(gn_slope)(const V(gn_rows) * r, long at, long width, const int count, long c, long lanes) {
-    const vec mean = V(lanes)(r->mean + c, lanes), scale = V(lanes)(r->scale + c, lanes);
-    const vec shift = V(lanes)(r->shift + c, lanes), slope = V(lanes)(r->slope + c, lanes);
+    const vec mean = V(vload_n)(r->mean + c, lanes), scale = V(vload_n)(r->scale + c, lanes);
+    const vec shift = V(vload_n)(r->shift + c, lanes), slope = V(vload_n)(r->slope + c, lanes);
     DL_UNROLL
     for (int i = 0; i < count; i++) {
         const long here = at + i * width + c;
-        const vec x = V(lanes)(r->x + here, lanes), dy = V(lanes)(r->dy + here, lanes);
-        V(gn_put)(r->out + here, (dy * scale - shift) - (x - mean) * slope, lanes);
+        const vec x = V(vload_n)(r->x + here, lanes), dy = V(vload_n)(r->dy + here, lanes);
+        V(vstore_n)(r->out + here, (dy * scale - shift) - (x - mean) * slope, lanes);
     }
 }
 GN_LOOP(V(gn_slope_rows), V(gn_slope))

@@ -18,6 +18,13 @@ DL_INLINE void DL_FN(put_index)(void *to, int wide, long at, ivec index) {
     if (wide) {
         memcpy((int32_t *)to + at, &words, sizeof words);
     } else {
+#if DL_ISA == 512 && DL_DOUBLE /* one instruction */
+        _mm_storel_epi64((__m128i *)((uint8_t *)to + at), _mm512_cvtepi64_epi8((__m512i)index));
+        return;
+#elif DL_ISA == 512
+        _mm_storeu_si128((__m128i *)((uint8_t *)to + at), _mm512_cvtepi32_epi8((__m512i)index));
+        return;
+#endif
         const DL_FN(bytes) bytes = CONVERT(CONVERT(words, DL_FN(halves)), DL_FN(bytes));
         memcpy((uint8_t *)to + at, &bytes, sizeof bytes);
     }
@@ -28,10 +35,12 @@ DL_INLINE ivec DL_FN(get_index)(const void *from, int wide, long at) {
     if (wide) {
         memcpy(&words, (const int32_t *)from + at, sizeof words);
     } else {
-#if DL_X86 && DL_BYTES > 16 && !DL_DOUBLE /* one instruction, which GCC does not find */
-        ivec index;
-        __asm__("vpmovzxbd %1, %0" : "=x"(index) : "m"(*(const DL_FN(bytes) *)((const uint8_t *)from + at)));
-        return index;
+#if DL_ISA == 512 && DL_DOUBLE /* one instruction, which GCC does not find */
+        return (ivec)_mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)((const uint8_t *)from + at)));
+#elif DL_ISA == 512
+        return (ivec)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)((const uint8_t *)from + at)));
+#elif DL_ISA == 256 && !DL_DOUBLE
+        return (ivec)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)((const uint8_t *)from + at)));
 #endif
         memcpy(&bytes, (const uint8_t *)from + at, sizeof bytes);
         words = CONVERT(CONVERT(bytes, DL_FN(halves)), DL_FN(words));
@@ -61,7 +70,7 @@ DL_INLINE ivec DL_FN(load_index)(const void *from, int wide, long at, long count
 
 /* The larger of `best` and z, cell `number` of a window, with its number; of equals the first, and the first NaN. */
 DL_INLINE void DL_FN(keep_larger)(vec z, ireal number, vec *best, ivec *winner) {
-    const ivec wins = ~(ivec)(z <= *best) & (ivec)(*best == *best);
+    const vmask wins = ~DL_FN(vle)(z, *best) & DL_FN(veq)(*best, *best);
     *best = DL_FN(vsel)(wins, z, *best);
     *winner = DL_FN(isel)(wins, DL_FN(isplat)(number), *winner);
 }

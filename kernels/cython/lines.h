@@ -45,7 +45,7 @@ typedef struct {
 
 /* Numbers in the sums of a chunk: a register for each weight of whole tiles, and those of dbias. */
 static long dl_lines_sums(const dl_lines *d) {
-    return (dl_round_up(d->taps, d->across) + 1) * d->height * dl_tile_cols(d->v->dtype) / 2;
+    return (dl_round_up(d->taps, d->across) + 1) * d->height * dl_lanes(d->v->dtype);
 }
 
 #define DL_IMPL "lines_impl.h"
@@ -64,7 +64,7 @@ static int dl_lines_fit(const dl_conv *v) {
 
 /* How the convolution is cut into blocks and tiles. */
 static dl_lines dl_lines_plan(const dl_conv *v) {
-    const long lanes = dl_tile_cols(v->dtype) / 2;
+    const long lanes = dl_lanes(v->dtype);
     dl_lines d = {.v = v, .taps = v->r * v->s * v->c, .vectors = dl_ceil_div(v->q, lanes)};
     d.width = d.vectors * lanes + (v->s - 1) * v->dw;
     d.height = v->k > DL_LINES_LOW ? DL_LINES_HIGH : DL_LINES_LOW;

@@ -1,17 +1,10 @@
 /* The jobs of lines.h that make the gradient of the weights. */
 
-/* GCC would load what is held once for each use. */
-#if DL_X86
-#define HOLD(v) __asm__("" : "+x"(v))
-#else
-#define HOLD(v) (void)(v)
-#endif
-
 /* sum (taps x height) += the sums over the registers of `rows` rows of dz (rows, vectors, height) and the image, where
    lanes outside `inside` of the last register of a row count for nothing: only needed where the image is not finite. */
 DL_INLINE void DL_FN(lines_gradient_tile)(const int height, const int taps, const int masked, const dl_lines *d,
                                           const real *image, const long *offset, long rows, const real *dz,
-                                          ivec inside, real *sum) {
+                                          vmask inside, real *sum) {
     const long vectors = d->vectors, down = d->v->sh * d->v->c * d->width;
     const real *from[4];
     vec acc[4][DL_LINES_HIGH];
@@ -25,8 +18,7 @@ DL_INLINE void DL_FN(lines_gradient_tile)(const int height, const int taps, cons
                 if (masked && v == vectors - 1) pixels[t] = DL_FN(vsel)(inside, pixels[t], DL_FN(vsplat)(0));
             }
             DL_UNROLL for (int i = 0; i < height; i++) {
-                vec z = DL_FN(vload)(dz + i * LANES);
-                HOLD(z);
+                const vec z = DL_FN(vheld)(DL_FN(vload)(dz + i * LANES)); /* GCC would load it for each tap */
                 DL_UNROLL for (int t = 0; t < taps; t++) acc[t][i] += pixels[t] * z;
             }
         }
@@ -37,7 +29,7 @@ DL_INLINE void DL_FN(lines_gradient_tile)(const int height, const int taps, cons
 }
 #define TILE(name, height, taps, masked)                                                                             \
     DL_NOINLINE void DL_FN(name)(const dl_lines *d, const real *image, const long *offset, long rows, const real *dz, \
-                                 ivec inside, real *sum) {                                                           \
+                                 vmask inside, real *sum) {                                                           \
         DL_FN(lines_gradient_tile)(height, taps, masked, d, image, offset, rows, dz, inside, sum);                   \
     }
 TILE(lines_gradient_high, DL_LINES_HIGH, 2, 0)
@@ -45,14 +37,13 @@ TILE(lines_gradient_low, DL_LINES_LOW, 4, 0)
 TILE(lines_gradient_high_masked, DL_LINES_HIGH, 2, 1)
 TILE(lines_gradient_low_masked, DL_LINES_LOW, 4, 1)
 #undef TILE
-#undef HOLD
 
 /* Whether n numbers, and whatever fills their last register, are finite. */
 DL_INLINE int DL_FN(lines_finite)(const real *x, long n) {
     vec zero[2] = {DL_FN(vsplat)(0), DL_FN(vsplat)(0)}; /* two chains of sums */
     for (long i = 0; i < n; i += 2 * LANES) {
-        zero[0] += DL_LOAD(x, i, n, 0) * 0;
-        if (i + LANES < n) zero[1] += DL_LOAD(x, i + LANES, n, 0) * 0;
+        zero[0] += DL_FN(vload_n)(x + i, n - i) * 0;
+        if (i + LANES < n) zero[1] += DL_FN(vload_n)(x + i + LANES, n - i - LANES) * 0;
     }
     return DL_FN(vsum)(zero[0] + zero[1]) == 0;
 }
@@ -67,7 +58,7 @@ DL_NOINLINE void DL_FN(lines_gain)(const dl_lines *d, const real *dy, long left,
             vec row[LANES];
             DL_UNROLL for (int i = 0; i < LANES; i += 2) {
                 const long w = (at + i) / 2, from = w * k + c;
-                row[i] = w < windows ? DL_FN(lanes)(dy + from, left - from) * (real)0.25 : DL_FN(vsplat)(0);
+                row[i] = w < windows ? DL_FN(vload_n)(dy + from, left - from) * (real)0.25 : DL_FN(vsplat)(0);
                 row[i + 1] = row[i];
             }
             DL_FN(transpose)(row);
@@ -85,7 +76,7 @@ DL_NOINLINE void DL_FN(lines_gain)(const dl_lines *d, const real *dy, long left,
 /* dz (vectors, height) of a row from its gain (K, vectors) and a (K, Q), of which `left` numbers can be read; total
    (height registers) += dz. */
 DL_INLINE void DL_FN(lines_row)(const int activation, const dl_lines *d, const real *gain, const real *a, long left,
-                                ivec inside, real *dz, real *total) {
+                                vmask inside, real *dz, real *total) {
     const long last = (d->vectors - 1) * LANES, step = d->height, q = d->v->q;
     for (long i = 0; i < d->v->k; i++, a += q, left -= q, dz += LANES, total += LANES) {
         vec sum = DL_FN(vsplat)(0), z;
@@ -96,7 +87,7 @@ DL_INLINE void DL_FN(lines_row)(const int activation, const dl_lines *d, const r
             sum += z;
         }
         z = DL_FN(vload)(gain);
-        if (activation) z = DL_FN(vactivation_gradient)(z, DL_FN(lanes)(a + last, left - last), activation);
+        if (activation) z = DL_FN(vactivation_gradient)(z, DL_FN(vload_n)(a + last, left - last), activation);
         z = DL_FN(vsel)(inside, z, DL_FN(vsplat)(0));
         DL_FN(vstore)(dz + last * step, z);
         DL_FN(vstore)(total, DL_FN(vload)(total) + (sum + z));
@@ -105,7 +96,7 @@ DL_INLINE void DL_FN(lines_row)(const int activation, const dl_lines *d, const r
 }
 
 /* dz (rows, vectors, height) of rows first.. of an image; `gain` is room for a row (K, vectors). */
-static void DL_FN(lines_gradient_rows)(const dl_lines *d, long image, long first, long rows, ivec inside, real *gain,
+static void DL_FN(lines_gradient_rows)(const dl_lines *d, long image, long first, long rows, vmask inside, real *gain,
                                        real *dz, real *total) {
     const dl_conv *v = d->v;
     const long row = v->k * v->q, windows = v->q / 2 * v->k, width = d->vectors * LANES;
@@ -138,10 +129,7 @@ static void DL_FN(lines_gradient_job)(void *ctx, long job, long worker) {
     real *dz = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (held + seen + (v->k * d->vectors + 1) * LANES));
     if (!dz) return;
     real *gain = dz + held, *image = gain + v->k * d->vectors * LANES, *sum = (real *)d->packed + job * sums;
-    real lane[LANES];
-    for (long i = 0; i < LANES; i++)
-        lane[i] = (real)(i < v->q - (d->vectors - 1) * LANES);
-    const ivec inside = (ivec)(DL_FN(vload)(lane) != DL_FN(vsplat)(0));
+    const vmask inside = DL_FN(vfirst)(v->q - (d->vectors - 1) * LANES);
     memset(sum, 0, sizeof(real) * sums);
     memset(dz, 0, sizeof(real) * held); /* channels beyond K stay 0 */
     for (long block = job * d->chunk; block < end; block++) {

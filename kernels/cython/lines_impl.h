@@ -91,7 +91,7 @@ DL_NOINLINE void DL_FN(lines_means)(const dl_lines *d, const real *a, real *y) {
             DL_FN(transpose)(pixel);
             DL_UNROLL for (int i = 0; i < LANES / 2; i++) {
                 const vec mean = (pixel[2 * i] + pixel[2 * i + 1]) * (real)0.25;
-                DL_STORE(y + (first + i) * k + c, 0, (windows - first - i) * k - c, mean);
+                DL_FN(vstore_n)(y + (first + i) * k + c, mean, (windows - first - i) * k - c);
             }
         }
 #else

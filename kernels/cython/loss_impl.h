@@ -62,8 +62,8 @@ static void V(cross_entropy_back_row)(const dl_cross_entropy *m, long row, real 
         V(vstore)(out + c, s.d * (V(row_probabilities)(&s, V(vload)(x + c)) * s.total - q));
     }
     if (c < n) {
-        const vec q = weight ? s.each * V(vload_n)(weight + c, n - c) : s.each;
-        V(vstore_n)(out + c, s.d * (V(row_probabilities)(&s, V(vload_n)(x + c, n - c)) * s.total - q), n - c);
+        const vec q = weight ? s.each * V(load_part)(weight + c, n - c) : s.each;
+        V(store_part)(out + c, s.d * (V(row_probabilities)(&s, V(load_part)(x + c, n - c)) * s.total - q), n - c);
     }
     const real q = (weight ? each * weight[label] : each) + at_label;
     out[label] = d * (V(vlane)(V(row_probabilities)(&s, C(x[label])), 0) * total - q);
@@ -78,8 +78,9 @@ static void V(cross_entropy_back_short)(const dl_cross_entropy *m, long first, l
     for (long row = 0; row < rows; row++)
         if (m->target[first + row] != m->ignore)
             V(label_shares)(m, first + row, all, d + row, total + row, at_label + row);
-    const V(row_slope) s = {V(lanes)((const real *)m->most + first, rows),
-                            V(lanes)((const real *)m->log_sum + first, rows), V(vload)(d), V(vload)(total), C(m->smoothing / (double)n)};
+    const V(row_slope) s = {V(vload_n)((const real *)m->most + first, rows),
+                            V(vload_n)((const real *)m->log_sum + first, rows), V(vload)(d), V(vload)(total),
+                            C(m->smoothing / (double)n)};
     V(turn)(x, turned, rows, n);
     for (long c = 0; c < n; c++)
         V(vstore)(turned + c * LANES, V(row_probabilities)(&s, V(vload)(turned + c * LANES)) * s.total -
@@ -117,12 +118,12 @@ static void V(cross_entropy_back_job)(void *ctx, long job, long worker) {
 
 /* log(1 + exp(x)) times weight, 0 where the weight is 0. */
 DL_INLINE vec V(weighted_softplus)(vec x, vec weight) {
-    return V(vsel)(weight == C(0), C(0), V(vsoftplus)(x) * weight);
+    return V(vsel)(V(veq)(weight, C(0)), C(0), V(vsoftplus)(x) * weight);
 }
 
 DL_INLINE vec V(clipped)(vec x, vec limit) {
-    x = V(vsel)(x > limit, limit, x);
-    return V(vsel)(x < -limit, -limit, x);
+    x = V(vsel)(V(vlt)(limit, x), limit, x);
+    return V(vsel)(V(vlt)(x, -limit), -limit, x);
 }
 
 /* The loss of x against target t; w and pw are 1 where there are none. */
@@ -141,7 +142,7 @@ DL_INLINE vec V(pair_slope)(int kind, vec x, vec t, vec w, vec pw, vec delta) {
     const vec d = x - t;
     switch (kind) {
     case DL_MSE: return C(2) * d;
-    case DL_L1: return V(vsel)(d > C(0), C(1), V(vsel)(d < C(0), C(-1), d));
+    case DL_L1: return V(vsel)(V(vlt)(C(0), d), C(1), V(vsel)(V(vlt)(d, C(0)), C(-1), d));
     case DL_HUBER: return V(clipped)(d, delta);
     default: return w * ((C(1) - t) * V(vsigmoid)(x) - pw * t * V(vsigmoid)(-x));
     }
@@ -154,8 +155,8 @@ DL_INLINE vec V(pair_slope)(int kind, vec x, vec t, vec w, vec pw, vec delta) {
     const long end = dl_min((job + 1) * DL_PAIRS_JOB, m->n);                                           \
     const vec delta = C(m->delta);                                                                     \
     for (long i = job * DL_PAIRS_JOB; i < end; i += LANES) {                                           \
-        const vec x = DL_LOAD(px, i, end, 0), t = DL_LOAD(pt, i, end, 0);                              \
-        const vec w = pw ? DL_LOAD(pw, i, end, 0) : C(1), p = pp ? DL_LOAD(pp, i, end, 0) : C(1);
+        const vec x = V(vload_n)(px + i, end - i), t = V(vload_n)(pt + i, end - i);                              \
+        const vec w = pw ? V(vload_n)(pw + i, end - i) : C(1), p = pp ? V(vload_n)(pp + i, end - i) : C(1);
 
 /* Job: losses, or their sum (in double, over blocks of 64 registers). */
 static void V(pairs_job)(void *ctx, long job, long worker) {
@@ -164,10 +165,10 @@ static void V(pairs_job)(void *ctx, long job, long worker) {
     EACH_PAIR
     const vec loss = V(pair_loss)(m->kind, x, t, w, p, delta);
     if (m->losses) {
-        DL_STORE((real *)m->losses, i, end, loss);
+        V(vstore_n)((real *)m->losses + i, loss, end - i);
         continue;
     }
-    block += end - i >= LANES ? loss : V(vload_n)((const real *)&loss, end - i);
+    block += V(vsel)(V(vfirst)(end - i), loss, C(0));
     if (i / LANES % 64 == 63 || end - i <= LANES) {
         total += (double)V(vsum)(block);
         block = C(0);
@@ -180,14 +181,14 @@ if (!m->losses) m->partial[job] = total;
 /* Job: dx = d slope; dtarget = -dx, or for bce d w (pw softplus(-x) - softplus(x)). */
 static void V(pairs_back_job)(void *ctx, long job, long worker) {
     EACH_PAIR
-    const vec d = m->dy_each ? DL_LOAD((const real *)m->dy, i, end, 0) : C(*(const real *)m->dy / (real)m->divisor);
+    const vec d = m->dy_each ? V(vload_n)((const real *)m->dy + i, end - i) : C(*(const real *)m->dy / (real)m->divisor);
     const vec dx = d * V(pair_slope)(m->kind, x, t, w, p, delta);
     if (m->dx) {
-        DL_STORE((real *)m->dx, i, end, dx);
+        V(vstore_n)((real *)m->dx + i, dx, end - i);
     }
     if (m->dtarget) {
         const vec dt = m->kind == DL_BCE ? d * w * (p * V(vsoftplus)(-x) - V(vsoftplus)(x)) : -dx;
-        DL_STORE((real *)m->dtarget, i, end, dt);
+        V(vstore_n)((real *)m->dtarget + i, dt, end - i);
     }
 }
 (void)worker;

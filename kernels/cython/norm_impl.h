@@ -30,7 +30,7 @@ static void V(layer_norm_job)(void *ctx, long job, long worker) {
         const real mean = (real)(V(row_total)(x, n) / (double)n);
         vec left = C(0), square = C(0);
         for (long c = 0; c < n; c += LANES) {
-            const vec d = DL_LOAD(x, c, n, mean) - C(mean);
+            const vec d = V(vload_pad)(x + c, n - c, mean) - C(mean);
             left += d;
             square += d * d;
         }
@@ -38,10 +38,10 @@ static void V(layer_norm_job)(void *ctx, long job, long worker) {
         const double var = (double)(V(vsum)(square) / (real)n) - (double)rest * (double)rest;
         const real rstd = (real)(1 / sqrt((var > 0 ? var : var * 0) + m->eps));
         for (long c = 0; c < n; c += LANES) {
-            vec u = (DL_LOAD(x, c, n, 0) - C(mean) - C(rest)) * C(rstd);
-            if (scale) u *= DL_LOAD(scale, c, n, 0);
-            if (shift) u += DL_LOAD(shift, c, n, 0);
-            DL_STORE(y, c, n, u);
+            vec u = (V(vload_n)(x + c, n - c) - C(mean) - C(rest)) * C(rstd);
+            if (scale) u *= V(vload_n)(scale + c, n - c);
+            if (shift) u += V(vload_n)(shift + c, n - c);
+            V(vstore_n)(y + c, u, n - c);
         }
         ((real *)m->mean)[row] = mean;
         ((real *)m->rstd)[row] = rstd;
@@ -62,21 +62,21 @@ static void V(layer_norm_back_job)(void *ctx, long job, long worker) {
         real *dx = ROW(m->out);
         vec sum = C(0), dot = C(0), left = C(0);
         for (long c = 0; c < n; c += LANES) {
-            const vec d = DL_LOAD(x, c, n, mean) - C(mean);
+            const vec d = V(vload_pad)(x + c, n - c, mean) - C(mean);
             left += d;
             if (!dx) continue;
-            vec g = DL_LOAD(dy, c, n, 0);
-            if (scale) g *= DL_LOAD(scale, c, n, 0);
+            vec g = V(vload_n)(dy + c, n - c);
+            if (scale) g = V(vheld)(g * V(vload_n)(scale + c, n - c)); /* the same in both passes */
             sum += g;
             dot += g * d;
         }
         const real rest = V(vsum)(left) / (real)n, total = V(vsum)(sum);
         const vec a = C(total / (real)n), b = C((V(vsum)(dot) - rest * total) * rstd / (real)n);
         for (long c = 0; dx && c < n; c += LANES) {
-            vec g = DL_LOAD(dy, c, n, 0);
-            if (scale) g *= DL_LOAD(scale, c, n, 0);
-            const vec u = (DL_LOAD(x, c, n, mean) - C(mean) - C(rest)) * C(rstd);
-            DL_STORE(dx, c, n, C(rstd) * (g - a - u * b));
+            vec g = V(vload_n)(dy + c, n - c);
+            if (scale) g = V(vheld)(g * V(vload_n)(scale + c, n - c));
+            const vec u = (V(vload_pad)(x + c, n - c, mean) - C(mean) - C(rest)) * C(rstd);
+            V(vstore_n)(dx + c, C(rstd) * (g - a - u * b), n - c);
         }
         for (long c = 0; c < n; c++) {
             plain[c] += (double)dy[c];

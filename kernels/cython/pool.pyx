@@ -100,3 +100,34 @@ def avg_pool2d_backward(dy, saved, needs):
     v.dtype, v.in_, v.out, v.count_pad = is_double(dy), pointer(dy), pointer(dx), count_include_pad
     run_backward(&v, False)
     return (dx,)
+
+
+cdef dl_pool bins(shape, output_size):
+    """An image divided into bins, whose largest has at most this many rows and columns."""
+    most = shape[1] // output_size[0] + 2, shape[2] // output_size[1] + 2
+    cdef dl_pool v = windows(shape, most, (0, 0), (0, 0), (1, 1))
+    v.p, v.q = output_size
+    return v
+
+
+def adaptive_avg_pool2d_forward(x, *, output_size):
+    """y = the mean of each of P x Q bins of the image."""
+    cdef dl_pool v = bins(x.shape, output_size)
+    xc = contiguous(x)
+    y = new_image(v.n, v.p, v.q, v.c, xc)
+    v.dtype, v.in_, v.out = is_double(xc), pointer(xc), pointer(y)
+    run_forward(&v, False)
+    return y, (x.shape, output_size)
+
+
+def adaptive_avg_pool2d_backward(dy, saved, needs):
+    """dx = the sum over a pixel's bins of dy / pixels in the bin."""
+    x_shape, output_size = saved
+    if not needs[0]:
+        return (None,)
+    cdef dl_pool v = bins(x_shape, output_size)
+    dy = contiguous(dy)
+    dx = _empty(x_shape, dy.dtype)
+    v.dtype, v.in_, v.out = is_double(dy), pointer(dy), pointer(dx)
+    run_backward(&v, False)
+    return (dx,)

@@ -1,153 +1,191 @@
-/* The jobs of average pooling, see pool.h, and those of both kinds of pooling whose windows lie side by side. */
+/* The forward jobs of pool.h. */
 
-/* How many windows of a row, from the left, may be read and written in whole registers: what goes beyond a pixel then
-   lies in the same row of the image and of the output, where the next pixel overwrites it. */
-DL_INLINE long DL_FN(roomy_columns)(const dl_pool *v) {
-    const long more = dl_round_up(v->c, LANES) - v->c;
-    long q = v->q;
-    for (; q > 0 && more; q--) {
-        const dl_span *s = v->cols_of + q - 1;
-        if (more <= (v->q - q) * v->c && more <= (v->w - s->start - s->end) * v->c) break;
+/* Pixel `at` of a row from its numbers in a phase and the other way round: C numbers, by whole registers that spill into
+   the pixel behind, or exactly. */
+DL_INLINE void DL_FN(copy_pixel)(real *to, const real *from, long c, const int spill) {
+    for (long i = 0; i < c; i += LANES)
+        if (spill)
+            DL_FN(vstore)(to + i, DL_FN(vload)(from + i));
+        else
+            DL_FN(vstore_n)(to + i, DL_FN(vload_n)(from + i, c - i), c - i);
+}
+
+/* A row of the image, sorted by phase: to (phases, wide).  Behind the row are `behind` numbers that may be read. */
+static void DL_FN(sort_row)(const dl_pool *v, const real *row, real *to, long behind) {
+    const long c = v->c, step = v->phases * c, spilt = dl_round_up(c, LANES) - c;
+    for (long phase = 0; phase < v->phases; phase++) {
+        const real *from = row + phase * c, *end = row + v->w * c, *safe = end - (spilt > behind ? c + spilt - 1 : 0);
+        for (real *pixel = to + phase * v->wide; from < end; from += step, pixel += c)
+            if (from < safe)
+                DL_FN(copy_pixel)(pixel, from, c, 1);
+            else
+                DL_FN(copy_pixel)(pixel, from, c, 0);
     }
-    return q;
 }
 
-/* The cells of a window, and 1 / cells, which is as a rule that of the window before. */
-DL_INLINE void DL_FN(count_cells)(const dl_span *r, const dl_span *s, long *cells, real *share) {
-    if (r->counted * s->counted == *cells) return;
-    *cells = r->counted * s->counted;
-    *share = 1 / (real)*cells;
+/* The windows of a run: n numbers of y, of which `at` is the first; rows x cols cells, `down` numbers and by `offset`
+   apart from `cell`, the first of them number `first` in its window. */
+typedef struct {
+    const real *cell;
+    const long *offset;
+    long rows, cols, down, first, at, n;
+    real share; /* 1 / cells that count */
+} DL_FN(windows_run);
+
+/* The winners of `count` lanes from number e on; rows = cols = `square` is known to the compiler, or `square` is 0. */
+DL_INLINE void DL_FN(max_register)(const dl_pool *v, const DL_FN(windows_run) * run, const int square, const int wide,
+                                   long e, long count) {
+    const long down = run->down, first = run->first, width = v->s;
+    const real *cell = run->cell + e;
+    vec best = DL_FN(vload_n)(cell + run->offset[0], count);
+    ivec index = DL_FN(isplat)((ireal)first);
+    if (square)
+        DL_UNROLL for (int k = 1; k < square * square; k++) {
+            const long i = k / square, j = k % square;
+            DL_FN(keep_larger)(DL_FN(vload_n)(cell + i * down + run->offset[j], count), (ireal)(first + i * width + j),
+                               &best, &index);
+        }
+    else
+        for (long i = 0; i < run->rows; i++)
+            for (long j = !i; j < run->cols; j++)
+                DL_FN(keep_larger)(DL_FN(vload_n)(cell + i * down + run->offset[j], count),
+                                   (ireal)(first + i * width + j), &best, &index);
+    DL_FN(vstore_n)((real *)v->out + run->at + e, best, count);
+    DL_FN(store_index)(v->index, wide, run->at + e, index, count);
 }
 
-/* The mean of rows x cols cells, summed by columns, as lines.h has it; cell: the first of them. */
-DL_INLINE vec DL_FN(avg_cells)(const dl_pool *v, const real *cell, const long rows, const long cols, real share) {
+/* The means likewise, summed by columns, as lines.h has it. */
+DL_INLINE void DL_FN(avg_register)(const dl_pool *v, const DL_FN(windows_run) * run, const int square, const int wide,
+                                   long e, long count) {
     vec sum = DL_FN(vsplat)(0);
-    for (long j = 0; j < cols; j++) {
-        vec column = DL_FN(vload)(cell + j * v->c);
-        for (long i = 1; i < rows; i++)
-            column += DL_FN(vload)(cell + (i * v->w + j) * v->c);
-        sum += column;
-    }
-    return sum * DL_FN(vsplat)(share);
-}
-
-/* The mean of a window: cell, its first one in the image; share, 1 / cells; registers up to channel `whole`. */
-DL_INLINE void DL_FN(avg_window)(const dl_pool *v, const real *cell, long rows, long cols, real share, long whole,
-                                 real *out) {
-    long c = 0;
-    for (; c < whole; c += LANES)
-        DL_FN(vstore)(out + c, rows == 2 && cols == 2 ? DL_FN(avg_cells)(v, cell + c, 2, 2, share)
-                                                      : DL_FN(avg_cells)(v, cell + c, rows, cols, share));
-    for (; c < v->c; c++) {
-        real sum = 0;
-        for (long j = 0; j < cols; j++) {
-            real column = cell[j * v->c + c];
-            for (long i = 1; i < rows; i++)
-                column += cell[(i * v->w + j) * v->c + c];
+    if (square)
+        DL_UNROLL for (int j = 0; j < square; j++) {
+            const real *cell = run->cell + e + run->offset[j];
+            vec column = DL_FN(vload_n)(cell, count);
+            DL_UNROLL for (int i = 1; i < square; i++) column += DL_FN(vload_n)(cell + i * run->down, count);
             sum += column;
         }
-        out[c] = sum * share;
+    else
+        for (long j = 0; j < run->cols; j++) {
+            const real *cell = run->cell + e + run->offset[j];
+            vec column = DL_FN(vload_n)(cell, count);
+            for (long i = 1; i < run->rows; i++)
+                column += DL_FN(vload_n)(cell + i * run->down, count);
+            sum += column;
+        }
+    DL_FN(vstore_n)((real *)v->out + run->at + e, sum * DL_FN(vsplat)(run->share), count);
+    (void)wide;
+}
+
+/* The means of many cells: blocks of them are summed in registers, the blocks in double. */
+DL_INLINE void DL_FN(avg_many)(const dl_pool *v, const DL_FN(windows_run) * run, const int square, const int wide,
+                               long e, long count) {
+    const long cells = run->rows * run->cols;
+    double total[LANES] = {0};
+    real mean[LANES];
+    vec block = DL_FN(vsplat)(0);
+    for (long i = 0, k = 1; i < run->rows; i++)
+        for (long j = 0; j < run->cols; j++, k++) {
+            block += DL_FN(vload_n)(run->cell + e + i * run->down + run->offset[j], count);
+            if (k % DL_POOL_CELLS && k < cells) continue;
+            for (int lane = 0; lane < LANES; lane++)
+                total[lane] += (double)DL_FN(vlane)(block, lane);
+            block = DL_FN(vsplat)(0);
+        }
+    for (int lane = 0; lane < LANES; lane++)
+        mean[lane] = (real)(total[lane] * (double)run->share);
+    DL_FN(vstore_n)((real *)v->out + run->at + e, DL_FN(vload)(mean), count);
+    (void)square, (void)wide;
+}
+
+/* All registers of a run. */
+#define RUN(name, kind, square, wide)                                                          \
+    static void DL_FN(name)(const dl_pool *v, const DL_FN(windows_run) * shared) {             \
+        const DL_FN(windows_run) run = *shared; /* a copy: stores cannot change it */          \
+        const long last = run.n - LANES;                                                       \
+        if (last < 0) {                                                                        \
+            kind(v, &run, square, wide, 0, run.n);                                             \
+            return;                                                                            \
+        }                                                                                      \
+        for (long e = 0; e < last; e += LANES)                                                 \
+            kind(v, &run, square, wide, e, LANES);                                             \
+        kind(v, &run, square, wide, last, LANES);                                              \
+    }
+RUN(max_run_2x2, DL_FN(max_register), 2, 0)
+RUN(max_run_3x3, DL_FN(max_register), 3, 0)
+RUN(max_run, DL_FN(max_register), 0, 0)
+RUN(max_run_wide, DL_FN(max_register), 0, 1)
+RUN(avg_run_2x2, DL_FN(avg_register), 2, 0)
+RUN(avg_run_3x3, DL_FN(avg_register), 3, 0)
+RUN(avg_run, DL_FN(avg_register), 0, 0)
+RUN(avg_run_many, DL_FN(avg_many), 0, 0)
+#undef RUN
+
+/* Windows that see nothing but padding. */
+static void DL_FN(no_cells)(const dl_pool *v, const DL_FN(windows_run) * run) {
+    for (long e = run->at; e < run->at + run->n; e++) {
+        ((real *)v->out)[e] = v->largest ? -(real)INFINITY : 0 * run->share;
+        if (v->largest) DL_FN(store_index)(v->index, v->wide_index, e, DL_FN(isplat)(0), 1);
     }
 }
 
-/* Job: rows (image, p) of window means.  A copy of the plan: the compiler must not think that stores change it. */
-static void DL_FN(avg_forward_job)(void *ctx, long job, long worker) {
+/* One row (image, p) of windows; `rows` begins with row `h` of the image, its rows `line` numbers apart. */
+static void DL_FN(pool_row)(const dl_pool *v, long row, const real *rows, long h, long line) {
+    const dl_span *down = v->rows_of + row % v->p;
+    const long step = v->phases > 1 ? v->c : v->sw * v->c;
+    for (long i = 0; i < v->run_count; i++) {
+        const dl_run *along = v->runs + i;
+        const dl_span *across = v->cols_of + along->first;
+        const DL_FN(windows_run) run = {
+            .cell = rows + (down->start + down->begin * v->dh - h) * line +
+                    (v->sw ? along->first * step : across->start * v->c),
+            .offset = v->offset + across->begin,
+            .rows = down->end - down->begin,
+            .cols = across->end - across->begin,
+            .down = v->dh * line,
+            .first = down->begin * v->s + across->begin,
+            .at = row * v->q * v->c + along->at,
+            .n = along->pixels * v->c,
+            .share = 1 / (real)(down->counted * across->counted)};
+        const int square = run.rows == run.cols ? (int)run.rows : 0;
+        (run.rows * run.cols == 0 ? DL_FN(no_cells)
+         : !v->largest            ? (square == 2   ? DL_FN(avg_run_2x2)
+                                     : square == 3 ? DL_FN(avg_run_3x3)
+                                     : run.rows * run.cols > DL_POOL_CELLS ? DL_FN(avg_run_many)
+                                                                           : DL_FN(avg_run))
+         : v->wide_index          ? DL_FN(max_run_wide)
+         : square == 2            ? DL_FN(max_run_2x2)
+         : square == 3            ? DL_FN(max_run_3x3)
+                                  : DL_FN(max_run))(v, &run);
+    }
+}
+
+/* Rows p0.. to before p1 of one image's windows, from rows that are sorted by phase on the way. */
+static void DL_FN(pool_sorted)(const dl_pool *v, long image, long p0, long p1) {
+    const long size = v->w * v->c, line = v->phases * v->wide, left = (v->n - image) * v->h * size;
+    const long first = dl_max(0, v->rows_of[p0].start);
+    const long end = dl_max(first, dl_min(v->h, v->rows_of[p1 - 1].start + (v->r - 1) * v->dh + 1));
+    const real *from = (const real *)v->in + image * v->h * size;
+    real *rows = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * ((end - first) * line + LANES));
+    if (!rows) return;
+    for (long h = first; h < end; h++)
+        DL_FN(sort_row)(v, from + h * size, rows + (h - first) * line, left - (h + 1) * size);
+    for (long p = p0; p < p1; p++)
+        DL_FN(pool_row)(v, image * v->p + p, rows, first, line);
+}
+
+/* Job: v->rows rows (image, p) of the output.  A copy of the plan: the compiler must not think that stores change it. */
+static void DL_FN(pool_forward_job)(void *ctx, long job, long worker) {
     const dl_pool plan = *(const dl_pool *)ctx, *v = &plan;
-    const long roomy = DL_FN(roomy_columns)(v);
-    for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->p); row++) {
-        const dl_span *r = v->rows_of + row % v->p;
-        const real *line = (const real *)v->in + (row / v->p * v->h + r->start + r->begin) * v->w * v->c;
-        real *out = (real *)v->out + row * v->q * v->c, share = 0;
-        for (long q = 0, cells = -1; q < v->q; q++, out += v->c) {
-            const dl_span *s = v->cols_of + q;
-            DL_FN(count_cells)(r, s, &cells, &share);
-            DL_FN(avg_window)(v, line + (s->start + s->begin) * v->c, r->end - r->begin, s->end - s->begin, share,
-                              q < roomy ? v->c : v->c / LANES * LANES, out);
-        }
+    const long end = dl_min((job + 1) * v->rows, v->n * v->p), size = v->w * v->c;
+    for (long row = job * v->rows, stop; row < end; row = stop) {
+        const long image = row / v->p;
+        stop = dl_min(end, (image + 1) * v->p);
+        if (v->phases > 1)
+            DL_FN(pool_sorted)(v, image, row - image * v->p, stop - image * v->p);
+        else
+            for (long i = row; i < stop; i++)
+                DL_FN(pool_row)(v, i, (const real *)v->in + image * v->h * size, 0, size);
     }
-    (void)worker;
-}
-
-/* Writes one register to rows x cols pixels, `width` and c numbers apart. */
-DL_INLINE void DL_FN(spread_share)(real *to, const long rows, const long cols, long width, long c, vec share) {
-    for (long j = 0; j < cols; j++)
-        for (long i = 0; i < rows; i++)
-            DL_FN(vstore)(to + i * width + j * c, share);
-}
-
-/* dx = dy / cells of a row of windows, where no other window reads its pixels: dx, the first row; dy, the first window.
-   Registers that are stored whole go from left to right in each row. */
-DL_INLINE void DL_FN(avg_spread)(const dl_pool *v, real *dx, const dl_span *r, const real *dy, long roomy) {
-    const long width = v->w * v->c, rows = r->end - r->begin;
-    real share = 0;
-    for (long q = 0, cells = -1; q < v->q; q++, dy += v->c) {
-        const dl_span *s = v->cols_of + q;
-        const long whole = q < roomy ? v->c : v->c / LANES * LANES, cols = s->end - s->begin;
-        real *to = dx + (s->start + s->begin) * v->c;
-        DL_FN(count_cells)(r, s, &cells, &share);
-        const vec shares = DL_FN(vsplat)(share);
-        if (v->c <= LANES && whole == v->c && rows == 2 && cols == 2) {
-            DL_FN(spread_share)(to, 2, 2, width, v->c, DL_FN(vload)(dy) * shares);
-            continue;
-        }
-        for (long j = 0; j < cols; j++, to += v->c) {
-            long c = 0;
-            for (; c < whole; c += LANES)
-                DL_FN(spread_share)(to + c, rows, 1, width, 0, DL_FN(vload)(dy + c) * shares);
-            for (; c < v->c; c++)
-                for (long i = 0; i < rows; i++)
-                    to[i * width + c] = dy[c] * share;
-        }
-    }
-}
-
-/* Job: the rows of dx under rows (image, p) of windows that lie side by side, and what is left below and beside them. */
-DL_INLINE void DL_FN(tiled_rows)(const dl_pool *shared, long job, const int max) {
-    const dl_pool plan = *shared, *v = &plan;
-    const long right = v->cols_of[v->q - 1].start + v->s, below = v->rows_of[v->p - 1].start + v->r;
-    const long roomy = max ? 0 : DL_FN(roomy_columns)(v), width = v->w * v->c;
-    for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->p); row++) {
-        const dl_span *r = v->rows_of + row % v->p;
-        real *image = (real *)v->out + row / v->p * v->h * width, *top = image + (r->start + r->begin) * width;
-        for (long q = 0; max && q < v->q; q++) {
-            const dl_span *s = v->cols_of + q;
-            DL_FN(max_spread)(v, image + (r->start * v->w + s->start) * v->c, r, s, (row * v->q + q) * v->c);
-        }
-        if (!max) DL_FN(avg_spread)(v, top, r, (const real *)v->in + row * v->q * v->c, roomy);
-        for (long i = 0; right < v->w && i < r->end - r->begin; i++)
-            memset(top + i * width + right * v->c, 0, sizeof(real) * (v->w - right) * v->c);
-        if (row % v->p == v->p - 1 && below < v->h)
-            memset(image + below * width, 0, sizeof(real) * (v->h - below) * width);
-    }
-}
-static void DL_FN(max_tiled_job)(void *ctx, long job, long worker) {
-    (void)worker;
-    DL_FN(tiled_rows)((const dl_pool *)ctx, job, 1);
-}
-static void DL_FN(avg_tiled_job)(void *ctx, long job, long worker) {
-    (void)worker;
-    DL_FN(tiled_rows)((const dl_pool *)ctx, job, 0);
-}
-
-/* Job: rows (image, h) of dx, the sum of dy / cells over the windows of each pixel. */
-static void DL_FN(avg_backward_job)(void *ctx, long job, long worker) {
-    const dl_pool *v = (const dl_pool *)ctx;
-    for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->h); row++)
-        for (long w = 0; w < v->w; w++) {
-            real *DL_R dx = (real *)v->out + (row * v->w + w) * v->c;
-            memset(dx, 0, sizeof(real) * v->c);
-            for (long r = v->r - 1; r >= 0; r--) {
-                const long p = v->row_windows[row % v->h * v->r + r];
-                if (p < 0) continue;
-                for (long s = v->s - 1; s >= 0; s--) {
-                    const long q = v->col_windows[w * v->s + s];
-                    if (q < 0) continue;
-                    const real divisor = (real)(v->rows_of[p].counted * v->cols_of[q].counted);
-                    const real *DL_R dy = (const real *)v->in + ((row / v->h * v->p + p) * v->q + q) * v->c;
-                    for (long c = 0; c < v->c; c++)
-                        dx[c] += dy[c] / divisor;
-                }
-            }
-        }
     (void)worker;
 }

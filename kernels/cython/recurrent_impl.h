@@ -1,18 +1,11 @@
 /* The jobs of recurrent.h: the gate arithmetic of rows of the batch, in registers along the hidden units. */
 #define V(name) DL_FN(name)
-#define EACH_UNIT for (long j = 0, n = dl_min(LANES, hidden); j < hidden; j += LANES, n = dl_min(LANES, hidden - j))
-#define AT(p) (n == LANES ? V(vload)((p) + j) : V(vload_n)((p) + j, n))
-#define PUT(p, value) V(vput)((p) + j, value, n)
+#define EACH_UNIT for (long j = 0; j < hidden; j += LANES)
+#define AT(p) V(vload_n)((p) + j, hidden - j)
+#define PUT(p, value) V(vstore_n)((p) + j, value, hidden - j)
 #define ROW(array, width) ((real *)m->array + row * (width))
 #define ONE V(vsplat)(1)
 #define EACH_ROW for (long row = job * m->rows; row < dl_min((job + 1) * m->rows, m->batch); row++)
-
-DL_INLINE void V(vput)(real *p, vec value, long n) {
-    if (n == LANES)
-        V(vstore)(p, value);
-    else
-        V(vstore_n)(p, value, n);
-}
 
 /* gates holds the sums before activation and gets i, f, g, o; out = h', out2 = c', extra = tanh(c'). */
 static void V(lstm_forward_job)(void *ctx, long job, long worker) {

@@ -128,16 +128,16 @@ static void V(gather_job)(void *ctx, long job, long worker) {
 /* The largest of a bin's cells in up to LANES channels, the first of equals, and which pixel it is; NaN beats all. */
 DL_INLINE void V(bin_max)(const dl_resize *m, const real *x, long p, long q, long at, real *y, int32_t *index) {
     const long left = m->across.low[q], n = m->c;
-    vec best = DL_LOAD(x + (m->down.low[p] * m->w + left) * n, at, n, 0);
+    vec best = V(vload_n)(x + (m->down.low[p] * m->w + left) * n + at, n - at);
     ivec which = V(isplat)((ireal)(m->down.low[p] * m->w + left));
     for (long h = m->down.low[p]; h < m->down.high[p]; h++)
         for (long w = left; w < m->across.high[q]; w++) {
-            const vec v = DL_LOAD(x + (h * m->w + w) * n, at, n, 0);
-            const ivec larger = (v > best) | ((v != v) & (best == best));
+            const vec v = V(vload_n)(x + (h * m->w + w) * n + at, n - at);
+            const vmask larger = ~V(vle)(v, best) & V(veq)(best, best); /* NaN is larger too */
             best = V(vsel)(larger, v, best);
             which = V(isel)(larger, V(isplat)((ireal)(h * m->w + w)), which);
         }
-    DL_STORE(y, at, n, best);
+    V(vstore_n)(y + at, best, n - at);
     real lanes[LANES];
     V(vstore)(lanes, (vec)which);
     for (long i = 0; i < dl_min(LANES, n - at); i++) {

@@ -14,8 +14,8 @@ DL_INLINE real V(rms_block)(const real *a, const real *b, const real *w, long n)
             sum[k] += w ? ab * V(vload)(w + c + k * LANES) : ab;
         }
     for (; c < n; c += LANES) {
-        const vec ab = DL_LOAD(a, c, n, 0) * DL_LOAD(b, c, n, 0);
-        sum[0] += w ? ab * DL_LOAD(w, c, n, 0) : ab;
+        const vec ab = V(vload_n)(a + c, n - c) * V(vload_n)(b + c, n - c);
+        sum[0] += w ? ab * V(vload_n)(w + c, n - c) : ab;
     }
     return V(vsum)((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
@@ -37,8 +37,8 @@ static void V(rms_forward_job)(void *ctx, long job, long worker) {
         const real mean = (real)(V(rms_sum)(x, x, NULL, n) / (double)dl_max(n, 1));
         const real rstd = (real)(1 / sqrt((double)mean + m->eps));
         for (long c = 0; c < n; c += LANES) {
-            const vec u = DL_LOAD(x, c, n, 0) * C(rstd);
-            DL_STORE(y, c, n, weight ? u * DL_LOAD(weight, c, n, 0) : u);
+            const vec u = V(vload_n)(x + c, n - c) * C(rstd);
+            V(vstore_n)(y + c, weight ? u * V(vload_n)(weight + c, n - c) : u, n - c);
         }
         ((real *)m->rstd)[row] = rstd;
     }
@@ -49,9 +49,9 @@ static void V(rms_forward_job)(void *ctx, long job, long worker) {
 DL_INLINE void V(rms_back_row)(const real *x, const real *dy, const real *weight, real rstd, real mean, real *dx,
                                real *sums, long n) {
     for (long c = 0; c < n; c += LANES) {
-        const vec u = DL_LOAD(x, c, n, 0) * C(rstd), d = DL_LOAD(dy, c, n, 0);
-        if (dx) DL_STORE(dx, c, n, C(rstd) * ((weight ? d * DL_LOAD(weight, c, n, 0) : d) - u * C(mean)));
-        if (sums) DL_STORE(sums, c, n, DL_LOAD(sums, c, n, 0) + d * u);
+        const vec u = V(vload_n)(x + c, n - c) * C(rstd), d = V(vload_n)(dy + c, n - c);
+        if (dx) V(vstore_n)(dx + c, C(rstd) * ((weight ? d * V(vload_n)(weight + c, n - c) : d) - u * C(mean)), n - c);
+        if (sums) V(vstore_n)(sums + c, V(vload_n)(sums + c, n - c) + d * u, n - c);
     }
 }
 

@@ -20,7 +20,7 @@ static void (*const dl_rows_totals[2][DL_ISAS])(const dl_rows *, long) = DL_TABL
 /* Returns 0, or -1 when there is no memory. */
 static int dl_rows_serve(dl_rows *r) {
     r->chunk = dl_round_up(dl_max(1, dl_ceil_div(r->rows, DL_ROWS_CHUNKS)), DL_ROWS_BLOCK);
-    const long chunks = dl_ceil_div(r->rows, r->chunk), lanes = dl_tile_cols(r->dtype) / 2;
+    const long chunks = dl_ceil_div(r->rows, r->chunk), lanes = dl_lanes(r->dtype);
     const size_t wide = r->cols < lanes ? r->cols * lanes : r->cols;
     r->partial = r->dbias ? (char *)dl_scratch(DL_SCRATCH_SHARED, (chunks + 1) * 2 * wide * dl_item(r->dtype)) : NULL;
     if (r->dbias && !r->partial) return -1;

@@ -80,16 +80,11 @@ static const dl_job dl_sequence_back_units_jobs[2][DL_ISAS] = DL_TABLE(sequence_
 static void (*const dl_sequence_gates_back[2][DL_ISAS])(const dl_sequence *, long, long, long) =
     DL_TABLE(sequence_gates_back);
 
-static long dl_sequence_lanes(int dtype) {
-    static const long lanes[2][DL_ISAS] = {{4, 8, 16}, {2, 4, 4}};
-    return DL_VECTORS ? lanes[dtype][dl_isa] : 1;
-}
-
 /* Units that a panel covers: of W_hh^T forward, of W_hh backward. */
 static long dl_sequence_forward_panel(const dl_sequence *s) {
-    return dl_sequence_lanes(s->dtype) * (dl_sequence_gates(s->kind) == 1 ? 2 : 1);
+    return dl_lanes(s->dtype) * (dl_sequence_gates(s->kind) == 1 ? 2 : 1);
 }
-static long dl_sequence_backward_panel(const dl_sequence *s) { return 2 * dl_sequence_lanes(s->dtype); }
+static long dl_sequence_backward_panel(const dl_sequence *s) { return 2 * dl_lanes(s->dtype); }
 
 /* Whether steps are cut by units: few sequences, and enough work in each step. */
 static int dl_sequence_by_units(const dl_sequence *s, long threads) {
@@ -113,7 +108,7 @@ DL_CHECKED static int dl_sequence_pack(dl_sequence *s, long panel, long depth, l
 
 DL_CHECKED static int dl_sequence_forward(dl_sequence *s, long threads) {
     const long panel = dl_sequence_forward_panel(s), gates = dl_sequence_gates(s->kind);
-    const long cols = (gates == 1 ? 2 : gates) * dl_sequence_lanes(s->dtype);
+    const long cols = (gates == 1 ? 2 : gates) * dl_lanes(s->dtype);
     if (dl_sequence_pack(s, panel, s->features + s->hidden, cols, dl_sequence_pack_jobs[s->dtype])) return -1;
     if (!dl_sequence_by_units(s, threads))
         return dl_sequence_run(s, dl_sequence_forward_jobs[s->dtype], s->jobs, s->jobs == 1);

@@ -1,16 +1,8 @@
 /* The jobs of sequence.h. */
 #define V(name) DL_FN(name)
 #define ONE V(vsplat)(1)
-#define AT(p) V(part)(p, n)
+#define AT(p) V(vload_n)(p, n)
 #define MOST_SUMS (12 * 4 * LANES)
-
-DL_INLINE vec V(part)(const real *p, long n) { return n >= LANES ? V(vload)(p) : V(vload_n)(p, n); }
-DL_INLINE void V(put)(real *p, vec value, long n) {
-    if (n >= LANES)
-        V(vstore)(p, value);
-    else
-        V(vstore_n)(p, value, n);
-}
 
 /* to[k][column] = from[unit][k], k < depth, for the units of a panel, 0 beyond the last one. */
 DL_INLINE void V(pack_units)(real *to, long width, long each, long units, const real *from, long depth) {
@@ -73,12 +65,12 @@ DL_INLINE void V(lstm_unit)(const dl_sequence *s, const real *z, const real *fro
     const vec i = V(vsigmoid)(V(vload)(z) + AT(zi)), f = V(vsigmoid)(V(vload)(z + LANES) + AT(zf));
     const vec g = V(vtanh)(V(vload)(z + 2 * LANES) + AT(zg)), o = V(vsigmoid)(V(vload)(z + 3 * LANES) + AT(zo));
     const vec c = f * AT(c_before + unit) + i * g;
-    V(put)(gi, i, n);
-    V(put)(gf, f, n);
-    V(put)(gg, g, n);
-    V(put)(go, o, n);
-    V(put)((real *)s->extra + row * hidden + unit, c, n);
-    V(put)((real *)s->y + row * hidden + unit, o * V(vtanh)(c), n);
+    V(vstore_n)(gi, i, n);
+    V(vstore_n)(gf, f, n);
+    V(vstore_n)(gg, g, n);
+    V(vstore_n)(go, o, n);
+    V(vstore_n)((real *)s->extra + row * hidden + unit, c, n);
+    V(vstore_n)((real *)s->y + row * hidden + unit, o * V(vtanh)(c), n);
 }
 
 /* The new gate's two parts stay apart: the hidden side's stands in z, the input's in `input`, or `from`. */
@@ -90,16 +82,16 @@ DL_INLINE void V(gru_unit)(const dl_sequence *s, const real *z, vec input, const
     if (s->inner_bias) inner += AT((const real *)s->inner_bias + unit);
     const vec r = V(vsigmoid)(V(vload)(z) + AT(from + unit)), u = V(vsigmoid)(V(vload)(z + LANES) + AT(from + hidden + unit));
     const vec t = V(vtanh)(input + AT(from + 2 * hidden + unit) + r * inner);
-    V(put)(gr, r, n);
-    V(put)(gz, u, n);
-    V(put)(gn, t, n);
-    V(put)((real *)s->extra + row * hidden + unit, inner, n);
-    V(put)((real *)s->y + row * hidden + unit, (ONE - u) * t + u * AT(h_before + unit), n);
+    V(vstore_n)(gr, r, n);
+    V(vstore_n)(gz, u, n);
+    V(vstore_n)(gn, t, n);
+    V(vstore_n)((real *)s->extra + row * hidden + unit, inner, n);
+    V(vstore_n)((real *)s->y + row * hidden + unit, (ONE - u) * t + u * AT(h_before + unit), n);
 }
 
 DL_INLINE void V(rnn_unit)(const dl_sequence *s, const real *z, const real *from, long row, long unit, long n) {
     const vec sum = V(vload)(z) + AT(from + unit);
-    V(put)((real *)s->y + row * s->hidden + unit, s->kind == DL_SEQUENCE_RNN ? V(vtanh)(sum) : V(vrelu)(sum), n);
+    V(vstore_n)((real *)s->y + row * s->hidden + unit, s->kind == DL_SEQUENCE_RNN ? V(vtanh)(sum) : V(vrelu)(sum), n);
 }
 
 /* Adds the input's part of the gates r and z to the hidden side's. */
@@ -202,11 +194,11 @@ static void V(sequence_gates_back)(const dl_sequence *s, long t, long begin, lon
                 const vec i = AT(gi + u), f = AT(gf + u), g = AT(gg + u), o = AT(go + u);
                 const vec dh = AT(dy + u) + AT(carried + u), tanh_c = V(vtanh)(AT(cell + u));
                 const vec dc = AT(dcell + u) + dh * o * (ONE - tanh_c * tanh_c);
-                V(put)(dz + u, dc * g * (i * (ONE - i)), n);
-                V(put)(dz + hidden + u, dc * AT(cell_before + u) * (f * (ONE - f)), n);
-                V(put)(dz + 2 * hidden + u, dc * i * (ONE - g * g), n);
-                V(put)(dz + 3 * hidden + u, dh * tanh_c * (o * (ONE - o)), n);
-                V(put)(dcell + u, dc * f, n);
+                V(vstore_n)(dz + u, dc * g * (i * (ONE - i)), n);
+                V(vstore_n)(dz + hidden + u, dc * AT(cell_before + u) * (f * (ONE - f)), n);
+                V(vstore_n)(dz + 2 * hidden + u, dc * i * (ONE - g * g), n);
+                V(vstore_n)(dz + 3 * hidden + u, dh * tanh_c * (o * (ONE - o)), n);
+                V(vstore_n)(dcell + u, dc * f, n);
             }
         } else if (s->kind == DL_SEQUENCE_GRU) {
             const real *gr = (const real *)s->gates + row * 3 * hidden, *gz = gr + hidden, *gn = gz + hidden;
@@ -215,17 +207,17 @@ static void V(sequence_gates_back)(const dl_sequence *s, long t, long begin, lon
                 const long n = hidden - u;
                 const vec r = AT(gr + u), z = AT(gz + u), new = AT(gn + u), dh = AT(dy + u) + AT(carried + u);
                 const vec dn = dh * (ONE - z) * (ONE - new * new);
-                V(put)(dz + u, dn, n);
-                V(put)(dz + hidden + u, dn * AT(inner + u) * (r * (ONE - r)), n);
-                V(put)(dz + 2 * hidden + u, dh * (AT(h + u) - new) * (z * (ONE - z)), n);
-                V(put)(dz + 3 * hidden + u, dn * r, n);
-                V(put)(carried + u, dh * z, n);
+                V(vstore_n)(dz + u, dn, n);
+                V(vstore_n)(dz + hidden + u, dn * AT(inner + u) * (r * (ONE - r)), n);
+                V(vstore_n)(dz + 2 * hidden + u, dh * (AT(h + u) - new) * (z * (ONE - z)), n);
+                V(vstore_n)(dz + 3 * hidden + u, dn * r, n);
+                V(vstore_n)(carried + u, dh * z, n);
             }
         } else
             for (long u = 0; u < hidden; u += LANES) {
                 const long n = hidden - u;
                 const vec h = AT(y + u), dh = AT(dy + u) + AT(carried + u);
-                V(put)(dz + u, s->kind == DL_SEQUENCE_RNN ? dh * (ONE - h * h) : V(vsel)(h <= V(vsplat)(0), V(vsplat)(0), dh), n);
+                V(vstore_n)(dz + u, s->kind == DL_SEQUENCE_RNN ? dh * (ONE - h * h) : V(vsel)(V(vle)(h, V(vsplat)(0)), V(vsplat)(0), dh), n);
             }
     }
 }
@@ -247,7 +239,7 @@ DL_NOINLINE void V(step_backward)(const dl_sequence *s, long t, long begin, long
                     real *to = (real *)s->dh + (j + i) * hidden + u;
                     const long n = hidden - u;
                     const vec sum = V(vload)(sums + (2 * i + v) * LANES);
-                    V(put)(to, skip ? sum + AT(to) : sum, n);
+                    V(vstore_n)(to, skip ? sum + AT(to) : sum, n);
                 }
         }
 }

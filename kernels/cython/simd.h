@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include "caches.h"
 
 #define DL_CAT_(a, b) a##_##b
 #define DL_CAT(a, b) DL_CAT_(a, b)
@@ -61,9 +62,10 @@
 
 #if DL_VECTORS && defined(__x86_64__)
 #define DL_X86 1
+#include <immintrin.h>
 #define DL_TABLE(name)                                                                                               \
     {                                                                                                                \
-        {name##_f32_base, name##_f32_avx2, name##_f32_avx512}, { name##_f64_base, name##_f64_avx2, name##_f64_avx2 } \
+        {name##_f32_base, name##_f32_avx2, name##_f32_avx512}, { name##_f64_base, name##_f64_avx2, name##_f64_avx512 } \
     }
 #else
 #define DL_X86 0
@@ -87,6 +89,9 @@ DL_UNUSED static int dl_best_isa(void) {
 #if DL_X86
     __builtin_cpu_init();
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return DL_BASE;
+#ifdef DL_EMULATE_AVX512
+    return DL_AVX512;
+#endif
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512bw"))
         return DL_AVX512;
@@ -104,8 +109,14 @@ DL_UNUSED static int dl_set_isa(const char *name) {
     return name && !strcmp(name, dl_isa_name(best));
 }
 
+#include "simd_sizes.h"
+static dl_cache_sizes dl_cache;
+
 /* Called once when a module is imported. */
-DL_UNUSED static void dl_choose_isa(void) { dl_set_isa(getenv("DLFAST_ISA")); }
+DL_UNUSED static void dl_choose_isa(void) {
+    dl_cache = dl_read_caches();
+    dl_set_isa(getenv("DLFAST_ISA"));
+}
 
 /* What vstream has stored is there before what follows. */
 DL_UNUSED static void dl_fence(void) {
@@ -119,27 +130,19 @@ DL_UNUSED static long dl_max(long a, long b) { return a > b ? a : b; }
 DL_UNUSED static long dl_ceil_div(long a, long b) { return (a + b - 1) / b; }
 DL_UNUSED static long dl_round_up(long a, long b) { return dl_ceil_div(a, b) * b; }
 
-/* Whether to write an array of so many bytes past the caches: it has at least `least`, too many to be found there by its
-   reader, and its rows, of `row` bytes each, start at whole cache lines. */
-DL_UNUSED static int dl_streams(const void *p, size_t bytes, size_t row, size_t least) {
-    return DL_X86 && bytes >= least && (uintptr_t)p % 64 == 0 && row % 64 == 0;
+/* Whether to write an array of so many bytes past the caches: it takes more than a `share`-th of the last one, too much
+   to be found there by its reader, and its rows, of `row` bytes each, start at whole cache lines. */
+DL_UNUSED static int dl_streams(const void *p, size_t bytes, size_t row, size_t share) {
+    return DL_X86 && bytes >= dl_cache.last / share && (uintptr_t)p % 64 == 0 && row % 64 == 0;
 }
-
-/* The register at i of a row of n; lanes beyond the row read as `pad` and are not stored. */
-#define DL_LOAD(p, i, n, pad) \
-    ((n) - (i) >= LANES ? DL_FN(vload)((p) + (i)) : DL_FN(vload_pad)((p) + (i), (n) - (i), pad))
-#define DL_STORE(p, i, n, value)                          \
-    do {                                                  \
-        if ((n) - (i) >= LANES)                           \
-            DL_FN(vstore)((p) + (i), value);              \
-        else                                              \
-            DL_FN(vstore_n)((p) + (i), value, (n) - (i)); \
-    } while (0)
 
 /* The vector types come first, whatever the first DL_IMPL is. */
 #pragma push_macro("DL_IMPL")
 #undef DL_IMPL
 #define DL_IMPL "simd_types.h"
+#include "simd_each.h"
+#undef DL_IMPL
+#define DL_IMPL "simd_transpose.h"
 #include "simd_each.h"
 #undef DL_IMPL
 #pragma pop_macro("DL_IMPL")

@@ -1,10 +1,11 @@
-/* Includes DL_IMPL for each dtype and instruction set: see simd.h.  DL_BYTES is the width of a register, DL_MR the rows
-   of the register tile: DL_MR x 2 accumulators, two registers of B and one of A fit in 16 registers (32 with AVX-512).
- */
+/* Includes DL_IMPL for each dtype and instruction set: see simd.h.  DL_BYTES is the width of a register, DL_ISA that of
+   the instructions which a copy is written in (simd_types.h).
+
+   DL_EMULATE_AVX512 (for tests on processors without it) compiles the AVX-512 copy for AVX2, as vectors of 64 bytes that
+   the compiler splits: the same tiles, masks and ends of rows, not the same instructions. */
 #define DL_ISA_SUFFIX base
 #define DL_BYTES 16
-#define DL_MR 4
-#define DL_ISA_FLOAT64 1
+#define DL_ISA (DL_X86 ? 128 : 0)
 #include "simd_dtypes.h"
 
 #if DL_X86
@@ -16,9 +17,15 @@
 #endif
 #define DL_ISA_SUFFIX avx2
 #define DL_BYTES 32
-#define DL_MR 6
-#define DL_ISA_FLOAT64 1
+#define DL_ISA 256
 #include "simd_dtypes.h"
+
+#define DL_ISA_SUFFIX avx512
+#define DL_BYTES 64
+#ifdef DL_EMULATE_AVX512
+#define DL_ISA 0
+#else
+#define DL_ISA 512
 #ifdef __clang__
 #pragma clang attribute pop
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), \
@@ -28,10 +35,7 @@
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")
 #endif
-#define DL_ISA_SUFFIX avx512
-#define DL_BYTES 64
-#define DL_MR 12
-#define DL_ISA_FLOAT64 0 /* float64 is for checks rather than training: its AVX2 copy serves here too */
+#endif
 #include "simd_dtypes.h"
 #ifdef __clang__
 #pragma clang attribute pop

@@ -108,7 +108,7 @@ DL_INLINE vec V(vlog_near)(vec f) {
 }
 /* log(1 + x) for 0 <= x <= 1; above sqrt 2 - 1 as log 2 + log(1 + f), f = (x - 1) / 2. */
 DL_INLINE vec V(vlog1p)(vec x) {
-    const ivec upper = x > C(0.414213562f);
+    const vmask upper = V(vlt)(C(0.414213562f), x);
     const vec y = V(vlog_near)(V(vsel)(upper, C(0.5f) * (x - C(1)), x));
     return V(vsel)(upper, y + C(0.693147181f), y);
 }
@@ -117,7 +117,7 @@ DL_INLINE vec V(vlog)(vec x) {
     const ivec exponent = ((ivec)x - (ivec)C(0.70710678f)) >> 23;
     const vec n = __builtin_convertvector(exponent, vec), f = (vec)((ivec)x - (exponent << 23)) - C(1);
     const vec y = n * C(0.693359375f) + (V(vlog_near)(f) + n * C(-2.12194440e-4f));
-    return V(vsel)(x == x, y, x);
+    return V(vsel)(V(veq)(x, x), y, x);
 }
 
 /* Phi(x) for -13.26 <= x <= 0 (and NaN) and, in *density, exp(-x^2 / 2); both are 0 for -13.26. */
@@ -140,7 +140,7 @@ DL_INLINE vec V(vnormal)(vec x, vec *density) {
 DL_INLINE vec V(vminus_abs)(vec x, double least) { return V(vmax)(C(least), -V(vabs)(x)); }
 DL_INLINE vec V(vsigmoid)(vec x) {
     vec e = V(vexp)(-V(vabs)(x));
-    return V(vsel)(x < C(0), e, C(1)) / (C(1) + e);
+    return V(vsel)(V(vlt)(x, C(0)), e, C(1)) / (C(1) + e);
 }
 DL_INLINE vec V(vsoftplus)(vec x) { return V(vmax)(C(0), x) + V(vlog1p)(V(vexp)(-V(vabs)(x))); }
 
@@ -156,7 +156,7 @@ DL_INLINE vec V(vactivate)(vec x, int activation) {
 /* dy act'(.), from the output y. */
 DL_INLINE vec V(vactivation_gradient)(vec dy, vec y, int activation) {
     switch (activation) {
-    case 1: return V(vsel)(y <= C(0), C(0), dy);
+    case 1: return V(vsel)(V(vle)(y, C(0)), C(0), dy);
     case 2: return dy * (y * (C(1) - y));
     case 3: return dy * (C(1) - y * y);
     default: return dy;

@@ -41,7 +41,6 @@
 #define DLFAST_WINOGRAD_H
 #include "direct.h"
 
-#define DL_WINOGRAD_BYTES 458752 /* of a job's V and M: within L2, beside a part of U */
 #define DL_WINOGRAD_COLS 64      /* of M in a block: one pass through V for each */
 #define DL_WINOGRAD_TILES 24     /* in a block, at least: each makes one pass through U */
 #define DL_WINOGRAD_CHUNK 32     /* rows of U packed by a job */
@@ -182,7 +181,8 @@ static const dl_job dl_winograd_few_jobs[2][DL_ISAS] = DL_TABLE(winograd_few_job
    out, whole images if they have several. */
 static void dl_winograd_blocks(dl_winograd *p, int dtype) {
     const long channels = dl_round_up(p->depth, dl_tile_cols(dtype)) + p->width, image = p->in.grid_h * p->in.grid_w;
-    const long room = DL_WINOGRAD_BYTES / (36 * channels * (long)dl_item(dtype));
+    const long bytes = (long)(dl_cache.l2 - dl_cache.l2 / 8); /* of L2 for V and M, beside a part of U */
+    const long room = bytes / (36 * channels * (long)dl_item(dtype));
     const long most = dl_max(DL_WINOGRAD_TILES, dl_min(room, dl_ceil_div(p->tiles, DL_WINOGRAD_JOBS)));
     p->block = dl_ceil_div(p->tiles, dl_ceil_div(p->tiles, most));
     if (p->block > image) p->block = dl_round_up(p->block, image);
@@ -195,7 +195,7 @@ static int dl_winograd_weights(dl_winograd *p, size_t extra, int dtype, int seri
     const size_t item = dl_item(dtype);
     const long nr = dl_tile_cols(dtype);
     p->npad = dl_round_up(p->cols, nr);
-    p->kc = dl_round_up(dl_gemm_kc(p->depth, DL_GEMM_KC), DL_WINOGRAD_CHUNK);
+    p->kc = dl_round_up(dl_gemm_kc(p->depth, dl_sizes_for(dtype)->kc), DL_WINOGRAD_CHUNK);
     p->plane = dl_winograd_plane(dl_min(p->kc, p->depth) * p->width, item);
     p->parts = dl_ceil_div(p->depth, p->kc);
     const size_t packed = item * dl_ceil_div(p->npad, p->width) * p->parts * 36 * p->plane;

@@ -28,7 +28,7 @@ static void (*const dl_winograd_spreads[2][DL_ISAS])(const dl_tiles *, void *) =
 static int dl_winograd_fits_both(const dl_conv *v) {
     const long image = dl_ceil_div(v->p, 4) * dl_ceil_div(v->q, 4);
     return v->r == 3 && v->sh == 1 && v->sw == 1 && v->c && v->c <= DL_WINOGRAD_CHANNELS && v->k &&
-           v->c * v->k <= DL_WINOGRAD_CHANNELS * DL_WINOGRAD_CHANNELS && v->k <= DL_GEMM_KC && image <= DL_WINOGRAD_BOTH_IMAGE &&
+           v->c * v->k <= DL_WINOGRAD_CHANNELS * DL_WINOGRAD_CHANNELS && v->k <= dl_sizes_for(v->dtype)->kc && image <= DL_WINOGRAD_BOTH_IMAGE &&
            v->n * image >= DL_WINOGRAD_JOBS * DL_WINOGRAD_BOTH_TILES;
 }
 

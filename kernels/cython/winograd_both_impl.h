@@ -18,7 +18,7 @@ DL_NOINLINE void DL_FN(winograd_bias)(const real *z, long plane, long ld, long c
         vec sum = DL_FN(vsplat)(0);
         for (long t = 0; t < count; t++)
             sum += DL_FN(vload)(z + 7 * plane + t * ld + k);
-        DL_STORE(sums, k, n, DL_FN(lanes)(sums + k, n - k) + sum);
+        DL_FN(vstore_n)(sums + k, DL_FN(vload_n)(sums + k, n - k) + sum, n - k);
     }
 }
 

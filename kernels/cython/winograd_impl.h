@@ -211,7 +211,7 @@ DL_INLINE void DL_FN(kernel_taps)(const real *du, long plane, long ld, real *dg,
                     real *tap = dg + (r * taps + s) * channels;
                     check += out[s] * 0;
                     if (col_step == 1)
-                        DL_STORE(tap, c, cols, out[s]);
+                        DL_FN(vstore_n)(tap + c, out[s], cols - c);
                     else
                         DL_FN(scatter)(tap + c * col_step, col_step, out[s], dl_min(cols - c, LANES));
                 }

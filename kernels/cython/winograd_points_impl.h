@@ -37,7 +37,7 @@ DL_INLINE void DL_FN(data_points)(const int down, const int across, long c, long
             DL_UNROLL for (int i = 0; i < down; i++) middle[i][j] = DL_FN(vsplat)(0);
             continue;
         }
-        DL_UNROLL for (int i = 0; i < down; i++) in[i] = DL_FN(lanes)(at->row[i] + j * at->step + c, count);
+        DL_UNROLL for (int i = 0; i < down; i++) in[i] = DL_FN(vload_n)(at->row[i] + j * at->step + c, count);
         DL_FN(data_line)(down, in, out);
         DL_UNROLL for (int i = 0; i < down; i++) middle[i][j] = out[i];
     }
@@ -65,7 +65,7 @@ DL_INLINE void DL_FN(data_pixels)(const int down, const int across, long c, long
         DL_UNROLL for (int j = 0; j < across; j++) {
             real *pixel = to + j * at->step;
             if (j >= at->low && j < at->high)
-                DL_STORE(pixel, 0, count, j < done ? DL_FN(lanes)(pixel, count) + out[j] : out[j]);
+                DL_FN(vstore_n)(pixel, j < done ? DL_FN(vload_n)(pixel, count) + out[j] : out[j], count);
         }
     }
 }
@@ -91,7 +91,7 @@ DL_INLINE void DL_FN(gradient_points)(const int taps, const int down, const int 
     vec in[4], middle[6][4];
     for (int j = 0; j <= across - taps; j++) {
         DL_UNROLL for (int i = 0; i <= down - taps; i++) in[i] =
-            j < at->high ? DL_FN(lanes)(at->row[i] + j * at->step + c, count) : DL_FN(vsplat)(0);
+            j < at->high ? DL_FN(vload_n)(at->row[i] + j * at->step + c, count) : DL_FN(vsplat)(0);
         DL_FN(gradient_column)(taps, down, in, j, middle);
     }
     DL_FN(gradient_rows)(taps, down, across, middle, z + c, plane);
@@ -130,14 +130,14 @@ DL_INLINE void DL_FN(gradient_windows)(const int down, const int across, long c,
             vec gain = DL_FN(vsplat)(0);
             ivec winner = DL_FN(isplat)(0);
             if (i < at->rows && j < at->cols) {
-                gain = DL_FN(lanes)((const real *)g->image + window, count);
+                gain = DL_FN(vload_n)((const real *)g->image + window, count);
                 if (g->y)
-                    gain = DL_FN(vactivation_gradient)(gain, DL_FN(lanes)((const real *)g->y + window, count),
+                    gain = DL_FN(vactivation_gradient)(gain, DL_FN(vload_n)((const real *)g->y + window, count),
                                                        g->activation);
                 winner = DL_FN(load_index)(g->index, 0, window, count);
             }
             DL_UNROLL for (int cell = 0; cell < 4; cell++) in[cell % 2][2 * i + cell / 2] =
-                DL_FN(vsel)(winner == DL_FN(isplat)(cell), gain, DL_FN(vsplat)(0));
+                DL_FN(vsel)(DL_FN(ieq)(winner, DL_FN(isplat)(cell)), gain, DL_FN(vsplat)(0));
         }
         DL_FN(gradient_column)(3, down, in[0], 2 * j, middle);
         DL_FN(gradient_column)(3, down, in[1], 2 * j + 1, middle);
@@ -181,7 +181,7 @@ DL_INLINE void DL_FN(output_pixels)(const int taps, const int down, const int ac
             check[j] += out[j] * 0;
             out[j] += bias;
             if (to->relu) out[j] = DL_FN(vrelu)(out[j]);
-            DL_STORE(to->y + i * to->row + j * to->column + k, 0, count, out[j]);
+            DL_FN(vstore_n)(to->y + i * to->row + j * to->column + k, out[j], count);
         }
     }
     *to->check += (check[0] + check[1]) + (check[2] + check[3]);
@@ -205,7 +205,7 @@ DL_INLINE void DL_FN(output_windows)(const int down, const int across, long k, l
             DL_UNROLL for (int cell = 1; cell < 4; cell++)
                 DL_FN(keep_larger)(out[cell / 2][2 * j + cell % 2] + bias, cell, &best, &winner);
             const long at = i * to->row + j * to->column + k;
-            DL_STORE(to->y + at, 0, count, to->relu ? DL_FN(vrelu)(best) : best);
+            DL_FN(vstore_n)(to->y + at, to->relu ? DL_FN(vrelu)(best) : best, count);
             DL_FN(store_index)(to->index, 0, at, winner, count);
         }
     }
