@@ -789,6 +789,7 @@ LARGE = [
     layer_norm("large", 2503, 60),
     *(interpolate("large", (5, 31, 33, 40), (62, 66), mode) for mode in ("nearest", "bilinear")),
     interpolate("large-smaller", (9, 91, 83, 9), (31, 20), "bilinear"),
+    adaptive_avg_pool2d("large", (5, 31, 33, 140), (7, 7)),
     adaptive_max_pool2d("large", (5, 31, 33, 140), (7, 7)),
     rms_norm("large", 2503, 60),
     group_norm("large", (5, 31, 33, 40), 8),
@@ -808,6 +809,8 @@ LARGE = [
     attention("large-causal", (1, 2, 330, 33), (1, 1, 330, 33), causal=True),
     attention("large-dropout", (1, 2, 130, 64), (1, 2, 130, 64), hiding(1, 1, 130, 130, rows=60), dropout=0.2),
     attention("large-one-head", (1, 1, 100, 16), (1, 1, 1100, 16)),
+    Case("self_attention", "large", (normal(2, 120, 3, 2, 40), None),
+         {"causal": True, "scale": 0.2, "dropout": 0.1, "seed": 3}),
 ]  # fmt: skip
 
 LARGE_STEPS = [
