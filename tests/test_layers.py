@@ -128,7 +128,9 @@ def test_embedding_by_gradcheck():
 
 def test_the_table_of_layers_is_complete():
     tested = {type(layer) for layer, *_ in [*LAYERS, *LOSSES]} | {nn.Embedding, nn.ModuleList, nn.Module, nn.Parameter}
-    elsewhere = {nn.ModuleDict, nn.ParameterDict, nn.ParameterList}  # in test_hooks.py
+    elsewhere = {nn.ModuleDict, nn.ParameterDict, nn.ParameterList}  # in test_hooks.py, and in test_sequences.py:
+    elsewhere |= {nn.RNN, nn.LSTM, nn.GRU, nn.MultiheadAttention, nn.PositionalEncoding, nn.causal_mask}
+    elsewhere |= {nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.TransformerDecoder, nn.TransformerDecoderLayer}
     assert {getattr(nn, name) for name in nn.__all__} == tested | elsewhere
 
 
