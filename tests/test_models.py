@@ -165,8 +165,8 @@ BAD = [
     (lambda: models.vgg11(True), TypeError, "vgg11: num_classes must be an integer"),
     (lambda: models.alexnet("10"), TypeError, "alexnet: num_classes must be an integer"),
     (lambda: models.notes_cnn(-1), ValueError, "notes_cnn: num_classes must be at least 1"),
-    (lambda: models.resnet20()(images(2, 8, 8, 1)), ValueError, "conv2d"),
-    (lambda: models.lenet5()(images(2, 32, 32, 1)), ValueError, "linear"),
+    (lambda: models.resnet20()(images(2, 8, 8, 1)), ValueError, r"conv1 \(Conv2d\): x must have in_channels=3"),
+    (lambda: models.lenet5()(images(2, 32, 32, 1)), ValueError, r"7 \(Linear\): x must have in_features=400"),
 ]
 
 
