@@ -9,6 +9,7 @@
 #include "simd.h"
 
 #define DL_NORM_CHUNKS 64
+#define DL_NORM_SHORT 128 /* numbers in a row that is not summed in double */
 #define DL_NORM_JOB 8192 /* elements in a chunk, at least: some 5 us */
 
 typedef struct {

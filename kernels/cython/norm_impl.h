@@ -4,8 +4,14 @@
 #define EACH_ROW for (long row = job * m->chunk; row < dl_min((job + 1) * m->chunk, m->rows); row++)
 #define ROW(array) ((array) ? (real *)(array) + row * m->cols : NULL)
 
-/* The sum of a row of n numbers. */
-static double V(row_total)(const real *x, long n) {
+/* The mean of a row of n numbers: a short row may be off by some roundings, which the mean of what is left makes up. */
+static real V(row_mean)(const real *x, long n) {
+    vec sum = C(0);
+    if (n <= DL_NORM_SHORT) {
+        for (long c = 0; c < n; c += LANES)
+            sum += V(vload_n)(x + c, n - c);
+        return V(vsum)(sum) / (real)n;
+    }
     double sums[2 * LANES] = {0}, total = 0; /* beside each other, so that no addition waits for the one before */
     long c = 0;
     for (; c + 2 * LANES <= n; c += 2 * LANES) {
@@ -16,7 +22,7 @@ static double V(row_total)(const real *x, long n) {
     for (int width = LANES; width; width /= 2)
         for (int i = 0; i < width; i++)
             sums[i] += sums[i + width];
-    return total + sums[0];
+    return (real)((total + sums[0]) / (double)n);
 }
 
 /* Job: y = (x - mean) rstd scale + shift, mean and rstd of each row. */
@@ -27,7 +33,7 @@ static void V(layer_norm_job)(void *ctx, long job, long worker) {
     EACH_ROW {
         const real *x = ROW(m->x);
         real *y = ROW(m->out);
-        const real mean = (real)(V(row_total)(x, n) / (double)n);
+        const real mean = V(row_mean)(x, n);
         vec left = C(0), square = C(0);
         for (long c = 0; c < n; c += LANES) {
             const vec d = V(vload_pad)(x + c, n - c, mean) - C(mean);

@@ -49,7 +49,7 @@ def _combine_job(job, worker, a, b, c, bias, relu, per_job):
         for n in range(stop - start):
             out[n] = zero
         for first in range(0, b.shape[0], BLOCK):
-            _combine_block(a[m], b[:, start:stop], first, min(b.shape[0], first + BLOCK), block if first else out)
+            _combine_block(a[m], b, start, first, min(b.shape[0], first + BLOCK), block if first else out)
             for n in range(stop - start if first else 0):
                 out[n] += block[n]
         if bias.size:
@@ -61,12 +61,12 @@ def _combine_job(job, worker, a, b, c, bias, relu, per_job):
 
 
 @helper
-def _combine_block(a, b, first, last, out):
-    """out = sum over k, from first to before last, of a[k] b[k]."""
+def _combine_block(a, b, column, first, last, out):
+    """out = sum over k, from first to before last, of a[k] b[k], from a column on."""
     for n in range(out.size):
         out[n] = 0
     for k in range(first, last):
-        factor, row = a[k], b[k]
+        factor, row = a[k], b[k, column : column + out.size]
         for n in range(out.size):
             out[n] += factor * row[n]
 
