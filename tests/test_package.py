@@ -90,7 +90,7 @@ def test_wheel_holds_the_package_alone(distributions):
     extensions = {name for name in names if name.endswith((".so", ".pyd"))}
     compiled = {*_sources("dlfast", "*.pyx"), *(f"kernels/{name}" for name in _sources("kernels", "*.pyx"))}
     assert {name.split(".")[0] for name in extensions} == {f"dlfast/{name.removesuffix('.pyx')}" for name in compiled}
-    files = {f"dlfast/{name}" for name in _sources("dlfast", "*") if not name.endswith((".pyx", ".so", ".pyd"))}
+    files = {f"dlfast/{name}" for name in _sources("dlfast", "*") if not name.endswith((".pyx", ".pxd", ".so", ".pyd"))}
     files |= {f"dlfast/kernels/{name}" for name in _sources("kernels", "*.py")}
     assert names - metadata - extensions == files
 
