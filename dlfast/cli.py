@@ -93,13 +93,13 @@ def demo(epochs, batch_size, seed, json_file, plot_file, threads, backend, data,
     "suites",
     type=click.Choice(suite_names()),
     multiple=True,
-    help="May be repeated.  [default: all but random]",
+    help="May be repeated.  [default: all but the random ones]",
 )
 @click.option(
     "--filter", "part", default="", metavar="TEXT", help="Only rows with TEXT in their or their group's name."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Draws the rows of random.")
-@click.option("--count", type=click.IntRange(min=1), default=60, show_default=True, help="Rows of each kind in random.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Draws random rows.")
+@click.option("--count", type=click.IntRange(min=1), default=60, show_default=True, help="Random rows of each kind.")
 @click.option("--backends", default="auto", show_default=True, help="Of auto, numba, cython, reference; with commas.")
 @click.option("--threads", type=click.IntRange(min=1), multiple=True, help="May be repeated.  [default: 1 and all]")
 @click.option("--pytorch/--no-pytorch", default=True, help="Whether PyTorch takes part where it is installed.")
@@ -116,9 +116,10 @@ def bench(suites, part, seed, count, backends, threads, pytorch, quick, json_fil
     Takes about twelve minutes; --quick, --suite and --filter make it shorter. Close other programs first.
 
     The suite random draws --count rows of each kind: pools, norms, softmax, activations, optimizers, linear,
-    convolutions; --filter takes a kind. The rows follow from --seed alone, and those of a smaller count are the first
-    of a larger. DLFAST_ISA=avx2 holds dlfast to AVX2; ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
-    MKL_ENABLE_INSTRUCTIONS=AVX2 does PyTorch, and the first lines say what is in force.
+    convolutions; random-sequences does of RNN, LSTM, GRU and attention. --filter takes a kind. The rows follow from
+    --seed alone, and those of a smaller count are the first of a larger. DLFAST_ISA=avx2 holds dlfast to AVX2;
+    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 does PyTorch, and the first lines say
+    what is in force.
     """
     _check_files(json_file, plot_file)
     with _clear_errors(ImportError, ValueError, RuntimeError):

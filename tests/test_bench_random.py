@@ -43,7 +43,7 @@ def test_rows_follow_from_the_seed_alone():
 def test_every_group_is_drawn():
     assert all(group.drawn for group in bench.load_suite("random", seed=2, count=1))
     assert "random" not in bench.usual_suites()
-    assert {"random", *bench.usual_suites()} == set(bench.suite_names())
+    assert set(bench.usual_suites()) < set(bench.suite_names())
 
 
 def test_sizes_are_log_uniform_within_their_bounds():

@@ -1,14 +1,15 @@
 """`dlfast bench`: the same work on dlfast's backends, on PyTorch and on NumPy, compared, then timed in turns.
 
 A suite is a file in `suites/` that defines ``GROUPS``, a list of `Group`; a group is a list of `Row`; a row builds its
-`Work`: an `Operation`, a `Training` or another. Nothing else is to be done to add one: the file's name is the suite's.
-A suite whose rows are drawn defines ``groups(seed, count)`` instead; it runs only where it is named.
+`Work`: an `Operation`, a `Training` or another. Nothing else is to be done to add one: the file's name is the suite's,
+with hyphens for underscores. A suite whose rows are drawn defines ``groups(seed, count)`` instead; it runs only where
+it is named.
 
     rows.py       Group, Row, Operation          measure.py    compares and times rows
     networks.py   training steps, inference      results.py    ratios, targets, means, JSON
-    updates.py    the optimizer's update         report.py, plots.py    what is shown
-    footprint.py  memory, with the pool and without
-    timing.py     turns, threads                 pytorch.py, pytorch_networks.py    the peer
+    sequences.py  recurrent layers, networks     report.py, plots.py    what is shown
+    updates.py    the optimizer's update         footprint.py  memory, with the pool and without
+    timing.py     turns, threads                 pytorch.py, pytorch_networks.py, pytorch_sequences.py    the peer
 """
 
 from importlib import import_module
@@ -18,7 +19,7 @@ from types import ModuleType
 
 def suite_names() -> list[str]:
     """The suites there are."""
-    return sorted(path.stem for path in Path(__file__).with_name("suites").glob("[a-z]*.py"))
+    return sorted(path.stem.replace("_", "-") for path in Path(__file__).with_name("suites").glob("[a-z]*.py"))
 
 
 def usual_suites() -> list[str]:
@@ -33,4 +34,4 @@ def load_suite(name: str, seed: int = 1, count: int = 60) -> list:
 
 
 def _suite(name: str) -> ModuleType:
-    return import_module(f"{__name__}.suites.{name}")
+    return import_module(f"{__name__}.suites.{name.replace('-', '_')}")

@@ -90,6 +90,26 @@ def _group_norm(groups, torch, x, weight, bias):
     return _grouped(torch.nn.functional.group_norm, groups, x, weight, bias)
 
 
+def layer_norm(rows: int, features: int, target: float | None = None) -> Row:
+    """A row: layer norm with weight and bias."""
+    shapes, output = [(rows, features), (features,), (features,)], (rows, features)
+    return Row(
+        f"layer norm, {rows} x {features}",
+        partial(Operation, shapes, (True,) * 3, output, _layer_norm_ours, _layer_norm),
+        bytes=traffic(shapes, (True,) * 3, output),
+        targets=None if target is None else {BEST: target},
+        tolerance=1e-3,
+    )
+
+
+def _layer_norm_ours(x, weight, bias):
+    return F.layer_norm(x, weight.shape, weight, bias)
+
+
+def _layer_norm(torch, x, weight, bias):
+    return torch.nn.functional.layer_norm(x, weight.shape, weight, bias)
+
+
 def rms_norm(rows: int, features: int, target: float) -> Row:
     """A row: RMS norm of rows, weight with it."""
     shapes = [(rows, features), (features,)]
@@ -123,6 +143,21 @@ def activation(name: str, target: float | None, size: int = MILLION, copy_share:
 
 def _activation(name, torch, x):
     return getattr(torch if name in ("tanh", "sigmoid", "relu") else torch.nn.functional, name)(x)
+
+
+def softmax(name: str, rows: int, classes: int, target: float | None = None) -> Row:
+    """A row: "softmax" or "log_softmax" of rows."""
+    shapes = [(rows, classes)]
+    return Row(
+        f"{name.replace('_', '-')}, {rows} x {classes}",
+        partial(Operation, shapes, (True,), shapes[0], getattr(F, name), partial(_softmax, name)),
+        bytes=traffic(shapes, (True,), shapes[0]),
+        targets=None if target is None else {BEST: target},
+    )
+
+
+def _softmax(name, torch, x):
+    return getattr(torch.nn.functional, name)(x, -1)
 
 
 def cross_entropy(rows: int, classes: int, target: float) -> Row:

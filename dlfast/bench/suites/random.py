@@ -75,7 +75,7 @@ def norm(draw: Draw) -> Row:
         rows, features = size(draw, 1, 8192), size(draw, 8, 4096)
         while rows * features > ELEMENTS:
             rows, features = size(draw, 1, 8192), size(draw, 8, 4096)
-        return layer_norm(rows, features)
+        return layers.layer_norm(rows, features)
     shape = image(draw)
     while prod(shape[:3]) < 32:  # with few values to a channel, gradients are what rounding leaves of a difference
         shape = image(draw)
@@ -108,48 +108,18 @@ def _batch_norm(torch, x, weight, bias, residual=None):
     return y if residual is None else y.add_(residual)
 
 
-def layer_norm(rows: int, features: int) -> Row:
-    """A row: layer norm with weight and bias."""
-    shapes, output = [(rows, features), (features,), (features,)], (rows, features)
-    return Row(
-        f"layer norm, {rows} x {features}",
-        partial(Operation, shapes, (True,) * 3, output, _layer_norm_ours, _layer_norm),
-        bytes=traffic(shapes, (True,) * 3, output),
-        tolerance=1e-3,
-    )
-
-
-def _layer_norm_ours(x, weight, bias):
-    return F.layer_norm(x, weight.shape, weight, bias)
-
-
-def _layer_norm(torch, x, weight, bias):
-    return torch.nn.functional.layer_norm(x, weight.shape, weight, bias)
-
-
 def softmax(draw: Draw) -> Row:
     """Softmax and log-softmax of rows; cross-entropy, the mean over the rows."""
     name = choice(draw, "softmax", "log_softmax", "cross_entropy")
     rows, classes = size(draw, 1, 8192), size(draw, 2, 4096)
     while rows * classes > ELEMENTS:
         rows, classes = size(draw, 1, 8192), size(draw, 2, 4096)
-    shapes, label = [(rows, classes)], f"{name.replace('_', '-')}, {rows} x {classes}"
     if name == "cross_entropy":
-        labels = np.arange(rows) * 7919 % classes
-        work = partial(
-            Operation, shapes, (True,), (), partial(F.cross_entropy, target=labels), partial(layers._loss, labels)
-        )
-    else:
-        work = partial(Operation, shapes, (True,), shapes[0], getattr(F, name), partial(_softmax, name))
-    return Row(
-        label,
-        work,
-        bytes=traffic(shapes, (True,), shapes[0]),
-    )
-
-
-def _softmax(name, torch, x):
-    return getattr(torch.nn.functional, name)(x, -1)
+        labels, shapes = np.arange(rows) * 7919 % classes, [(rows, classes)]
+        ours, pytorch = partial(F.cross_entropy, target=labels), partial(layers._loss, labels)
+        work = partial(Operation, shapes, (True,), (), ours, pytorch)
+        return Row(f"cross-entropy, {rows} x {classes}", work, bytes=traffic(shapes, (True,), shapes[0]))
+    return layers.softmax(name, rows, classes)
 
 
 def activation(draw: Draw) -> Row:

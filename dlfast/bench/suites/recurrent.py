@@ -13,6 +13,7 @@ import numpy as np
 from ... import functional as F
 from ...tensor import no_grad
 from ..rows import BEST, Group, Operation, Row
+from ..sequences import Layer
 
 GATES = {"RNN": 1, "LSTM": 4, "GRU": 3}
 OURS = {"RNN": F.rnn, "LSTM": F.lstm, "GRU": F.gru}
@@ -57,6 +58,18 @@ def _pytorch(kind, lengths, torch, x, *parameters):
     return rnn.pad_packed_sequence(packed, total_length=x.shape[0])[0]
 
 
+def deep(kind: str, steps: int, batch: int, features: int, hidden: int, target: float) -> Row:
+    """A row: two layers in both directions."""
+    options = {"num_layers": 2, "bidirectional": True}
+    products = 2.0 * steps * batch * GATES[kind] * hidden * (features + 4 * hidden)
+    return Row(
+        f"{kind} T {steps}, B {batch}, {features} -> {hidden}, 2 layers, bidirectional",
+        partial(Layer, kind, steps, batch, features, hidden, options),
+        flops=6.0 * products,
+        targets={BEST: target},
+    )
+
+
 def streaming(features: int, hidden: int) -> Row:
     """A row: STREAM steps of one sequence, each a call of its own."""
     shapes = [(STREAM, 1, 1, features), (4 * hidden, features), (4 * hidden, hidden), (4 * hidden,), (4 * hidden,)]
@@ -99,6 +112,7 @@ GROUPS = [
         [
             *(layer(kind, *shape, target) for kind in GATES for shape, target in zip(SHAPES, TARGETS[kind])),
             layer("LSTM", int(_LENGTHS.max()), 32, 64, 128, 5, _LENGTHS),
+            deep("LSTM", 48, 16, 64, 96, 1.8),
             streaming(128, 128),
         ],
     )
