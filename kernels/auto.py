@@ -16,6 +16,9 @@ in one process on 2 cores with AVX2; `pytest benchmarks` repeats the comparison 
 | lstm_cell | 20 x 10 -> 20: 118 / 51 | 64 x 128 -> 256: 2149 / 1632 |
 | gru_cell | 20 x 10 -> 20: 110 / 42 | 64 x 128 -> 256: 1738 / 1305 |
 | rnn_cell | 20 x 10 -> 20: 75 / 27 | 64 x 128 -> 256: 679 / 444 |
+| lstm (AVX-512) | 100 x 20 x 10 -> 20: 783 / 599 | 64 x 32 x 128 -> 256: 15157 / 13654 |
+| gru (AVX-512) | 100 x 20 x 10 -> 20: 653 / 525 | 64 x 32 x 128 -> 256: 11291 / 10628 |
+| rnn (AVX-512) | 100 x 20 x 10 -> 20: 343 / 204 | 64 x 32 x 128 -> 256: 4333 / 3971 |
 | sgd_step | | 420 k: 59 / 57 |
 | adam_step | 1 k: 7.2 / 3.6 | 4 M: 2584 / 2514 |
 | tanh | 8 k: 21 / 11 | 1 M: 818 / 721 |
@@ -76,6 +79,9 @@ _CYTHON = (
     "lstm_cell",
     "gru_cell",
     "rnn_cell",
+    "lstm",
+    "gru",
+    "rnn",
     "sgd_step",
     "rmsprop_step",
     "adam_step",

@@ -141,7 +141,7 @@ def _sum_kernel(partial, inputs, options):
     return total
 
 
-def _instance(template, owner, **names):
+def instance(template, owner, **names):
     """The template with more globals: to Numba a function of its own, in cache and machine code named after its owner.
 
     (A closure would not do: its cells take part in the cache's key, and compiled functions have no lasting one.)
@@ -166,8 +166,8 @@ class mapped:
 
     @cached_property
     def _kernel(self):
-        job = helper(_instance(_map_job, self.owner, formula=self.formula), noalias=True)
-        return jit(_instance(_map_kernel, self.owner, job=job))
+        job = helper(instance(_map_job, self.owner, formula=self.formula), noalias=True)
+        return jit(instance(_map_kernel, self.owner, job=job))
 
 
 class mapped_pair(mapped):
@@ -181,8 +181,8 @@ class mapped_pair(mapped):
 
     @cached_property
     def _kernel(self):
-        job = helper(_instance(_pair_job, self.owner, formula=self.formula), noalias=True)
-        return jit(_instance(_pair_kernel, self.owner, job=job))
+        job = helper(instance(_pair_job, self.owner, formula=self.formula), noalias=True)
+        return jit(instance(_pair_kernel, self.owner, job=job))
 
 
 class summed(mapped):
@@ -194,6 +194,6 @@ class summed(mapped):
 
     @cached_property
     def _kernel(self):
-        sum_job = _instance(_sum_job, self.owner, formula=self.formula)
+        sum_job = instance(_sum_job, self.owner, formula=self.formula)
         job = helper(sum_job, noalias=True, fastmath={"reassoc", "contract"})
-        return jit(_instance(_sum_kernel, self.owner, job=job))
+        return jit(instance(_sum_kernel, self.owner, job=job))

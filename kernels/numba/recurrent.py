@@ -20,15 +20,15 @@ def _affine(x, weight, bias):
     return gemm(contiguous(x), contiguous(weight), trans_b=True, bias=bias)
 
 
-def _affine_gradients(dz_ih, dz_hh, saved, needs):
+def affine_gradients(dz_ih, dz_hh, saved, needs):
     """Gradients through z_ih = W_ih x + b_ih and z_hh = W_hh h + b_hh, in the order of `needs`:
     dx, dh (the part through W_hh), dweight_ih, dweight_hh, dbias_ih, dbias_hh."""
     x, h, weight_ih, weight_hh = map(contiguous, saved)
     return (
         gemm(dz_ih, weight_ih) if needs[0] else None,
         gemm(dz_hh, weight_hh) if needs[1] else None,
-        gemm(dz_ih, x, trans_a=True) if needs[2] else None,
-        gemm(dz_hh, h, trans_a=True) if needs[3] else None,
+        gemm(dz_ih, x, trans_a=True, into=needs[2]) if needs[2] else None,
+        gemm(dz_hh, h, trans_a=True, into=needs[3]) if needs[3] else None,
         sum_rows(dz_ih) if needs[4] else None,
         sum_rows(dz_hh) if needs[5] else None,
     )
@@ -59,7 +59,7 @@ def rnn_cell_backward(dy, saved, needs):
     *inputs, h_next, nonlinearity = saved
     backward = elementwise.relu_backward if nonlinearity == "relu" else elementwise.tanh_backward
     (dz,) = backward(dy, (h_next,), (True,))
-    return _affine_gradients(dz, dz, inputs, needs)
+    return affine_gradients(dz, dz, inputs, needs)
 
 
 @helper(noalias=True)
@@ -130,7 +130,7 @@ def lstm_cell_backward(dy, saved, needs):
     if dc.size:
         arrays = [contiguous(array).ravel() for array in (*dy, c, gates, tanh_c, dz, dc)]
         _lstm_back(*arrays, units, _rows_per_job(units))
-    dx, dh, *dparameters = _affine_gradients(dz, dz, (x, h, weight_ih, weight_hh), needs[:2] + needs[3:])
+    dx, dh, *dparameters = affine_gradients(dz, dz, (x, h, weight_ih, weight_hh), needs[:2] + needs[3:])
     return dx, dh, dc if needs[2] else None, *dparameters
 
 
@@ -204,7 +204,7 @@ def gru_cell_backward(dy, saved, needs):
     if h.size:
         arrays = [contiguous(array).ravel() for array in (dy, h, gates, hn, dz_ih, dz_hh, passed)]
         _gru_back(*arrays, units, _rows_per_job(units))
-    dx, dh, *dparameters = _affine_gradients(dz_ih, dz_hh, (x, h, weight_ih, weight_hh), needs)
+    dx, dh, *dparameters = affine_gradients(dz_ih, dz_hh, (x, h, weight_ih, weight_hh), needs)
     if needs[1]:
         dh += passed
     return dx, dh, *dparameters
