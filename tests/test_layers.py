@@ -131,6 +131,7 @@ def test_the_table_of_layers_is_complete():
     elsewhere = {nn.ModuleDict, nn.ParameterDict, nn.ParameterList}  # in test_hooks.py, and in test_sequences.py:
     elsewhere |= {nn.RNN, nn.LSTM, nn.GRU, nn.MultiheadAttention, nn.PositionalEncoding, nn.causal_mask}
     elsewhere |= {nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.TransformerDecoder, nn.TransformerDecoderLayer}
+    elsewhere |= {nn.KeyValueCache, nn.LearnedPositions}  # and in test_language.py
     assert {getattr(nn, name) for name in nn.__all__} == tested | elsewhere
 
 

@@ -3,10 +3,11 @@
 import typing as _typing
 
 from .._suggest import missing as _missing
-from .datasets import ArrayDataset, Series, Text, load
+from .datasets import ArrayDataset, Series, load
 from .fetching import data_folder, fetch
 from .loader import DataLoader
 from .splitting import Dataset, Subset, random_split
+from .text import Text, Windows
 
 TensorDataset = ArrayDataset  # PyTorch's name
 
@@ -18,6 +19,7 @@ __all__ = [
     "Subset",
     "TensorDataset",
     "Text",
+    "Windows",
     "data_folder",
     "fetch",
     "load",

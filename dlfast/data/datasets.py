@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _check as check
 from .._arrays import described, plain_array, refuse_masked
+from .text import Text
 
 
 class ArrayDataset:
@@ -55,32 +56,6 @@ def _check_array(position: int, array) -> np.ndarray:
     if array.ndim == 0:
         raise ValueError(f"ArrayDataset: array {position} has no length (it is a single number)")
     return array
-
-
-@dataclass(frozen=True)
-class Text:
-    """A text with its characters numbered: ``text[i] == vocabulary[codes[i]]``.
-
-    ``codes`` int64 (T,), ``vocabulary`` the distinct characters in code point order, as one string.
-    """
-
-    text: str = field(repr=False)
-    codes: np.ndarray = field(repr=False)
-    vocabulary: str
-
-    def __len__(self) -> int:
-        return len(self.text)
-
-    def encode(self, text: str) -> np.ndarray:
-        """Codes int64 of any text. Raises ValueError, naming them, for characters that the vocabulary lacks."""
-        if unknown := sorted(set(text) - set(self.vocabulary)):
-            raise ValueError(f"encode: not in the vocabulary: {' '.join(map(repr, unknown))}")
-        codes = {character: code for code, character in enumerate(self.vocabulary)}
-        return np.array([codes[character] for character in text], dtype=np.int64)
-
-    def decode(self, codes) -> str:
-        """The text of an array of codes."""
-        return "".join(self.vocabulary[code] for code in np.asarray(codes).ravel())
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,12 @@
-"""Models by name, as functions that build them: perceptrons, and the convolutional networks of the papers.
+"""Models by name, as functions that build them: perceptrons, the convolutional networks of the papers, and language
+models.
 
 Images are channels last, (N, H, W, C); the last layer gives logits, to which `functional.cross_entropy` applies the
 softmax. `num_classes` and `in_channels` come first everywhere. The parameters of `alexnet`, `vgg11` and `resnet18` have
 torchvision's names (but its `downsample` is `shortcut` here), in channels-last layouts.
+
+Language models take codes of characters (B, T) to logits (B, T, V) of the characters that follow; `generate` writes
+text with them.
 """
 
 import typing as _typing
@@ -10,11 +14,18 @@ import typing as _typing
 from .._suggest import missing as _missing
 from .basic import demo_cnn, mlp, perceptron
 from .classic import alexnet, lenet5, notes_cnn, vgg11
+from .generation import generate
+from .gpt import gpt
+from .language import char_gru, char_lstm
 from .resnet import resnet18, resnet20
 
 __all__ = [
     "alexnet",
+    "char_gru",
+    "char_lstm",
     "demo_cnn",
+    "generate",
+    "gpt",
     "lenet5",
     "mlp",
     "notes_cnn",

@@ -6,7 +6,8 @@ from .. import init
 from .._suggest import missing as _missing
 from ..tensor import Parameter
 from . import functional, utils
-from .attention import MultiheadAttention, PositionalEncoding
+from .attention import MultiheadAttention
+from .cache import KeyValueCache
 from .collection import ModuleDict, ParameterDict, ParameterList
 from .container import Flatten, Identity, ModuleList, Residual, Sequential
 from .conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
@@ -43,6 +44,7 @@ from .loss import (
 from .module import Module
 from .norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
 from .pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d
+from .positions import LearnedPositions, PositionalEncoding
 from .recurrent import GRUCell, LSTMCell, RNNCell
 from .resize import AdaptiveMaxPool1d, AdaptiveMaxPool2d, Upsample
 from .sequence import GRU, LSTM, RNN
@@ -86,9 +88,11 @@ __all__ = [
     "HuberLoss",
     "Identity",
     "KLDivLoss",
+    "KeyValueCache",
     "L1Loss",
     "LSTMCell",
     "LayerNorm",
+    "LearnedPositions",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",

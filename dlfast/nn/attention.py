@@ -1,4 +1,4 @@
-"""Multi-head attention and where steps stand. B batch, T queries, S keys, E embed_dim, H num_heads, D = E / H."""
+"""Multi-head attention. B batch, T queries, S keys, E embed_dim, H num_heads, D = E / H."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 from .. import _check as check
 from .. import functional as F
 from .. import init
+from .._modes import no_grad
 from ..functional._attention import attention_mask
 from ..tensor import ArrayLike, Parameter, Tensor, as_tensor, unwrap
+from .cache import KeyValueCache
 from .linear import Linear
 from .module import Module
 
@@ -105,6 +107,27 @@ class MultiheadAttention(Module):
         if weights is not None and average_attn_weights:
             weights = weights.mean(axis=1)
         return y, weights[0] if weights is not None and y.ndim == 2 else weights
+
+    @no_grad
+    def extend(self, x: ArrayLike, cache: KeyValueCache) -> Tensor:
+        """Causal attention of further steps to themselves and to those before, whose keys and values `cache` holds.
+
+        x, y (B, T, E) whatever batch_first says. Step by step it gives what `forward` with is_causal gives at once.
+        No gradient is recorded, and nothing is dropped out. Raises ValueError where the cache is full.
+        """
+        x = as_tensor(x)
+        if x.ndim != 3 or not self.together:
+            raise ValueError(f"MultiheadAttention: extend takes x (B, T, {self.embed_dim}) alone, got {x.shape}")
+        batch, steps, _ = x.shape
+        qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias).data
+        qkv = qkv.reshape(batch, steps, 3, self.num_heads, -1)
+        keys, values = cache.append(qkv[:, :, 1:])
+        mask, before = None, cache.length - steps
+        if before and steps > 1:
+            mask = np.tri(steps, cache.length, before, dtype=bool)
+        query = qkv[:, :, 0].swapaxes(1, 2)
+        y = F.scaled_dot_product_attention(query, keys, values, mask, is_causal=steps > 1 and not before)
+        return self.out_proj(y.data.swapaxes(1, 2).reshape(batch, steps, self.embed_dim))
 
     def project_keys(self, key: ArrayLike, value: ArrayLike) -> tuple[Tensor, Tensor]:
         """Keys and values (B, H, S, D) of batch-first key and value: what a decoder keeps from step to step."""
@@ -212,33 +235,3 @@ def _with_weights(
     if blind.any():
         weights = weights * (~blind).astype(scores.dtype)
     return (F.dropout(weights, dropout) if dropout else weights) @ v, weights
-
-
-class PositionalEncoding(Module):
-    """y = dropout(x + p), p[t, 2i] = sin(t / 10000^(2i / E)), p[t, 2i + 1] = cos(t / 10000^(2i / E)).
-
-    x (T, B, E), with batch_first (B, T, E), or (T, E); T up to max_len. Source: Vaswani et al. 2017, section 3.5.
-    """
-
-    def __init__(self, embed_dim: int, dropout: float = 0.1, max_len: int = 5000, *, batch_first: bool = False) -> None:
-        self.embed_dim = check.integer("PositionalEncoding", "embed_dim", embed_dim, 1)
-        self.max_len = check.integer("PositionalEncoding", "max_len", max_len, 1)
-        self.dropout, self.batch_first = check.number("PositionalEncoding", "dropout", dropout, 0, 1), bool(batch_first)
-        angle = np.arange(max_len)[:, None] * 10000.0 ** (-2 * (np.arange(embed_dim) // 2) / embed_dim)
-        self.table = np.where(np.arange(embed_dim) % 2, np.cos(angle), np.sin(angle)).astype(np.float32)
-
-    def forward(self, x: ArrayLike, start: int = 0) -> Tensor:
-        """start: the position of the first step."""
-        x = as_tensor(x)
-        axis = 1 if x.ndim == 3 and self.batch_first else 0
-        if x.shape[-1] != self.embed_dim or start + x.shape[axis] > self.max_len:
-            raise ValueError(
-                f"PositionalEncoding: x must have {self.embed_dim} features and at most {self.max_len} steps, "
-                f"got shape {x.shape}" + (f" from step {start}" if start else "")
-            )
-        table = self.table[start : start + x.shape[axis]].astype(x.dtype, copy=False)
-        y = x + (table[:, None] if x.ndim == 3 and not self.batch_first else table)
-        return F.dropout(y, self.dropout) if self.dropout and self.training else y
-
-    def extra_repr(self) -> str:
-        return f"{self.embed_dim}, dropout={self.dropout}, max_len={self.max_len}"

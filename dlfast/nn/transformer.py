@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 
 from .. import _check as check
 from .. import functional as F
+from .._modes import no_grad
 from ..tensor import ArrayLike, Tensor, as_tensor
 from .attention import MultiheadAttention
+from .cache import KeyValueCache
 from .container import ModuleList
 from .elementwise import Dropout
 from .linear import Linear
@@ -87,6 +90,15 @@ class TransformerEncoderLayer(_Layer):
         x = self._sublayer(1, as_tensor(src), lambda x: self.self_attn(x, **options)[0])
         return self._sublayer(2, x, self._feed_forward)
 
+    @no_grad
+    def extend(self, src: ArrayLike, cache: KeyValueCache) -> Tensor:
+        """Causal self-attention for further steps (B, T, E), those before in `cache`; see `MultiheadAttention.extend`.
+
+        For a layer in evaluation mode.
+        """
+        x = self._sublayer(1, as_tensor(src), lambda x: self.self_attn.extend(x, cache))
+        return self._sublayer(2, x, self._feed_forward)
+
 
 class TransformerDecoderLayer(_Layer):
     """As the encoder's, with attention to the encoder's output (`memory`) between: tgt, y (T, B, E), memory (S, B, E).
@@ -141,6 +153,14 @@ class TransformerEncoder(_Stack):
         x = as_tensor(src)
         for layer in self.layers:
             x = layer(x, mask, src_key_padding_mask, is_causal)
+        return x if self.norm is None else self.norm(x)
+
+    @no_grad
+    def extend(self, src: ArrayLike, caches: Sequence[KeyValueCache]) -> Tensor:
+        """Causal self-attention for further steps (B, T, E), those before in one cache for each layer."""
+        x, layers = as_tensor(src), cast(list[TransformerEncoderLayer], list(self.layers))
+        for layer, cache in zip(layers, caches, strict=True):
+            x = layer.extend(x, cache)
         return x if self.norm is None else self.norm(x)
 
 
