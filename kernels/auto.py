@@ -19,6 +19,7 @@ in one process on 2 cores with AVX2; `pytest benchmarks` repeats the comparison 
 | lstm (AVX-512) | 100 x 20 x 10 -> 20: 783 / 599 | 64 x 32 x 128 -> 256: 15157 / 13654 |
 | gru (AVX-512) | 100 x 20 x 10 -> 20: 653 / 525 | 64 x 32 x 128 -> 256: 11291 / 10628 |
 | rnn (AVX-512) | 100 x 20 x 10 -> 20: 343 / 204 | 64 x 32 x 128 -> 256: 4333 / 3971 |
+| attention (AVX-512) | 8 x 4 x 128 x 32: 885 / 698 | 4 x 8 x 256 x 64: 6194 / 5546 |
 | sgd_step | | 420 k: 59 / 57 |
 | adam_step | 1 k: 7.2 / 3.6 | 4 M: 2584 / 2514 |
 | tanh | 8 k: 21 / 11 | 1 M: 818 / 721 |
@@ -82,6 +83,8 @@ _CYTHON = (
     "lstm",
     "gru",
     "rnn",
+    "attention",
+    "self_attention",
     "sgd_step",
     "rmsprop_step",
     "adam_step",

@@ -215,18 +215,29 @@ def _triple32(x, key):
     return x ^ (x >> 14)
 
 
+@helper
+def hash_keys(seed_low, seed_high, high):
+    """The two keys of the reference's `_hash`, for all words whose index has this high half."""
+    none = np.uint32(0)
+    a = _triple32(np.uint32(seed_low), none)
+    key = _triple32(np.uint32(high + _triple32(np.uint32(seed_high + a), none)), none)
+    return key, _triple32(np.uint32(key + a), none)
+
+
+@helper
+def hash_word(keys, low):
+    """The word of the index with this low half."""
+    return _triple32(np.uint32(low + keys[0]), keys[1])
+
+
 @helper(noalias=True)
 def _dropout_job(index, worker, x, y, seed_low, seed_high, threshold, scale):
     start = index * BLOCK
-    none = np.uint32(0)
-    a = _triple32(np.uint32(seed_low), none)
-    key = _triple32(np.uint32((start >> 32) + _triple32(np.uint32(seed_high + a), none)), none)
-    key_b = _triple32(np.uint32(key + a), none)
+    keys = hash_keys(seed_low, seed_high, start >> 32)
     zero, factor, least = x.dtype.type(0), x.dtype.type(scale), np.uint32(threshold)
     for i in range(start, min(start + BLOCK, x.size)):
-        word = _triple32(np.uint32(i + key), key_b)
         value = get(x, i) * factor
-        put(y, i, value if word >= least else zero)
+        put(y, i, value if hash_word(keys, i) >= least else zero)
 
 
 @jit

@@ -126,6 +126,20 @@ def panel_depth(like, depth):
 
 
 @helper
+def pack_turned(like, place, row, rows, depth, to, width):
+    """to[k, j] = the number k of row j at `place`, rows `row` bytes apart, k < depth; zero for rows from `rows` on."""
+    step, size = lanes(like), like.itemsize
+    for j in range(0, width, step):
+        there = min(step, rows - j)
+        for k in range(0, depth, step):
+            columns, start, target = min(step, depth - k), place + j * row + k * size, to + (k * width + j) * size
+            if there == step and columns == step:
+                transpose_block(like, start, row, target, width * size)
+            else:
+                transpose_part(like, start, row, there, columns, target, width * size)
+
+
+@helper
 def pack_panel(panel, worker, b, trans_b, packed):
     """packed[panel, k, j] = op(B)[k, panel * width + j], zero beyond the last column."""
     depth, width, size = packed.shape[1], packed.shape[2], packed.itemsize
@@ -133,15 +147,7 @@ def pack_panel(panel, worker, b, trans_b, packed):
     count = min(width, (b.shape[0] if trans_b else b.shape[1]) - start)
     target = packed[panel]
     if trans_b:
-        step = lanes(packed)
-        for j in range(0, width, step):
-            rows, row = min(step, count - j), b.strides[0]
-            for k in range(0, depth, step):
-                columns, to = min(step, depth - k), address(target, (k, j))
-                if rows == step and columns == step:
-                    transpose_block(packed, address(b, (start + j, k)), row, to, width * size)
-                else:
-                    transpose_part(packed, address(b, (start + j, k)), row, rows, columns, to, width * size)
+        pack_turned(packed, address(b, (start, 0)), b.strides[0], count, depth, address(target, (0, 0)), width)
         return
     for k in range(depth):
         copy_bytes(address(target, (k, 0)), address(b, (k, start)), count * size)

@@ -44,6 +44,17 @@ def pointer(typing, array, offset):
 
 
 @intrinsic
+def pointer_at(typing, like, place):
+    """The pointer of an address, to numbers of the dtype of the array `like`."""
+    kind = types.CPointer(like.dtype)
+
+    def codegen(context, builder, signature, values):
+        return builder.inttoptr(values[1], context.get_value_type(kind))
+
+    return kind(like, types.intp), codegen
+
+
+@intrinsic
 def get(typing, array, i):
     """array.flat[i] of a contiguous array or pointer. There is no test for i < 0, so loops vectorise."""
 

@@ -144,6 +144,19 @@ def vector_where_equal(typing, a, b, x, y):
 
 
 @intrinsic
+def vector_largest(typing, vector):
+    """The largest lane, a number; NaN where all lanes are."""
+
+    def codegen(context, builder, signature, values):
+        register = builder.extract_value(values[0], 0)
+        kind = ir.FunctionType(vector.scalar, [register.type])
+        name = f"llvm.vector.reduce.fmax.v{vector.lanes}f{vector.dtype.bitwidth}"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [register])
+
+    return vector.dtype(vector), codegen
+
+
+@intrinsic
 def vector_load_as(typing, like, array, place):
     """A register of the dtype of `like` from integers, not negative, of the dtype of `array` (uint8 or int32)."""
     vector = TileType(like.dtype, 1, 1)
