@@ -151,6 +151,61 @@ def bench(suites, part, seed, count, backends, threads, pytorch, quick, json_fil
 
 
 @main.command()
+@click.option(
+    "--series", "name", type=click.Choice(["sunspots", "co2", "elnino"]), default="sunspots", show_default=True
+)
+@click.option(
+    "--layer",
+    "kinds",
+    type=click.Choice(["LSTM", "GRU", "RNN"]),
+    multiple=True,
+    help="May be repeated.  [default: LSTM and GRU]",
+)
+@click.option("--epochs", type=click.IntRange(min=1), default=40, show_default=True, help="Passes over the series.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same bits.")
+@click.option(
+    "--plot", "plot_file", type=_FILE, metavar="FILE", help="Draw the forecasts into FILE (needs matplotlib)."
+)
+def forecast(name, kinds, epochs, seed, plot_file) -> None:
+    """Forecast a series of measurements with recurrent networks.
+
+    The first four fifths of the yearly sunspot number, of CO2 in the air by weeks or of the sea's temperature off Peru
+    by months are learned from, the last fifth is forecast: each value from those before it, and some steps at once.
+    Errors are roots of mean squares, beside that of a forecast that repeats the last value.
+    """
+    _check_files(None, plot_file)
+    from rich.console import Console
+
+    from . import _forecast
+
+    console, found = Console(highlight=False), []
+    for kind in kinds or ("LSTM", "GRU"):
+        with console.status(f"training a forecaster of {name} with {kind}"), _clear_errors(FloatingPointError):
+            found.append(_forecast.forecast(name, kind, epochs, seed))
+        _forecast.report(console, found[-1])
+    if plot_file is not None:
+        with _clear_errors(OSError, RuntimeError, ValueError):
+            _forecast.draw(plot_file, found)
+
+
+@main.command()
+@click.option("--steps", type=click.IntRange(min=2), default=100, show_default=True, help="Length of the sequences.")
+@click.option("--updates", type=click.IntRange(min=1), default=2000, show_default=True, help="Of each net, at most.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same bits.")
+def remember(steps, updates, seed) -> None:
+    """Show that an LSTM remembers over 100 steps where a plain RNN forgets.
+
+    Both learn to add two numbers that are marked in a sequence of random ones, from fresh sequences each time, until
+    the error on new ones is a twentieth of what answering 1 every time gives.
+    """
+    from rich.console import Console
+
+    from . import _adding
+
+    _adding.show(Console(highlight=False), steps, updates, seed)
+
+
+@main.command()
 def info() -> None:
     """Show versions, processor, threads, backends and which of them serves each operation."""
     from rich.console import Console

@@ -1,5 +1,5 @@
-"""Models by name, as functions that build them: perceptrons, the convolutional networks of the papers, and language
-models.
+"""Models by name, as functions that build them: perceptrons, the convolutional networks of the papers, recurrent
+networks over sequences, and language models.
 
 Images are channels last, (N, H, W, C); the last layer gives logits, to which `functional.cross_entropy` applies the
 softmax. `num_classes` and `in_channels` come first everywhere. The parameters of `alexnet`, `vgg11` and `resnet18` have
@@ -18,12 +18,14 @@ from .generation import generate
 from .gpt import gpt
 from .language import char_gru, char_lstm
 from .resnet import resnet18, resnet20
+from .sequence import forecaster, sequence_net
 
 __all__ = [
     "alexnet",
     "char_gru",
     "char_lstm",
     "demo_cnn",
+    "forecaster",
     "generate",
     "gpt",
     "lenet5",
@@ -32,6 +34,7 @@ __all__ = [
     "perceptron",
     "resnet18",
     "resnet20",
+    "sequence_net",
     "vgg11",
 ]
 
