@@ -47,8 +47,10 @@ def _drawn(
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        context, text = getattr(model, "context", math.inf), codes.tolist()
-        state, first, seen = None, 0, 0  # the state holds text[first:seen]
+        context: float = getattr(model, "context", math.inf)
+        text: list[int] = codes.tolist()
+        state: Any = None
+        first = seen = 0  # the state holds text[first:seen]
         for _ in range(length):
             if len(text) - first > context:
                 state, first = None, len(text) - max(1, context // 2)
