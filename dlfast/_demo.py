@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Iterator
 from functools import partial
@@ -23,6 +22,7 @@ from .bench.rows import Row
 from .data import ArrayDataset, fetch, load
 from .kernels.threads import get_num_threads
 from .random import manual_seed
+from .train.rates import Cosine, cosine
 
 ROUNDS = 13  # of turns: a busy machine has slow seconds, which the median should not see
 _LR = 2e-3
@@ -74,7 +74,7 @@ def train_demo(console: Console, demo: Demo, backend: str) -> train.History:
             batch_size=demo.batch_size,
             loss=F.cross_entropy,
             optimizer=optim.Adam(model.parameters(), lr=_LR),
-            callbacks=[train.ProgressBar(console), _Cosine()],
+            callbacks=[train.ProgressBar(console), Cosine(_LR)],
         )
 
 
@@ -89,7 +89,7 @@ def compare_training(console: Console, demo: Demo, history: train.History) -> di
             demo.validation,
             epochs=demo.epochs,
             batch_size=demo.batch_size,
-            rate=_rate,
+            rate=partial(cosine, _LR),
             seed=demo.seed,
             threads=get_num_threads(),
         )
@@ -108,19 +108,6 @@ def _standardised(training: ArrayDataset, validation: ArrayDataset) -> Iterator[
     """Both with the mean 0 and the deviation 1 of the training images."""
     mean, deviation = training.arrays[0].mean(), training.arrays[0].std()
     return (ArrayDataset((images - mean) / deviation, labels) for images, labels in (training[:], validation[:]))
-
-
-class _Cosine(train.Callback):
-    """Lower the learning rate after each update, to 0 along half a cosine."""
-
-    def on_batch_end(self, run) -> None:
-        done = (run.epoch - 1 + run.batch / run.batches) / run.epochs
-        run.optimizer.param_groups[0]["lr"] = _rate(done)
-
-
-def _rate(done: float) -> float:
-    """The learning rate when that share of the updates is done."""
-    return _LR * (1 + math.cos(math.pi * done)) / 2
 
 
 def compare_steps(console: Console) -> dict[str, float]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
+from ._cli_errors import clear_errors
+from ._cli_models import generate, train
 from ._files import check_writable
 from ._version import __version__
 from .bench import suite_names, usual_suites
@@ -61,7 +61,7 @@ def demo(epochs, batch_size, seed, json_file, plot_file, threads, backend, data,
         raise click.ClickException("--path says where fashion-mnist is: give --data fashion-mnist too")
     if compare and find_spec("torch") is None:
         raise click.ClickException("--compare needs PyTorch: install torch")
-    with _clear_errors(ImportError, ValueError, RuntimeError, OSError):
+    with clear_errors(ImportError, ValueError, RuntimeError, OSError):
         from rich.console import Console
 
         from . import _demo, kernels, set_num_threads
@@ -72,12 +72,12 @@ def demo(epochs, batch_size, seed, json_file, plot_file, threads, backend, data,
             pass
         work = _demo.Demo.of(data, path, epochs, batch_size, seed)
     console = Console(highlight=False)
-    with _clear_errors(FloatingPointError):
+    with clear_errors(FloatingPointError):
         history = _demo.train_demo(console, work, backend)
     if history.stopped is not None:
         raise click.Abort
     console.print(f"{_demo.images_per_second(history):,.0f} images a second in training")
-    with _clear_errors(OSError, RuntimeError, ValueError):
+    with clear_errors(OSError, RuntimeError, ValueError):
         if plot_file is not None:
             history.plot(plot_file)
         others = {"pytorch": _demo.compare_training(console, work, history)} if compare else {}
@@ -122,7 +122,7 @@ def bench(suites, part, seed, count, backends, threads, pytorch, quick, json_fil
     what is in force.
     """
     _check_files(json_file, plot_file)
-    with _clear_errors(ImportError, ValueError, RuntimeError):
+    with clear_errors(ImportError, ValueError, RuntimeError):
         from rich.console import Console
 
         from . import get_num_threads, kernels
@@ -141,7 +141,7 @@ def bench(suites, part, seed, count, backends, threads, pytorch, quick, json_fil
         if not console.is_terminal:  # a file or a pipe has no width that tables must keep to
             console.width = max(console.width, 140)
         results, roofs = run.run(console, groups, options)
-    with _clear_errors(OSError, ValueError):
+    with clear_errors(OSError, ValueError):
         if json_file is not None:
             run.write_json(json_file, results, roofs)
         if plot_file is not None:
@@ -256,7 +256,7 @@ def warmup(backend) -> None:
     at once. Kernels that are there already are only loaded. Kernels compiled for another processor, or from other
     sources, are never taken; run it again after an update. The Cython kernels need none of this.
     """
-    with _clear_errors(ImportError, RuntimeError):
+    with clear_errors(ImportError, RuntimeError):
         from rich.console import Console
 
         from . import _warmup
@@ -269,7 +269,7 @@ def _check_files(json_file: Path | None, plot_file: Path | None) -> None:
     for path in filter(None, (json_file, plot_file)):
         if not path.absolute().parent.is_dir():
             raise click.ClickException(f"cannot write {path}: there is no folder {path.absolute().parent}")
-        with _clear_errors(OSError):
+        with clear_errors(OSError):
             check_writable(path)
     if json_file is not None and plot_file is not None and json_file.resolve() == plot_file.resolve():
         raise click.ClickException(f"--json and --plot name one file, {plot_file}")
@@ -284,14 +284,8 @@ def _check_files(json_file: Path | None, plot_file: Path | None) -> None:
         raise click.ClickException(f"--plot {plot_file}: the name must end in one of .{', .'.join(known)}")
 
 
-@contextmanager
-def _clear_errors(*kinds: type[Exception]) -> Iterator[None]:
-    """Turn what a user can put right into one line without a traceback."""
-    try:
-        yield
-    except kinds as error:
-        raise click.ClickException(str(error)) from error
-
+main.add_command(train)
+main.add_command(generate)
 
 if __name__ == "__main__":
     main()

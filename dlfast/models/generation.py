@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,7 +48,7 @@ def _drawn(
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        context: float = getattr(model, "context", math.inf)
+        context: int = getattr(model, "context", sys.maxsize)
         text: list[int] = codes.tolist()
         state: Any = None
         first = seen = 0  # the state holds text[first:seen]

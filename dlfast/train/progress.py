@@ -11,13 +11,15 @@ _REFRESH_SECONDS = 0.2  # drawing costs milliseconds of the training thread
 
 
 class ProgressBar(Callback):
-    """Show the epoch under way with its loss, metrics and images a second, and print a line for each finished one.
+    """Show the epoch under way with its loss, metrics and speed, and print a line for each finished one.
 
-    Where the output is no terminal only the lines are printed. ``console`` is a `rich.console.Console`.
+    Where the output is no terminal only the lines are printed. ``console`` is a `rich.console.Console`. The speed is
+    given in ``unit``, of which a row of the data holds ``per_row``: for windows of text, characters.
     """
 
-    def __init__(self, console=None):
+    def __init__(self, console=None, *, unit: str = "images", per_row: int = 1):
         self._console = console
+        self._unit, self._per_row = unit, per_row
         self._bar: Any = None
 
     def on_train_begin(self, run) -> None:
@@ -51,7 +53,7 @@ class ProgressBar(Callback):
             return
         self._drawn = now
         rate = run.means.count / (now - self._began)
-        measured = f"{_numbers(run.means.values())}  {rate:,.0f} images/s"
+        measured = f"{_numbers(run.means.values())}  {self._speed(rate)}"
         self._bar.update(self._task, completed=run.batch, measured=measured)
         self._bar.refresh()
 
@@ -60,8 +62,11 @@ class ProgressBar(Callback):
         rate = record.pop("images_per_second")
         seconds = record.pop("seconds")
         numbers = _numbers({name.removeprefix("train_"): value for name, value in record.items()})
-        line = f"{_title(len(run.history), run)}  {numbers}  {seconds:.1f} s, {rate:,.0f} images/s"
+        line = f"{_title(len(run.history), run)}  {numbers}  {seconds:.1f} s, {self._speed(rate)}"
         self._console.print(line, soft_wrap=True)
+
+    def _speed(self, rows: float) -> str:
+        return f"{rows * self._per_row:,.0f} {self._unit}/s"
 
     def on_train_end(self, run) -> None:
         if run.stop and self._console is not None:
