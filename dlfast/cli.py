@@ -180,11 +180,11 @@ def forecast(name, kinds, epochs, seed, plot_file) -> None:
 
     console, found = Console(highlight=False), []
     for kind in kinds or ("LSTM", "GRU"):
-        with console.status(f"training a forecaster of {name} with {kind}"), _clear_errors(FloatingPointError):
+        with console.status(f"training a forecaster of {name} with {kind}"), clear_errors(FloatingPointError):
             found.append(_forecast.forecast(name, kind, epochs, seed))
         _forecast.report(console, found[-1])
     if plot_file is not None:
-        with _clear_errors(OSError, RuntimeError, ValueError):
+        with clear_errors(OSError, RuntimeError, ValueError):
             _forecast.draw(plot_file, found)
 
 
