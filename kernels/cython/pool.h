@@ -4,7 +4,8 @@
    max: y = the largest cell of the window (NaN beats all, the first of equals wins), index = r S + s of the winner.
    avg: y = sum of the window / number of its cells.
    Both backward passes gather: a pixel of dx sums what comes from the windows that contain it, in the order of the
-   windows, so that rows of dx are independent jobs and the sum has one order.  Windows that lie side by side need no
+   windows, so that rows of dx are independent jobs and the sum has one order.  Means go along the rows first: what a row
+   of windows gives is the same for all rows of dx below it.  Windows that lie side by side need no
    sums: each writes its own cells.
 
    A row of pixels is cut into runs, within which all windows have the same cells, and a run into registers:
@@ -13,6 +14,8 @@
    - a stride along the row, and channels that fill their registers: a run is one pixel;
    - a stride, and channels that do not: the row is sorted by phase (the pixels 0, sw, 2 sw, .., then 1, 1 + sw, ..) on
      its way into the cache, or out of it, and windows see neighbours again.
+
+   Where rows are short, the windows of max pooling give to their winners one by one, an image a job.
 
    The last register of a run overlaps the one before; only a run shorter than a register is masked.  A large dx of max
    pooling goes past the caches.  Jobs are whole rows, as many as make DL_POOL_JOB cells. */
@@ -24,6 +27,7 @@
 #define DL_POOL_JOB 32768 /* cells read in a job, some 5 us */
 #define DL_POOL_STREAM 4  /* see dl_streams */
 #define DL_POOL_CELLS 64  /* of a window in one sum: the errors grow with the number of sums */
+#define DL_POOL_RUN 12    /* numbers that can be given one by one in the time of a run */
 #define DL_POOL_WASTE 7   /* channels may leave one lane in so many empty */
 
 typedef struct {
@@ -38,6 +42,7 @@ typedef struct {
     struct dl_span *rows_of, *cols_of; /* of each p, of each q */
     struct dl_run *runs;
     long run_count, *offset;                /* offset: of the cells s of a window from its pixel's numbers */
+    long *cells;                            /* of all cells r S + s, from the window's first pixel */
     long *row_begin, *col_begin;            /* of each h, of each w: where its claims begin, and those of the next */
     struct dl_claim *row_claims, *col_claims;
 } dl_pool;
@@ -147,14 +152,20 @@ static void dl_pixel_runs(dl_pool *v) {
                 v->runs[v->run_count++] = (dl_run){w, 1, phase * v->wide + j * v->c};
 }
 
+/* The phases that rows are sorted by. */
+static long dl_pool_phases(const dl_pool *v) {
+    const long lanes = dl_lanes(v->dtype), filled = dl_round_up(v->c, lanes);
+    return v->sw > 1 && (v->c < lanes || (filled - v->c) * DL_POOL_WASTE > filled) ? v->sw : 1;
+}
+
 /* Tables of what all rows have in common, so that no job divides.  Returns 0, or -1 when there is no memory. */
 static int dl_pool_plan(dl_pool *v, int backward) {
-    const long lanes = dl_lanes(v->dtype), filled = dl_round_up(v->c, lanes);
-    v->phases = v->sw > 1 && (v->c < lanes || (filled - v->c) * DL_POOL_WASTE > filled) ? v->sw : 1;
-    v->wide = dl_ceil_div(v->w, v->phases) * v->c + lanes;
+    v->phases = dl_pool_phases(v);
+    v->wide = dl_ceil_div(v->w, v->phases) * v->c + dl_lanes(v->dtype);
     const long down = backward ? v->p * v->r : 0, across = backward ? v->q * v->s : 0;
     const size_t spans = sizeof(dl_span) * (v->p + v->q), runs = sizeof(dl_run) * (backward ? v->w : v->q);
-    const size_t claims = sizeof(dl_claim) * (down + across), numbers = sizeof(long) * (v->s + v->h + v->w + 2);
+    const size_t claims = sizeof(dl_claim) * (down + across), cells = v->wide_index ? 0 : v->r * v->s;
+    const size_t numbers = sizeof(long) * (v->s + v->h + v->w + 2 + cells);
     char *room = (char *)dl_scratch(DL_SCRATCH_SHARED, spans + runs + claims + numbers);
     if (!room) return -1;
     v->rows_of = (dl_span *)room;
@@ -165,6 +176,7 @@ static int dl_pool_plan(dl_pool *v, int backward) {
     v->offset = (long *)(room + spans + runs + claims);
     v->row_begin = v->offset + v->s;
     v->col_begin = v->row_begin + v->h + 1;
+    v->cells = v->col_begin + v->w + 1;
     v->run_count = 0;
     if (!v->sw) {
         dl_bin_spans(v->rows_of, v->p, v->h);
@@ -195,8 +207,29 @@ static int dl_pool_plan(dl_pool *v, int backward) {
 #define DL_IMPL "pool_back_impl.h"
 #include "simd.h"
 static const dl_job dl_pool_forward_jobs[2][DL_ISAS] = DL_TABLE(pool_forward_job);
-static const dl_job dl_pool_backward_jobs[2][DL_ISAS] = DL_TABLE(pool_backward_job);
+static const dl_job dl_max_gather_jobs[2][DL_ISAS] = DL_TABLE(max_gather_job);
+static const dl_job dl_avg_gather_jobs[2][DL_ISAS] = DL_TABLE(avg_gather_job);
+static const dl_job dl_pool_scatter_jobs[2][DL_ISAS] = DL_TABLE(pool_scatter_job);
 static const dl_job dl_pool_spread_jobs[2][DL_ISAS] = DL_TABLE(pool_spread_job);
+
+/* Whether windows that give to their winners, 4/3 ns a number, are faster than gathering: for each window that a pixel
+   lies in 1/20 ns a number and 14 ns an edge of a run, besides sorting the phases.  An image is a job. */
+static int dl_pool_scatters(const dl_pool *v) {
+    if (v->wide_index || (v->n < 16 && v->h * v->w * v->c > DL_POOL_JOB)) return 0;
+    const double claims = (double)(v->r * v->s) / (v->sh * v->sw), size = v->w * v->c;
+    const int sorted = dl_pool_phases(v) > 1, apart = !sorted && v->sw > 1; /* apart: each pixel is a run */
+    const double gather = claims * ((apart ? 0 : 14 * (v->s - 1)) + size / 20) + (sorted ? v->w : 0);
+    return (double)(v->p * v->q * v->c) * 4 / 3 < gather * v->h;
+}
+
+/* As dl_pool_backward, for max pooling. */
+static int dl_pool_scatter(dl_pool *v) {
+    v->rows = dl_max(1, DL_POOL_JOB / dl_max(v->h * v->w * v->c * 4, 1));
+    if (dl_pool_plan(v, 0)) return -1;
+    for (long k = 0; k < v->r * v->s; k++)
+        v->cells[k] = (k / v->s * v->dh * v->w + k % v->s * v->dw) * v->c;
+    return dl_parallel_for(DL_PICK(dl_pool_scatter_jobs, v->dtype), v, dl_ceil_div(v->n, v->rows));
+}
 
 /* Both return 0, or -1 when there is no memory. */
 static int dl_pool_forward(dl_pool *v, int max) {
@@ -210,15 +243,20 @@ static int dl_pool_backward(dl_pool *v, int max) {
     const size_t item = v->dtype ? sizeof(double) : sizeof(float);
     v->largest = max;
     if (!v->c || !v->n || !v->h) return 0;
+    if (max && dl_pool_scatters(v)) return dl_pool_scatter(v);
     const int apart = v->r == v->sh && v->s == v->sw && v->dh == 1 && v->dw == 1 && v->p && v->q;
     if (dl_pool_plan(v, !apart)) return -1;
     if (apart) {
         v->rows = dl_max(1, DL_POOL_JOB / dl_max(v->w * v->c * 4 * v->r, 1));
         return dl_parallel_for(DL_PICK(dl_pool_spread_jobs, v->dtype), v, dl_ceil_div(v->n * v->p, v->rows));
     }
-    v->stream = max && v->phases == 1 && v->c % dl_lanes(v->dtype) == 0 &&
-                dl_streams(v->out, item * v->n * v->h * v->w * v->c, item * v->c, DL_POOL_STREAM);
     v->rows = dl_max(1, DL_POOL_JOB / dl_max(v->w * v->c * 4, 1));
-    return dl_parallel_for(DL_PICK(dl_pool_backward_jobs, v->dtype), v, dl_ceil_div(v->n * v->h, v->rows));
+    if (!max) { /* what rows at the edge of a job share is computed twice */
+        v->rows = dl_max(v->rows, dl_min(4 * v->r, dl_ceil_div(v->h, 4)));
+        return dl_parallel_for(DL_PICK(dl_avg_gather_jobs, v->dtype), v, v->n * dl_ceil_div(v->h, v->rows));
+    }
+    v->stream = v->phases == 1 && v->c % dl_lanes(v->dtype) == 0 &&
+                dl_streams(v->out, item * v->n * v->h * v->w * v->c, item * v->c, DL_POOL_STREAM);
+    return dl_parallel_for(DL_PICK(dl_max_gather_jobs, v->dtype), v, dl_ceil_div(v->n * v->h, v->rows));
 }
 #endif

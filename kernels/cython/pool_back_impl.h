@@ -12,9 +12,8 @@ DL_INLINE void DL_FN(gain_registers)(const dl_pool *v, const DL_FN(claims_run) *
                                      const int largest, const int wide, const int stream, long e, long count) {
     const real *dy = (const real *)v->in;
     vec sum[4];
-    real share = 0;
     DL_UNROLL for (int k = 0; k < registers; k++) sum[k] = DL_FN(vsplat)(0);
-    for (long i = 0, cells = 0; i < run->row_count; i++)
+    for (long i = 0; i < run->row_count; i++)
         for (long j = 0; j < run->col_count; j++) {
             const dl_claim *row = run->rows + i, *col = run->cols + j;
             const long at = run->at + (row->window * v->q + col->window) * v->c + e;
@@ -25,12 +24,9 @@ DL_INLINE void DL_FN(gain_registers)(const dl_pool *v, const DL_FN(claims_run) *
                     sum[k] += DL_FN(vkeep)(won, DL_FN(vload_n)(dy + at + k * LANES, count));
                 }
             } else {
-                if (row->counted * col->counted != cells) { /* as a rule that of the window before */
-                    cells = row->counted * col->counted;
-                    share = 1 / (real)cells;
-                }
+                const vec share = DL_FN(vsplat)(1 / (real)(row->counted * col->counted));
                 DL_UNROLL for (int k = 0; k < registers; k++)
-                    sum[k] += DL_FN(vload_n)(dy + at + k * LANES, count) * DL_FN(vsplat)(share);
+                    sum[k] += DL_FN(vload_n)(dy + at + k * LANES, count) * share;
             }
         }
     DL_UNROLL for (int k = 0; k < registers; k++)
@@ -75,32 +71,93 @@ static void DL_FN(join_phases)(const dl_pool *v, const real *from, real *dx) {
     }
 }
 
-/* Job: rows (image, h) of dx. */
-static void DL_FN(pool_backward_job)(void *ctx, long job, long worker) {
+/* What the windows of rows `claims` give to the numbers of a row. */
+DL_INLINE void DL_FN(gain_row)(const dl_pool *v, const dl_claim *claims, long count, long image, real *to,
+                               void (*gains)(const dl_pool *, const DL_FN(claims_run) *, real *)) {
+    for (long i = 0; i < v->run_count; i++) {
+        const dl_run *along = v->runs + i;
+        const long first = v->col_begin[along->first];
+        const DL_FN(claims_run) run = {.rows = claims,
+                                       .cols = v->col_claims + first,
+                                       .row_count = count,
+                                       .col_count = v->col_begin[along->first + 1] - first,
+                                       .at = image * v->p * v->q * v->c,
+                                       .n = along->pixels * v->c};
+        gains(v, &run, to + along->at);
+    }
+}
+
+/* Job: rows (image, h) of dx of max pooling. */
+static void DL_FN(max_gather_job)(void *ctx, long job, long worker) {
     const dl_pool plan = *(const dl_pool *)ctx, *v = &plan;
     const long room = v->phases > 1 ? v->phases * v->wide + LANES : 0;
     real *phases = room ? (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * room) : NULL;
     if (room && !phases) return;
     void (*const gains)(const dl_pool *, const DL_FN(claims_run) *, real *) =
-        !v->largest ? DL_FN(avg_gains) : v->wide_index ? DL_FN(max_gains_wide)
-        : v->stream ? DL_FN(max_gains_streamed) : DL_FN(max_gains);
+        v->wide_index ? DL_FN(max_gains_wide) : v->stream ? DL_FN(max_gains_streamed) : DL_FN(max_gains);
     for (long row = job * v->rows; row < dl_min((job + 1) * v->rows, v->n * v->h); row++) {
         const long image = row / v->h, h = row % v->h;
         real *dx = (real *)v->out + row * v->w * v->c;
-        for (long i = 0; i < v->run_count; i++) {
-            const dl_run *along = v->runs + i;
-            const long first = v->col_begin[along->first];
-            const DL_FN(claims_run) run = {.rows = v->row_claims + v->row_begin[h],
-                                           .cols = v->col_claims + first,
-                                           .row_count = v->row_begin[h + 1] - v->row_begin[h],
-                                           .col_count = v->col_begin[along->first + 1] - first,
-                                           .at = image * v->p * v->q * v->c,
-                                           .n = along->pixels * v->c};
-            gains(v, &run, (phases ? phases : dx) + along->at);
-        }
+        DL_FN(gain_row)(v, v->row_claims + v->row_begin[h], v->row_begin[h + 1] - v->row_begin[h], image,
+                        phases ? phases : dx, gains);
         if (phases) DL_FN(join_phases)(v, phases, dx);
     }
     if (v->stream) dl_fence();
+    (void)worker;
+}
+
+/* What row p of an image's windows gives to each row of dx below it: by runs, or where those are short by windows. */
+static void DL_FN(spread_along)(const dl_pool *v, long image, long p, real *to) {
+    const dl_claim row = {p, 0, v->rows_of[p].counted};
+    const real *dy = (const real *)v->in + (image * v->p + p) * v->q * v->c;
+    if (v->phases > 1 || v->q * v->s * v->c > DL_POOL_RUN * v->run_count) {
+        DL_FN(gain_row)(v, &row, 1, image, to, DL_FN(avg_gains));
+        return;
+    }
+    memset(to, 0, sizeof(real) * v->w * v->c);
+    for (long q = 0; q < v->q; q++) {
+        const dl_span *s = v->cols_of + q;
+        const real share = 1 / (real)(row.counted * s->counted);
+        for (long w = s->start + s->begin; w < s->start + s->end; w++)
+            for (long e = 0; e < v->c; e++)
+                to[w * v->c + e] += dy[q * v->c + e] * share;
+    }
+}
+
+/* The sum of the rows of `count` claims, n numbers each and `size` apart; row 0 is that of window `first`. */
+static void DL_FN(sum_claims)(const dl_claim *claims, long count, long first, const real *rows, long size, real *to,
+                              long n) {
+    for (long e = 0; e < n; e += LANES) {
+        vec sum = DL_FN(vsplat)(0);
+        for (long i = 0; i < count; i++)
+            sum += DL_FN(vload)(rows + (claims[i].window - first) * size + e);
+        DL_FN(vstore_n)(to + e, sum, n - e);
+    }
+}
+
+/* Job: v->rows rows of dx of average pooling in one image, each the sum of rows of windows that are spread along it. */
+static void DL_FN(avg_gather_job)(void *ctx, long job, long worker) {
+    const dl_pool plan = *(const dl_pool *)ctx, *v = &plan;
+    const long blocks = dl_ceil_div(v->h, v->rows), image = job / blocks, from = job % blocks * v->rows;
+    const long to = dl_min(from + v->rows, v->h), begin = v->row_begin[from], end = v->row_begin[to];
+    const long first = begin < end ? v->row_claims[begin].window : 0;
+    const long windows = begin < end ? v->row_claims[end - 1].window + 1 - first : 0;
+    const long width = v->w * v->c, size = dl_round_up(v->phases * v->wide, LANES);
+    real *rows = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * (windows + 1) * size), *sum = rows + windows * size;
+    if (!rows) return;
+    for (long p = 0; p < windows; p++)
+        DL_FN(spread_along)(v, image, first + p, rows + p * size);
+    for (long h = from; h < to; h++) {
+        const dl_claim *claims = v->row_claims + v->row_begin[h];
+        const long count = v->row_begin[h + 1] - v->row_begin[h];
+        real *dx = (real *)v->out + (image * v->h + h) * width;
+        if (v->phases == 1) {
+            DL_FN(sum_claims)(claims, count, first, rows, size, dx, width);
+        } else {
+            DL_FN(sum_claims)(claims, count, first, rows, size, sum, size);
+            DL_FN(join_phases)(v, sum, dx);
+        }
+    }
     (void)worker;
 }
 
@@ -158,6 +215,26 @@ static void DL_FN(pool_spread_job)(void *ctx, long job, long worker) {
             memset(image + ((r->start + i) * v->w + right) * v->c, 0, sizeof(real) * (v->w - right) * v->c);
         if (row % v->p == v->p - 1 && below < v->h)
             memset(image + below * width, 0, sizeof(real) * (v->h - below) * width);
+    }
+    (void)worker;
+}
+
+/* Rows of few numbers, of which a run would fill part of a register: the windows, in their order, give to their winners.
+   The sums are those of the gathering job, in its order.  Job: images. */
+static void DL_FN(pool_scatter_job)(void *ctx, long job, long worker) {
+    const dl_pool plan = *(const dl_pool *)ctx, *v = &plan;
+    const long c = v->c, size = v->h * v->w * c;
+    for (long image = job * v->rows; image < dl_min((job + 1) * v->rows, v->n); image++) {
+        real *dx = (real *)v->out + image * size;
+        memset(dx, 0, sizeof(real) * size);
+        for (long p = 0; p < v->p; p++)
+            for (long q = 0; q < v->q; q++) {
+                const dl_span *r = v->rows_of + p, *s = v->cols_of + q;
+                if (r->begin == r->end || s->begin == s->end) continue; /* sees nothing but padding */
+                const long at = ((image * v->p + p) * v->q + q) * c, pixel = (r->start * v->w + s->start) * c;
+                for (long e = 0; e < c; e++)
+                    dx[pixel + v->cells[((const uint8_t *)v->index)[at + e]] + e] += ((const real *)v->in)[at + e];
+            }
     }
     (void)worker;
 }
