@@ -3,7 +3,8 @@
 For small arrays the call decides, and Cython's is 2 to 5 us cheaper; for large ones the loop decides.
 
 Microseconds for forward + backward (a step for the optimizers), float32, Numba / Cython, medians of interleaved calls
-in one process on 2 cores with AVX2; `pytest benchmarks` repeats the comparison for the larger kernels.
+in one process on 2 cores with AVX2, or where a row says so with AVX-512; `pytest benchmarks` repeats the comparison
+for the larger kernels.
 
 | operation | small | large |
 |---|---|---|
@@ -19,6 +20,9 @@ in one process on 2 cores with AVX2; `pytest benchmarks` repeats the comparison 
 | lstm (AVX-512) | 100 x 20 x 10 -> 20: 783 / 599 | 64 x 32 x 128 -> 256: 15157 / 13654 |
 | gru (AVX-512) | 100 x 20 x 10 -> 20: 653 / 525 | 64 x 32 x 128 -> 256: 11291 / 10628 |
 | rnn (AVX-512) | 100 x 20 x 10 -> 20: 343 / 204 | 64 x 32 x 128 -> 256: 4333 / 3971 |
+| interpolate (AVX-512) | 1 x 14 x 14 x 8 -> 28 x 28: 12 / 7 | 8 x 64 x 64 x 3 -> 128 x 128: 840 / 518 |
+| adaptive_max_pool2d (AVX-512) | 1 x 14 x 14 x 32 -> 7 x 7: 10 / 8 | 8 x 56 x 56 x 3 -> 7 x 7: 145 / 112 |
+| adaptive_max_pool2d (AVX-512) | | 8 x 56 x 56 x 64 -> 7 x 7: 284 / 362 |
 | attention (AVX-512) | 8 x 4 x 128 x 32: 885 / 698 | 4 x 8 x 256 x 64: 6194 / 5546 |
 | sgd_step | | 420 k: 59 / 57 |
 | adam_step | 1 k: 7.2 / 3.6 | 4 M: 2584 / 2514 |
@@ -61,6 +65,8 @@ _CYTHON = (
     "avg_pool2d",
     "adaptive_avg_pool2d",
     "max_pool2d",
+    "adaptive_max_pool2d",
+    "interpolate",
     "relu",
     "leaky_relu",
     "elu",
