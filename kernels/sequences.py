@@ -121,10 +121,15 @@ def unsorted_states(state: np.ndarray, steps: Steps) -> np.ndarray:
 def last_states(rows: np.ndarray, steps: Steps) -> np.ndarray:
     """A fresh (B, Hd) with the row (R, Hd) of each sequence's last step, in the order of the batch."""
     batch = len(steps.lengths)
+    if steps.order is None:
+        found = _by_step(rows, steps)[0 if steps.reverse else -1]
+        fresh = empty(found.shape, rows.dtype)
+        fresh[...] = found
+        return fresh
     last = np.zeros(batch, np.int64) if steps.reverse else steps.lengths - 1
     found = rows[steps.offsets[last] + steps.stride * np.arange(batch)]
     fresh = empty(found.shape, rows.dtype)
-    fresh[slice(None) if steps.order is None else steps.order] = found
+    fresh[steps.order] = found
     return fresh
 
 

@@ -103,24 +103,38 @@ def _checked(
         if array is None:
             raise TypeError(f"{op}: {name} must be an array, got None")
     check.floats(op, ("x", *states, *_PARAMETERS), arrays)
-    check.rank(op, "x", a, "B, T, I" if batch_first else "T, B, I")
+    if not _fit(gates, a, given, batch_first, *parameters):
+        _refuse(op, gates, a, dict(zip(states, given)), batch_first, *parameters)
     batch, length = a.shape[:2] if batch_first else a.shape[1::-1]
-    if length < 1:
-        raise ValueError(f"{op}: x must have at least one step, got shape {a.shape}")
-    _check_parameters(op, gates, a, *parameters)
-    hidden = parameters[1].shape[1]
-    for name, state in zip(states, given):
-        check.shape(op, name, state, (batch, hidden), f"to match x {a.shape} and weight_hh {parameters[1].shape}")
     return arrays, steps_of(length, batch, _lengths(op, lengths, batch, length), bool(batch_first), bool(reverse))
 
 
-def _check_parameters(op: str, gates: int, a: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any) -> None:
-    check.rank(op, "weight_hh", w_hh, f"{gates} Hd, Hd" if gates > 1 else "Hd, Hd")
+def _fit(gates: int, a: Any, states: list[Any], batch_first: bool, w_ih: Any, w_hh: Any, *biases: Any) -> bool:
+    """Whether the shapes go together: at little cost, since each step of a stream is a call."""
+    if a.ndim != 3 or w_hh.ndim != 2 or a.shape[1 if batch_first else 0] < 1:
+        return False
     hidden = w_hh.shape[1]
+    state, rows = (a.shape[0 if batch_first else 1], hidden), gates * hidden
+    if w_hh.shape[0] != rows or w_ih.shape != (rows, a.shape[2]):
+        return False
+    return all([b is None or b.shape == (rows,) for b in biases] + [s is None or s.shape == state for s in states])
+
+
+def _refuse(
+    op: str, gates: int, a: Any, states: dict[str, Any], batch_first: bool, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any
+) -> None:
+    """Raise ValueError for the first shape that does not fit."""
+    check.rank(op, "x", a, "B, T, I" if batch_first else "T, B, I")
+    if a.shape[1 if batch_first else 0] < 1:
+        raise ValueError(f"{op}: x must have at least one step, got shape {a.shape}")
+    check.rank(op, "weight_hh", w_hh, f"{gates} Hd, Hd" if gates > 1 else "Hd, Hd")
+    hidden, batch = w_hh.shape[1], a.shape[0 if batch_first else 1]
     check.shape(op, "weight_hh", w_hh, (gates * hidden, hidden), f"{gates} gates of {hidden} units")
     check.shape(op, "weight_ih", w_ih, (gates * hidden, a.shape[2]), f"to match x {a.shape} and weight_hh {w_hh.shape}")
     check.shape(op, "bias_ih", b_ih, (gates * hidden,), f"to match weight_hh {w_hh.shape}")
     check.shape(op, "bias_hh", b_hh, (gates * hidden,), f"to match weight_hh {w_hh.shape}")
+    for name, state in states.items():
+        check.shape(op, name, state, (batch, hidden), f"to match x {a.shape} and weight_hh {w_hh.shape}")
 
 
 def _lengths(op: str, lengths: Any, batch: int, length: int) -> np.ndarray | None:

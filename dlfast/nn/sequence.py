@@ -20,7 +20,6 @@ class _Recurrent(Module):
     """What RNN, LSTM and GRU share; `_run` calls one layer in one direction."""
 
     _gates = 1
-    _states = 1  # of each layer and direction: h, or h and c
 
     def __init__(
         self,
@@ -68,21 +67,21 @@ class _Recurrent(Module):
 
     def _layers(self, x: Tensor, states: list[Tensor | None], lengths: Any) -> tuple[Tensor, list[Tensor]]:
         """(y, last states), each state (num_layers directions, B, Hd)."""
-        ways = 1 + self.bidirectional
+        ways, directions = 1 + self.bidirectional, self._directions()
         finals: list[list[Tensor]] = []
         for layer in range(self.num_layers):
             outputs = []
             for way in range(ways):
                 i = layer * ways + way
-                own = [None if state is None else state[i] for state in states]
+                own = [_own(state, i) for state in states]
                 options = {"lengths": lengths, "batch_first": self.batch_first, "reverse": way == 1}
-                y, last = self._run(x, own, self._directions()[i][1], **options)
+                y, last = self._run(x, own, directions[i][1], **options)
                 outputs.append(y)
                 finals.append(last)
             x = outputs[0] if ways == 1 else F.concatenate(outputs, axis=-1)
             if self.dropout and self.training and layer + 1 < self.num_layers:
                 x = F.dropout(x, self.dropout, training=True)
-        return x, [F.stack(list(state)) for state in zip(*finals)]
+        return x, [_together(state) for state in zip(*finals)]
 
     def _forward(self, x: ArrayLike, states: list[ArrayLike | None], lengths: Any) -> tuple[Tensor, list[Tensor]]:
         """As `_layers`, for a single sequence (T, I) with states (num_layers directions, Hd) too."""
@@ -111,6 +110,18 @@ class _Recurrent(Module):
         defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
         shown += [f"{name}={getattr(self, name)}" for name, usual in defaults.items() if getattr(self, name) != usual]
         return ", ".join(shown)
+
+
+def _own(state: Tensor | None, i: int) -> Tensor | None:
+    """The state of direction i."""
+    if state is None or len(state) > 1:
+        return state if state is None else state[i]
+    return state.reshape(state.shape[1:])  # the only one, at half the cost
+
+
+def _together(states: tuple[Tensor, ...]) -> Tensor:
+    """The states (B, Hd) of all directions, (directions, B, Hd)."""
+    return F.stack(list(states)) if len(states) > 1 else states[0].reshape(1, *states[0].shape)
 
 
 class RNN(_Recurrent):
@@ -148,7 +159,7 @@ class LSTM(_Recurrent):
     gates in the order i, f, g, o.
     """
 
-    _gates, _states = 4, 2
+    _gates = 4
 
     def _run(self, x: Tensor, states: list[Tensor | None], suffix: str, **options: Any) -> tuple[Tensor, list[Tensor]]:
         h, c = states

@@ -9,6 +9,7 @@ include "affine.pxi"
 
 from libc.stdint cimport int64_t
 
+from . import recurrent as _cells
 from .. import destination as _destination
 from ..sequences import gathered, last_states, scattered, shares, sorted_states, states_before, unsorted_states
 
@@ -214,10 +215,22 @@ cdef tuple parameter_gradients(int kind, object dz, object x, object h0, object 
     return dwi, dwh, dbi, dbh
 
 
+cdef tuple single(object x, tuple states, long hidden, object steps):
+    """(x, *states) as a cell takes them where there is one step alone, else None: a cell packs no weights for it."""
+    if steps.offsets.shape[0] != 1:
+        return None
+    x = gathered(x, steps)
+    return x, *[_zeros((x.shape[0], hidden), x.dtype) if state is None else state for state in states]
+
+
 def rnn_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps, nonlinearity):
     """h_t = act(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh): (y, last h); saved: all h_t as rows."""
     kind = DL_SEQUENCE_RNN if nonlinearity == "tanh" else DL_SEQUENCE_RELU
-    y, _, _ = forward(kind, x, h, None, weight_ih, weight_hh, both(bias_ih, bias_hh), None, steps)
+    one = single(x, (h,), weight_hh.shape[1], steps)
+    if one is None:
+        y, _, _ = forward(kind, x, h, None, weight_ih, weight_hh, both(bias_ih, bias_hh), None, steps)
+    else:
+        y, _ = _cells.rnn_cell_forward(*one, weight_ih, weight_hh, bias_ih, bias_hh, nonlinearity=nonlinearity)
     saved = x, h, weight_ih, weight_hh, y, steps, nonlinearity
     return (scattered(y, x.shape[:2], steps), last_states(y, steps)), saved
 
@@ -231,7 +244,11 @@ def rnn_backward(dy, saved, needs):
 
 def lstm_forward(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
     """The steps of an LSTM cell: (y, last h, last c); saved as rows: h_t, gates i, f, g, o, c_t."""
-    y, gates, cells = forward(DL_SEQUENCE_LSTM, x, h, c, weight_ih, weight_hh, both(bias_ih, bias_hh), None, steps)
+    one = single(x, (h, c), weight_hh.shape[1], steps)
+    if one is None:
+        y, gates, cells = forward(DL_SEQUENCE_LSTM, x, h, c, weight_ih, weight_hh, both(bias_ih, bias_hh), None, steps)
+    else:
+        (y, cells), (*_, gates, _) = _cells.lstm_cell_forward(*one, weight_ih, weight_hh, bias_ih, bias_hh)
     results = scattered(y, x.shape[:2], steps), last_states(y, steps), last_states(cells, steps)
     return results, (x, h, c, weight_ih, weight_hh, y, gates, cells, steps)
 
@@ -245,8 +262,12 @@ def lstm_backward(dy, saved, needs):
 def gru_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
     """The steps of a GRU cell: (y, last h); saved as rows: h_t, gates r, z, n, W_hn h + b_hn."""
     cdef long hidden = weight_hh.shape[1]
-    bias, inner_bias = gru_input_bias(bias_ih, bias_hh, hidden), None if bias_hh is None else bias_hh[2 * hidden :]
-    y, gates, inner = forward(DL_SEQUENCE_GRU, x, h, None, weight_ih, weight_hh, bias, inner_bias, steps)
+    one = single(x, (h,), hidden, steps)
+    if one is None:
+        bias, inner_bias = gru_input_bias(bias_ih, bias_hh, hidden), None if bias_hh is None else bias_hh[2 * hidden :]
+        y, gates, inner = forward(DL_SEQUENCE_GRU, x, h, None, weight_ih, weight_hh, bias, inner_bias, steps)
+    else:
+        y, (*_, gates, inner) = _cells.gru_cell_forward(*one, weight_ih, weight_hh, bias_ih, bias_hh)
     saved = x, h, weight_ih, weight_hh, y, gates, inner, steps
     return (scattered(y, x.shape[:2], steps), last_states(y, steps)), saved
 
