@@ -8,6 +8,7 @@ include "products.pxi"
 include "affine.pxi"
 
 from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 
 from . import recurrent as _cells
 from .. import destination as _destination
@@ -223,6 +224,15 @@ cdef tuple single(object x, tuple states, long hidden, object steps):
     return x, *[_zeros((x.shape[0], hidden), x.dtype) if state is None else state for state in states]
 
 
+cdef object finals(object rows, object steps):
+    """The last states, fresh: of one step, the rows themselves."""
+    if steps.offsets.shape[0] != 1:
+        return last_states(rows, steps)
+    fresh = like(rows)
+    memcpy(pointer(fresh), pointer(rows), size(rows) * (8 if is_double(rows) else 4))
+    return fresh
+
+
 def rnn_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps, nonlinearity):
     """h_t = act(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh): (y, last h); saved: all h_t as rows."""
     kind = DL_SEQUENCE_RNN if nonlinearity == "tanh" else DL_SEQUENCE_RELU
@@ -232,7 +242,7 @@ def rnn_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps, nonlinea
     else:
         y, _ = _cells.rnn_cell_forward(*one, weight_ih, weight_hh, bias_ih, bias_hh, nonlinearity=nonlinearity)
     saved = x, h, weight_ih, weight_hh, y, steps, nonlinearity
-    return (scattered(y, x.shape[:2], steps), last_states(y, steps)), saved
+    return (scattered(y, x.shape[:2], steps), finals(y, steps)), saved
 
 
 def rnn_backward(dy, saved, needs):
@@ -249,7 +259,7 @@ def lstm_forward(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
         y, gates, cells = forward(DL_SEQUENCE_LSTM, x, h, c, weight_ih, weight_hh, both(bias_ih, bias_hh), None, steps)
     else:
         (y, cells), (*_, gates, _) = _cells.lstm_cell_forward(*one, weight_ih, weight_hh, bias_ih, bias_hh)
-    results = scattered(y, x.shape[:2], steps), last_states(y, steps), last_states(cells, steps)
+    results = scattered(y, x.shape[:2], steps), finals(y, steps), finals(cells, steps)
     return results, (x, h, c, weight_ih, weight_hh, y, gates, cells, steps)
 
 
@@ -269,7 +279,7 @@ def gru_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
     else:
         y, (*_, gates, inner) = _cells.gru_cell_forward(*one, weight_ih, weight_hh, bias_ih, bias_hh)
     saved = x, h, weight_ih, weight_hh, y, gates, inner, steps
-    return (scattered(y, x.shape[:2], steps), last_states(y, steps)), saved
+    return (scattered(y, x.shape[:2], steps), finals(y, steps)), saved
 
 
 def gru_backward(dy, saved, needs):
