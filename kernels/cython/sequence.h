@@ -25,7 +25,10 @@ enum { DL_SEQUENCE_RNN, DL_SEQUENCE_RELU, DL_SEQUENCE_LSTM, DL_SEQUENCE_GRU };
 #define DL_SEQUENCE_STEP_WORK 400000.0 /* multiplications of a step from which cutting it by units pays for the launches */
 #define DL_SEQUENCE_PACK_SERIAL 50000.0 /* numbers to be packed below which no other thread is woken */
 #define DL_SEQUENCE_ROWS 8 /* sequences from which on the loop multiplies x too */
-#define DL_SEQUENCE_SERIAL 100000.0    /* multiplications of a call below which no other thread is woken */
+#define DL_SEQUENCE_JOIN 131072 /* numbers of W_ih and W_hh up to which the way back makes dx too: they fit in L2 */
+#define DL_SEQUENCE_SHARE 16 /* times DL_SEQUENCE_STEP_WORK from which it pays where the weights do not fit in L2 */
+#define DL_SEQUENCE_JOBS 16 /* into which copying x and the states is cut */
+#define DL_SEQUENCE_SERIAL 100000.0 /* multiplications of a call below which no other thread is woken */
 
 /* An operand of the tile: `depth` columns of rows lda apart. */
 typedef struct {
@@ -36,7 +39,8 @@ typedef struct {
 typedef struct {
     int dtype, kind, reverse;
     long steps, batch, hidden, stride;
-    long features;               /* of x (R, I), which the loop multiplies, or 0: `gates` holds its part */
+    long features;               /* of x (R, I), or 0: forward, the loop multiplies it, else `gates` holds its part;
+                                    backward, the loop makes dx */
     const void *x, *weight_ih;
     const int64_t *offset, *count; /* of each step */
     const int64_t *cut;            /* job j takes the states cut[j] .. cut[j + 1] */
@@ -48,7 +52,8 @@ typedef struct {
     /* Backward: dy rows (Hd), dz rows; dh, dc (B, Hd): the gradients of the last states, then of the first ones. The
        GRU's dz has 4 Hd columns: dn, dr, dz, r dn, so that either side of the cell finds its three in one piece. */
     const void *dy;
-    void *dz, *dh, *dc;
+    void *dz, *dh, *dc, *dx;
+    void *beside;       /* (R, I + Hd) x and the state before of each row, of which the gradients of the weights are made */
     const void *weight; /* W_hh (G Hd, Hd) */
     char *packed;       /* its panels */
     long step, first, width; /* of a step that is cut by units: units in a job */
@@ -77,7 +82,8 @@ static const dl_job dl_sequence_forward_jobs[2][DL_ISAS] = DL_TABLE(sequence_for
 static const dl_job dl_sequence_backward_jobs[2][DL_ISAS] = DL_TABLE(sequence_backward_job);
 static const dl_job dl_sequence_units_jobs[2][DL_ISAS] = DL_TABLE(sequence_units_job);
 static const dl_job dl_sequence_back_units_jobs[2][DL_ISAS] = DL_TABLE(sequence_back_units_job);
-static void (*const dl_sequence_gates_back[2][DL_ISAS])(const dl_sequence *, long, long, long) =
+static const dl_job dl_sequence_beside_jobs[2][DL_ISAS] = DL_TABLE(sequence_beside_job);
+static void (*const dl_sequence_gates_back[2][DL_ISAS])(const dl_sequence *, long, long, long, long, long) =
     DL_TABLE(sequence_gates_back);
 
 /* Units that a panel covers: of W_hh^T forward, of W_hh backward. */
@@ -86,10 +92,12 @@ static long dl_sequence_forward_panel(const dl_sequence *s) {
 }
 static long dl_sequence_backward_panel(const dl_sequence *s) { return 2 * dl_lanes(s->dtype); }
 
-/* Whether steps are cut by units: few sequences, and enough work in each step. */
-static int dl_sequence_by_units(const dl_sequence *s, long threads) {
-    const double work = (double)s->batch * s->hidden * s->hidden * dl_sequence_gates(s->kind);
-    return threads > 1 && s->batch < threads && work >= DL_SEQUENCE_STEP_WORK;
+/* Whether steps are cut by units: enough work in each step, and few sequences or weights of `packed` numbers that only
+   the threads' second-level caches together can hold. */
+static int dl_sequence_by_units(const dl_sequence *s, long threads, double packed) {
+    const double work = s->batch * packed;
+    if (threads < 2 || work < DL_SEQUENCE_STEP_WORK) return 0;
+    return s->batch < threads || (packed * dl_item(s->dtype) > dl_cache.l2 && work >= DL_SEQUENCE_SHARE * DL_SEQUENCE_STEP_WORK);
 }
 
 /* Jobs in parallel, or here where they are too little work. */
@@ -98,21 +106,21 @@ DL_CHECKED static int dl_sequence_run(dl_sequence *s, const dl_job *jobs, long c
 }
 
 /* The panels of the weights: 0, or -1 when there is no memory, as all that follow. */
-DL_CHECKED static int dl_sequence_pack(dl_sequence *s, long panel, long depth, long cols, const dl_job *jobs) {
-    const long panels = dl_ceil_div(s->hidden, panel);
+DL_CHECKED static int dl_sequence_pack(dl_sequence *s, long panels, long panel, long numbers, const dl_job *jobs) {
     s->width = panel;
-    s->packed = (char *)dl_scratch(DL_SCRATCH_SHARED, (size_t)panels * depth * cols * (s->dtype ? 8 : 4) + 64);
+    s->packed = (char *)dl_scratch(DL_SCRATCH_SHARED, (size_t)panels * numbers * dl_item(s->dtype) + 64);
     if (!s->packed) return -1;
-    return dl_sequence_run(s, jobs, panels, (double)panels * depth * cols < DL_SEQUENCE_PACK_SERIAL);
+    return dl_sequence_run(s, jobs, panels, (double)panels * numbers < DL_SEQUENCE_PACK_SERIAL);
 }
 
 DL_CHECKED static int dl_sequence_forward(dl_sequence *s, long threads) {
     const long panel = dl_sequence_forward_panel(s), gates = dl_sequence_gates(s->kind);
-    const long cols = (gates == 1 ? 2 : gates) * dl_lanes(s->dtype);
-    if (dl_sequence_pack(s, panel, s->features + s->hidden, cols, dl_sequence_pack_jobs[s->dtype])) return -1;
-    if (!dl_sequence_by_units(s, threads))
+    const long panels = dl_ceil_div(s->hidden, panel);
+    const long numbers = (s->features + s->hidden) * (gates == 1 ? 2 : gates) * dl_lanes(s->dtype);
+    if (dl_sequence_pack(s, panels, panel, numbers, dl_sequence_pack_jobs[s->dtype])) return -1;
+    if (!dl_sequence_by_units(s, threads, (double)panels * numbers))
         return dl_sequence_run(s, dl_sequence_forward_jobs[s->dtype], s->jobs, s->jobs == 1);
-    const long panels = dl_ceil_div(s->hidden, panel), each = dl_ceil_div(panels, threads);
+    const long each = dl_ceil_div(panels, threads);
     s->width = each * panel;
     for (s->step = 0; s->step < s->steps; s->step++)
         if (dl_sequence_run(s, dl_sequence_units_jobs[s->dtype], dl_ceil_div(panels, each), 0)) return -1;
@@ -120,16 +128,23 @@ DL_CHECKED static int dl_sequence_forward(dl_sequence *s, long threads) {
 }
 
 DL_CHECKED static int dl_sequence_backward(dl_sequence *s, long threads) {
-    const long panel = dl_sequence_backward_panel(s), depth = dl_sequence_gates(s->kind) * s->hidden;
-    if (dl_sequence_pack(s, panel, depth, panel, dl_sequence_unpack_jobs[s->dtype])) return -1;
-    if (!dl_sequence_by_units(s, threads))
+    const long panel = dl_sequence_backward_panel(s), numbers = dl_sequence_gates(s->kind) * s->hidden * panel;
+    const long panels = dl_ceil_div(s->hidden + s->features, panel);
+    if (dl_sequence_pack(s, panels, panel, numbers, dl_sequence_unpack_jobs[s->dtype])) return -1;
+    if (!dl_sequence_by_units(s, threads, (double)panels * numbers))
         return dl_sequence_run(s, dl_sequence_backward_jobs[s->dtype], s->jobs, s->jobs == 1);
-    const long panels = dl_ceil_div(s->hidden, panel), each = dl_ceil_div(panels, threads);
+    const long each = dl_ceil_div(panels, threads);
     s->width = each * panel;
-    for (s->step = s->steps - 1; s->step >= 0; s->step--) {
-        DL_PICK(dl_sequence_gates_back, s->dtype)(s, dl_sequence_at(s, s->step), 0, s->batch);
+    DL_PICK(dl_sequence_gates_back, s->dtype)(s, dl_sequence_at(s, s->steps - 1), 0, s->batch, 0, s->hidden);
+    for (s->step = s->steps - 1; s->step >= 0; s->step--)
         if (dl_sequence_run(s, dl_sequence_back_units_jobs[s->dtype], dl_ceil_div(panels, each), 0)) return -1;
-    }
     return 0;
+}
+
+/* Fills `beside` from x, y and h0. */
+DL_CHECKED static int dl_sequence_join(dl_sequence *s) {
+    const double numbers = (double)s->batch * s->steps * (s->features + s->hidden);
+    s->width = dl_ceil_div(s->steps, DL_SEQUENCE_JOBS);
+    return dl_sequence_run(s, dl_sequence_beside_jobs[s->dtype], dl_ceil_div(s->steps, s->width), numbers < DL_SEQUENCE_PACK_SERIAL);
 }
 #endif

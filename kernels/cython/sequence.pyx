@@ -12,7 +12,7 @@ from libc.string cimport memcpy
 
 from . import recurrent as _cells
 from .. import destination as _destination
-from ..sequences import gathered, last_states, scattered, shares, sorted_states, states_before, unsorted_states
+from ..sequences import gathered, last_states, scattered, shares, sorted_states, unsorted_states
 
 cdef extern from "sequence.h" nogil:
     ctypedef struct dl_sequence:
@@ -34,6 +34,8 @@ cdef extern from "sequence.h" nogil:
         void* dz
         void* dh
         void* dc
+        void* dx
+        void* beside
         const void* weight
     enum:
         DL_SEQUENCE_RNN
@@ -43,8 +45,10 @@ cdef extern from "sequence.h" nogil:
     long dl_sequence_gates(int kind)
     double DL_SEQUENCE_SERIAL
     long DL_SEQUENCE_ROWS
+    long DL_SEQUENCE_JOIN
     int dl_sequence_forward(dl_sequence* s, long threads)
     int dl_sequence_backward(dl_sequence* s, long threads)
+    int dl_sequence_join(dl_sequence* s)
 
 
 cdef object _zeros = _memory.zeros
@@ -81,6 +85,15 @@ cdef class Loop:
         if status != 0:
             raise MemoryError("no memory for the packed weights of a recurrent layer")
         return 0
+
+    cdef object beside(self, object x, long features):
+        """(R, features + Hd): the rows of x, of which so many features are wanted, beside the states before each."""
+        cdef int status
+        rows = _empty((x.shape[0], features + self.s.hidden), x.dtype)
+        self.s.x, self.s.features, self.s.beside = self.keep(x), features, pointer(rows)
+        with nogil:
+            status = dl_sequence_join(&self.s)
+        return rows
 
 
 cdef object both(object a, object b):
@@ -140,16 +153,21 @@ cdef tuple backward(
     loop.s.dy, loop.s.dz = loop.keep(gathered(contiguous(dy[0]), steps)), loop.keep(dz)
     if lstm:
         loop.s.c0 = loop.keep(sorted_states(c, hidden, dtype, steps))
+    cdef bint within = needs[0] and kind != DL_SEQUENCE_GRU and loop.s.batch >= DL_SEQUENCE_ROWS
+    within = within and wide * (features + hidden) <= DL_SEQUENCE_JOIN
+    dx = _empty((rows, features), dtype) if needs[0] else None
+    if within:
+        loop.s.features, loop.s.weight_ih, loop.s.dx = features, loop.keep(contiguous(weight_ih)), loop.keep(dx)
     loop.run(False)
-    dx = None
     if needs[0]:
-        dx = _empty((rows, features), dtype)
-        into_inputs(kind, dz, contiguous(weight_ih), dx)
+        if not within:
+            into_inputs(kind, dz, contiguous(weight_ih), dx)
         dx = scattered(dx, x.shape[:2], steps)
     states = (unsorted_states(dh, steps) if needs[1] else None,)
     if lstm:
         states = *states, unsorted_states(dc, steps) if needs[2] else None
-    return dx, *states, *parameter_gradients(kind, dz, x, h0, y, steps, weight_ih.shape, needs[1 + len(states) :])
+    inputs = gathered(contiguous(x), steps)
+    return dx, *states, *parameter_gradients(loop, kind, dz, inputs, weight_ih.shape, needs[1 + len(states) :])
 
 
 cdef int into_inputs(int kind, object dz, object weight, object dx) except -1:
@@ -187,23 +205,26 @@ cdef int weight_part(object dz, long first, long width, object x, object dweight
     return 0
 
 
-cdef tuple parameter_gradients(int kind, object dz, object x, object h0, object y, object steps, object shape, object needs):
-    """(dweight_ih, dweight_hh, dbias_ih, dbias_hh), each if needed."""
-    cdef long hidden = y.shape[1], wide = dz.shape[1]
+cdef tuple parameter_gradients(Loop loop, int kind, object dz, object x, object shape, object needs):
+    """(dweight_ih, dweight_hh, dbias_ih, dbias_hh), each if needed. x: its rows."""
+    cdef long hidden = loop.s.hidden, wide = dz.shape[1], features = x.shape[1]
     cdef bint gru = kind == DL_SEQUENCE_GRU
     dtype = dz.dtype
-    dwi = dwh = dbi = dbh = None
-    if needs[0]:
-        dwi = _destination(needs[0], shape, dtype)
-        inputs = gathered(contiguous(x), steps)
-        if gru:
-            weight_part(dz, hidden, 2 * hidden, inputs, dwi[: 2 * hidden])
-            weight_part(dz, 0, hidden, inputs, dwi[2 * hidden :])
-        else:
-            weight_part(dz, 0, wide, inputs, dwi)
-    if needs[1]:
-        dwh = _destination(needs[1], (shape[0], hidden), dtype)
-        weight_part(dz, hidden if gru else 0, 3 * hidden if gru else wide, states_before(y, h0, steps), dwh)
+    dwi = _destination(needs[0], shape, dtype) if needs[0] else None
+    dwh = _destination(needs[1], (shape[0], hidden), dtype) if needs[1] else None
+    dbi = dbh = None
+    if gru and needs[0]:
+        weight_part(dz, hidden, 2 * hidden, x, dwi[: 2 * hidden])
+        weight_part(dz, 0, hidden, x, dwi[2 * hidden :])
+    if gru and needs[1]:
+        weight_part(dz, hidden, 3 * hidden, loop.beside(x, 0), dwh)
+    if not gru and (needs[0] or needs[1]):  # one product, for one of them too: it is to have the bits that it has with the other
+        joined = _empty((wide, features + hidden), dtype)
+        weight_part(dz, 0, wide, loop.beside(x, features), joined)
+        if needs[0]:
+            dwi[...] = joined[:, :features]
+        if needs[1]:
+            dwh[...] = joined[:, features:]
     if needs[2] or needs[3]:
         _, total = gradient_rows(dz, None, 0, dz.shape[0], wide, True)
         if needs[2]:

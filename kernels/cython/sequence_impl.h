@@ -4,11 +4,30 @@
 #define AT(p) V(vload_n)(p, n)
 #define MOST_SUMS (12 * 4 * LANES)
 
-/* to[k][column] = from[unit][k], k < depth, for the units of a panel, 0 beyond the last one. */
+DL_INLINE void V(copy_row)(real *to, const real *from, long count) {
+    for (long u = 0; u < count; u += LANES) {
+        const long n = count - u;
+        V(vstore_n)(to + u, AT(from + u), n);
+    }
+}
+
+/* to[k][unit] = from[unit][k], k < depth, for the units of a panel, 0 beyond the last one. */
 DL_INLINE void V(pack_units)(real *to, long width, long each, long units, const real *from, long depth) {
-    for (long u = 0; u < each; u++)
-        for (long k = 0; k < depth; k++)
-            to[k * width + u] = u < units ? from[u * depth + k] : 0;
+    for (long u = 0; u < each; u += LANES, to += LANES, from += LANES * depth) {
+        const long valid = units - u;
+        long k = 0;
+#if DL_VECTORS
+        for (; k + LANES <= depth; k += LANES) {
+            vec row[LANES];
+            DL_UNROLL for (int i = 0; i < LANES; i++) row[i] = i < valid ? V(vload)(from + i * depth + k) : V(vsplat)(0);
+            V(transpose)(row);
+            DL_UNROLL for (int i = 0; i < LANES; i++) V(vstore)(to + (k + i) * width, row[i]);
+        }
+#endif
+        for (; k < depth; k++)
+            for (long i = 0; i < LANES; i++)
+                to[k * width + i] = i < valid ? from[i * depth + k] : 0;
+    }
 }
 
 /* Panel `job` of W_ih^T above W_hh^T: [k][gate][lane], or [k][2 lanes] where there is one gate. */
@@ -26,15 +45,17 @@ static void V(sequence_pack_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
-/* Panel `job` of W_hh: [row of W_hh][2 registers of units]. */
+/* Panel `job` of W_hh and, where the loop makes dx, W_ih beside it: [row][2 registers of columns]. */
 static void V(sequence_pack_back_job)(void *ctx, long job, long worker) {
     const dl_sequence *s = (const dl_sequence *)ctx;
-    const long depth = dl_sequence_gates(s->kind) * s->hidden, unit = job * s->width;
-    const long units = dl_min(s->width, s->hidden - unit);
+    const long depth = dl_sequence_gates(s->kind) * s->hidden, hidden = s->hidden, features = s->features;
+    const long first = job * s->width, own = dl_max(0, dl_min(s->width, hidden - first));
+    const long other = dl_max(0, first - hidden), more = dl_min(s->width - own, features - other);
     real *to = (real *)s->packed + job * depth * s->width;
     for (long k = 0; k < depth; k++, to += s->width) {
-        memcpy(to, (const real *)s->weight + k * s->hidden + unit, units * sizeof(real));
-        for (long u = units; u < s->width; u++) to[u] = 0;
+        V(copy_row)(to, (const real *)s->weight + k * hidden + first, own);
+        if (features) V(copy_row)(to + own, (const real *)s->weight_ih + k * features + other, more);
+        for (long u = own + (features ? more : 0); u < s->width; u++) to[u] = 0;
     }
     (void)worker;
 }
@@ -137,7 +158,7 @@ DL_NOINLINE void V(step_forward)(const dl_sequence *s, long t, long begin, long 
     for (long p = first; p < last; p++, panel += depth * vectors * LANES)
         for (long j = begin, rows; j < end; j += rows) {
             rows = V(tile_rows_of)(end - j, vectors);
-            const V(sums_kernel) kernel = V(sums_kernels)[vectors - 2][rows];
+            const V(sums_kernel) kernel = V(sums_kernels)[vectors - 2][s->batch == 1 ? 0 : rows];
             const dl_part none = {NULL, 0, 0}, x = {(const real *)s->x + V(row_of)(s, t, j) * features, features, s->stride * features};
             const dl_part h = {V(before)(s, s->y, s->h0, t, j, running), hidden, j < running ? s->stride * hidden : hidden};
             for (long i = 0; i < rows; i++)
@@ -176,9 +197,9 @@ static void V(sequence_units_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
-/* dz of step t for the states begin .. end, from dy and the dh and dc that came from the step after; leaves in dh what
-   reaches the state before past the gates (GRU), and dc of the cell before (LSTM). */
-static void V(sequence_gates_back)(const dl_sequence *s, long t, long begin, long end) {
+/* dz of step t for the states begin .. end and the units first .. last, from dy and the dh and dc that came from the step
+   after; leaves in dh what reaches the state before past the gates (GRU), and dc of the cell before (LSTM). */
+static void V(sequence_gates_back)(const dl_sequence *s, long t, long begin, long end, long first, long last) {
     const long hidden = s->hidden, running = V(running)(s, t), stop = dl_min(end, s->count[t]);
     for (long j = begin; j < stop; j++) {
         const long row = V(row_of)(s, t, j);
@@ -189,8 +210,8 @@ static void V(sequence_gates_back)(const dl_sequence *s, long t, long begin, lon
             const real *go = gg + hidden, *cell = (const real *)s->extra + row * hidden;
             const real *cell_before = V(before)(s, s->extra, s->c0, t, j, running);
             real *dcell = (real *)s->dc + j * hidden;
-            for (long u = 0; u < hidden; u += LANES) {
-                const long n = hidden - u;
+            for (long u = first; u < last; u += LANES) {
+                const long n = last - u;
                 const vec i = AT(gi + u), f = AT(gf + u), g = AT(gg + u), o = AT(go + u);
                 const vec dh = AT(dy + u) + AT(carried + u), tanh_c = V(vtanh)(AT(cell + u));
                 const vec dc = AT(dcell + u) + dh * o * (ONE - tanh_c * tanh_c);
@@ -203,8 +224,8 @@ static void V(sequence_gates_back)(const dl_sequence *s, long t, long begin, lon
         } else if (s->kind == DL_SEQUENCE_GRU) {
             const real *gr = (const real *)s->gates + row * 3 * hidden, *gz = gr + hidden, *gn = gz + hidden;
             const real *inner = (const real *)s->extra + row * hidden, *h = V(before)(s, s->y, s->h0, t, j, running);
-            for (long u = 0; u < hidden; u += LANES) {
-                const long n = hidden - u;
+            for (long u = first; u < last; u += LANES) {
+                const long n = last - u;
                 const vec r = AT(gr + u), z = AT(gz + u), new = AT(gn + u), dh = AT(dy + u) + AT(carried + u);
                 const vec dn = dh * (ONE - z) * (ONE - new * new);
                 V(vstore_n)(dz + u, dn, n);
@@ -214,15 +235,29 @@ static void V(sequence_gates_back)(const dl_sequence *s, long t, long begin, lon
                 V(vstore_n)(carried + u, dh * z, n);
             }
         } else
-            for (long u = 0; u < hidden; u += LANES) {
-                const long n = hidden - u;
+            for (long u = first; u < last; u += LANES) {
+                const long n = last - u;
                 const vec h = AT(y + u), dh = AT(dy + u) + AT(carried + u);
                 V(vstore_n)(dz + u, s->kind == DL_SEQUENCE_RNN ? dh * (ONE - h * h) : V(vsel)(V(vle)(h, V(vsplat)(0)), V(vsplat)(0), dh), n);
             }
     }
 }
 
-/* dh of the states begin .. end before step t: dz W_hh, for the panels first .. last. */
+/* Two registers of sums, the columns from `column` on of dz (W_hh, W_ih): to dh of state j and dx of its row. */
+DL_INLINE void V(put_back)(const dl_sequence *s, const real *sums, long row, long j, long column) {
+    const long hidden = s->hidden, end = column + 2 * LANES, begin = dl_max(column, hidden);
+    for (long u = column; u < end && u < hidden; u += LANES) {
+        real *to = (real *)s->dh + j * hidden + u;
+        const long n = hidden - u;
+        const vec sum = V(vload)(sums + u - column);
+        V(vstore_n)(to, s->kind == DL_SEQUENCE_GRU ? sum + AT(to) : sum, n);
+    }
+    if (s->features && end > hidden)
+        V(copy_row)((real *)s->dx + row * s->features + begin - hidden, sums + begin - column,
+                    dl_min(end, hidden + s->features) - begin);
+}
+
+/* dh of the states begin .. end before step t, and dx of their rows: dz (W_hh, W_ih), for the panels first .. last. */
 DL_NOINLINE void V(step_backward)(const dl_sequence *s, long t, long begin, long end, long first, long last) {
     const long hidden = s->hidden, depth = dl_sequence_gates(s->kind) * hidden, wide = dl_sequence_dz(s->kind) * hidden;
     const long stop = dl_min(end, s->count[t]), skip = s->kind == DL_SEQUENCE_GRU ? hidden : 0;
@@ -233,14 +268,9 @@ DL_NOINLINE void V(step_backward)(const dl_sequence *s, long t, long begin, long
             rows = V(tile_rows_of)(stop - j, 2);
             const dl_part none = {NULL, 0, 0};
             const dl_part dz = {(const real *)s->dz + V(row_of)(s, t, j) * wide + skip, depth, s->stride * wide};
-            V(sums_kernels)[0][rows](&none, &dz, panel, sums);
+            V(sums_kernels)[0][s->batch == 1 ? 0 : rows](&none, &dz, panel, sums);
             for (long i = 0; i < rows; i++)
-                for (long u = p * 2 * LANES, v = 0; v < 2 && u < hidden; u += LANES, v++) {
-                    real *to = (real *)s->dh + (j + i) * hidden + u;
-                    const long n = hidden - u;
-                    const vec sum = V(vload)(sums + (2 * i + v) * LANES);
-                    V(vstore_n)(to, skip ? sum + AT(to) : sum, n);
-                }
+                V(put_back)(s, sums + 2 * i * LANES, V(row_of)(s, t, j + i), j + i, p * 2 * LANES);
         }
 }
 
@@ -249,17 +279,33 @@ static void V(sequence_backward_job)(void *ctx, long job, long worker) {
     const dl_sequence *s = (const dl_sequence *)ctx;
     for (long turn = s->steps - 1; turn >= 0; turn--) {
         const long t = dl_sequence_at(s, turn);
-        V(sequence_gates_back)(s, t, s->cut[job], s->cut[job + 1]);
-        V(step_backward)(s, t, s->cut[job], s->cut[job + 1], 0, dl_ceil_div(s->hidden, 2 * LANES));
+        V(sequence_gates_back)(s, t, s->cut[job], s->cut[job + 1], 0, s->hidden);
+        V(step_backward)(s, t, s->cut[job], s->cut[job + 1], 0, dl_ceil_div(s->hidden + s->features, 2 * LANES));
     }
     (void)worker;
 }
 
-/* Job: one step, some units. */
+/* Job: one step, some units; then their gates in the step before, for which all others' may still be missing. */
 static void V(sequence_back_units_job)(void *ctx, long job, long worker) {
     const dl_sequence *s = (const dl_sequence *)ctx;
-    const long panels = dl_ceil_div(s->hidden, 2 * LANES), first = job * s->width / (2 * LANES);
-    V(step_backward)(s, dl_sequence_at(s, s->step), 0, s->batch, first, dl_min(panels, first + s->width / (2 * LANES)));
+    const long panels = dl_ceil_div(s->hidden + s->features, 2 * LANES), first = job * s->width;
+    const long last = dl_min(panels * 2 * LANES, first + s->width);
+    V(step_backward)(s, dl_sequence_at(s, s->step), 0, s->batch, first / (2 * LANES), last / (2 * LANES));
+    if (s->step) V(sequence_gates_back)(s, dl_sequence_at(s, s->step - 1), 0, s->batch, first, dl_min(last, s->hidden));
+    (void)worker;
+}
+
+/* Job: s->width steps: x and the state before of each row side by side. */
+static void V(sequence_beside_job)(void *ctx, long job, long worker) {
+    const dl_sequence *s = (const dl_sequence *)ctx;
+    const long hidden = s->hidden, features = s->features, end = dl_min(s->steps, (job + 1) * s->width);
+    for (long t = job * s->width; t < end; t++)
+        for (long j = 0, running = V(running)(s, t); j < s->count[t]; j++) {
+            const long row = V(row_of)(s, t, j);
+            real *to = (real *)s->beside + row * (features + hidden);
+            V(copy_row)(to, (const real *)s->x + row * features, features);
+            V(copy_row)(to + features, V(before)(s, s->y, s->h0, t, j, running), hidden);
+        }
     (void)worker;
 }
 #undef V
