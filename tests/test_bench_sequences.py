@@ -6,17 +6,20 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from dlfast import bench
+from dlfast import bench, models
 from dlfast.bench import measure, timing
 from dlfast.bench.rows import Row
-from dlfast.bench.sequences import GPT, CharLSTM, Layer, SequenceTraining
+from dlfast.bench.sequences import Generation, Layer, SequenceTraining
 from dlfast.bench.suites import attention, random_sequences, recurrent
 
 OPTIONS = measure.Options(("auto", "reference"), (1, 2), bool(find_spec("torch")), rounds=1, seconds=0, rest=0)
 DEEP = {"num_layers": 2, "bidirectional": True}
+SMALL_GPT = partial(models.gpt, 7, context=5, d_model=8, num_layers=2, nhead=2, dropout=0.0)
 SMALL = {
-    "char-LSTM": partial(SequenceTraining.drawn, partial(CharLSTM, 7, 5, 6), (4, 3), 7),
-    "GPT": partial(SequenceTraining.drawn, partial(GPT, 7, 2, 8, 2, 5), (3, 5), 7),
+    "char-LSTM": partial(SequenceTraining.drawn, partial(models.char_lstm, 7, hidden_size=6), (3, 4), 7),
+    "char-GRU": partial(SequenceTraining.drawn, partial(models.char_gru, 7, hidden_size=6, num_layers=2), (3, 4), 7),
+    "GPT": partial(SequenceTraining.drawn, SMALL_GPT, (3, 5), 7),
+    "generation": partial(Generation, SMALL_GPT, 5),
     "deep LSTM": partial(Layer, "LSTM", 5, 3, 4, 6, DEEP),
     "ragged GRU": partial(Layer, "GRU", 5, 3, 4, 6, DEEP, np.array([2, 4, 1])),
     "relu RNN": partial(Layer, "RNN", 5, 3, 4, 6, {"nonlinearity": "relu"}),

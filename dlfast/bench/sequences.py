@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn
+from ..models.gpt import GPT
 from ..random import manual_seed
 from ..tensor import Tensor
 from .networks import Training
@@ -62,43 +63,58 @@ class Layer:
 
 
 class SequenceTraining(Training):
-    """A training step of a network over tokens: x integers, y a label for each of them, flat like the logits."""
+    """A training step of a language model: x and y are codes (B, T), y those that the logits are to foretell."""
 
     @classmethod
     def drawn(cls, model: Callable[[], nn.Module], shape: tuple[int, ...], classes: int = 10) -> SequenceTraining:
-        """On random tokens of that shape, the same in each run."""
+        """On random codes of that shape, the same in each run."""
         rng = np.random.default_rng(0)
-        return cls(model, rng.integers(0, classes, shape), rng.integers(0, classes, int(np.prod(shape))))
+        return cls(model, rng.integers(0, classes, shape), rng.integers(0, classes, shape))
 
     def peers(self, pytorch: bool) -> dict[str, Step]:
-        if pytorch:
-            from . import pytorch_sequences  # noqa: F401  # what `converted` knows of sequences
-        return super().peers(pytorch)
+        if not pytorch:
+            return {}
+        from .pytorch_sequences import training_steps
+
+        return training_steps(self.build(), self.x, self.y)
 
 
-class CharLSTM(nn.Module):
-    """Characters (T, B) -> logits (T B, V) of the next ones."""
+@dataclass
+class Generation:
+    """A text of so many codes from a GPT, one after the other, always the likeliest; keys and values are kept."""
 
-    def __init__(self, vocabulary: int, embedded: int, hidden: int):
-        self.embedding = nn.Embedding(vocabulary, embedded)
-        self.lstm = nn.LSTM(embedded, hidden)
-        self.head = nn.Linear(hidden, vocabulary)
+    model: Callable[[], GPT]
+    length: int
 
-    def forward(self, x: np.ndarray) -> Tensor:
-        y, _ = self.lstm(self.embedding(x))
-        return self.head(y).reshape(-1, self.head.out_features)
+    def build(self) -> GPT:
+        manual_seed(0)
+        return self.model()
+
+    def ours(self) -> Step:
+        return GenerationStep(self.build(), self.length)
+
+    def peers(self, pytorch: bool) -> dict[str, Step]:
+        if not pytorch:
+            return {}
+        from .pytorch_sequences import GenerationStep as Theirs
+
+        return {"PyTorch": Theirs(self.build(), self.length)}
 
 
-class GPT(nn.Module):
-    """Tokens (B, T) -> logits (B T, V) of the next ones: learned positions, pre-norm blocks."""
+class GenerationStep:
+    """One contender's `Generation`: dlfast's."""
 
-    def __init__(self, vocabulary: int, layers: int, width: int, heads: int, steps: int):
-        self.tokens, self.positions = nn.Embedding(vocabulary, width), nn.Embedding(steps, width)
-        options: dict[str, Any] = {"activation": "gelu", "dropout": 0.0, "batch_first": True, "norm_first": True}
-        block = nn.TransformerEncoderLayer(width, heads, 4 * width, **options)
-        self.encoder = nn.TransformerEncoder(block, layers, nn.LayerNorm(width))
-        self.head = nn.Linear(width, vocabulary)
+    def __init__(self, model: GPT, length: int):
+        self.model, self.length = model, length
+        model.eval()
 
-    def forward(self, x: np.ndarray) -> Tensor:
-        y = self.tokens(x) + self.positions.weight[: x.shape[1]]
-        return self.head(self.encoder(y, is_causal=True)).reshape(-1, self.head.out_features)
+    def __call__(self) -> list[np.ndarray]:
+        code, state, logits = 0, None, []
+        for _ in range(self.length):
+            y, state = self.model.advance(np.array([code]), state)
+            logits.append(y.data[0])
+            code = int(logits[-1].argmax())
+        return logits
+
+    def results(self) -> list[np.ndarray]:
+        return [np.stack(self())]
