@@ -14,6 +14,7 @@ import dlfast.tensor as tensor
 
 from . import _check as check
 from .kernels import sums
+from .kernels.memory import pooled
 
 if TYPE_CHECKING:
     from ._methods import Methods
@@ -80,9 +81,11 @@ def same_dtype(op: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def add(a: ArrayLike, b: ArrayLike) -> Tensor:
     x, y = _operands("add", a, b)
+    with pooled():
+        z = x + y
     if x.shape == y.shape:
-        return tensor.record(x + y, _hand_on, (), (a, b))
-    return tensor.record(x + y, _add_backward, (x.shape, y.shape), (a, b))
+        return tensor.record(z, _hand_on, (), (a, b))
+    return tensor.record(z, _add_backward, (x.shape, y.shape), (a, b))
 
 
 def _hand_on(dy, saved, needs):
@@ -95,7 +98,9 @@ def _add_backward(dy, saved, needs):
 
 def subtract(a: ArrayLike, b: ArrayLike) -> Tensor:
     x, y = _operands("subtract", a, b)
-    return tensor.record(x - y, _subtract_backward, (x.shape, y.shape), (a, b))
+    with pooled():
+        z = x - y
+    return tensor.record(z, _subtract_backward, (x.shape, y.shape), (a, b))
 
 
 def _subtract_backward(dy, saved, needs):
@@ -104,7 +109,9 @@ def _subtract_backward(dy, saved, needs):
 
 def multiply(a: ArrayLike, b: ArrayLike) -> Tensor:
     x, y = _operands("multiply", a, b)
-    return tensor.record(x * y, _multiply_backward, (x, y), (a, b))
+    with pooled():
+        z = x * y
+    return tensor.record(z, _multiply_backward, (x, y), (a, b))
 
 
 def _multiply_backward(dy, saved, needs):

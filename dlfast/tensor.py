@@ -27,6 +27,7 @@ from ._tape import (
     wrap,
 )
 from .kernels import Into
+from .kernels.memory import pooled
 
 _ONE = {dtype: np.ones((), dtype) for dtype in FLOATS}  # the usual gradient of a loss
 
@@ -205,10 +206,11 @@ class Tensor(Variable, Names):
                 "make an input with requires_grad=True, and compute outside no_grad()"
             )
         seed = self._seed(gradient)
-        if self._node is None:
-            self._accumulate(seed, False)
-        else:
-            run_backward(self._node, seed, bool(retain_graph))
+        with pooled():  # what NumPy adds up on the way, and copies of gradients
+            if self._node is None:
+                self._accumulate(seed, False)
+            else:
+                run_backward(self._node, seed, bool(retain_graph))
 
     def _seed(self, gradient: ArrayLike | None) -> np.ndarray:
         if gradient is None:

@@ -1,6 +1,7 @@
 """What whole training steps take from the system once they are warm: nothing. The rows are those of the benchmark."""
 
 import gc
+import os
 import subprocess
 import sys
 
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 
 from dlfast import memory
-from dlfast.bench.suites.steps import GROUPS
+from dlfast.bench.suites import attention, recurrent, sequence_steps, steps
 
-ROWS = [row for group in GROUPS for row in group.rows]
+LAYERS = [row for suite in (recurrent, attention) for row in suite.GROUPS[0].rows]
+SEQUENCES = [row for row in LAYERS if any(word in row.name for word in ("lengths", "layers", "dropout", "4 x 8 x 256"))]
+ROWS = [*(row for group in steps.GROUPS for row in group.rows), *sequence_steps.TRAINING, *SEQUENCES]
 COUNTED = 4  # steps
 FAULTS = 50  # a step, at most: the interpreter's own; without the pool a step of these networks has up to 10,000
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, or counts on mmap")
@@ -51,6 +54,35 @@ def _faults():
     from resource import RUSAGE_SELF, getrusage
 
     return getrusage(RUSAGE_SELF).ru_minflt
+
+
+MAPPED_STEPS = """
+from resource import RUSAGE_SELF, getrusage
+from test_memory_steps import ROWS, SEQUENCES, sequence_steps
+
+for row in (*sequence_steps.TRAINING, *SEQUENCES, *ROWS[:8]):
+    step = row.work().ours()
+    step()
+    step()
+    before = getrusage(RUSAGE_SELF).ru_minflt
+    step()
+    step()
+    print((getrusage(RUSAGE_SELF).ru_minflt - before) / 2, row.name)
+"""
+
+
+@linux
+def test_no_large_array_is_left_to_the_c_library():
+    """Where the C library maps each block of 64 KiB anew, an array that does not come from the pool costs faults."""
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "PYTHONPATH": os.path.dirname(__file__)}
+    environment["PYTHONPATH"] += os.pathsep + os.environ.get("PYTHONPATH", "")
+    done = subprocess.run(
+        [sys.executable, "-c", MAPPED_STEPS], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    faults = {name: float(count) for count, name in (line.split(" ", 1) for line in done.stdout.splitlines())}
+    assert len(faults) == len(sequence_steps.TRAINING) + len(SEQUENCES) + 8
+    assert {name: count for name, count in faults.items() if count >= 16} == {}  # 16 pages are 64 KiB
 
 
 HUNDREDS_OF_STEPS = """

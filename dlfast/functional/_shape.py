@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import _check as check
-from ..kernels.memory import empty
+from ..kernels.memory import empty, pooled
 from ..tensor import ArrayLike, Tensor, arrays_of, record, unwrap
 
 
@@ -19,7 +19,8 @@ def concatenate(tensors: Sequence[ArrayLike], axis: int = 0, *, dim: int | None 
     """
     axis = axis if dim is None else dim
     arrays = _one_dtype("concatenate", tensors)
-    y = np.concatenate(arrays, axis=axis)
+    with pooled():
+        y = np.concatenate(arrays, axis=axis)
     return record(y, _concatenate_backward, (np.cumsum([a.shape[axis] for a in arrays[:-1]]), axis), tensors)
 
 
@@ -31,7 +32,8 @@ def _concatenate_backward(dy, saved, needs):
 def stack(tensors: Sequence[ArrayLike], axis: int = 0, *, dim: int | None = None) -> Tensor:
     """Tensors of one shape side by side along a new axis. Raises as `concatenate`."""
     axis = axis if dim is None else dim
-    y = np.stack(_one_dtype("stack", tensors), axis=axis)
+    with pooled():
+        y = np.stack(_one_dtype("stack", tensors), axis=axis)
     return record(y, _stack_backward, (axis,), tensors)
 
 
