@@ -4,25 +4,23 @@
 #define EACH_ROW for (long row = job * m->chunk; row < dl_min((job + 1) * m->chunk, m->rows); row++)
 #define ROW(array) ((array) ? (real *)(array) + row * m->cols : NULL)
 
-/* The mean of a row of n numbers: a short row may be off by some roundings, which the mean of what is left makes up. */
-static real V(row_mean)(const real *x, long n) {
-    vec sum = C(0);
-    if (n <= DL_NORM_SHORT) {
-        for (long c = 0; c < n; c += LANES)
-            sum += V(vload_n)(x + c, n - c);
-        return V(vsum)(sum) / (real)n;
-    }
-    double sums[2 * LANES] = {0}, total = 0; /* beside each other, so that no addition waits for the one before */
+/* Sums over a row of n numbers, 4 chains of additions side by side: of x - about, and of its square. */
+DL_INLINE void V(sums_about)(const real *x, long n, real about, vec *sum, vec *square) {
+    vec left[4] = {C(0), C(0), C(0), C(0)}, squares[4] = {C(0), C(0), C(0), C(0)};
     long c = 0;
-    for (; c + 2 * LANES <= n; c += 2 * LANES) {
-        DL_UNROLL for (int i = 0; i < 2 * LANES; i++) sums[i] += (double)x[c + i];
+    for (; c + 4 * LANES <= n; c += 4 * LANES)
+        DL_UNROLL for (int k = 0; k < 4; k++) {
+            const vec d = V(vload)(x + c + k * LANES) - C(about);
+            left[k] += d;
+            squares[k] += d * d;
+        }
+    for (; c < n; c += LANES) {
+        const vec d = V(vload_pad)(x + c, n - c, about) - C(about);
+        left[0] += d;
+        squares[0] += d * d;
     }
-    for (; c < n; c++)
-        total += (double)x[c];
-    for (int width = LANES; width; width /= 2)
-        for (int i = 0; i < width; i++)
-            sums[i] += sums[i + width];
-    return (real)((total + sums[0]) / (double)n);
+    *sum = (left[0] + left[1]) + (left[2] + left[3]);
+    *square = (squares[0] + squares[1]) + (squares[2] + squares[3]);
 }
 
 /* Job: y = (x - mean) rstd scale + shift, mean and rstd of each row. */
@@ -31,16 +29,13 @@ static void V(layer_norm_job)(void *ctx, long job, long worker) {
     const real *scale = (const real *)m->scale, *shift = (const real *)m->shift;
     const long n = m->cols;
     EACH_ROW {
-        const real *x = ROW(m->x);
+        const real *x = ROW(m->x), first = n ? x[0] : 0;
         real *y = ROW(m->out);
-        const real mean = V(row_mean)(x, n);
-        vec left = C(0), square = C(0);
-        for (long c = 0; c < n; c += LANES) {
-            const vec d = V(vload_pad)(x + c, n - c, mean) - C(mean);
-            left += d;
-            square += d * d;
-        }
-        const real rest = V(vsum)(left) / (real)n;
+        vec sum, square;
+        V(sums_about)(x, n, first, &sum, &square);
+        const real mean = first + V(vsum)(sum) / (real)n;
+        V(sums_about)(x, n, mean, &sum, &square);
+        const real rest = V(vsum)(sum) / (real)n;
         const double var = (double)(V(vsum)(square) / (real)n) - (double)rest * (double)rest;
         const real rstd = (real)(1 / sqrt((var > 0 ? var : var * 0) + m->eps));
         for (long c = 0; c < n; c += LANES) {
@@ -55,39 +50,61 @@ static void V(layer_norm_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
+/* g = dy scale, and x less its mean, of a register at c; the same in both passes over a row. */
+DL_INLINE vec V(scaled)(const real *dy, const real *scale, long c, long n) {
+    const vec g = V(vload_n)(dy + c, n - c);
+    return scale ? V(vheld)(g * V(vload_n)(scale + c, n - c)) : g;
+}
+DL_INLINE vec V(centred)(const real *x, real mean, long c, long n) {
+    return V(vload_pad)(x + c, n - c, mean) - C(mean);
+}
+
+/* The means over a row of d = x - mean, of g, and of g (d - mean of d), by 2 chains of additions. */
+DL_INLINE void V(back_means)(const real *x, const real *dy, const real *scale, real mean, long n, real *rest, real *a,
+                             real *b) {
+    vec left[2] = {C(0), C(0)}, sum[2] = {C(0), C(0)}, dot[2] = {C(0), C(0)};
+    for (long c = 0; c < n; c += 2 * LANES)
+        DL_UNROLL for (int k = 0; k < 2; k++) {
+            if (c + k * LANES >= n) break;
+            const vec d = V(centred)(x, mean, c + k * LANES, n), g = V(scaled)(dy, scale, c + k * LANES, n);
+            left[k] += d;
+            sum[k] += g;
+            dot[k] += g * d;
+        }
+    *rest = V(vsum)(left[0] + left[1]) / (real)n;
+    *a = V(vsum)(sum[0] + sum[1]) / (real)n;
+    *b = V(vsum)(dot[0] + dot[1]) / (real)n - *rest * *a;
+}
+
+/* dx = rstd (g - a - u b), where wanted, and sums (2, n) += dy, dy u. */
+DL_INLINE void V(back_row)(const real *x, const real *dy, const real *scale, real mean, real rstd, real *dx, real *sums,
+                           long n) {
+    real rest, a, b;
+    V(back_means)(x, dy, scale, mean, n, &rest, &a, &b);
+    b *= rstd;
+    for (long c = 0; c < n; c += LANES) {
+        const vec d = V(vload_n)(dy + c, n - c), u = (V(centred)(x, mean, c, n) - C(rest)) * C(rstd);
+        if (dx) V(vstore_n)(dx + c, C(rstd) * (V(scaled)(dy, scale, c, n) - C(a) - u * C(b)), n - c);
+        V(vstore_n)(sums + c, V(vload_n)(sums + c, n - c) + d, n - c);
+        V(vstore_n)(sums + n + c, V(vload_n)(sums + n + c, n - c) + d * u, n - c);
+    }
+}
+
 /* Job: dx = rstd (g - mean of g - u mean of g u) with g = dy scale, and sums of dy and dy u down the columns. */
 static void V(layer_norm_back_job)(void *ctx, long job, long worker) {
     const dl_norm *m = (const dl_norm *)ctx;
     const real *scale = (const real *)m->scale;
-    const long n = m->cols;
-    double *DL_R plain = m->partial + job * 2 * n, *DL_R product = plain + n;
-    memset(plain, 0, sizeof(double) * 2 * n);
+    const long n = m->cols, last = dl_min((job + 1) * m->chunk, m->rows) - 1;
+    double *total = m->partial + job * 4 * n;
+    real *sums = (real *)(total + 2 * n);
+    memset(total, 0, sizeof(double) * 4 * n);
     EACH_ROW {
-        const real *x = ROW(m->x), *dy = ROW(m->dy), mean = ((const real *)m->mean)[row],
-                   rstd = ((const real *)m->rstd)[row];
-        real *dx = ROW(m->out);
-        vec sum = C(0), dot = C(0), left = C(0);
-        for (long c = 0; c < n; c += LANES) {
-            const vec d = V(vload_pad)(x + c, n - c, mean) - C(mean);
-            left += d;
-            if (!dx) continue;
-            vec g = V(vload_n)(dy + c, n - c);
-            if (scale) g = V(vheld)(g * V(vload_n)(scale + c, n - c)); /* the same in both passes */
-            sum += g;
-            dot += g * d;
-        }
-        const real rest = V(vsum)(left) / (real)n, total = V(vsum)(sum);
-        const vec a = C(total / (real)n), b = C((V(vsum)(dot) - rest * total) * rstd / (real)n);
-        for (long c = 0; dx && c < n; c += LANES) {
-            vec g = V(vload_n)(dy + c, n - c);
-            if (scale) g = V(vheld)(g * V(vload_n)(scale + c, n - c));
-            const vec u = (V(vload_pad)(x + c, n - c, mean) - C(mean) - C(rest)) * C(rstd);
-            V(vstore_n)(dx + c, C(rstd) * (g - a - u * b), n - c);
-        }
-        for (long c = 0; c < n; c++) {
-            plain[c] += (double)dy[c];
-            product[c] += (double)(dy[c] * ((x[c] - mean - rest) * rstd));
-        }
+        V(back_row)(ROW(m->x), ROW(m->dy), scale, ((const real *)m->mean)[row], ((const real *)m->rstd)[row],
+                    ROW(m->out), sums, n);
+        if (row < last && (row + 1) % DL_NORM_DEPTH) continue;
+        for (long c = 0; c < 2 * n; c++)
+            total[c] += (double)sums[c];
+        memset(sums, 0, sizeof(real) * 2 * n);
     }
     (void)worker;
 }
