@@ -801,6 +801,7 @@ LARGE = [
     cell("gru_cell", "large", 90, 100, 130),
     sequence("rnn", "large", 9, 37, 40, 67, nonlinearity="tanh"),
     sequence("lstm", "large", 9, 37, 40, 67),
+    sequence("lstm", "large-batch", 3, 120, 5, 9),
     sequence("lstm", "large-units", 7, 1, 20, 340, reverse=True),
     sequence("lstm", "large-lengths", 40, 6, 20, 70, lengths=(3, 40, 1, 17, 40, 29)),
     sequence("gru", "large", 9, 37, 40, 67),

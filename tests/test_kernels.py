@@ -25,7 +25,11 @@ from dlfast import kernels
 
 DTYPES = ("float32", "float64")
 FUSED = ("relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus", "hardswish")
-EVERYWHERE = ("conv2d", "conv_transpose2d", "max_pool2d", "lstm_cell", "linear", "matmul", "adam_step", *FUSED)
+SEQUENCES = ("rnn", "lstm", "gru", "attention", "self_attention")
+EVERYWHERE = (
+    *("conv2d", "conv_transpose2d", "max_pool2d", "interpolate", "lstm_cell", "linear", "matmul", "adam_step"),
+    *(FUSED + SEQUENCES),
+)
 
 
 @pytest.fixture(autouse=True)
