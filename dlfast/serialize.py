@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _safetensors
+from ._arrays import refuse_masked
 from ._files import write_atomically
 from .tensor import Tensor
 
@@ -68,6 +69,7 @@ def _is_nested(value: Any) -> bool:
 def _savable(key: Any, value: Any) -> np.ndarray:
     if not isinstance(key, str):
         raise TypeError(f"save: keys must be strings, got {key!r}")
+    refuse_masked("save", key, value)
     array = np.asarray(value.data if isinstance(value, Tensor) else value)
     if not _safetensors.can_hold(array.dtype):
         raise TypeError(f"save: {key!r} must be an array of numbers, got {type(value).__name__} of dtype {array.dtype}")

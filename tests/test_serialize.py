@@ -51,6 +51,8 @@ def test_bad_values_write_nothing(tmp_path):
     for state, words in (
         ({1: np.ones(1)}, "keys must be strings, got 1"),
         ({"a": "text"}, "'a' must be an array of numbers"),
+        ({"a": np.ma.masked_array([1.0, 2.0], [0, 1])}, "a must not be masked"),
+        ({"a": {"b": np.ma.masked_array([1.0, 2.0], [0, 1])}}, "b must not be masked"),
     ):
         with pytest.raises(TypeError, match=words):
             dl.save(path, state)

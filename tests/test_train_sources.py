@@ -109,6 +109,10 @@ def test_what_is_no_data_is_told_what_is(data, words):
 
 
 def test_classes_in_place_of_objects():
+    with pytest.raises(TypeError, match=r"fit: loss is missing: loss=F\.cross_entropy for classes"):
+        train.fit(nn.Linear(2, 2), (X, Y))
+    with pytest.raises(TypeError, match=r"fit: optimizer is missing: optimizer=optim\.Adam"):
+        train.fit(nn.Linear(2, 2), (X, Y), loss=F.cross_entropy)
     with pytest.raises(TypeError, match=r"fit: loss must be made: loss=CrossEntropyLoss\(\), got the class"):
         fit(None, (X, Y), loss=nn.CrossEntropyLoss)
     with pytest.raises(TypeError, match=r"evaluate: loss must be made: loss=CrossEntropyLoss\(\)"):

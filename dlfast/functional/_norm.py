@@ -12,8 +12,6 @@ from ..kernels import active
 from ..tensor import ArrayLike, Tensor, apply, arrays_of, as_tensor, record, run
 from ._linear import FUSED_ACTIVATIONS
 
-NEXT_TO_1 = math.nextafter(1, 2)  # ranges exclude their end, and a momentum of 1 is allowed
-
 
 def batch_norm(
     x: ArrayLike,
@@ -54,7 +52,7 @@ def batch_norm(
         raise ValueError("batch_norm: give running_mean and running_var, or neither")
     if activation is not None:
         check.choice("batch_norm", "activation", activation, FUSED_ACTIVATIONS)
-    momentum = check.number("batch_norm", "momentum", momentum, 0, NEXT_TO_1)
+    momentum = check.number("batch_norm", "momentum", momentum, 0, 1, high_closed=True)
     eps = check.number("batch_norm", "eps", eps, 0, math.inf, low_open=True)
     rows = math.prod(a.shape[:-1])
     from_batch = (training or mean is None) and rows > 0

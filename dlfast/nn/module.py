@@ -178,6 +178,11 @@ class Module:
         allowed without `strict`) and shapes that differ, TypeError values that are no numbers.
         Returns {"missing": [...], "unexpected": [...]}.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                "load_state_dict: expected a dictionary of arrays by name, such as model.state_dict() or "
+                f"dl.load(path), got {type(state).__name__}"
+            )
         warn_of_layout(self, state)
         own = dict(self._state())
         given = {key: _given(key, value) for key, value in state.items()}

@@ -11,7 +11,6 @@ import numpy as np
 from .. import _check as check
 from .. import functional as F
 from ..functional._linear import FUSED_ACTIVATIONS
-from ..functional._norm import NEXT_TO_1
 from ..tensor import ArrayLike, Parameter, Tensor, as_tensor
 from .module import Module
 
@@ -44,7 +43,9 @@ class _BatchNorm(Module):
         name = type(self).__name__
         self.num_features = check.integer(name, "num_features", num_features, 1)
         self.eps = check.number(name, "eps", eps, 0, math.inf, low_open=True)
-        self.momentum = momentum if momentum is None else check.number(name, "momentum", momentum, 0, NEXT_TO_1)
+        if momentum is not None:
+            momentum = check.number(name, "momentum", momentum, 0, 1, high_closed=True)
+        self.momentum = momentum
         self.affine, self.track_running_stats = bool(affine), bool(track_running_stats)
         self.activation = check.choice(name, "activation", activation, FUSED_ACTIVATIONS)
         self.weight = Parameter(np.ones(num_features, np.float32)) if affine else None

@@ -37,7 +37,7 @@ class _Recurrent(Module):
         self.hidden_size = check.integer(name, "hidden_size", hidden_size, 1)
         self.num_layers = check.integer(name, "num_layers", num_layers, 1)
         self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
-        self.dropout = check.number(name, "dropout", dropout, 0, math.nextafter(1, 2))
+        self.dropout = check.number(name, "dropout", dropout, 0, 1, high_closed=True)
         rows = self._gates * hidden_size
         for layer, suffix in self._directions():
             inputs = input_size if layer == 0 else hidden_size * (1 + self.bidirectional)

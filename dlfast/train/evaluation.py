@@ -54,12 +54,15 @@ def check_model(op: str, model) -> None:
         raise TypeError(f"{op}: model must be a Module, got {model if made else type(model).__name__}{made}")
 
 
-def check_loss(op: str, loss) -> None:
-    """Raise TypeError for what is no loss function, but perhaps a class of them."""
+def check_loss(op: str, loss) -> Callable:
+    """`loss`, which must be a function, not a class of them. Raises TypeError."""
+    if loss is None:
+        raise TypeError(f"{op}: loss is missing: loss=F.cross_entropy for classes, loss=F.mse_loss for numbers")
     if isinstance(loss, type):
         raise TypeError(f"{op}: loss must be made: loss={loss.__name__}(), got the class")
     if not callable(loss):
         raise TypeError(f"{op}: loss must be a function of outputs and targets, got {type(loss).__name__}")
+    return loss
 
 
 def batch_loss(op: str, loss: Callable, outputs, targets) -> tuple[Tensor, float, Sequence[Count]]:

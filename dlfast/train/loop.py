@@ -63,8 +63,8 @@ def fit(
     *,
     epochs: int = 1,
     batch_size: int = 32,
-    loss: Callable,
-    optimizer: Optimizer,
+    loss: Callable | None = None,
+    optimizer: Optimizer | None = None,
     callbacks=(),
     metrics=None,
     progress: bool = True,
@@ -89,15 +89,15 @@ def fit(
     for arguments that do not fit.
     """
     check_model("fit", model)
-    check_loss("fit", loss)
     batch_size = check.integer("fit", "batch_size", batch_size, least=1)
     loader = as_loader("train", train, batch_size, shuffle=shuffle)
     val_loader = None if val is None else as_loader("val", val, max(batch_size, 256))
+    loss = check_loss("fit", loss)
     functions = metric_functions(metrics, loader)
     callbacks = list(callbacks)
     if progress and not any(isinstance(callback, ProgressBar) for callback in callbacks):
         callbacks.insert(0, ProgressBar())
-    _check(model, optimizer, epochs, callbacks)
+    optimizer = _check(model, optimizer, epochs, callbacks)
     run = Run(model, optimizer, loss, functions, callbacks, epochs, len(loader))
     if resume is not None:
         resume_run(resume, run)
@@ -116,8 +116,11 @@ def fit(
     return run.history
 
 
-def _check(model, optimizer, epochs: int, callbacks: list) -> None:
+def _check(model, optimizer, epochs: int, callbacks: list) -> Optimizer:
+    """The optimizer, when it and the other arguments fit."""
     check.integer("fit", "epochs", epochs, least=1)
+    if optimizer is None:
+        raise TypeError("fit: optimizer is missing: optimizer=optim.Adam(model.parameters(), lr=1e-3) for example")
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"fit: optimizer must be made, as in optim.Adam(model.parameters()), got {optimizer!r}")
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -126,6 +129,7 @@ def _check(model, optimizer, epochs: int, callbacks: list) -> None:
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise TypeError(f"fit: callbacks must be Callback objects, got {callback!r}")
+    return optimizer
 
 
 def _train(run: Run, loader: Loader, val_loader: Loader | None, interrupts: _Interrupts) -> None:
