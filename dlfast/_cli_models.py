@@ -15,7 +15,7 @@ _THREADS = click.option("--threads", type=click.IntRange(min=1), help="Of the ke
 @click.command()
 @click.argument("model", type=click.Choice(_MODELS))
 @click.option("--data", help="gospels, or a file of text in UTF-8.  [default: gospels]")
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the text.  [default: 24 for gpt, else 20]")
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the text.  [default: 24 for gpt, else 40]")
 @click.option("--steps", type=click.IntRange(min=1), help="Updates in all, in place of --epochs.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Windows of an update.  [default: 16 for gpt, else 32]")
 @click.option(

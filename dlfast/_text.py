@@ -31,8 +31,8 @@ class Defaults:
 
 MODELS = {
     "gpt": Defaults(epochs=24, batch_size=16, lr=3e-3, sizes={"context": WINDOW}),
-    "char_lstm": Defaults(epochs=20, batch_size=32, lr=4e-3, sizes={"dropout": 0.4}),
-    "char_gru": Defaults(epochs=20, batch_size=32, lr=4e-3, sizes={"dropout": 0.4}),
+    "char_lstm": Defaults(epochs=40, batch_size=32, lr=4e-3, sizes={"dropout": 0.4}),
+    "char_gru": Defaults(epochs=40, batch_size=32, lr=4e-3, sizes={"dropout": 0.4}),
 }
 
 
