@@ -74,6 +74,9 @@ BAD = [
     (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), z(3)), ValueError, r"conv1d: bias must have shape \(4,\)"),
     (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), stride=2, padding="same"), ValueError, "'same' needs stride 1, got stri"),
     (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), padding=(1, 1, 1)), ValueError, "padding must be one integer or two"),
+    (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), padding="past"), ValueError, "'valid', 'causal', got 'past'"),
+    (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), padding="causal", dilation=2**20), ValueError, "more than 1048576"),
+    (lambda: F.conv2d(z(1, 4, 4, 1), z(1, 3, 3, 1), padding="causal"), ValueError, "'valid', got 'causal'"),
     (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), method="winograd"), ValueError, "conv1d: method 'winograd' needs a k"),
     (lambda: F.conv1d(z(2, 9, 3), z(4, 3, 3), activation="elu"), ValueError, "conv1d: activation must be one of"),
     (lambda: F.conv_transpose2d(z(1, 4, 4, 3), z(2, 3, 3, 4)), ValueError,
@@ -265,6 +268,23 @@ def test_conv1d_is_conv2d_on_one_row():
         np.testing.assert_array_equal(one, two)
     for padding in ("same", "valid", 3):
         assert F.conv1d(x, w, b, 1, padding, groups=2).shape == (2, {"same": 17, "valid": 15, 3: 21}[padding], 8)
+
+
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (1, 4), (3, 2)])
+def test_causal_conv1d_sees_the_past_alone(stride, dilation):
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 20, 4)), rng.normal(size=(6, 3, 2))
+    options = {"stride": stride, "dilation": dilation, "groups": 2}
+    tensor = Tensor(x, requires_grad=True)
+    y = F.conv1d(tensor, w, padding="causal", **options)
+    np.testing.assert_array_equal(y.data, F.conv1d(x, w, padding=(2 * dilation, 0), **options).data)
+    for last in (0, 7, 11):  # what is cut behind a step changes nothing before it
+        short = F.conv1d(x[:, : last + 1], w, padding="causal", **options).data
+        np.testing.assert_allclose(y.data[:, : short.shape[1]], short, atol=1e-13)
+        assert short.shape[1] == last // stride + 1
+    y[:, 2].sum().backward()
+    assert tensor.grad[:, 2 * stride].any()
+    assert not tensor.grad[:, 2 * stride + 1 :].any()
 
 
 def test_conv_transpose2d_is_the_adjoint_of_conv2d():

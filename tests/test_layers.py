@@ -31,6 +31,7 @@ LAYERS = [
     (nn.Conv2d(2, 3, 3, padding="same", activation="sigmoid"), [(1, 3, 3, 2)]),
     (nn.Conv2d(2, 3, 3, stride=2, method="im2col"), [(1, 5, 5, 2)]),
     (nn.Conv1d(2, 4, 3, stride=2, padding=(2, 0), groups=2), [(2, 7, 2)]),
+    (nn.Conv1d(2, 3, 3, padding="causal", dilation=2), [(2, 7, 2)]),
     (nn.Conv1d(2, 3, 2, padding="same", dilation=2, bias=False, activation="tanh"), [(1, 5, 2)]),
     (nn.ConvTranspose2d(2, 3, 3, 2, 1, 1, activation="sigmoid"), [(1, 3, 2, 2)]),
     (nn.ConvTranspose2d(2, 4, (2, 3), (1, 2), ((1, 0), (0, 1)), groups=2, bias=False, dilation=2), [(1, 4, 3, 2)]),

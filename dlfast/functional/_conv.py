@@ -101,8 +101,9 @@ def conv1d(
         y[n, q, k] = act(b[k] + sum over s, c of x[n, q stride + s dilation - before, c] w[k, s, c])
 
     where c runs over the channels of k's group. x (N, L, C), weight (K, S, C/groups), bias (K,) or None, y (N, Q, K).
-    padding, in steps: an integer, (before, after), "valid" or "same". It is conv2d on images of one row; activation,
-    method and errors as there.
+    padding, in steps: an integer, (before, after), "valid", "same", or "causal", (S - 1) dilation before, none after:
+    with stride 1, step q of y sees steps up to q of x and none behind (van den Oord et al. 2016, "WaveNet", section
+    2.1). It is conv2d on images of one row; activation, method and errors as there.
     """
     inputs = (x, weight, bias)
     a, w, b = arrays_of(inputs)
@@ -124,7 +125,7 @@ def _planned_1d(
     op = "conv1d"
     stride = check.integer(op, "stride", stride, 1)
     dilation = check.integer(op, "dilation", dilation, 1)
-    before, after = pad2(op, padding, kernel[1], stride, dilation)
+    before, after = pad_steps(op, padding, kernel[1], stride, dilation)
     stride, dilation = _axis(op, "steps", steps, kernel, 1, stride, dilation, (before, after))
     geometry = Geometry((1, stride), (0, 0, before, after), (1, dilation), groups)
     image, taps = (steps[0], 1, *steps[1:]), (kernel[0], 1, *kernel[1:])
@@ -244,6 +245,19 @@ def pad2(op: str, padding: Any, taps: int, stride: int, dilation: int) -> tuple[
     if total > 2 * MOST_PADDING:
         raise ValueError(f"{op}: padding='same' would be {total} pixels, more than {2 * MOST_PADDING}; dilate less")
     return total // 2, total - total // 2
+
+
+def pad_steps(op: str, padding: Any, taps: int, stride: int, dilation: int) -> tuple[int, int]:
+    """As `pad2`, for sequences, which may be padded before their first step alone."""
+    if not isinstance(padding, str):
+        return pad2(op, padding, taps, stride, dilation)
+    check.choice(op, "padding", padding, ("same", "valid", "causal"))
+    if padding != "causal":
+        return pad2(op, padding, taps, stride, dilation)
+    before = dilation * (taps - 1)
+    if before > MOST_PADDING:
+        raise ValueError(f"{op}: padding='causal' would be {before} steps, more than {MOST_PADDING}; dilate less")
+    return before, 0
 
 
 def sides(op: str, padding: Any) -> tuple[int, int, int, int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import _check as check
 from .. import functional as F
-from ..functional._conv import Padding, check_method, pad2, pad4, sides
+from ..functional._conv import Padding, check_method, pad4, pad_steps, sides
 from ..functional._conv_pool import pools_at_once
 from ..functional._conv_transpose import output_padding_pair
 from ..functional._linear import FUSED_ACTIVATIONS
@@ -127,8 +127,8 @@ class Conv2d(_Convolution):
 class Conv1d(_Convolution):
     """Convolution over sequences, channels last: x (N, L, in_channels), y (N, Q, out_channels).
 
-    weight (out_channels, S, in_channels/groups), bias (out_channels,). padding: an integer, (before, after), "same" or
-    "valid". Otherwise as `Conv2d`. Equation: `functional.conv1d`.
+    weight (out_channels, S, in_channels/groups), bias (out_channels,). padding: an integer, (before, after), "same",
+    "valid" or "causal" (nothing flows back in time). Otherwise as `Conv2d`. Equation: `functional.conv1d`.
     """
 
     _shown = Conv2d._shown
@@ -152,7 +152,7 @@ class Conv1d(_Convolution):
         self.stride = check.integer("Conv1d", "stride", stride, 1)
         self.dilation = check.integer("Conv1d", "dilation", dilation, 1)
         self.padding = padding
-        self._padding = pad2("Conv1d", padding, self.kernel_size, self.stride, self.dilation)
+        self._padding = pad_steps("Conv1d", padding, self.kernel_size, self.stride, self.dilation)
         channels = self.in_channels // self.groups
         geometry = Geometry((1, self.stride), (0, 0, *self._padding), (1, self.dilation), self.groups)
         image_kernel = (self.out_channels, 1, self.kernel_size, channels)
