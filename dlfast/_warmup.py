@@ -28,6 +28,20 @@ class _Cells(nn.Module):
         return self.last(self.rnn(self.gru(self.lstm(x)[0])))
 
 
+class _Sequences(nn.Module):
+    """Recurrent layers over whole sequences (B, T, I), then attention."""
+
+    def __init__(self) -> None:
+        self.lstm, self.gru, self.rnn = (kind(64, 64, batch_first=True) for kind in (nn.LSTM, nn.GRU, nn.RNN))
+        self.block = nn.TransformerEncoderLayer(64, 4, 128, dropout=0.1, batch_first=True)
+        self.last = nn.Linear(64, 10)
+
+    def forward(self, x):
+        for layer in (self.lstm, self.gru, self.rnn):
+            x, _ = layer(x)
+        return self.last(self.block(x)[:, -1])
+
+
 class _Losses(nn.Module):
     """Logits to which the losses of regression and of yes or no have been added, so that a step runs them too."""
 
@@ -48,7 +62,7 @@ def _activations() -> nn.Module:
 
 
 def _convolutions() -> nn.Module:
-    """Strided, grouped, depthwise and transposed ones, and those of few channels."""
+    """Strided, grouped, depthwise and transposed ones, those of few channels, and images of another size."""
     return nn.Sequential(
         nn.Conv2d(3, 32, 7, stride=2, padding=3),
         nn.BatchNorm2d(32),
@@ -60,6 +74,8 @@ def _convolutions() -> nn.Module:
         nn.Conv2d(32, 32, 3, padding=1, groups=4),
         nn.ConvTranspose2d(32, 3, 2, stride=2),
         nn.AvgPool2d(2),
+        nn.Upsample(scale_factor=2, mode="bilinear"),
+        nn.AdaptiveMaxPool2d(8),
         nn.Flatten(),
         nn.Linear(3 * 8 * 8, 10),
     )
@@ -74,6 +90,7 @@ NETWORKS: dict[str, Network] = {
     "ResNets": (models.resnet20, (4, 32, 32, 3)),
     "VGG": (partial(models.vgg11, 10, image_size=32), (8, 32, 32, 3)),
     "recurrent cells": (_Cells, (64, 128)),
+    "sequences": (_Sequences, (8, 32, 64)),
     "activations": (_activations, (128, 128)),
     "losses": (_Losses, (128, 128)),
 }

@@ -251,7 +251,7 @@ def gradcheck() -> None:
 def warmup(backend) -> None:
     """Compile the Numba kernels ahead of their first use.
 
-    Perceptrons, CNNs and recurrent cells of every kind take a small training step in float32, and what they need is
+    Perceptrons, CNNs, recurrent layers and attention take a small training step in float32, and what they need is
     compiled and kept in the user's cache folder (DLFAST_CACHE_DIR moves it): the first real training step then starts
     at once. Kernels that are there already are only loaded. Kernels compiled for another processor, or from other
     sources, are never taken; run it again after an update. The Cython kernels need none of this.
