@@ -10,6 +10,7 @@ Source: Vaswani et al. 2017, section 3.2.1.
 
 import numpy as np
 
+from ..sums import product
 from .elementwise import _hash, like
 
 
@@ -20,7 +21,7 @@ def attention_forward(q, k, v, mask, *, heads_last, causal, scale, dropout, seed
     Saved: lse (B, H, T), the logarithm of each row's sum of exponentials, +inf for a row that sees nothing.
     """
     p, lse = _probabilities(*_heads_first(heads_last, q, k), mask, causal, scale)
-    y = np.matmul(_dropped(p, dropout, seed), _grouped(*_heads_first(heads_last, v), q.shape[2 if heads_last else 1]))
+    y = product(_dropped(p, dropout, seed), _grouped(*_heads_first(heads_last, v), q.shape[2 if heads_last else 1]))
     (y,) = _heads_first(heads_last, y)
     return like(y, q), (q, k, v, mask, like(y, q), lse, heads_last, causal, scale, dropout, seed)
 
@@ -65,7 +66,7 @@ def _grouped(x, heads):
 def _probabilities(q, k, mask, causal, scale):
     """(P, lse): softmax of the scores, 0 in rows that see nothing, and the logarithm of the sums."""
     with np.errstate(all="ignore"):
-        scores = scale * np.matmul(q, np.swapaxes(_grouped(k, q.shape[1]), 2, 3))
+        scores = scale * product(q, np.swapaxes(_grouped(k, q.shape[1]), 2, 3))
         if mask is not None:
             scores = scores + mask
         if causal:
@@ -90,9 +91,9 @@ def _dropped(p, dropout, seed):
 def _gradients(dy, q, k, v, y, mask, causal, scale, dropout, seed):
     p, _ = _probabilities(q, k, mask, causal, scale)
     with np.errstate(all="ignore"):
-        dp = _dropped(np.matmul(dy, np.swapaxes(_grouped(v, q.shape[1]), 2, 3)), dropout, seed)
+        dp = _dropped(product(dy, np.swapaxes(_grouped(v, q.shape[1]), 2, 3)), dropout, seed)
         ds = np.where(p == 0, 0, p * (dp - (dy * y).sum(axis=3, keepdims=True)) * scale)
-        dq = np.matmul(ds, _grouped(k, q.shape[1]))
-        dk, dv = np.matmul(np.swapaxes(ds, 2, 3), q), np.matmul(np.swapaxes(_dropped(p, dropout, seed), 2, 3), dy)
+        dq = product(ds, _grouped(k, q.shape[1]))
+        dk, dv = product(np.swapaxes(ds, 2, 3), q), product(np.swapaxes(_dropped(p, dropout, seed), 2, 3), dy)
     shared = k.shape[0], k.shape[1], q.shape[1] // k.shape[1], *k.shape[2:]
     return dq, dk.reshape(shared).sum(axis=2), dv.reshape(shared).sum(axis=2)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..resizing import bins, taps
+from ..sums import scattered
 from .elementwise import like
 
 
@@ -17,10 +18,9 @@ def _spread(dy, axis, size, low, high, share):
     """The gradient of `_blend`."""
     moved = np.moveaxis(dy, axis, 0)
     share = share.astype(dy.dtype).reshape(-1, *(1,) * (dy.ndim - 1))
-    dx = np.zeros((size, *moved.shape[1:]), dy.dtype)
-    np.add.at(dx, low, (1 - share) * moved)
     between = share.ravel() != 0
-    np.add.at(dx, high[between], (share * moved)[between])
+    dx = scattered((size, *moved.shape[1:]), low, (1 - share) * moved)
+    dx += scattered(dx.shape, high[between], (share * moved)[between])
     return np.moveaxis(dx, 0, axis)
 
 
@@ -67,6 +67,5 @@ def adaptive_max_pool2d_backward(dy, saved, needs):
     (n, h, w, c), index = saved
     if not needs[0]:
         return (None,)
-    dx = np.zeros((n, h * w, c), dy.dtype)
-    np.add.at(dx, (np.arange(n)[:, None, None, None], index, np.arange(c)), dy)
-    return (dx.reshape(n, h, w, c),)
+    places = np.arange(n)[:, None, None, None], index, np.arange(c)
+    return (scattered((n, h * w, c), places, dy).reshape(n, h, w, c),)
