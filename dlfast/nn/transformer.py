@@ -52,7 +52,7 @@ class _Layer(Module):
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, bias)
         for i in range(self._norms):
-            setattr(self, f"norm{i + 1}", LayerNorm(d_model, layer_norm_eps))
+            setattr(self, f"norm{i + 1}", LayerNorm(d_model, layer_norm_eps, bias=bias))
             setattr(self, f"dropout{i + 1}", Dropout(dropout))
 
     _norms = 2
