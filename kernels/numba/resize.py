@@ -47,6 +47,10 @@ def _blend_job(job, worker, x, y, down, across, per_job):
     left, right, across_share = across
     for row in range(job * per_job, min((job + 1) * per_job, y.shape[0] * p_size)):
         p, start = row % p_size, row // p_size * height
+        if p and row > job * per_job and share[p] == 0 and share[p - 1] == 0 and low[p] == low[p - 1]:
+            # The row above is the same.
+            _copy(pointer(y, (row - 1) * q_size * channels), pointer(y, row * q_size * channels), q_size * channels)
+            continue
         a = pointer(x, (start + low[p]) * width * channels)
         b = pointer(x, (start + high[p]) * width * channels)
         for q in range(q_size):
