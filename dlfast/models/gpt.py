@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 from .. import _check as check
+from .. import functional as F
 from .. import init, nn
-from .._modes import no_grad
-from ..tensor import ArrayLike, Tensor, as_tensor
+from ..nn import plain
+from ..tensor import ArrayLike, Tensor, as_tensor, unwrap
 
 
 class GPT(nn.Module):
@@ -33,21 +34,24 @@ class GPT(nn.Module):
         y = self.head(self.blocks(self.position(x), is_causal=True))
         return y[0] if codes.ndim == 1 else y
 
-    @no_grad
     def advance(
         self, codes: ArrayLike, state: list[nn.KeyValueCache] | None = None
     ) -> tuple[Tensor, list[nn.KeyValueCache]]:
         """Logits of further characters, and the state behind them for the next call; no gradient is recorded.
 
-        state: keys and values of the steps before, which the call adds to in place; None begins a text. In evaluation
-        mode the logits are those of `forward` for the whole text. Raises ValueError beyond `context` steps.
+        state: keys and values of the steps before, which the call adds to in place; None begins a text. The logits are
+        those that `forward` gives in evaluation mode for the whole text. Raises ValueError beyond `context` steps.
         """
-        codes = as_tensor(codes)
+        codes = unwrap(codes)
+        rows = codes.reshape(1, -1) if codes.ndim == 1 else codes
         if state is None:
             state = [nn.KeyValueCache(self.context) for _ in self.blocks.layers]
-        x = self.token(codes.reshape(1, -1) if codes.ndim == 1 else codes)
-        y = self.head(self.blocks.extend(self.position(x, state[0].length), state))
-        return (y[0] if codes.ndim == 1 else y), state
+        start, stop = state[0].length, state[0].length + rows.shape[1]
+        if stop > self.context:
+            raise ValueError(f"gpt: a text may have {self.context} characters, the context, got {stop}")
+        x = F.embedding(rows, self.token.weight.data).data + self.position.weight.data[start:stop]
+        y = plain.run(self.head, self.blocks.extend(x, state).data.reshape(-1, x.shape[2]))
+        return Tensor(y.reshape(*codes.shape, -1)), state
 
 
 def gpt(

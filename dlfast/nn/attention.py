@@ -9,9 +9,9 @@ import numpy as np
 from .. import _check as check
 from .. import functional as F
 from .. import init
-from .._modes import no_grad
 from ..functional._attention import attention_mask
 from ..tensor import ArrayLike, Parameter, Tensor, as_tensor, unwrap
+from . import plain
 from .cache import KeyValueCache
 from .linear import Linear
 from .module import Module
@@ -108,26 +108,28 @@ class MultiheadAttention(Module):
             weights = weights.mean(axis=1)
         return y, weights[0] if weights is not None and y.ndim == 2 else weights
 
-    @no_grad
     def extend(self, x: ArrayLike, cache: KeyValueCache) -> Tensor:
         """Causal attention of further steps to themselves and to those before, whose keys and values `cache` holds.
 
         x, y (B, T, E) whatever batch_first says. Step by step it gives what `forward` with is_causal gives at once.
         No gradient is recorded, and nothing is dropped out. Raises ValueError where the cache is full.
         """
-        x = as_tensor(x)
-        if x.ndim != 3 or not self.together:
-            raise ValueError(f"MultiheadAttention: extend takes x (B, T, {self.embed_dim}) alone, got {x.shape}")
-        batch, steps, _ = x.shape
-        qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias).data
-        qkv = qkv.reshape(batch, steps, 3, self.num_heads, -1)
+        a = rows_to_extend("MultiheadAttention", x, self.embed_dim, self.out_proj.weight.dtype)
+        return Tensor(self.extend_rows(a.reshape(-1, self.embed_dim), len(a), cache).reshape(a.shape))
+
+    def extend_rows(self, x: np.ndarray, batch: int, cache: KeyValueCache) -> np.ndarray:
+        """`extend` on plain rows (B T, E), unchecked."""
+        if not self.together:
+            raise ValueError("MultiheadAttention: extend is for self-attention, without kdim and vdim")
+        steps, mask = len(x) // batch, None
+        qkv = plain.affine(x, self.in_proj_weight, self.in_proj_bias)
+        qkv = qkv.reshape(batch, steps, 3, self.num_heads, self.embed_dim // self.num_heads)
         keys, values = cache.append(qkv[:, :, 1:])
-        mask, before = None, cache.length - steps
-        if before and steps > 1:
-            mask = np.tri(steps, cache.length, before, dtype=bool)
-        query = qkv[:, :, 0].swapaxes(1, 2)
-        y = F.scaled_dot_product_attention(query, keys, values, mask, is_causal=steps > 1 and not before)
-        return self.out_proj(y.data.swapaxes(1, 2).reshape(batch, steps, self.embed_dim))
+        first = cache.length == steps
+        if not first and steps > 1:
+            mask = np.triu(np.full((steps, cache.length), -np.inf, x.dtype), cache.length - steps + 1)
+        y = plain.attention(qkv[:, :, 0], keys, values, mask, first and steps > 1)
+        return plain.run(self.out_proj, y.reshape(x.shape))
 
     def project_keys(self, key: ArrayLike, value: ArrayLike) -> tuple[Tensor, Tensor]:
         """Keys and values (B, H, S, D) of batch-first key and value: what a decoder keeps from step to step."""
@@ -210,6 +212,16 @@ class MultiheadAttention(Module):
 
     def extra_repr(self) -> str:
         return f"{self.embed_dim}, {self.num_heads}" + (f", dropout={self.dropout}" if self.dropout else "")
+
+
+def rows_to_extend(owner: str, x: ArrayLike, width: int, dtype: np.dtype) -> np.ndarray:
+    """x (B, T, E) as a contiguous array. Raises ValueError for another shape, TypeError for another dtype."""
+    a = unwrap(x)
+    if a.ndim != 3 or a.shape[2] != width or not len(a):
+        raise ValueError(f"{owner}: extend takes x (B, T, {width}), got {a.shape}")
+    if a.dtype != dtype:
+        raise TypeError(f"{owner}: x must have the dtype of the weights, {dtype}, got {a.dtype}")
+    return np.ascontiguousarray(a)
 
 
 def _added(name: str, mask: ArrayLike, dtype: np.dtype) -> np.ndarray:

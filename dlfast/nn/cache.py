@@ -18,7 +18,7 @@ class KeyValueCache:
         self._kept: np.ndarray | None = None  # (B, max_len, 2, H, D)
 
     def append(self, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Take keys and values of further steps, (B, T, 2, H, D); all keys and all values so far, (B, H, S, D) each.
+        """Take keys and values of further steps, (B, T, 2, H, D); all keys and all values so far, (B, S, H, D) each.
 
         Raises ValueError, and takes nothing, where they do not fit behind the steps before.
         """
@@ -31,5 +31,4 @@ class KeyValueCache:
             raise ValueError(f"KeyValueCache: the batch must stay {len(self._kept)} sequences, got {len(new)}")
         self._kept[:, self.length : total] = new
         self.length = total
-        keys, values = self._kept[:, :total].transpose(2, 0, 3, 1, 4)
-        return keys, values
+        return self._kept[:, :total, 0], self._kept[:, :total, 1]

@@ -10,9 +10,9 @@ import numpy as np
 
 from .. import _check as check
 from .. import functional as F
-from .._modes import no_grad
 from ..tensor import ArrayLike, Tensor, as_tensor
-from .attention import MultiheadAttention
+from . import plain
+from .attention import MultiheadAttention, rows_to_extend
 from .cache import KeyValueCache
 from .container import ModuleList
 from .elementwise import Dropout
@@ -90,14 +90,27 @@ class TransformerEncoderLayer(_Layer):
         x = self._sublayer(1, as_tensor(src), lambda x: self.self_attn(x, **options)[0])
         return self._sublayer(2, x, self._feed_forward)
 
-    @no_grad
     def extend(self, src: ArrayLike, cache: KeyValueCache) -> Tensor:
         """Causal self-attention for further steps (B, T, E), those before in `cache`; see `MultiheadAttention.extend`.
 
-        For a layer in evaluation mode.
+        Nothing is dropped out.
         """
-        x = self._sublayer(1, as_tensor(src), lambda x: self.self_attn.extend(x, cache))
-        return self._sublayer(2, x, self._feed_forward)
+        a = rows_to_extend("TransformerEncoderLayer", src, self.self_attn.embed_dim, self.linear1.weight.dtype)
+        return Tensor(self.extend_rows(a.reshape(-1, a.shape[2]), len(a), cache).reshape(a.shape))
+
+    def extend_rows(self, x: np.ndarray, batch: int, cache: KeyValueCache) -> np.ndarray:
+        """`extend` on plain rows (B T, E), unchecked."""
+        norm1, norm2 = vars(self)["norm1"], vars(self)["norm2"]
+        if self.norm_first:
+            x = x + self.self_attn.extend_rows(plain.run(norm1, x), batch, cache)
+            return x + self._feed_rows(plain.run(norm2, x))
+        x = plain.run(norm1, x + self.self_attn.extend_rows(x, batch, cache))
+        return plain.run(norm2, x + self._feed_rows(x))
+
+    def _feed_rows(self, x: np.ndarray) -> np.ndarray:
+        fused = "relu" if self.activation == "relu" else None
+        hidden = plain.affine(x, self.linear1.weight, self.linear1.bias, fused)
+        return plain.run(self.linear2, hidden if fused else plain.gelu(hidden))
 
 
 class TransformerDecoderLayer(_Layer):
@@ -155,13 +168,17 @@ class TransformerEncoder(_Stack):
             x = layer(x, mask, src_key_padding_mask, is_causal)
         return x if self.norm is None else self.norm(x)
 
-    @no_grad
     def extend(self, src: ArrayLike, caches: Sequence[KeyValueCache]) -> Tensor:
-        """Causal self-attention for further steps (B, T, E), those before in one cache for each layer."""
-        x, layers = as_tensor(src), cast(list[TransformerEncoderLayer], list(self.layers))
+        """Causal self-attention for further steps (B, T, E), those before in one cache for each layer.
+
+        Nothing is dropped out, and no gradient is recorded.
+        """
+        layers = cast(list[TransformerEncoderLayer], list(self.layers))
+        a = rows_to_extend("TransformerEncoder", src, layers[0].self_attn.embed_dim, layers[0].linear1.weight.dtype)
+        x = a.reshape(-1, a.shape[2])
         for layer, cache in zip(layers, caches, strict=True):
-            x = layer.extend(x, cache)
-        return x if self.norm is None else self.norm(x)
+            x = layer.extend_rows(x, len(a), cache)
+        return Tensor((x if self.norm is None else plain.run(self.norm, x)).reshape(a.shape))
 
 
 class TransformerDecoder(_Stack):
