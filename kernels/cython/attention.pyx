@@ -42,7 +42,7 @@ cdef object rows_contiguous(object x):
     """x (B, H, T, D) or None, a copy unless features follow each other and strides are whole elements."""
     if x is None or (is_plain(x) and x.flags.aligned and x.strides[3] == x.itemsize and not any([s % x.itemsize for s in x.strides])):
         return x
-    return _contiguous(x)
+    return contiguous(x)
 
 
 cdef dl_heads heads_of(object x, bint heads_last) except *:
