@@ -8,8 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from dlfast import functional as F
 from dlfast import memory
 from dlfast.bench.suites import attention, recurrent, sequence_steps, steps
+from dlfast.tensor import Tensor
 
 LAYERS = [row for suite in (recurrent, attention) for row in suite.GROUPS[0].rows]
 SEQUENCES = [row for row in LAYERS if any(word in row.name for word in ("lengths", "layers", "dropout", "4 x 8 x 256"))]
@@ -54,6 +56,20 @@ def _faults():
     from resource import RUSAGE_SELF, getrusage
 
     return getrusage(RUSAGE_SELF).ru_minflt
+
+
+@pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"dropout_p": 0.1}], ids=["all", "causal", "dropout"])
+def test_memory_of_attention_grows_with_the_steps_alone(options):
+    most = []
+    for length in (4096, 8192):
+        q, k, v = (Tensor(np.ones((1, 1, length, 16), np.float32), requires_grad=True) for _ in range(3))
+        gc.collect()
+        memory.release()
+        before = memory.stats().in_use
+        F.scaled_dot_product_attention(q, k, v, **options).sum().backward()
+        most.append(memory.stats().peak - before)
+    assert most[1] < 2.2 * most[0]
+    assert most[0] < 4096 * 4096  # a quarter of the matrix of scores
 
 
 MAPPED_STEPS = """
