@@ -4,6 +4,11 @@ include "common.pxi"
 
 from libc.stdint cimport uint32_t, uint64_t
 
+cdef extern from *:
+    npy_intp* PyArray_STRIDES(PyArrayObject* array)
+    enum:
+        NPY_ARRAY_ALIGNED
+
 cdef extern from "attention.h" nogil:
     ctypedef struct dl_heads:
         char* data
@@ -39,19 +44,28 @@ cdef int check(int status) except -1:
 
 
 cdef object rows_contiguous(object x):
-    """x (B, H, T, D) or None, a copy unless features follow each other and strides are whole elements."""
-    if x is None or (is_plain(x) and x.flags.aligned and x.strides[3] == x.itemsize and not any([s % x.itemsize for s in x.strides])):
-        return x
-    return contiguous(x)
+    """x (B, H, T, D), a copy unless features follow each other and strides are whole elements."""
+    cdef npy_intp* strides
+    cdef Py_ssize_t item
+    cdef bint whole
+    if is_plain(x) and PyArray_CHKFLAGS(<PyArrayObject*>x, NPY_ARRAY_ALIGNED):
+        strides, item = PyArray_STRIDES(<PyArrayObject*>x), 8 if is_double(x) else 4
+        whole = strides[0] % item == 0 and strides[1] % item == 0 and strides[2] % item == 0
+        if whole and strides[3] == item:
+            return x
+    return aligned(x)
 
 
-cdef dl_heads heads_of(object x, bint heads_last) except *:
-    """Address and strides; an axis of length 1 is repeated."""
+cdef npy_intp step(object x, int axis):
+    """Elements from one to the next along an axis; one of length 1 is repeated."""
+    return 0 if dim(x, axis) == 1 else PyArray_STRIDES(<PyArrayObject*>x)[axis] // (8 if is_double(x) else 4)
+
+
+cdef dl_heads heads_of(object x, bint heads_last):
+    """Address and strides of what `rows_contiguous` gave."""
     cdef dl_heads h
-    cdef long item = x.itemsize
     h.data = <char*>PyArray_DATA(<PyArrayObject*>x)
-    strides = [0 if n == 1 else s // item for n, s in zip(x.shape, x.strides)]
-    h.batch, h.head, h.row = strides[0], strides[2 if heads_last else 1], strides[1 if heads_last else 2]
+    h.batch, h.head, h.row = step(x, 0), step(x, 2 if heads_last else 1), step(x, 1 if heads_last else 2)
     return h
 
 
@@ -60,17 +74,19 @@ cdef class Call:
 
     cdef dl_attention t
     cdef bint heads_last
-    cdef object dtype
+    cdef object q
     cdef list kept
 
     def __cinit__(self, object q, object k, object v, object mask, bint heads_last, bint causal, double scale, double dropout, object seed):
         cdef int rows = 1 if heads_last else 2, heads = 2 if heads_last else 1
-        self.heads_last, self.dtype, self.kept = heads_last, q.dtype, []
+        q, k, v = rows_contiguous(q), rows_contiguous(k), rows_contiguous(v)
+        self.heads_last, self.q, self.kept = heads_last, q, []
         self.t.dtype, self.t.causal, self.t.scale, self.t.seed = is_double(q), causal, scale, seed
-        self.t.batch, self.t.heads, self.t.tq, self.t.d = q.shape[0], q.shape[heads], q.shape[rows], q.shape[3]
-        self.t.kv_heads, self.t.tk = k.shape[heads], k.shape[rows]
-        self.t.keep = 1 / (1 - dropout) if dropout else 0
-        self.t.threshold = <uint32_t>min(round(dropout * 2**32), 2**32 - 1)
+        self.t.batch, self.t.heads, self.t.tq, self.t.d = dim(q, 0), dim(q, heads), dim(q, rows), dim(q, 3)
+        self.t.kv_heads, self.t.tk = dim(k, heads), dim(k, rows)
+        self.t.keep, self.t.threshold = 0, 0
+        if dropout:
+            self.t.keep, self.t.threshold = 1 / (1 - dropout), <uint32_t>min(round(dropout * 2**32), 2**32 - 1)
         self.t.q, self.t.k, self.t.v = self.heads(q), self.heads(k), self.heads(v)
         if mask is not None:
             mask = rows_contiguous(mask)
@@ -85,7 +101,7 @@ cdef class Call:
 
     cdef char* room(self, long elements) except NULL:
         """Room for so many numbers, for as long as the call lasts."""
-        array = _empty(max(1, elements), self.dtype)
+        array = new_row(max(1, elements), self.q)
         self.kept.append(array)
         return <char*>pointer(array)
 
@@ -124,7 +140,8 @@ cdef class Call:
 cdef tuple run_forward(object q, object k, object v, object mask, bint heads_last, bint causal, double scale, double dropout, object seed):
     """(y, lse)."""
     cdef Call call = Call(q, k, v, mask, heads_last, causal, scale, dropout, seed)
-    y, lse = _empty(q.shape, q.dtype), _empty((call.t.batch, call.t.heads, call.t.tq), q.dtype)
+    cdef npy_intp[3] dims = [call.t.batch, call.t.heads, call.t.tq]
+    y, lse = like(q), dl_new_array(3, dims, PyArray_TYPE(<PyArrayObject*>call.q))
     call.forward(y, lse)
     return y, lse
 
