@@ -113,7 +113,7 @@ def bench(suites, part, seed, count, backends, threads, pytorch, quick, json_fil
     with exit code 1. Then the contenders take turns in one process, each turn after a rest and a call that is not
     timed. Tables give medians and minima in ms, ratios of medians, GF/s beside the multiply-adds and GB/s beside the
     copies that this machine is measured to do. PyTorch runs images in both of its layouts and counts by the faster.
-    Takes about twelve minutes; --quick, --suite and --filter make it shorter. Close other programs first.
+    Takes about fifteen minutes; --quick, --suite and --filter make it shorter. Close other programs first.
 
     The suite random draws --count rows of each kind: pools, norms, softmax, activations, optimizers, linear,
     convolutions; random-sequences does of RNN, LSTM, GRU and attention. --filter takes a kind. The rows follow from
