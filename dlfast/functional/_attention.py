@@ -9,7 +9,8 @@ import numpy as np
 
 from .. import _check as check
 from .. import random
-from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, record, run, unwrap
+from ..kernels import active
+from ..tensor import ArrayLike, Tensor, arrays_of, record, run, unwrap
 
 
 def scaled_dot_product_attention(
@@ -34,8 +35,9 @@ def scaled_dot_product_attention(
     that do not fit. Source: Vaswani et al. 2017, section 3.2.1; Dao et al. 2022, "FlashAttention".
     """
     op = "scaled_dot_product_attention"
-    inputs = tuple(as_tensor(x) for x in (query, key, value))
-    q, k, v = (x.data for x in inputs)
+    inputs = query, key, value
+    check.given(op, ("query", "key", "value"), inputs)
+    q, k, v = arrays_of(inputs)
     check.floats(op, ("query", "key", "value"), (q, k, v))
     if q.ndim < 3:
         raise ValueError(f"{op}: query must have shape (..., heads, T, D), got {q.shape}")
@@ -46,11 +48,20 @@ def scaled_dot_product_attention(
     )
     lead = q.shape[:-3]
     mask = attention_mask(op, attn_mask, (*q.shape[:-1], k.shape[-2]), q.dtype)
-    if q.ndim != 4:
-        inputs = tuple(x.reshape(math.prod(lead), *x.shape[-3:]) for x in inputs)
-    options = _options(bool(is_causal), scale, dropout_p)
-    y = run("attention", (*inputs, None), [*arrays_of(inputs), mask], {"heads_last": False, **options})
-    return y if q.ndim == 4 else y.reshape(q.shape)
+    options = {"heads_last": False, **_options(bool(is_causal), scale, dropout_p)}
+    if q.ndim == 4:
+        return run("attention", (*inputs, None), [q, k, v, mask], options)
+    folded = [x.reshape(math.prod(lead), *x.shape[-3:]) for x in (q, k, v)]
+    forward, backward = active("attention", folded[0])
+    y, saved = forward(*folded, mask, **options)
+    return record(y.reshape(q.shape), _folded_backward, (backward, saved, y.shape), inputs, True)
+
+
+def _folded_backward(dy, saved, needs):
+    """Of attention over other than two leading axes, which are one while it runs."""
+    backward, inner, folded = saved
+    gradients = backward(dy.reshape(folded), inner, (*needs, False))
+    return [None if dx is None else dx.reshape(*dy.shape[:-3], *dx.shape[1:]) for dx in gradients[:3]]
 
 
 def self_attention(

@@ -22,8 +22,9 @@ static void V(attention_prepare_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
-/* A row of scores becomes its probabilities P (as y was made of them), and dp = dy v^T becomes ds. */
-DL_INLINE void V(score_gradient)(const dl_attention *t, real *p, real *dp, long head, long query, long first) {
+/* The `live` scores of a row become its probabilities P (as y was made of them), and dp = dy v^T becomes ds. */
+DL_INLINE void V(score_gradient)(const dl_attention *t, real *p, real *dp, long live, long head, long query,
+                                 long first) {
     const vec lse = V(vsplat)(((const real *)t->lse)[head * t->tq + query]);
     const vec delta = V(vsplat)(((const real *)t->delta)[head * t->tq + query]), scale = V(vsplat)((real)t->scale);
     const vec keep = V(vsplat)((real)t->keep), none = V(vsplat)(0), least = V(vsplat)(-(real)INFINITY);
@@ -34,7 +35,7 @@ DL_INLINE void V(score_gradient)(const dl_attention *t, real *p, real *dp, long 
             V(vstore)(kept + j, V(vsplat)(1));
         V(drop_row)(t, kept, head, query, first);
     }
-    for (long j = 0; j < KEYS; j += LANES) {
+    for (long j = 0; j < live; j += LANES) {
         const vec s = V(vload)(p + j), whole = V(vexp_normal)(V(vsel)(V(veq)(s, least), s, scores * s) - lse);
         vec grown = V(vload)(dp + j), dropped = whole;
         if (t->keep != 0) {
@@ -67,12 +68,14 @@ DL_NOINLINE void V(back_block)(const dl_attention *t, long batch, long own, long
     real *p = room, *ds = room + QUERIES * KEYS;
     for (long query = begin; query < t->tq; query += QUERIES) {
         const long rows = dl_min(QUERIES, t->tq - query);
-        const long offset = t->causal ? query - first : KEYS;
-        V(attention_product)(V(SCORES), offset, rows, KEYS, t->d, V(rows_at)(&t->q, batch, own, query), t->q.row, 1, kt, p, KEYS, 0);
-        V(attention_product)(V(SCORES), offset, rows, KEYS, t->d, V(rows_at)(&t->dy, batch, own, query), t->dy.row, 1, vt, ds, KEYS, 0);
+        const long offset = t->causal ? query - first : KEYS, width = V(width_of)(t, first);
+        V(attention_product)(V(SCORES), offset, rows, width, t->d, V(rows_at)(&t->q, batch, own, query), t->q.row, 1, kt, p, KEYS, 0);
+        V(attention_product)(V(SCORES), offset, rows, width, t->d, V(rows_at)(&t->dy, batch, own, query), t->dy.row, 1, vt, ds, KEYS, 0);
         for (long i = 0; i < rows; i++) {
-            V(mask_row)(t, p + i * KEYS, V(mask_of)(t, batch, own, query + i), query + i, first);
-            V(score_gradient)(t, p + i * KEYS, ds + i * KEYS, head, query + i, first);
+            const long live = V(mask_row)(t, p + i * KEYS, V(mask_of)(t, batch, own, query + i), query + i, first);
+            V(score_gradient)(t, p + i * KEYS, ds + i * KEYS, live, head, query + i, first);
+            V(clear_row)(p + i * KEYS, live, width);
+            V(clear_row)(ds + i * KEYS, live, width);
         }
         V(attention_product)(V(OVER_QUERIES), offset, keys, dpad, rows, p, 1, KEYS, V(along_rows)(t, &t->dy, own_dy, batch, own, query, QUERIES), dv, dpad, 1);
         V(attention_product)(V(OVER_QUERIES), offset, keys, dpad, rows, ds, 1, KEYS, V(along_rows)(t, &t->q, own_q, batch, own, query, QUERIES), dk, dpad, 1);

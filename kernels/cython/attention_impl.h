@@ -4,7 +4,7 @@
 #define QUERIES DL_ATTENTION_QUERIES
 #define KEYS DL_ATTENTION_KEYS
 #if DL_BYTES == 64
-#define TILE 10 /* rows of a tile, of two registers each */
+#define TILE 12 /* rows of a tile, of two registers each */
 #else
 #define TILE 6
 #endif
@@ -39,14 +39,15 @@ DL_ROWS_TILE(6)
 #if DL_BYTES == 64
 DL_ROWS_TILE(8)
 DL_ROWS_TILE(10)
+DL_ROWS_TILE(12)
 #endif
 #undef DL_ROWS_TILE
 typedef void (*V(attention_tile))(long, const real *, long, long, const real *, long, real *, long, int);
-static const V(attention_tile) V(attention_tiles)[11] = {
+static const V(attention_tile) V(attention_tiles)[13] = {
     NULL, V(attention_tile_1), V(attention_tile_2), V(attention_tile_3), V(attention_tile_4), V(attention_tile_5),
     V(attention_tile_6),
 #if DL_BYTES == 64
-    NULL, V(attention_tile_8), NULL, V(attention_tile_10),
+    NULL, V(attention_tile_8), NULL, V(attention_tile_10), NULL, V(attention_tile_12),
 #endif
 };
 
@@ -89,8 +90,8 @@ DL_INLINE dl_panels V(along_features)(const dl_attention *t, const void *room, l
 
 /* The rows of one block of keys along the features: [panel of NR keys][feature][NR], zeros beyond the last key. */
 DL_INLINE void V(pack_along_features)(const dl_attention *t, const real *from, long ld, long rows, real *to) {
-    for (long j = 0; j < KEYS; j += NR)
-        V(pack_panel)(t->d, NR, dl_max(0, dl_min(NR, rows - j)), from + j * ld, ld, 1, to + j * t->d);
+    for (long j = 0; j < rows; j += NR)
+        V(pack_panel)(t->d, NR, dl_min(NR, rows - j), from + j * ld, ld, 1, to + j * t->d);
 }
 
 /* Job: the panels of one block of keys that the pass needs. */
@@ -107,16 +108,27 @@ static void V(attention_pack_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
-/* Scores of a row, masked, of which there are KEYS: -inf where the row may not look.  `scale` is still to come, but where
-   there is a mask. */
-DL_INLINE void V(mask_row)(const dl_attention *t, real *score, const real *mask, long query, long first) {
+/* Keys of the block from `first` on that there are, in whole panels: the columns of scores and probabilities. */
+DL_INLINE long V(width_of)(const dl_attention *t, long first) { return dl_round_up(dl_min(KEYS, t->tk - first), NR); }
+
+/* Scores of a row, masked; -inf where the row may not look.  Returns how many there are, in whole registers: those behind
+   them stay undefined.  `scale` is still to come, but where there is a mask. */
+DL_INLINE long V(mask_row)(const dl_attention *t, real *score, const real *mask, long query, long first) {
     long seen = dl_min(KEYS, t->tk - first); /* keys of the block that there are */
     if (t->causal) seen = dl_max(0, dl_min(seen, query - first + 1));
     if (mask)
         for (long j = 0; j < seen; j++)
             score[j] = score[j] * (real)t->scale + mask[first + j];
-    for (long j = seen; j < KEYS; j++)
+    const long live = dl_round_up(seen, LANES);
+    for (long j = seen; j < live; j++)
         score[j] = -(real)INFINITY;
+    return live;
+}
+
+/* 0 for what is not live. */
+DL_INLINE void V(clear_row)(real *row, long live, long width) {
+    for (long j = live; j < width; j += LANES)
+        V(vstore)(row + j, V(vsplat)(0));
 }
 
 /* The mask's row for a query, or NULL. */
@@ -133,11 +145,11 @@ DL_INLINE void V(drop_row)(const dl_attention *t, real *p, long head, long query
         p[j] = word[j] >= t->threshold ? p[j] * keep : 0;
 }
 
-/* One row of scores becomes exp(score - largest); largest and total move on; returns what came before is worth. */
-DL_INLINE real V(soften_row)(real *score, vec scale, real *largest, real *total) {
+/* The `live` scores of a row become exp(score - largest); largest and total move on; returns what came before is worth. */
+DL_INLINE real V(soften_row)(real *score, long live, vec scale, real *largest, real *total) {
     const vec least = V(vsplat)(-(real)INFINITY);
     vec most = least;
-    for (long j = 0; j < KEYS; j += LANES) {
+    for (long j = 0; j < live; j += LANES) {
         const vec s = V(vload)(score + j);
         /* 0 * inf must not be made of what may not be seen */
         const vec scaled = V(vsel)(V(veq)(s, least), s, scale * s);
@@ -147,7 +159,7 @@ DL_INLINE real V(soften_row)(real *score, vec scale, real *largest, real *total)
     const real found = V(vlargest)(most), before = *largest, peak = found > before ? found : before;
     const vec level = V(vsplat)(peak == -(real)INFINITY ? 0 : peak);
     vec sum = V(vsplat)(0);
-    for (long j = 0; j < KEYS; j += LANES) {
+    for (long j = 0; j < live; j += LANES) {
         const vec p = V(vexp_normal)(V(vload)(score + j) - level);
         V(vstore)(score + j, p);
         sum += p;
@@ -174,12 +186,13 @@ static void V(attention_forward_job)(void *ctx, long job, long worker) {
         largest[i] = -(real)INFINITY, total[i] = 0;
     memset(sum, 0, sizeof(real) * rows * dpad);
     for (long key = 0; key < end; key += KEYS) {
-        const long depth = dl_min(KEYS, t->tk - key), offset = t->causal ? first - key : KEYS;
-        V(attention_product)(V(SCORES), offset, rows, KEYS, t->d, V(rows_at)(&t->q, batch, own, first), t->q.row, 1,
+        const long depth = dl_min(KEYS, t->tk - key), offset = t->causal ? first - key : KEYS, width = V(width_of)(t, key);
+        V(attention_product)(V(SCORES), offset, rows, width, t->d, V(rows_at)(&t->q, batch, own, first), t->q.row, 1,
                              V(along_features)(t, t->kt, shared, key), score, KEYS, 0);
         for (long i = 0; i < rows; i++) {
-            V(mask_row)(t, score + i * KEYS, V(mask_of)(t, batch, own, first + i), first + i, key);
-            const real worth = V(soften_row)(score + i * KEYS, scale, largest + i, total + i);
+            const long live = V(mask_row)(t, score + i * KEYS, V(mask_of)(t, batch, own, first + i), first + i, key);
+            const real worth = V(soften_row)(score + i * KEYS, live, scale, largest + i, total + i);
+            V(clear_row)(score + i * KEYS, live, width);
             if (worth != 1)
                 for (long j = 0; j < dpad; j += LANES)
                     V(vstore)(sum + i * dpad + j, V(vsplat)(worth) * V(vload)(sum + i * dpad + j));
