@@ -31,9 +31,9 @@ DL_INLINE void V(score_gradient)(const dl_attention *t, real *p, real *dp, long 
     const vec scores = t->mask.data ? V(vsplat)(1) : scale; /* see mask_row */
     real kept[KEYS]; /* what dropout multiplied by */
     if (t->keep != 0) {
-        for (long j = 0; j < KEYS; j += LANES)
+        for (long j = 0; j < live; j += LANES)
             V(vstore)(kept + j, V(vsplat)(1));
-        V(drop_row)(t, kept, head, query, first);
+        V(drop_row)(t, kept, live, head, query, first);
     }
     for (long j = 0; j < live; j += LANES) {
         const vec s = V(vload)(p + j), whole = V(vexp_normal)(V(vsel)(V(veq)(s, least), s, scores * s) - lse);

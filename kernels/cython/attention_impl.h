@@ -136,13 +136,22 @@ DL_INLINE const real *V(mask_of)(const dl_attention *t, long batch, long head, l
     return t->mask.data ? V(rows_at)(&t->mask, batch, head, query) : NULL;
 }
 
-/* p *= keep / (1 - p) for the KEYS probabilities of row (head, query) from key `first` on. */
-DL_INLINE void V(drop_row)(const dl_attention *t, real *p, long head, long query, long first) {
+/* p *= keep / (1 - p) for the `live` probabilities of row (head, query) from key `first` on. */
+DL_INLINE void V(drop_row)(const dl_attention *t, real *p, long live, long head, long query, long first) {
     uint32_t word[DL_DROP];
     const real keep = (real)t->keep;
     V(hash_words)(dl_hash_keys(t->seed, (uint32_t)(head * t->tq + query)), (uint32_t)first, word);
-    for (long j = 0; j < KEYS; j++)
+#if DL_VECTORS && !DL_DOUBLE
+    const ivec top = V(isplat)(INT32_MIN), least = V(isplat)((int32_t)t->threshold) ^ top; /* compared without sign */
+    for (long j = 0; j < live; j += LANES) {
+        ivec words;
+        memcpy(&words, word + j, sizeof words);
+        V(vstore)(p + j, V(vsel)(V(ilt)(words ^ top, least), V(vsplat)(0), V(vload)(p + j) * V(vsplat)(keep)));
+    }
+#else
+    for (long j = 0; j < live; j++)
         p[j] = word[j] >= t->threshold ? p[j] * keep : 0;
+#endif
 }
 
 /* The `live` scores of a row become exp(score - largest); largest and total move on; returns what came before is worth. */
@@ -196,7 +205,7 @@ static void V(attention_forward_job)(void *ctx, long job, long worker) {
             if (worth != 1)
                 for (long j = 0; j < dpad; j += LANES)
                     V(vstore)(sum + i * dpad + j, V(vsplat)(worth) * V(vload)(sum + i * dpad + j));
-            if (t->keep != 0) V(drop_row)(t, score + i * KEYS, head, first + i, key);
+            if (t->keep != 0) V(drop_row)(t, score + i * KEYS, live, head, first + i, key);
         }
         V(attention_product)(V(OVER_KEYS), offset, rows, dpad, depth, score, KEYS, 1,
                              V(along_rows)(t, &t->v, (const real *)t->vp + shared * dl_keys_room(t), batch,
