@@ -96,7 +96,8 @@ static void V(attention_backward_job)(void *ctx, long job, long worker) {
     memset(dq, 0, sizeof(real) * group * t->tq * dpad);
     for (long first = begin; first < end; first += KEYS) {
         const long keys = dl_min(KEYS, t->tk - first);
-        memset(dk, 0, sizeof(real) * 2 * KEYS * dpad);
+        memset(dk, 0, sizeof(real) * keys * dpad);
+        memset(dv, 0, sizeof(real) * keys * dpad);
         for (long g = 0; g < group; g++)
             V(back_block)(t, batch, kv * group + g, shared, first, room, dk, dv, dq + g * t->tq * dpad);
         if (t->dk.data) V(write_rows)(t, dk, (real *)V(rows_at)(&t->dk, batch, kv, first), t->dk.row, keys);

@@ -88,10 +88,27 @@ DL_INLINE dl_panels V(along_features)(const dl_attention *t, const void *room, l
     return (dl_panels){(const real *)room + shared * dl_turned_room(t) + first * t->d, NR, NR * t->d};
 }
 
+/* A register of rows, `valid` of them, along the features: to[feature][row], NR apart; 0 for the rows that there are not. */
+DL_INLINE void V(turn_rows)(const real *from, long ld, long valid, long features, real *to) {
+#if DL_VECTORS
+    for (long k = 0; k < features; k += LANES) {
+        const long n = dl_min(LANES, features - k);
+        vec row[LANES];
+        DL_UNROLL for (int i = 0; i < LANES; i++) row[i] = i < valid ? V(vload_n)(from + i * ld + k, n) : V(vsplat)(0);
+        V(transpose)(row);
+        DL_UNROLL for (int i = 0; i < LANES; i++) if (i < n) V(vstore)(to + (k + i) * NR, row[i]);
+    }
+#else
+    for (long k = 0; k < features; k++)
+        to[k * NR] = valid > 0 ? from[k] : 0;
+#endif
+}
+
 /* The rows of one block of keys along the features: [panel of NR keys][feature][NR], zeros beyond the last key. */
 DL_INLINE void V(pack_along_features)(const dl_attention *t, const real *from, long ld, long rows, real *to) {
-    for (long j = 0; j < rows; j += NR)
-        V(pack_panel)(t->d, NR, dl_min(NR, rows - j), from + j * ld, ld, 1, to + j * t->d);
+    for (long j = 0; j < rows; j += NR, to += NR * t->d)
+        for (long u = 0; u < NR; u += LANES)
+            V(turn_rows)(from + (j + u) * ld, ld, rows - j - u, t->d, to + u);
 }
 
 /* Job: the panels of one block of keys that the pass needs. */
