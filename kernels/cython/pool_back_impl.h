@@ -21,7 +21,8 @@ DL_INLINE void DL_FN(gain_registers)(const dl_pool *v, const DL_FN(claims_run) *
                 const ivec cell = DL_FN(isplat)((ireal)(row->cell * v->s + col->cell));
                 DL_UNROLL for (int k = 0; k < registers; k++) {
                     const vmask won = DL_FN(ieq)(DL_FN(load_index)(v->index, wide, at + k * LANES, count), cell);
-                    sum[k] += DL_FN(vkeep)(won, DL_FN(vload_n)(dy + at + k * LANES, count));
+                    const vec g = DL_FN(vheld)(DL_FN(vload_n)(dy + at + k * LANES, count)); /* not by the mask */
+                    sum[k] += DL_FN(vkeep)(won, g);
                 }
             } else {
                 const vec share = DL_FN(vsplat)(1 / (real)(row->counted * col->counted));
@@ -36,14 +37,55 @@ DL_INLINE void DL_FN(gain_registers)(const dl_pool *v, const DL_FN(claims_run) *
             DL_FN(vstore_n)(dx + e + k * LANES, sum[k], count);
 }
 
+/* The same of max pooling where `count` claims, known to the compiler, are set out: their numbers of dy, and cells. */
+DL_INLINE void DL_FN(gain_known)(const dl_pool *v, const long *at, const ivec *cell, const int count, const int registers,
+                                 const int stream, real *dx, long e) {
+    vec sum[4];
+    DL_UNROLL for (int k = 0; k < registers; k++) sum[k] = DL_FN(vsplat)(0);
+    DL_UNROLL for (int i = 0; i < count; i++)
+        DL_UNROLL for (int k = 0; k < registers; k++) {
+            const long from = at[i] + e + k * LANES;
+            const vmask won = DL_FN(ieq)(DL_FN(get_index)(v->index, 0, from), cell[i]);
+            const vec g = DL_FN(vheld)(DL_FN(vload)((const real *)v->in + from)); /* a masked load waits for its mask */
+            sum[k] += DL_FN(vkeep)(won, g);
+        }
+    DL_UNROLL for (int k = 0; k < registers; k++)
+        if (stream)
+            DL_FN(vstream)(dx + e + k * LANES, sum[k]);
+        else
+            DL_FN(vstore)(dx + e + k * LANES, sum[k]);
+}
+DL_INLINE void DL_FN(gain_few)(const dl_pool *v, const DL_FN(claims_run) * run, real *dx, const int count,
+                               const int stream) {
+    const long last = run->n - LANES;
+    long at[4], e = 0;
+    ivec cell[4];
+    for (long i = 0; i < count; i++) {
+        const dl_claim *row = run->rows + i / run->col_count, *col = run->cols + i % run->col_count;
+        at[i] = run->at + (row->window * v->q + col->window) * v->c;
+        cell[i] = DL_FN(isplat)((ireal)(row->cell * v->s + col->cell));
+    }
+    for (; e <= run->n - 4 * LANES; e += 4 * LANES)
+        DL_FN(gain_known)(v, at, cell, count, 4, stream, dx, e);
+    for (; e <= last; e += LANES)
+        DL_FN(gain_known)(v, at, cell, count, 1, stream, dx, e);
+    if (e < run->n) DL_FN(gain_known)(v, at, cell, count, 1, stream, dx, last);
+}
+
 /* dx of a run. */
 #define RUN(name, largest, wide, stream)                                                                   \
     static void DL_FN(name)(const dl_pool *v, const DL_FN(claims_run) * shared, real *dx) {                \
         const DL_FN(claims_run) run = *shared; /* a copy: stores cannot change it */                       \
-        const long last = run.n - LANES;                                                                   \
+        const long last = run.n - LANES, claims = run.row_count * run.col_count;                           \
         long e = 0;                                                                                        \
         if (last < 0) {                                                                                    \
             DL_FN(gain_registers)(v, &run, dx, 1, largest, wide, 0, 0, run.n);                             \
+            return;                                                                                        \
+        }                                                                                                  \
+        if (largest && !wide && (claims == 1 || claims == 2 || claims == 4)) {                             \
+            if (claims == 1) DL_FN(gain_few)(v, &run, dx, 1, stream);                                      \
+            if (claims == 2) DL_FN(gain_few)(v, &run, dx, 2, stream);                                      \
+            if (claims == 4) DL_FN(gain_few)(v, &run, dx, 4, stream);                                      \
             return;                                                                                        \
         }                                                                                                  \
         for (; e <= run.n - 4 * LANES; e += 4 * LANES)                                                     \
