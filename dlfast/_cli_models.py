@@ -52,7 +52,8 @@ def train(model, data, epochs, steps, batch_size, lr, seed, threads, out, resume
         with clear_errors(FloatingPointError):
             history = _run.train_plan(console, folder, plan, work, resume)
     if history.stopped is not None:
-        console.print(f"go on with: dlfast train {model} --out {folder} --resume")
+        if len(history):
+            console.print(f"go on with: dlfast train {model} --out {folder} --resume")
         raise click.Abort
     best, last = min(history["val_loss"]), history["val_loss"][-1]
     console.print(f"validation loss {last:.4f} {work.measure} after {len(history)} epochs, {best:.4f} at best")

@@ -93,8 +93,7 @@ def train_plan(console: Console, folder: Path, plan: Plan, work: Work, resume: b
         f"{threads} threads; the loss is in {work.measure}. It is kept in {folder}.",
         soft_wrap=True,
     )
-    if not resume:
-        write_text(folder / "run.json", json.dumps(asdict(plan), indent=1) + "\n")
+    write_text(folder / "run.json", json.dumps(asdict(plan), indent=1) + "\n")
     return train.fit(
         work.model,
         work.training,

@@ -84,6 +84,22 @@ def test_resume_ends_with_the_bits_of_an_unbroken_run(model, monkeypatch):
     again = trained(model, "--out", "broken", "--resume")
     assert "after 3 epochs" in again
     assert "after 4 epochs" in trained(model, "--out", "broken", "--resume", "--epochs", 4)
+    assert _text.read_plan(_text.Path("broken")).epochs == 4
+
+
+def test_interrupted_in_the_first_epoch(monkeypatch):
+    """There is nothing to go on with, and a new run may start in the folder."""
+
+    def interrupt(self, run):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train.CSVLogger, "on_epoch_begin", interrupt)
+        broken = call("train", "char_gru", "--data", "text.txt")
+    assert broken.exit_code == 1
+    assert "stopped after 0 epochs: interrupted" in broken.output
+    assert "--resume" not in broken.output
+    trained("char_gru")
 
 
 def test_steps_make_equal_epochs():
