@@ -21,11 +21,19 @@ cdef int affine(
     return 0
 
 
-cdef int times(object dz, object weight, object dx, long rows, long out, long features, bint accumulate) except -1:
-    """dx (rows, features) = dz W, or dx += dz W: dz (rows, out), weight (out, features)."""
+cdef inline object both(object a, object b):
+    """a + b where either may be None."""
+    return b if a is None else a if b is None else a + b
+
+
+cdef int times(
+    object dz, object weight, object dx, long rows, long out, long features, bint accumulate, long first=0, long wide=0
+) except -1:
+    """dx (rows, features) = dz W, or dx += dz W: weight (out, features), dz (rows, out), or with `wide` its columns
+    first .. first + out of so many."""
     cdef dl_gemm g
     g.dtype, g.m, g.n, g.k = is_double(dz), rows, features, out
-    g.a, g.ars, g.acs = pointer(dz), out, 1
+    g.a, g.ars, g.acs = <char*>pointer(dz) + first * (8 if g.dtype else 4), wide or out, 1
     g.b, g.brs, g.bcs = pointer(weight), features, 1
     g.bias, g.c, g.ldc, g.activation, g.accumulate = NULL, pointer(dx), features, 0, accumulate
     with nogil:
@@ -33,11 +41,13 @@ cdef int times(object dz, object weight, object dx, long rows, long out, long fe
     return 0
 
 
-cdef inline int times_transposed(object dz, object x, object dweight, long rows, long out, long features) except -1:
-    """dweight (out, features) = dz^T x: dz (rows, out), x (rows, features)."""
+cdef inline int times_transposed(
+    object dz, object x, object dweight, long rows, long out, long features, long first=0, long wide=0
+) except -1:
+    """dweight (out, features) = dz^T x: x (rows, features), dz as `times` takes it."""
     cdef dl_gemm g
     g.dtype, g.m, g.n, g.k = is_double(dz), out, features, rows
-    g.a, g.ars, g.acs = pointer(dz), 1, out
+    g.a, g.ars, g.acs = <char*>pointer(dz) + first * (8 if g.dtype else 4), 1, wide or out
     g.b, g.brs, g.bcs = pointer(x), features, 1
     g.bias, g.c, g.ldc, g.activation, g.accumulate = NULL, pointer(dweight), features, 0, 0
     with nogil:

@@ -33,11 +33,6 @@ cdef int run(dl_cell* m, int kind, int dtype) except -1:
     return 0
 
 
-cdef object both(object a, object b):
-    """a + b where either may be None."""
-    return b if a is None else a if b is None else a + b
-
-
 cdef object sums(object x, object h, object weight_ih, object weight_hh, object bias, int activation):
     """act(W_ih x + W_hh h + b): (B, G Hd)."""
     x, h, weight_ih, weight_hh, bias = map(contiguous, (x, h, weight_ih, weight_hh, bias))

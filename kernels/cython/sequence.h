@@ -5,14 +5,16 @@
        forward   z (rows x G Hd) = x W_ih^T + h_before W_hh^T     and the arithmetic of the gates
        backward  the gates' gradients dz                           and  dh_before (rows x Hd) = dz W_hh
 
-   Afterwards products (gemm.h) make the gradients of x and of the weights from the dz of all rows.  The weights are packed
-   once a call, in panels that a register tile walks along: forward a register of hidden units of all gates side by side,
-   so that the gates of a unit are ready at the same time; backward two registers of units.  With few sequences a step
-   would read W_ih for little work: then one product makes the input's part of all steps before the loop, in `gates`.
+   Afterwards products (gemm.h) make the gradients of the weights, and of x unless the loop did so beside dh, from the dz
+   of all rows.  The weights are packed once a call, in panels that a register tile walks along: forward a register of
+   hidden units of all gates side by side, so that the gates of a unit are ready at the same time; backward two registers
+   of units.  With few sequences a step would read W_ih for little work: then one product makes the input's part of all
+   steps before the loop, in `gates`.
 
    The sequences of a batch do not depend on each other: each job takes some of them through all steps, and the threads
-   never meet.  A batch of few sequences and many units is cut by units instead, in each step.  Each number is summed in
-   one order whoever computes it, so the bits do not depend on the cut.  Rows and steps: kernels/sequences.py.
+   never meet.  Few sequences, or weights that are larger than a core's cache, are cut by units instead, in each step.
+   Each number is summed in one order whoever computes it, so the bits do not depend on the cut.  Rows and steps:
+   kernels/sequences.py.
 
    Sources: Elman 1990; Gers et al. 2000; Cho et al. 2014, with r applied after the product as in cuDNN and PyTorch. */
 #ifndef DLFAST_SEQUENCE_H
@@ -53,7 +55,7 @@ typedef struct {
        GRU's dz has 4 Hd columns: dn, dr, dz, r dn, so that either side of the cell finds its three in one piece. */
     const void *dy;
     void *dz, *dh, *dc, *dx;
-    void *beside;       /* (R, I + Hd) x and the state before of each row, of which the gradients of the weights are made */
+    void *beside;       /* (R, I + Hd): x and the state before of each row, for the gradients of the weights */
     const void *weight; /* W_hh (G Hd, Hd) */
     char *packed;       /* its panels */
     long step, first, width; /* of a step that is cut by units: units in a job */
@@ -97,7 +99,8 @@ static long dl_sequence_backward_panel(const dl_sequence *s) { return 2 * dl_lan
 static int dl_sequence_by_units(const dl_sequence *s, long threads, double packed) {
     const double work = s->batch * packed;
     if (threads < 2 || work < DL_SEQUENCE_STEP_WORK) return 0;
-    return s->batch < threads || (packed * dl_item(s->dtype) > dl_cache.l2 && work >= DL_SEQUENCE_SHARE * DL_SEQUENCE_STEP_WORK);
+    return s->batch < threads ||
+           (packed * dl_item(s->dtype) > dl_cache.l2 && work >= DL_SEQUENCE_SHARE * DL_SEQUENCE_STEP_WORK);
 }
 
 /* Jobs in parallel, or here where they are too little work. */

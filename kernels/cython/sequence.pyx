@@ -96,11 +96,6 @@ cdef class Loop:
         return rows
 
 
-cdef object both(object a, object b):
-    """a + b where either may be None."""
-    return b if a is None else a if b is None else a + b
-
-
 cdef object gru_input_bias(object bias_ih, object bias_hh, long hidden):
     """What the input's part of the gates r, z, n begins with: W_hn h has its bias inside the product with r."""
     if bias_hh is None:
@@ -172,61 +167,35 @@ cdef tuple backward(
 
 cdef int into_inputs(int kind, object dz, object weight, object dx) except -1:
     """dx (R, I) = dz W_ih; the GRU's dz begins with the gate that W_ih has last."""
-    cdef long rows = dz.shape[0], hidden = dz.shape[1] // 4
+    cdef long rows = dz.shape[0], wide = dz.shape[1], hidden = wide // 4, features = dx.shape[1]
     if kind != DL_SEQUENCE_GRU:
-        return times(dz, weight, dx, rows, dz.shape[1], dx.shape[1], False)
-    times_part(dz, hidden, 2 * hidden, weight[: 2 * hidden], dx, False)
-    return times_part(dz, 0, hidden, weight[2 * hidden :], dx, True)
-
-
-cdef int times_part(object dz, long first, long width, object weight, object dx, bint accumulate) except -1:
-    """dx (R, I) = or += dz[:, first .. first + width] W: weight (width, I)."""
-    cdef dl_gemm g
-    cdef long item = 8 if is_double(dz) else 4
-    g.dtype, g.m, g.n, g.k = is_double(dz), dz.shape[0], dx.shape[1], width
-    g.a, g.ars, g.acs = <char*>pointer(dz) + first * item, dz.shape[1], 1
-    g.b, g.brs, g.bcs = pointer(weight), dx.shape[1], 1
-    g.bias, g.c, g.ldc, g.activation, g.accumulate = NULL, pointer(dx), dx.shape[1], 0, accumulate
-    with nogil:
-        gemm(&g)
-    return 0
-
-
-cdef int weight_part(object dz, long first, long width, object x, object dweight) except -1:
-    """dweight (width, F) = dz[:, first .. first + width]^T x: x (R, F)."""
-    cdef dl_gemm g
-    cdef long item = 8 if is_double(dz) else 4
-    g.dtype, g.m, g.n, g.k = is_double(dz), width, x.shape[1], dz.shape[0]
-    g.a, g.ars, g.acs = <char*>pointer(dz) + first * item, 1, dz.shape[1]
-    g.b, g.brs, g.bcs = pointer(x), x.shape[1], 1
-    g.bias, g.c, g.ldc, g.activation, g.accumulate = NULL, pointer(dweight), x.shape[1], 0, 0
-    with nogil:
-        gemm(&g)
-    return 0
+        return times(dz, weight, dx, rows, wide, features, False)
+    times(dz, weight[: 2 * hidden], dx, rows, 2 * hidden, features, False, hidden, wide)
+    return times(dz, weight[2 * hidden :], dx, rows, hidden, features, True, 0, wide)
 
 
 cdef tuple parameter_gradients(Loop loop, int kind, object dz, object x, object shape, object needs):
     """(dweight_ih, dweight_hh, dbias_ih, dbias_hh), each if needed. x: its rows."""
-    cdef long hidden = loop.s.hidden, wide = dz.shape[1], features = x.shape[1]
+    cdef long hidden = loop.s.hidden, rows = dz.shape[0], wide = dz.shape[1], features = x.shape[1]
     cdef bint gru = kind == DL_SEQUENCE_GRU
     dtype = dz.dtype
     dwi = _destination(needs[0], shape, dtype) if needs[0] else None
     dwh = _destination(needs[1], (shape[0], hidden), dtype) if needs[1] else None
     dbi = dbh = None
     if gru and needs[0]:
-        weight_part(dz, hidden, 2 * hidden, x, dwi[: 2 * hidden])
-        weight_part(dz, 0, hidden, x, dwi[2 * hidden :])
+        times_transposed(dz, x, dwi[: 2 * hidden], rows, 2 * hidden, features, hidden, wide)
+        times_transposed(dz, x, dwi[2 * hidden :], rows, hidden, features, 0, wide)
     if gru and needs[1]:
-        weight_part(dz, hidden, 3 * hidden, loop.beside(x, 0), dwh)
-    if not gru and (needs[0] or needs[1]):  # one product, for one of them too: it is to have the bits that it has with the other
+        times_transposed(dz, loop.beside(x, 0), dwh, rows, 3 * hidden, hidden, hidden, wide)
+    if not gru and (needs[0] or needs[1]):  # one product: for one of them too, whose bits do not depend on the other
         joined = _empty((wide, features + hidden), dtype)
-        weight_part(dz, 0, wide, loop.beside(x, features), joined)
+        times_transposed(dz, loop.beside(x, features), joined, rows, wide, features + hidden)
         if needs[0]:
             dwi[...] = joined[:, :features]
         if needs[1]:
             dwh[...] = joined[:, features:]
     if needs[2] or needs[3]:
-        _, total = gradient_rows(dz, None, 0, dz.shape[0], wide, True)
+        _, total = gradient_rows(dz, None, 0, rows, wide, True)
         if needs[2]:
             dbi = _destination(needs[2], shape[0], dtype)
             dbi[: 2 * hidden] = total[hidden : 3 * hidden] if gru else total[: 2 * hidden]
