@@ -6,6 +6,8 @@ import math
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 from .kernels import Call
 from .kernels.conv_methods import Choice
 from .kernels.conv_plan import PASSES
@@ -31,10 +33,22 @@ def choices(call: Call) -> dict[str, Choice]:
             found["forward"] = Choice("scatter", f"{plan.kernel[3]} output channels would leave registers empty")
         return found
     if plan is not None:
-        return plan.choices
+        return _with_paths(call, plan)
     if call.op in ("linear", "matmul", *_GATES):
         return {name: _product(call, name) for name in PASSES}
     return {}
+
+
+def _with_paths(call: Call, plan: Any) -> dict[str, Choice]:
+    """The plan's choices, and what the backend says it does within them in float32."""
+    if call.backend != "cython":
+        return plan.choices
+    single = np.empty(0, np.float32)
+    paths = import_module("dlfast.kernels.cython.conv_pool").inner_paths(call.op, single, plan)
+    return {
+        name: choice._replace(why=f"{choice.why}; {paths[name]}") if name in paths else choice
+        for name, choice in plan.choices.items()
+    }
 
 
 def _product(call: Call, name: str) -> Choice:

@@ -256,3 +256,19 @@ def test_products_are_what_the_backend_says_of_them(rows, inputs, outputs, backe
         product_path(outputs, inputs, rows, True, False),
     )
     assert row[5:8] == tuple("gemm" if path == "blocks" else "skinny" for path in paths)
+
+
+@pytest.mark.skipif(not kernels.built("cython"), reason="the Cython kernels are not built")
+def test_paths_within_a_method_are_those_that_the_backend_names():
+    pooled = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2d(2))
+    largest = nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+    tiles = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.Conv2d(32, 64, 3, padding=1))
+    for model, shape, words in (
+        (pooled, (8, 28, 28, 1), "pixels of a row in the lanes"),
+        (largest, (8, 28, 28, 1), "winners give straight to the weights"),
+        (tiles, (32, 14, 14, 3), "dz is transformed once for both gradients"),
+    ):
+        with dl.use_backend("cython"):
+            assert words in " ".join(str(dl.explain(model, shape)).split())
+        with dl.use_backend("numba"):
+            assert words not in " ".join(str(dl.explain(model, shape)).split())

@@ -58,6 +58,7 @@ cdef extern from "direct.h" nogil:
         const dl_conv* v, long pool_h, long pool_w, const void* x, const void* weight, const void* bias, void* a,
         void* y
     )
+    bint dl_direct_sparse_fits(const dl_conv* v, long pool_h, long pool_w)
     bint dl_direct_means_fit(const dl_conv* v)
     int dl_direct_means_gradient(
         const dl_conv* v, long pool_h, long pool_w, const void* dy, const void* y, const void* x, const void* weight,
@@ -314,6 +315,20 @@ def winograd_windows_gradients(dy, y, index, x, weight, plan, needs):
     if not fits_both(&p):
         return None
     return both_gradients(&p.v, dy, y, index, x, weight, needs)
+
+
+def gradients_at_once(x, plan):
+    """Whether the gradients of x and of the weight share one transform of dz, for arrays of the dtype of x."""
+    cdef dl_planned p
+    read_plan(plan, x, &p)
+    return bool(fits_both(&p))
+
+
+def sparse_windows(x, plan):
+    """Whether the direct method's winners of windows give straight to the weights."""
+    cdef dl_planned p
+    read_plan(plan, x, &p)
+    return bool(p.windows_back == DIRECT and dl_direct_sparse_fits(&p.v, p.pool_h, p.pool_w))
 
 
 cdef bint fits_both(const dl_planned* p):

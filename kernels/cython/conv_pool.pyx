@@ -15,16 +15,31 @@ from .conv import direct_means as _direct_means
 from .conv import direct_means_gradient as _direct_means_gradient
 from .conv import direct_windows as _direct_windows
 from .conv import direct_windows_gradient as _direct_windows_gradient
+from .conv import gradients_at_once as _gradients_at_once
+from .conv import sparse_windows as _sparse_windows
 from .conv import winograd_windows as _windows
 from .conv import winograd_windows_gradients as _windows_gradients
 from .elementwise import sigmoid_forward as _sigmoid
 from .elementwise import tanh_forward as _tanh
 from .lines import line_means as _line_means
 from .lines import line_means_gradient as _line_means_gradient
+from .lines import takes_lines as _takes_lines
 from .pool import avg_pool2d_backward as _avg_pool2d_backward
 from .pool import avg_pool2d_forward as _avg_pool2d_forward
 from .pool import max_pool2d_backward as _max_pool2d_backward
 from .pool import max_pool2d_forward as _max_pool2d_forward
+
+
+def inner_paths(op, x, plan):
+    """What runs within the planned methods, in words by pass, for arrays of the dtype of x: asked of the conditions
+    that the passes themselves ask."""
+    if op == "conv2d_avg_pool2d" and _takes_lines(x, plan):
+        return dict.fromkeys(("forward", "dweight"), "pixels of a row in the lanes")
+    if op == "conv2d_max_pool2d" and _sparse_windows(x, plan):
+        return {"dweight": "winners give straight to the weights"}
+    if op in ("conv2d", "conv2d_max_pool2d") and _gradients_at_once(x, plan):
+        return dict.fromkeys(("dx", "dweight"), "dz is transformed once for both gradients")
+    return {}
 
 
 def conv2d_max_pool2d_forward(x, weight, bias, *, plan):

@@ -200,6 +200,11 @@ static int dl_direct_weight_gradient(const dl_conv *v, const void *dz, const voi
     return dl_direct_gradient(v, dz, NULL, x, dweight, NULL);
 }
 
+/* Whether the winners of windows give straight to the weights, by direct_sparse_impl.h. */
+static int dl_direct_sparse_fits(const dl_conv *v, long pool_h, long pool_w) {
+    return pool_h == 2 && pool_w == 2 && v->c * v->sw <= 3 && v->sh == v->dh && v->r > 1 && v->s > 1;
+}
+
 /* Windows of pool_h x pool_w pixels; `index` is int32 where they have more than 256. */
 static dl_direct dl_direct_windows_plan(dl_conv *v, long pool_h, long pool_w, const void *x, void *index) {
     v->p = v->p / pool_h * pool_h;
@@ -210,7 +215,7 @@ static dl_direct dl_direct_windows_plan(dl_conv *v, long pool_h, long pool_w, co
     d.pool_w = pool_w;
     d.cells /= pool_h * pool_w;
     d.wide = pool_h * pool_w > 256;
-    d.sparse = pool_h == 2 && pool_w == 2 && v->c * v->sw <= 3 && v->sh == v->dh && v->r > 1 && v->s > 1;
+    d.sparse = dl_direct_sparse_fits(v, pool_h, pool_w);
     return d;
 }
 

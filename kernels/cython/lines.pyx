@@ -15,6 +15,13 @@ cdef extern from "lines.h" nogil:
     )
 
 
+def takes_lines(x, plan):
+    """Whether lines.h takes this convolution with its pooling, for arrays of the dtype of x."""
+    cdef dl_planned p
+    read_plan(plan, x, &p)
+    return bool(p.windows == DIRECT and p.pool_h == p.pool_w == 2 and dl_lines_fit(&p.v))
+
+
 def line_means(x, weight, bias, plan):
     """(y, a): the means of windows of 2 x 2, and act(x * w + b) (N, P, Q, K), in memory (N, P, K, Q); None where
     lines.h does not take this convolution."""
