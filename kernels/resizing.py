@@ -5,6 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
+CROWDED = 1 << 12  # numbers of y to a pixel of x, from which on they are summed in float64
+
 
 @lru_cache(256)
 def taps(size, out, step, mode, align_corners, dtype):
@@ -33,6 +35,12 @@ def taps(size, out, step, mode, align_corners, dtype):
 def bins(size, count):
     """(begin, end) of each of `count` bins that divide an axis: floor(i size / count), ceil((i + 1) size / count)."""
     return [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+
+
+def summing(dy, x_shape):
+    """dy (N, P, Q, C) in the dtype in which what goes to a pixel of x is summed: float32 sums of very many stall."""
+    crowded = dy.shape[1] * dy.shape[2] > CROWDED * x_shape[1] * x_shape[2]
+    return dy.astype(np.float64, copy=False) if crowded else dy
 
 
 def axis_step(size, out, scale_factor, align_corners):

@@ -345,3 +345,13 @@ def test_batch_norm_of_one_row_is_an_error_without_statistics(shape, backend):
     with pytest.raises(ValueError, match="evaluation without running statistics needs more than one value a channel"):
         F.batch_norm(x)
     assert F.batch_norm(x, row, row).shape == shape
+
+
+@pytest.mark.parametrize("resize", ["nearest", "bilinear", "max"])
+@pytest.mark.parametrize("size", [(1, ROWS), (ROWS, 1)], ids=["columns", "rows"])
+def test_gradients_of_many_pixels_from_one(backend, size, resize):
+    x = dl.Tensor(np.ones((1, 1, 1, 1), np.float32), requires_grad=True)
+    y = F.adaptive_max_pool2d(x, size) if resize == "max" else F.interpolate(x, size=size, mode=resize)
+    y.backward(stalling(ROWS).reshape(y.shape))
+    assert x.grad.dtype == np.float32
+    assert_adds_up(x.grad, [[[[SUM]]]])

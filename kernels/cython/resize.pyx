@@ -3,7 +3,7 @@
 include "common.pxi"
 from libc.stdint cimport int32_t, int64_t
 
-from ..resizing import bins as _bins, taps as _taps
+from ..resizing import bins as _bins, summing as _summing, taps as _taps
 
 cdef extern from "resize.h" nogil:
     ctypedef struct dl_taps:
@@ -30,7 +30,9 @@ cdef dl_taps taps_of(tuple arrays):
     return t
 
 
-cdef int run_interpolation(object given, object result, object x_shape, tuple options, bint backward) except -1:
+cdef int run_interpolation(
+    object given, object result, object x_shape, tuple options, bint backward, object dtype_of_x
+) except -1:
     """y from x, or dx from dy, both contiguous."""
     cdef dl_resize m
     cdef int status, dtype = is_double(given)
@@ -38,7 +40,7 @@ cdef int run_interpolation(object given, object result, object x_shape, tuple op
     m.n, m.h, m.w, m.c = x_shape
     m.p, m.q = size
     down, across = [
-        _taps(x_shape[1 + i], size[i], step[i], mode, align_corners, given.dtype) for i in range(2)
+        _taps(x_shape[1 + i], size[i], step[i], mode, align_corners, dtype_of_x) for i in range(2)
     ]
     m.down, m.across = taps_of(down), taps_of(across)
     m.in_, m.out = pointer(given), pointer(result)
@@ -53,7 +55,7 @@ def interpolate_forward(x, *, size, step, mode, align_corners):
     """y = (1 - share) x[low] + share x[high] along both axes, see `resizing.taps`."""
     xc = contiguous(x)
     y = new_image(x.shape[0], size[0], size[1], x.shape[3], xc)
-    run_interpolation(xc, y, x.shape, (size, step, mode, align_corners), False)
+    run_interpolation(xc, y, x.shape, (size, step, mode, align_corners), False, x.dtype)
     return y, (x.shape, size, step, mode, align_corners)
 
 
@@ -62,10 +64,10 @@ def interpolate_backward(dy, saved, needs):
     if not needs[0]:
         return (None,)
     x_shape, *options = saved
-    dc = contiguous(dy)
+    dc = contiguous(_summing(dy, x_shape))
     dx = new_image(x_shape[0], x_shape[1], x_shape[2], x_shape[3], dc)
-    run_interpolation(dc, dx, x_shape, tuple(options), True)
-    return (dx,)
+    run_interpolation(dc, dx, x_shape, tuple(options), True, dy.dtype)
+    return (dx.astype(dy.dtype, copy=False),)
 
 
 def adaptive_max_pool2d_forward(x, *, output_size):
@@ -88,15 +90,16 @@ def adaptive_max_pool2d_forward(x, *, output_size):
 def adaptive_max_pool2d_backward(dy, saved, needs):
     """dx = the sum of dy over the bins that each pixel won."""
     cdef dl_resize m
-    cdef int dtype = is_double(dy)
+    cdef int dtype
     if not needs[0]:
         return (None,)
     x_shape, index = saved
-    dc, ic = contiguous(dy), contiguous(index)
+    dc, ic = contiguous(_summing(dy, x_shape)), contiguous(index)
+    dtype = is_double(dc)
     dx = new_image(x_shape[0], x_shape[1], x_shape[2], x_shape[3], dc)
     m.n, m.h, m.w, m.c = x_shape
     m.p, m.q = dy.shape[1], dy.shape[2]
     m.in_, m.out, m.index = pointer(dc), pointer(dx), <int32_t*>pointer(ic)
     with nogil:
         dl_bins_back(&m, dtype)
-    return (dx,)
+    return (dx.astype(dy.dtype, copy=False),)

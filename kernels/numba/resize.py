@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from ..memory import empty
-from ..resizing import bins, taps
+from ..resizing import bins, summing, taps
 from .jit import JOB, contiguous, helper, jit, parallel_for, scratch
 from .loops import BLOCK, SERIAL, get, pointer, put
 from .vmath import real, where
@@ -133,11 +133,15 @@ def interpolate_backward(dy, saved, needs):
     x_shape, *options = saved
     if not needs[0]:
         return (None,)
-    dx = empty(x_shape, dy.dtype)
+    wide = summing(dy, x_shape)
+    dx = empty(x_shape, wide.dtype)
     if dx.size:
         per_job = min(x_shape[1], _rows_per_job(x_shape[2] * x_shape[3]))
-        _interpolate_back(contiguous(dy), dx, *_taps(x_shape, *options, dy.dtype), per_job)
-    return (dx,)
+        down, across = (
+            (low, high, share.astype(wide.dtype)) for low, high, share in _taps(x_shape, *options, dy.dtype)
+        )
+        _interpolate_back(contiguous(wide), dx, down, across, per_job)
+    return (dx.astype(dy.dtype, copy=False),)
 
 
 @helper(noalias=True)
@@ -206,7 +210,8 @@ def adaptive_max_pool2d_backward(dy, saved, needs):
     x_shape, index = saved
     if not needs[0]:
         return (None,)
-    dx = empty(x_shape, dy.dtype)
+    wide = summing(dy, x_shape)
+    dx = empty(x_shape, wide.dtype)
     if math.prod(x_shape):
-        _max_bins_back(contiguous(dy), contiguous(index), dx)
-    return (dx,)
+        _max_bins_back(contiguous(wide), contiguous(index), dx)
+    return (dx.astype(dy.dtype, copy=False),)
