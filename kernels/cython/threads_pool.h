@@ -1,9 +1,12 @@
 /* The thread pool.  One launch at a time; workers spin for a short while, then sleep.
 
-   Protocol.  `ticket` holds the launch number (high 32 bits) and the jobs not yet taken (low 32 bits).
-     launch:  try-lock `busy`; write fn, ctx, jobs, unfinished = jobs; store ticket = (launch, jobs); wake sleepers.
+   Protocol.  `ticket` holds the launch number (high 24 bits), how many jobs were taken from the front, and how many are
+   not yet taken (20 bits each; of more jobs than that, `grain` neighbours are taken as one).
+     launch:  try-lock `busy`; write fn, ctx, jobs, unfinished; store ticket = (launch, 0, jobs); wake sleepers.
      worker:  read ticket; if jobs are left, read fn, ctx, jobs; compare-and-swap ticket to one less; on success run
-              job number jobs - left.  When none is left, subtract the jobs it ran from `unfinished`.
+              that job.  When none is left, subtract the jobs it ran from `unfinished`.
+   The caller and workers of even number take the first job that is left, the others the last: with two threads each
+   has its own end of the arrays from one launch to the next, and finds it in its own caches.
      finish:  the caller works like a worker, waits until unfinished == 0, unlocks `busy`.
    Why it is correct.  All atomics are sequentially consistent.  A swap succeeds only if the job was still free, so each
    job runs once.  The swap also vouches for fn, ctx, jobs: the next launch writes them after unfinished == 0, which
@@ -26,14 +29,17 @@
 #define DL_MAX_THREADS 1024
 #define DL_PAUSES 32                       /* between looks at the clock */
 #define DL_SCRATCH_KEEP ((size_t)64 << 20) /* larger blocks are given back at the next smaller request */
-#define DL_LEFT(ticket) ((int64_t)((uint64_t)(ticket) & 0xffffffffu))
+#define DL_FIELD 20 /* bits */
+#define DL_MOST ((1 << DL_FIELD) - 1)
+#define DL_LEFT(ticket) ((int64_t)((uint64_t)(ticket) & DL_MOST))
+#define DL_FRONT(ticket) ((int64_t)((uint64_t)(ticket) >> DL_FIELD & DL_MOST))
 
 static struct {
     dl_atomic ticket;
     char pad0[56]; /* what workers watch and what they count down lie on separate cache lines */
     dl_atomic unfinished;
     char pad1[56];
-    dl_atomic fn, ctx, jobs;
+    dl_atomic fn, ctx, jobs, grain;
     dl_atomic sleepers, caller_asleep, stop, busy, wanted;
     dl_atomic short_of, refuse; /* jobs lacked memory; the number of the scratch request to refuse, 0 for none */
     int64_t launch, spin_ns, sized_for;
@@ -58,9 +64,11 @@ static int64_t dl_run_jobs(long worker) {
         }
         dl_job fn = (dl_job)(intptr_t)dl_load(&pool.fn);
         void *ctx = (void *)(intptr_t)dl_load(&pool.ctx);
-        long job = (long)(dl_load(&pool.jobs) - left);
-        if (!dl_cas(&pool.ticket, ticket, ticket - 1)) continue;
-        fn(ctx, job, worker);
+        const long grain = (long)dl_load(&pool.grain), front = (long)DL_FRONT(ticket), last = worker & 1;
+        const long job = grain * (last ? front + (long)left - 1 : front), end = dl_load(&pool.jobs);
+        if (!dl_cas(&pool.ticket, ticket, ticket - 1 + (last ? 0 : (int64_t)1 << DL_FIELD))) continue;
+        for (long i = job; i < job + grain && i < end; i++)
+            fn(ctx, i, worker);
         ran++;
     }
 }
@@ -160,12 +168,14 @@ static int dl_parallel_for(dl_job fn, void *ctx, long jobs) {
     if (pool.sized_for != wanted) dl_resize(wanted);
     dl_store(&pool.fn, (int64_t)(intptr_t)fn);
     dl_store(&pool.ctx, (int64_t)(intptr_t)ctx);
+    const int64_t grain = ((int64_t)jobs - 1) / DL_MOST + 1, taken = ((int64_t)jobs - 1) / grain + 1;
     dl_store(&pool.jobs, jobs);
-    dl_store(&pool.unfinished, jobs);
+    dl_store(&pool.grain, grain);
+    dl_store(&pool.unfinished, taken);
     dl_store(&pool.short_of, 0);
     pool.launch++;
-    dl_store(&pool.ticket, (int64_t)((uint64_t)pool.launch << 32 | (uint64_t)jobs));
-    dl_wake(jobs);
+    dl_store(&pool.ticket, (int64_t)((uint64_t)pool.launch << 2 * DL_FIELD | (uint64_t)taken));
+    dl_wake(taken);
     if (dl_add(&pool.unfinished, -dl_run_jobs(0))) dl_await_jobs();
     const int64_t short_of = dl_load(&pool.short_of);
     dl_refused += (long)short_of; /* for a job that this call is nested in */
