@@ -3,8 +3,8 @@
 On most processors with AVX-512 LLVM keeps to 256 bits there (its `prefer-256-bit`), since wider ones once lowered the
 clock; tiles (simd.py) have 512 bits anyway. Asked for 512, it takes them in Numba's loops too, in the whole process, if
 nothing has been compiled before: other libraries' functions too, so it is for the user to ask. On a Zen 5 the rows of
-``dlfast bench --suite layers --suite optim --backends numba`` take 0.93 of the time in the geometric mean, 1.01 at most;
-other processors differ.
+``dlfast bench --suite layers --suite optim --backends numba`` take 0.93 of the time in the geometric mean, and 1.01 at
+most; other processors differ.
 """
 
 from __future__ import annotations
