@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from ._cli_errors import clear_errors
-from ._cli_models import generate, train
 from ._files import check_writable
 from ._version import __version__
 from .bench import suite_names, usual_suites
+from .commands.errors import clear_errors
+from .commands.training import generate, train
 
 _started = time.perf_counter()
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -64,26 +64,27 @@ def demo(epochs, batch_size, seed, json_file, plot_file, threads, backend, data,
     with clear_errors(ImportError, ValueError, RuntimeError, OSError):
         from rich.console import Console
 
-        from . import _demo, kernels, set_num_threads
+        from . import kernels, set_num_threads
+        from .commands import demo as job
 
         if threads is not None:
             set_num_threads(threads)
         with kernels.use_backend(backend):  # an unknown or missing backend is said before anything starts
             pass
-        work = _demo.Demo.of(data, path, epochs, batch_size, seed)
+        work = job.Demo.of(data, path, epochs, batch_size, seed)
     console = Console(highlight=False)
     with clear_errors(FloatingPointError):
-        history = _demo.train_demo(console, work, backend)
+        history = job.train_demo(console, work, backend)
     if history.stopped is not None:
         raise click.Abort
-    console.print(f"{_demo.images_per_second(history):,.0f} images a second in training")
+    console.print(f"{job.images_per_second(history):,.0f} images a second in training")
     with clear_errors(OSError, RuntimeError, ValueError):
         if plot_file is not None:
             history.plot(plot_file)
-        others = {"pytorch": _demo.compare_training(console, work, history)} if compare else {}
-        others["step_ms"] = _demo.compare_steps(console)
+        others = {"pytorch": job.compare_training(console, work, history)} if compare else {}
+        others["step_ms"] = job.compare_steps(console)
         if json_file is not None:
-            _demo.write_figures(json_file, history, time.perf_counter() - _started, **others)
+            job.write_figures(json_file, history, time.perf_counter() - _started, **others)
     console.print(f"validation accuracy {history['val_accuracy'][-1]:.4f} after {len(history)} epochs")
 
 
@@ -176,16 +177,16 @@ def forecast(name, kinds, epochs, seed, plot_file) -> None:
     _check_files(None, plot_file)
     from rich.console import Console
 
-    from . import _forecast
+    from .commands import forecast as job
 
     console, found = Console(highlight=False), []
     for kind in kinds or ("LSTM", "GRU"):
         with console.status(f"training a forecaster of {name} with {kind}"), clear_errors(FloatingPointError):
-            found.append(_forecast.forecast(name, kind, epochs, seed))
-        _forecast.report(console, found[-1])
+            found.append(job.forecast(name, kind, epochs, seed))
+        job.report(console, found[-1])
     if plot_file is not None:
         with clear_errors(OSError, RuntimeError, ValueError):
-            _forecast.draw(plot_file, found)
+            job.draw(plot_file, found)
 
 
 @main.command()
@@ -200,9 +201,9 @@ def remember(steps, updates, seed) -> None:
     """
     from rich.console import Console
 
-    from . import _adding
+    from .commands import adding
 
-    _adding.show(Console(highlight=False), steps, updates, seed)
+    adding.show(Console(highlight=False), steps, updates, seed)
 
 
 @main.command()
@@ -210,9 +211,9 @@ def info() -> None:
     """Show versions, processor, threads, backends and which of them serves each operation."""
     from rich.console import Console
 
-    from . import _info
+    from .commands import info
 
-    _info.print_info(Console(highlight=False))
+    info.print_info(Console(highlight=False))
 
 
 @main.command()
@@ -259,9 +260,9 @@ def warmup(backend) -> None:
     with clear_errors(ImportError, RuntimeError):
         from rich.console import Console
 
-        from . import _warmup
+        from .commands import warmup
 
-        _warmup.warm_up(Console(highlight=False), backend)
+        warmup.warm_up(Console(highlight=False), backend)
 
 
 def _check_files(json_file: Path | None, plot_file: Path | None) -> None:

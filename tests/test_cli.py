@@ -22,8 +22,8 @@ def tiny(monkeypatch):
     whole = data.load("mnist10k")
     cut = data.ArrayDataset(*whole[np.r_[0:256, 8000:8064]])
     cut.split = lambda count: data.ArrayDataset.split(cut, 256)
-    monkeypatch.setattr("dlfast._demo.load", lambda name: cut)
-    monkeypatch.setattr("dlfast._demo.ROUNDS", 1)
+    monkeypatch.setattr("dlfast.commands.demo.load", lambda name: cut)
+    monkeypatch.setattr("dlfast.commands.demo.ROUNDS", 1)
 
 
 def test_demo(tiny, tmp_path):
@@ -41,7 +41,7 @@ def test_demo(tiny, tmp_path):
 
 
 def test_demo_is_reproducible_and_takes_a_backend(tiny, monkeypatch):
-    monkeypatch.setattr("dlfast._demo.compare_steps", lambda console: {})
+    monkeypatch.setattr("dlfast.commands.demo.compare_steps", lambda console: {})
     outputs = []
     for options in (("--seed", "1"), ("--seed", "1"), ("--seed", "2"), ("--seed", "1", "--backend", "reference")):
         result = call("demo", "--epochs", "1", "--batch-size", "32", "--threads", "2", *options)
@@ -99,7 +99,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(command, na
     (tmp_path / "folder").mkdir()
     (tmp_path / "locked").mkdir()
     monkeypatch.setattr("dlfast._files.os.access", lambda path, mode: path.name != "locked")  # root may write anywhere
-    monkeypatch.setattr("dlfast._demo.train_demo", lambda *work: pytest.fail("trained"))
+    monkeypatch.setattr("dlfast.commands.demo.train_demo", lambda *work: pytest.fail("trained"))
     monkeypatch.setattr("dlfast.bench.run.run", lambda *work: pytest.fail("timed"))
     result = call(command, *names)
     assert result.exit_code in (1, 2)

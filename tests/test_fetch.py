@@ -142,7 +142,7 @@ def test_bad_input(contents, tmp_path):
 
 
 def test_demo_trains_on_fashion_mnist(tmp_path, monkeypatch):
-    monkeypatch.setattr("dlfast._demo.compare_steps", lambda console: {})
+    monkeypatch.setattr("dlfast.commands.demo.compare_steps", lambda console: {})
     compare = ["--compare"] if find_spec("torch") else []
     options = ["--data", "fashion-mnist", "--path", str(save(tmp_path / "all.npz")), "--epochs", "2", *compare]
     result = CliRunner().invoke(main, ["demo", *options, "--json", str(tmp_path / "out.json")])

@@ -177,7 +177,9 @@ def test_read_only_folders_are_used_where_they_exist(tmp_path, monkeypatch):
 
 
 def test_warmup_says_that_nothing_is_kept(monkeypatch):
-    monkeypatch.setattr("dlfast._warmup.run", lambda *network: compilations.not_kept(OSError(28, "No space left")))
+    monkeypatch.setattr(
+        "dlfast.commands.warmup.run", lambda *network: compilations.not_kept(OSError(28, "No space left"))
+    )
     monkeypatch.setattr(compilations, "trouble", "")
     result = CliRunner().invoke(main, ["warmup"])
     assert result.exit_code == 1

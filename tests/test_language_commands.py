@@ -7,8 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 import dlfast as dl
-from dlfast import _text, models, train
+from dlfast import models, train
 from dlfast.cli import main
+from dlfast.commands import text as language
 
 TEXT = "In the beginning was the Word, and the Word was with God, and the Word was God.\n" * 30
 TINY = {
@@ -25,8 +26,10 @@ def call(*arguments):
 @pytest.fixture(autouse=True)
 def text(monkeypatch, tmp_path):
     """A folder of its own with a text, and small nets."""
-    monkeypatch.setattr(_text, "WINDOW", 16)
-    monkeypatch.setattr(_text, "MODELS", {name: _text.Defaults(3, 32, 0.01, sizes) for name, sizes in TINY.items()})
+    monkeypatch.setattr(language, "WINDOW", 16)
+    monkeypatch.setattr(
+        language, "MODELS", {name: language.Defaults(3, 32, 0.01, sizes) for name, sizes in TINY.items()}
+    )
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
 
@@ -53,8 +56,8 @@ def test_train_then_generate(model):
         assert written.exit_code == 0, written.output
         assert written.output.startswith("the Word")
         assert len(written.output) == 8 + 40 + 1
-    net, vocabulary = _text.load_model(_text.Path(f"runs/{model}"))
-    codes = models.generate(net, _text.encode("the Word", vocabulary), 40, temperature=0.8, seed=3)
+    net, vocabulary = language.load_model(language.Path(f"runs/{model}"))
+    codes = models.generate(net, language.encode("the Word", vocabulary), 40, temperature=0.8, seed=3)
     expected = "the Word" + "".join(vocabulary[code] for code in codes)
     assert call("generate", f"runs/{model}", *options).output == expected + "\n"
 
@@ -84,7 +87,7 @@ def test_resume_ends_with_the_bits_of_an_unbroken_run(model, monkeypatch):
     again = trained(model, "--out", "broken", "--resume")
     assert "after 3 epochs" in again
     assert "after 4 epochs" in trained(model, "--out", "broken", "--resume", "--epochs", 4)
-    assert _text.read_plan(_text.Path("broken")).epochs == 4
+    assert language.read_plan(language.Path("broken")).epochs == 4
 
 
 def test_interrupted_in_the_first_epoch(monkeypatch):
@@ -104,17 +107,17 @@ def test_interrupted_in_the_first_epoch(monkeypatch):
 
 def test_steps_make_equal_epochs():
     trained("char_gru", "--steps", 11, "--batch-size", 32, "--lr", 0.02)
-    plan = _text.read_plan(_text.Path("runs/char_gru"))
+    plan = language.read_plan(language.Path("runs/char_gru"))
     assert (plan.epochs, plan.updates, plan.batch_size, plan.lr) == (3, 4, 32, 0.02)
     trained("char_gru", "--steps", 1, "--out", "short")
-    assert _text.read_plan(_text.Path("short")).updates == 1
+    assert language.read_plan(language.Path("short")).updates == 1
 
 
 def test_the_embedded_text_is_the_default():
     result = call("train", "char_gru", "--steps", 1)
     assert result.exit_code == 0, result.output
     assert "learns gospels" in result.output
-    assert len(_text.read_plan(_text.Path("runs/char_gru")).vocabulary) == 61
+    assert len(language.read_plan(language.Path("runs/char_gru")).vocabulary) == 61
 
 
 @pytest.mark.parametrize(
@@ -158,7 +161,9 @@ def test_user_errors_are_one_clear_line(arguments, message, tmp_path):
 
 
 def test_a_run_whose_loss_is_not_finite(monkeypatch):
-    monkeypatch.setattr(_text.F, "cross_entropy", lambda logits, target: dl.Tensor(np.float32(np.nan)) + logits.sum())
+    monkeypatch.setattr(
+        language.F, "cross_entropy", lambda logits, target: dl.Tensor(np.float32(np.nan)) + logits.sum()
+    )
     result = call("train", "char_gru", "--data", "text.txt", "--steps", 1)
     assert result.exit_code == 1
     assert "the loss of batch 1 in epoch 1 is nan" in " ".join(result.output.split())

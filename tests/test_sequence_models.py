@@ -5,9 +5,10 @@ import pytest
 from click.testing import CliRunner
 
 import dlfast as dl
-from dlfast import _adding, _forecast, models, optim, train
 from dlfast import functional as F
+from dlfast import models, optim, train
 from dlfast.cli import main
+from dlfast.commands import adding, forecast
 
 
 def call(*arguments):
@@ -49,7 +50,7 @@ def test_padding_does_not_matter(classifier):
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_forecasts_halve_the_error_of_the_last_value(kind):
-    found = _forecast.forecast("sunspots", kind)
+    found = forecast.forecast("sunspots", kind)
     assert found.error() < 0.55 * found.error("last")
     years = np.arange(1947, 2009)
     np.testing.assert_array_equal(found.times[found.end], years)
@@ -59,13 +60,13 @@ def test_forecasts_halve_the_error_of_the_last_value(kind):
 
 
 def test_series_are_whole():
-    for name in _forecast.SERIES:
-        times, values = _forecast.series(name)
+    for name in forecast.SERIES:
+        times, values = forecast.series(name)
         assert len(times) == len(values)
         assert (np.diff(times) > 0).all()
         assert np.isfinite(values).all()
         assert values.dtype == np.float32
-    assert abs(_forecast.series("co2")[0][-1] - 2001.99) < 0.02
+    assert abs(forecast.series("co2")[0][-1] - 2001.99) < 0.02
 
 
 def test_forecast_command_draws_a_picture(tmp_path):
@@ -97,18 +98,18 @@ def test_a_forecaster_starts_with_the_last_value():
 
 
 def test_an_lstm_remembers_over_100_steps_where_a_plain_rnn_forgets():
-    lstm, rnn = ([error for _, error in _adding.learn(kind)] for kind in ("LSTM", "RNN"))
-    assert lstm[-1] < _adding.BASELINE / 10
-    assert min(rnn) > 0.9 * _adding.BASELINE
+    lstm, rnn = ([error for _, error in adding.learn(kind)] for kind in ("LSTM", "RNN"))
+    assert lstm[-1] < adding.BASELINE / 10
+    assert min(rnn) > 0.9 * adding.BASELINE
 
 
 def test_the_adding_problem_is_what_it_says():
-    x, y = _adding.problem(np.random.default_rng(0), 100, 4000)
+    x, y = adding.problem(np.random.default_rng(0), 100, 4000)
     assert set(np.unique(x[:, :, 1])) == {0, 1}
     np.testing.assert_array_equal(x[:, :50, 1].sum(axis=1), 1)
     np.testing.assert_array_equal(x[:, 50:, 1].sum(axis=1), 1)
     np.testing.assert_array_equal(y[:, 0], (x[:, :, 0] * x[:, :, 1]).sum(axis=1))
-    assert abs(np.mean((y - 1) ** 2) - _adding.BASELINE) < 0.01
+    assert abs(np.mean((y - 1) ** 2) - adding.BASELINE) < 0.01
 
 
 def test_remember_command():

@@ -14,8 +14,9 @@ import pytest
 from click.testing import CliRunner
 from numba.core.dispatcher import Dispatcher
 
-from dlfast import _warmup, models, nn
+from dlfast import models, nn
 from dlfast.cli import main
+from dlfast.commands import warmup
 from dlfast.kernels.numba import jit
 from dlfast.kernels.numba.compiling import Compilations
 
@@ -47,7 +48,7 @@ def test_warmup_covers_other_networks():
         partial(models.notes_cnn, 12): (1, 224, 224, 3),
         lambda: small: (9, 32, 32, 3),
     }.items():
-        _warmup.run(model, shape)
+        warmup.run(model, shape)
     assert variants() == before
 
 

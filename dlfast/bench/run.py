@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .._files import write_text
-from .._info import facts
+from ..commands.info import facts
 from .measure import Options, measure, measure_roofs, pytorch_installed
 from .report import print_results, print_roofs
 from .results import Result, Roofs, as_json

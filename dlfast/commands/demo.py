@@ -13,16 +13,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from . import functional as F
-from . import kernels, models, nn, optim, train
-from ._files import write_text
-from .bench.measure import Options, compared_times, pytorch_installed
-from .bench.networks import WINDOWS, Training
-from .bench.rows import Row
-from .data import ArrayDataset, fetch, load
-from .kernels.threads import get_num_threads
-from .random import manual_seed
-from .train.rates import Cosine, cosine
+from .. import functional as F
+from .. import kernels, models, nn, optim, train
+from .._files import write_text
+from ..bench.measure import Options, compared_times, pytorch_installed
+from ..bench.networks import WINDOWS, Training
+from ..bench.rows import Row
+from ..data import ArrayDataset, fetch, load
+from ..kernels.threads import get_num_threads
+from ..random import manual_seed
+from ..train.rates import Cosine, cosine
 
 ROUNDS = 13  # of turns: a busy machine has slow seconds, which the median should not see
 _LR = 2e-3
@@ -80,10 +80,10 @@ def train_demo(console: Console, demo: Demo, backend: str) -> train.History:
 
 def compare_training(console: Console, demo: Demo, history: train.History) -> dict[str, float]:
     """Train the same in PyTorch and print both; returns PyTorch's accuracy and seconds."""
-    from . import _torch_demo
+    from . import torch_demo
 
     with console.status("training the same network in PyTorch"):
-        accuracy, seconds = _torch_demo.train(
+        accuracy, seconds = torch_demo.train(
             demo.model(),
             demo.training,
             demo.validation,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ._cli_errors import clear_errors
+from .errors import clear_errors
 
 _MODELS = ("gpt", "char_lstm", "char_gru")
 _THREADS = click.option("--threads", type=click.IntRange(min=1), help="Of the kernels.  [default: all processors]")
@@ -39,18 +39,19 @@ def train(model, data, epochs, steps, batch_size, lr, seed, threads, out, resume
     with clear_errors(ImportError, ValueError, OSError):
         from rich.console import Console
 
-        from . import _run, _text, set_num_threads
+        from .. import set_num_threads
+        from . import run, text
 
         if threads is not None:
             set_num_threads(threads)
         given = {"data": data, "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
         if resume:
-            plan = _run.resumed_plan(folder, model=model, **given)
+            plan = run.resumed_plan(folder, model=model, **given)
         else:
-            plan = _run.new_plan(folder, _text.plan(model, **{**given, "data": data or "gospels", "steps": steps}))
-        work, console = _text.work(plan), Console(highlight=False)
+            plan = run.new_plan(folder, text.plan(model, **{**given, "data": data or "gospels", "steps": steps}))
+        work, console = text.work(plan), Console(highlight=False)
         with clear_errors(FloatingPointError):
-            history = _run.train_plan(console, folder, plan, work, resume)
+            history = run.train_plan(console, folder, plan, work, resume)
     if history.stopped is not None:
         if len(history):
             console.print(f"go on with: dlfast train {model} --out {folder} --resume")
@@ -80,12 +81,13 @@ def generate(checkpoint, prompt, length, temperature, top_k, seed, threads) -> N
     `dlfast.models.generate`.
     """
     with clear_errors(ImportError, ValueError, OSError):
-        from . import _text, set_num_threads
+        from .. import set_num_threads
+        from . import text
 
         if threads is not None:
             set_num_threads(threads)
-        model, vocabulary = _text.load_model(checkpoint)
-        characters = _text.write(model, vocabulary, prompt, length, temperature=temperature, top_k=top_k, seed=seed)
+        model, vocabulary = text.load_model(checkpoint)
+        characters = text.write(model, vocabulary, prompt, length, temperature=temperature, top_k=top_k, seed=seed)
     click.echo(prompt, nl=False)
     for character in characters:
         click.echo(character, nl=False)

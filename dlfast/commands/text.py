@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import functional as F
-from . import models, nn
-from ._run import Plan, Work, read_plan
-from .data import DataLoader, Text, load
-from .data.text import encode
-from .random import manual_seed
-from .serialize import load as load_arrays
+from .. import functional as F
+from .. import models, nn
+from ..data import DataLoader, Text, load
+from ..data.text import encode
+from ..random import manual_seed
+from ..serialize import load as load_arrays
+from .run import Plan, Work, read_plan
 
 _WARMUP = 100  # updates
 _VALIDATION_BATCH = 64

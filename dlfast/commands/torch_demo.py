@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from . import nn
-from .bench.pytorch_networks import Twin
-from .data import ArrayDataset, DataLoader
+from .. import nn
+from ..bench.pytorch_networks import Twin
+from ..data import ArrayDataset, DataLoader
 
 LAYOUT = "NHWC"  # the faster one for this network
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from . import __version__, kernels
-from .kernels.threads import get_num_threads
+from .. import __version__, kernels
+from ..kernels.threads import get_num_threads
 
 
 def print_info(console: Console) -> None:
@@ -64,13 +64,13 @@ def _processor() -> str:
 
 def _instructions() -> str:
     """What the compiled kernels use of the processor."""
-    from .kernels.cython import linear
-    from .kernels.numba import simd
+    from ..kernels.cython import linear
+    from ..kernels.numba import simd
 
     return f"{linear.isa()} (Cython), registers of {8 * simd.REGISTER_BYTES} bits (Numba)"
 
 
 def _cache_folder() -> str:
-    from .kernels.numba.jit import cache_folder
+    from ..kernels.numba.jit import cache_folder
 
     return str(cache_folder() or "none: no folder can be written, so kernels are compiled anew by each process")

@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from . import functional as F
-from . import kernels, models, nn
-from .bench.networks import Inference, Training
+from .. import functional as F
+from .. import kernels, models, nn
+from ..bench.networks import Inference, Training
 
 Network = tuple[Callable[[], nn.Module], tuple[int, ...]]
 
@@ -101,8 +101,8 @@ def warm_up(console: Console, backend: str = "auto") -> None:
 
     Raises RuntimeError where kernels cannot be kept.
     """
-    from .kernels.numba.compiling import compilations
-    from .kernels.numba.jit import cache_folder
+    from ..kernels.numba.compiling import compilations
+    from ..kernels.numba.jit import cache_folder
 
     folder, before, start = cache_folder(), compilations.count, time.perf_counter()
     if folder is None:

@@ -1,7 +1,7 @@
 """A run of `dlfast train`: its plan, the folder that keeps it, and the training itself.
 
 The folder holds run.json (the plan), best.safetensors and last.safetensors (see `train.Checkpoint`) and history.csv.
-What a kind of data needs, its models, defaults and batches, is a module like `_text`.
+What a kind of data needs, its models, defaults and batches, is a module like `text`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 from rich.console import Console
 
-from . import nn, optim, train
-from ._files import write_text
-from .data import DataLoader
-from .kernels.threads import get_num_threads
-from .train.rates import Cosine
+from .. import nn, optim, train
+from .._files import write_text
+from ..data import DataLoader
+from ..kernels.threads import get_num_threads
+from ..train.rates import Cosine
 
 _CLIP = 1.0  # the norm of the gradients
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from . import functional as F
-from . import models, optim
-from .random import manual_seed
-from .tensor import no_grad
+from .. import functional as F
+from .. import models, optim
+from ..random import manual_seed
+from ..tensor import no_grad
 
 BASELINE = 1 / 6
 SOLVED = BASELINE / 20  # where training ends

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
-from . import functional as F
-from . import models, optim, train
-from ._files import write_atomically
-from .data import Series, load
-from .random import manual_seed
-from .tensor import no_grad
+from .. import functional as F
+from .. import models, optim, train
+from .._files import write_atomically
+from ..data import Series, load
+from ..random import manual_seed
+from ..tensor import no_grad
 
 SERIES = ("sunspots", "co2", "elnino")
 _WIDTH = {"sunspots": 24, "co2": 104, "elnino": 24}
