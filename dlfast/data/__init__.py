@@ -3,6 +3,7 @@
 import typing as _typing
 
 from .._suggest import missing as _missing
+from . import transforms
 from .datasets import ArrayDataset, Series, load
 from .fetching import data_folder, fetch
 from .loader import DataLoader
@@ -24,6 +25,7 @@ __all__ = [
     "fetch",
     "load",
     "random_split",
+    "transforms",
 ]
 
 if not _typing.TYPE_CHECKING:
