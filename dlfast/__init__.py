@@ -10,7 +10,7 @@ _here = _os.path.dirname(_os.path.abspath(__file__))
 if not _os.path.isdir(_os.path.join(_here, "kernels")):  # in a source tree kernels/ lies beside dlfast/
     __path__.append(_os.path.dirname(_here))
 
-from . import data, functional, init, io, memory, models, nn, optim, train, utils
+from . import data, functional, init, inspect, io, memory, models, nn, optim, train, utils
 from ._creation import (
     arange,
     as_tensor,
@@ -118,6 +118,7 @@ __all__ = [
     "gradcheck",
     "inference_mode",
     "init",
+    "inspect",
     "io",
     "is_grad_enabled",
     "linspace",

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from . import _check as check
 from . import kernels, random
+from ._example_inputs import example_inputs
 from ._explain_layers import Layer, differentiable, gradients_of_inputs, layers_called, least_seconds, leaves
 from ._explain_ops import PASSES, choices, flops
 from ._explain_table import Explanation, Row
@@ -27,11 +27,12 @@ _ACTIVATIONS = {"relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "Tanh"}
 def explain(model: Module, input_shape: Sequence[int] | ArrayLike | Sequence[Any]) -> Explanation:
     """Say what runs each layer of a model for an input of this shape, why, and how fast. Print the result.
 
-    input_shape: the whole shape, batch included, which is filled with random numbers of the model's dtype; or an array
-    (integers for an embedding); or a tuple of such for a model of several inputs. A copy of the model runs once as it
-    is (in training or evaluation mode) to learn each layer's input; then every layer, fused with its activation where
-    `Sequential` does so, is timed alone, forward and backward. The model, its gradients and the library's random
-    numbers stay as they are.
+    input_shape: the whole shape, batch included, which is filled with random numbers of the model's dtype, or with
+    integers where an embedding reads it; or an array; or a tuple of such for a model of several inputs. A copy of the
+    model runs once as it is (in training or evaluation mode) to learn each layer's input; then every layer, fused with
+    its activation where `Sequential` does so, is timed alone, forward and backward. A module that multiplies by itself
+    and calls layers too, as attention does, has a row for its own part. The model, its gradients and the library's
+    random numbers stay as they are.
     The result has `rows`, named tuples of the figures, and prints as a table. Times are the least of several runs.
     Raises TypeError for what is no Module, ValueError where the input does not fit, naming the layer.
     """
@@ -40,9 +41,9 @@ def explain(model: Module, input_shape: Sequence[int] | ArrayLike | Sequence[Any
     from ._machine import fma_roof
 
     dtype = next((p.dtype for p in model.parameters() if p.dtype.kind == "f"), np.dtype(np.float32))
-    inputs = _inputs(input_shape, dtype)
     state = random.get_state()
     try:
+        inputs = example_inputs("explain", model, input_shape)
         rows, whole = _measure(copy.deepcopy(model), inputs)
     finally:
         random.set_state(state)
@@ -50,20 +51,6 @@ def explain(model: Module, input_shape: Sequence[int] | ArrayLike | Sequence[Any
     peak = fma_roof(get_num_threads(), dtype, reached)
     rows, whole = [_under(row, peak) for row in rows], _under(whole, peak)
     return Explanation(rows, whole, peak, get_num_threads(), dtype.name, kernels.get_backend())
-
-
-def _inputs(given: Any, dtype: np.dtype) -> list[Any]:
-    """The arguments of the model."""
-    if isinstance(given, (Tensor, np.ndarray)):
-        return [given]
-    if not isinstance(given, (tuple, list)) or not given:
-        raise TypeError(
-            f"explain: input_shape must be a shape with the batch, such as (32, 784), or an array, got {given!r}"
-        )
-    if any(isinstance(part, (tuple, list, Tensor, np.ndarray)) for part in given):
-        return [array for part in given for array in _inputs(part, dtype)]
-    shape = [check.integer("explain", "input_shape", size, 0) for size in given]
-    return [np.random.default_rng(0).standard_normal(shape).astype(dtype)]
 
 
 def _under(row: Row, peak: float) -> Row:
@@ -76,10 +63,27 @@ def _measure(model: Module, inputs: list[Any]) -> tuple[list[Row], Row]:
     names = {id(module): name for name, module in model.named_modules()}
     with kernels.watch() as ops, layers_called(names, ops) as layers:
         output = model(*inputs)
-    rows = [_layer_row(layer, names.get(id(layer.module), "")) for layer in layers]
+    rows = _less_those_within([_layer_row(layer, names.get(id(layer.module), "")) for layer in layers], layers)
     whole = Layer(model, tuple(inputs), {}, output, [])
     cells = {"backend": "", "forward": "", "dx": "", "dweight": "", "why": ()}
     return rows, _row(whole, "", "whole model", cells, sum(row.flops for row in rows))
+
+
+def _less_those_within(rows: list[Row], layers: list[Layer]) -> list[Row]:
+    """The rows, with the times of the layers that a layer calls taken off its own: each was timed alone."""
+    found: list[Row] = []
+    for row, layer in zip(reversed(rows), reversed(layers)):  # those within a layer come after it
+        if layer.has_inner:
+            prefix = f"{row.name}." if row.name else ""
+            within = [other for other in found if other.name.startswith(prefix) and other.name != row.name]
+            forward = max(0.0, row.forward_seconds - sum(other.forward_seconds for other in within))
+            backward = row.backward_seconds
+            if backward is not None:
+                backward = max(0.0, backward - sum(other.backward_seconds or 0.0 for other in within))
+            row = row._replace(forward_seconds=forward, backward_seconds=backward)
+            row = row._replace(gflops=_rate(row.flops, forward, backward))
+        found.append(row)
+    return found[::-1]
 
 
 def _layer_row(layer: Layer, name: str) -> Row:
@@ -110,7 +114,6 @@ def _needed(layer: Layer) -> dict[str, bool]:
 def _row(layer: Layer, name: str, label: str, cells: dict[str, Any], work: int) -> Row:
     forward, backward = least_seconds(layer)
     forward, backward = layer.calls * forward, None if backward is None else layer.calls * backward
-    rate = 1e-9 * work / (forward + (backward or 0)) if work else None
     shape = next((x.shape for x in leaves(layer.output) if isinstance(x, (Tensor, np.ndarray))), None)
     return Row(
         name=name,
@@ -121,9 +124,15 @@ def _row(layer: Layer, name: str, label: str, cells: dict[str, Any], work: int) 
         flops=work,
         forward_seconds=forward,
         backward_seconds=backward,
-        gflops=rate,
+        gflops=_rate(work, forward, backward),
         of_peak=None,
     )
+
+
+def _rate(work: int, forward: float, backward: float | None) -> float | None:
+    """GF/s; None where memory is the limit, or where the clock saw no time."""
+    seconds = forward + (backward or 0.0)
+    return 1e-9 * work / seconds if work and seconds else None
 
 
 def _label(layer: Layer) -> str:

@@ -6,13 +6,14 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import get_ident
 from typing import Any
 
 import numpy as np
 
 from . import kernels
+from ._explain_ops import flops
 from .nn.module import Module
 from .tensor import Tensor
 
@@ -21,7 +22,7 @@ _SECONDS, _LEAST, _MOST = 0.1, 3, 50  # a layer is timed for so long, at least a
 
 @dataclass
 class Layer:
-    """Calls of one layer that called no other, with inputs of the same shapes."""
+    """Calls of one layer, with inputs of the same shapes; `ops` are those that it runs itself, not by layers within."""
 
     module: Module
     args: tuple
@@ -30,11 +31,13 @@ class Layer:
     ops: list[kernels.Call]
     calls: int = 1
     has_inner: bool = False
+    within: list[tuple[int, int]] = field(default_factory=list)  # first and last operations of the layers it called
 
 
 @contextmanager
 def layers_called(names: dict[int, str], ops: list[kernels.Call]) -> Iterator[list[Layer]]:
-    """Note the layers that this thread calls; what is being called lies on a stack."""
+    """Note the layers that this thread calls, those that call others only where they multiply too; what is being called
+    lies on a stack."""
     found: dict[tuple, Layer] = {}
     layers: list[Layer] = []
     stack: list[Layer] = []
@@ -43,9 +46,7 @@ def layers_called(names: dict[int, str], ops: list[kernels.Call]) -> Iterator[li
     def call(self: Module, *args: Any, **kwargs: Any) -> Any:
         if get_ident() != thread:
             return plain(self, *args, **kwargs)
-        layer, begun = Layer(self, args, kwargs, None, []), len(ops)
-        if stack:
-            stack[-1].has_inner = True
+        layer, begun, place = Layer(self, args, kwargs, None, []), len(ops), len(layers)
         stack.append(layer)
         try:
             layer.output = plain(self, *args, **kwargs)
@@ -55,14 +56,18 @@ def layers_called(names: dict[int, str], ops: list[kernels.Call]) -> Iterator[li
             raise _Misfit(_complaint(layer, names.get(id(self), ""), error)) from error
         finally:
             stack.pop()
-        if not layer.has_inner:
-            layer.ops = ops[begun:]
+            if stack:
+                stack[-1].has_inner = True
+                stack[-1].within.append((begun, len(ops)))
+        own = set(range(begun, len(ops))).difference(*(range(*span) for span in layer.within))
+        layer.ops = [ops[i] for i in sorted(own)]
+        if not layer.has_inner or any(flops(op)[0] for op in layer.ops):
             key = id(self), repr([_shape(x) for x in leaves((args, kwargs))])
             if key in found:
                 _again(found[key], layer)
             else:
                 found[key] = layer
-                layers.append(layer)
+                layers.insert(place, layer)  # before those that it called
         return layer.output
 
     Module.__call__ = call  # type: ignore[method-assign]

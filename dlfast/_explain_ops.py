@@ -21,6 +21,7 @@ _PATHS = {  # what the products of a backend say of themselves
     "outer": "of few rows: outer products, written once",
 }
 _GATES = {"rnn_cell": 1, "lstm_cell": 4, "gru_cell": 3}
+_SEQUENCES = {"rnn": 1, "lstm": 4, "gru": 3}
 
 
 def choices(call: Call) -> dict[str, Choice]:
@@ -77,7 +78,8 @@ def _sides(call: Call, name: str) -> tuple[int, int, int, bool, bool]:
 def flops(call: Call) -> tuple[int, int, int]:
     """Operations of forward, dx and dweight, a multiply-add counting as two; 0 where memory is the limit.
 
-    Convolutions count by their definition, whatever the algorithm saves.
+    Convolutions count by their definition, whatever the algorithm saves; recurrent layers by the steps that exist. The
+    gradients of attention, to queries, keys and values, are twice its forward.
     """
     if "plan" in call.options:
         plan = call.options["plan"]
@@ -90,6 +92,12 @@ def flops(call: Call) -> tuple[int, int, int]:
     elif call.op in _GATES:
         (batch, features), (_, hidden) = _shapes(call)
         each = 2 * batch * _GATES[call.op] * hidden * (features + hidden)
+    elif call.op in _SEQUENCES:
+        weights = [shape for shape in call.shapes[1:] if shape is not None and len(shape) == 2][-2:]
+        each = 2 * call.options["steps"].rows * sum(map(math.prod, weights))
+    elif call.op in ("attention", "self_attention"):
+        forward = _attention_flops(call)
+        return forward, 2 * forward, 0
     else:
         each = 0
     return each, each, each
@@ -101,6 +109,19 @@ def _matmul_flops(a: tuple, b: tuple) -> int:
     for i in range(1, max(len(a), len(b)) - 1):
         batch *= max(shape[-2 - i] if len(shape) > 1 + i else 1 for shape in (a, b))
     return 2 * batch * (a[-2] if len(a) > 1 else 1) * a[-1] * (b[-1] if len(b) > 1 else 1)
+
+
+def _attention_flops(call: Call) -> int:
+    """q k^T and the probabilities times v, of the pairs of query and key that may meet; a mask leaves out none."""
+    if call.op == "self_attention":
+        batch, queries, _, heads, features = _shapes(call)[0]
+        keys = queries
+    else:
+        (batch, *query, features), key = _shapes(call)
+        last = call.options["heads_last"]
+        (queries, heads), keys = (query if last else query[::-1]), key[1 if last else 2]
+    pairs = sum(min(i + 1, keys) for i in range(queries)) if call.options["causal"] else queries * keys
+    return 2 * 2 * batch * heads * pairs * features
 
 
 def _shapes(call: Call) -> Any:

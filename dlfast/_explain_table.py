@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any, NamedTuple
 
+from ._printing import WIDTH, plain_text
 from .kernels.conv_methods import Choice
-
-WIDTH = 120
 
 
 class Row(NamedTuple):
@@ -56,12 +54,7 @@ class Explanation:
         return len(self.rows)
 
     def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(file=StringIO(), width=WIDTH, color_system=None, legacy_windows=False)
-        console.print(self)
-        text: str = console.file.getvalue()  # type: ignore[attr-defined]
-        return "\n".join(line.rstrip() for line in text.rstrip().split("\n"))
+        return plain_text(self)
 
     __repr__ = __str__
 

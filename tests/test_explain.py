@@ -154,6 +154,23 @@ def test_custom_modules_repeated_calls_and_several_inputs():
     assert "LSTMCell, 4 times" in str(found)
 
 
+def test_language_models_get_integers_and_attention_has_a_row():
+    found = dl.explain(dl.models.gpt(11, num_layers=1, d_model=8, nhead=2, context=6), (3, 6))
+    rows = by_name(found)
+    assert [row.name for row in found][2:5] == [
+        f"blocks.layers.0.{n}" for n in ("norm1", "self_attn", "self_attn.out_proj")
+    ]
+    pairs = 3 * 2 * (6 * 7 // 2) * 4  # sequences, heads, queries and keys under the causal mask, features
+    projection = 2 * (3 * 6) * 8 * 24
+    assert rows["blocks.layers.0.self_attn"].flops == 3 * projection + 3 * (2 * 2 * pairs)
+    assert rows["token"].dx == rows["token"].forward == ""
+    assert rows["head"].output == (3, 6, 11)
+    (lstm,) = (
+        row for row in dl.explain(dl.models.char_lstm(11, hidden_size=5, embedding_dim=4), (3, 6)) if row.name == "rnn"
+    )
+    assert lstm.flops == 3 * 2 * (3 * 6) * 4 * 5 * (4 + 5)
+
+
 class Functional(nn.Module):
     """A layer without layers: two kernels and a product."""
 
@@ -221,7 +238,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match=r"explain: layer '0' \(Conv2d\).* x must have 4 axes \(N, H, W, C\)"):
         dl.explain(model, (8, 8, 1))
     with pytest.raises(ValueError, match=r"explain: the model \(Embedding\).*indices must be integers, got float32"):
-        dl.explain(nn.Embedding(3, 4), (2, 5))
+        dl.explain(nn.Embedding(3, 4), np.ones((2, 5), np.float32))
     with pytest.raises(TypeError, match="explain: input_shape must be an integer, got 2.5"):
         dl.explain(model, (2.5, 3))
     with pytest.raises(TypeError, match=r"must be a shape with the batch, such as \(32, 784\), or an array, got 7"):
