@@ -139,9 +139,15 @@ class Optimizer:
 
     def _clip_factor(self, max_norm: float) -> float:
         """What brings the common norm of all gradients down to `max_norm`, from one pass over them."""
-        stretches = (stretch for blocks in self._blocks for block in blocks for stretch in block.stretches())
-        self.grad_norm = total = norm([stretch.grad for stretch in stretches])
+        self.grad_norm = total = self.gradient_norm()
         return clip_factor(total, max_norm)
+
+    def gradient_norm(self) -> float:
+        """sqrt(sum g^2) over every parameter that has a gradient; NaN or infinite where one of the numbers is."""
+        if not same_parameters(self.param_groups, self._taken):
+            self._follow_groups()
+        stretches = (stretch for blocks in self._blocks for block in blocks for stretch in block.stretches())
+        return norm([stretch.grad for stretch in stretches])
 
     def _update(self, group: dict, stretch: Stretch, grad_scale: float) -> None:
         raise NotImplementedError

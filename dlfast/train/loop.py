@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from .. import _check as check
 from ..nn import Module
 from ..optim import Optimizer
-from ..tensor import Tensor
 from .callbacks import Callback
 from .checkpoint import resume as resume_run
 from .evaluation import Means, batch_loss, check_loss, check_model, evaluate, measure, metric_functions
 from .history import History
+from .interrupts import Interrupts
 from .progress import ProgressBar
+from .schedule import Schedule
 from .sources import Loader, as_loader
+from .update import NonFiniteGradient, Update
+from .weighting import weighted_loss
 
 
 class NonFiniteLoss(FloatingPointError):
-    """The loss became NaN or infinite. ``history`` holds the epochs before."""
+    """The loss or a gradient became NaN or infinite. ``history`` holds the epochs before."""
 
     def __init__(self, message: str, history: History):
         super().__init__(message)
@@ -34,8 +38,9 @@ class NonFiniteLoss(FloatingPointError):
 class Run:
     """A training under way, as callbacks see it.
 
-    ``epoch`` and ``batch`` count from 1, ``batches`` is the number of batches in an epoch, ``means`` holds the running
-    means of this epoch, ``stop`` is None or the reason to end after this epoch.
+    ``epoch`` and ``batch`` count from 1, ``batches`` is the number of batches in an epoch, ``steps`` that of the
+    updates so far, ``means`` holds the running means of this epoch, ``stop`` is None or the reason to end after this
+    epoch.
     """
 
     model: Module
@@ -45,9 +50,13 @@ class Run:
     callbacks: list[Callback]
     epochs: int
     batches: int
+    schedule: Schedule
+    update: Update
+    augment: Callable | None = None
     history: History = field(default_factory=History)
     epoch: int = 0
     batch: int = 0
+    steps: int = 0
     means: Means = field(default_factory=Means)
     stop: str | None = None
 
@@ -65,60 +74,71 @@ def fit(
     batch_size: int = 32,
     loss: Callable | None = None,
     optimizer: Optimizer | None = None,
-    callbacks=(),
+    scheduler=None,
+    scheduler_step: str = "epoch",
     metrics=None,
+    callbacks=(),
+    augment: Callable | None = None,
+    class_weight=None,
+    regularizers=(),
+    accumulate: int = 1,
+    clip_grad_norm: float | None = None,
+    clip_grad_value: float | None = None,
     progress: bool = True,
     shuffle: bool = True,
     resume=None,
 ) -> History:
     """Train ``model`` on ``train`` and give the `History`, with validation after each epoch if there is ``val``.
 
-    train, val   a data set or a pair (x, y) of arrays, PyTorch's TensorDataset too; or batches, with their own size and
-                 order: a `DataLoader`, PyTorch's too, or a list of tuples (x, y)
-    loss         ``loss(model(x), y)`` -> Tensor, the mean of the batch. A batch whose targets are all ignored
-                 (``ignore_index``) counts 0, and nothing is updated
-    metrics      names or functions as in `evaluate`; None means accuracy where the targets are integers, else none
-    callbacks    `Callback` objects, called in their order; ``progress`` puts a `ProgressBar` in front
-    resume       a folder that a `Checkpoint` wrote: go on after its last epoch. ``epochs`` counts from the beginning.
+    train, val       a data set or a pair (x, y) of arrays, PyTorch's TensorDataset too; or batches, with their own size
+                     and order: a `DataLoader`, PyTorch's too, or a list of tuples (x, y)
+    loss             ``loss(model(x), y)`` -> Tensor, the mean of the batch. A batch whose targets are all ignored
+                     (``ignore_index``) counts 0, and nothing is updated
+    scheduler        of `optim.lr_scheduler`: its ``step()`` is called after each epoch, or with
+                     ``scheduler_step="batch"`` after each update. ReduceLROnPlateau gets val_loss, or train_loss where
+                     nothing is validated
+    metrics          names or functions as in `evaluate`; None means accuracy where the targets are integers, else none
+    callbacks        `Callback` objects, called in their order; ``progress`` puts a `ProgressBar` in front
+    augment          ``augment(x)`` -> x, a transform of each training batch (its first input), not of validation
+    class_weight     an array (C,), or "balanced" for n / (K n_c): the ``weight`` of cross_entropy or nll_loss, in
+                     training and validation
+    regularizers     of `optim.regularizers`: ``penalty = r(parameters)`` is added to what is minimised. Every loss
+                     that is reported is without it; the column train_penalty has it
+    accumulate       k: one update by the gradient of the mean over k batches, as of one batch k times as large; the
+                     last batches of an epoch that are fewer give one too
+    clip_grad_value, clip_grad_norm    limits of each number of an update's gradient, then of its norm
+    resume           a folder that a `Checkpoint` wrote: go on after its last epoch. ``epochs`` counts from the
+                     beginning.
 
     After `dlfast.manual_seed` every run gives the same bits, whether it was interrupted and resumed or not.
 
     Ctrl-C ends the training and gives the history of the finished epochs (``history.stopped`` says "interrupted"); the
     update under way is finished first, so the weights are always those after a whole number of updates.
-    Raises NonFiniteLoss, before anything is updated, where a batch has a NaN or infinite loss; ValueError and TypeError
-    for arguments that do not fit.
+    Raises NonFiniteLoss, before anything is updated, where a batch has a NaN or infinite loss or gradient; ValueError
+    and TypeError for arguments that do not fit.
     """
     check_model("fit", model)
+    epochs = check.integer("fit", "epochs", epochs, least=1)
     batch_size = check.integer("fit", "batch_size", batch_size, least=1)
     loader = as_loader("train", train, batch_size, shuffle=shuffle)
     val_loader = None if val is None else as_loader("val", val, max(batch_size, 256))
-    loss = check_loss("fit", loss)
+    loss = weighted_loss(check_loss("fit", loss), class_weight, loader)
     functions = metric_functions(metrics, loader)
-    callbacks = list(callbacks)
-    if progress and not any(isinstance(callback, ProgressBar) for callback in callbacks):
-        callbacks.insert(0, ProgressBar())
-    optimizer = _check(model, optimizer, epochs, callbacks)
-    run = Run(model, optimizer, loss, functions, callbacks, epochs, len(loader))
+    optimizer = _check_optimizer(model, optimizer)
+    schedule = Schedule(scheduler, scheduler_step, optimizer)
+    update = Update(optimizer, accumulate, clip_grad_norm, clip_grad_value, regularizers)
+    callbacks = _check_callbacks(callbacks, progress)
+    _check_augment(augment)
+    run = Run(model, optimizer, loss, functions, callbacks, epochs, len(loader), schedule, update, augment)
     if resume is not None:
         resume_run(resume, run)
-    modes = [(module, module.training) for module in model.modules()]
-    if not model.training:  # else a part may be in evaluation mode on purpose
-        model.train()
-    try:
-        with _Interrupts() as interrupts:
-            _train(run, loader, val_loader, interrupts)
-    finally:
-        for module, training in modes:
-            module.training = training
-        for callback in callbacks:
-            callback.close()
+    with _training(run), update.clipping(), Interrupts() as interrupts:
+        _train(run, loader, val_loader, interrupts)
     run.history.stopped = run.stop
     return run.history
 
 
-def _check(model, optimizer, epochs: int, callbacks: list) -> Optimizer:
-    """The optimizer, when it and the other arguments fit."""
-    check.integer("fit", "epochs", epochs, least=1)
+def _check_optimizer(model, optimizer) -> Optimizer:
     if optimizer is None:
         raise TypeError("fit: optimizer is missing: optimizer=optim.Adam(model.parameters(), lr=1e-3) for example")
     if not isinstance(optimizer, Optimizer):
@@ -126,13 +146,42 @@ def _check(model, optimizer, epochs: int, callbacks: list) -> Optimizer:
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     if not any(id(p) in held for p in model.parameters()):
         raise ValueError("fit: the optimizer holds no parameter of this model; make it from model.parameters()")
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            raise TypeError(f"fit: callbacks must be Callback objects, got {callback!r}")
     return optimizer
 
 
-def _train(run: Run, loader: Loader, val_loader: Loader | None, interrupts: _Interrupts) -> None:
+def _check_callbacks(given, progress: bool) -> list[Callback]:
+    callbacks = list(given)
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"fit: callbacks must be Callback objects, got {callback!r}")
+    if progress and not any(isinstance(callback, ProgressBar) for callback in callbacks):
+        callbacks.insert(0, ProgressBar())
+    return callbacks
+
+
+def _check_augment(augment) -> None:
+    if isinstance(augment, type):
+        raise TypeError(f"fit: augment must be made: augment={augment.__name__}(...), got the class")
+    if augment is not None and not callable(augment):
+        raise TypeError(f"fit: augment must be a function of a batch of inputs, got {type(augment).__name__}")
+
+
+@contextmanager
+def _training(run: Run) -> Iterator[None]:
+    """Training mode; at the end each module is in the mode it was in, and callbacks are closed."""
+    modes = [(module, module.training) for module in run.model.modules()]
+    if not run.model.training:  # else a part may be in evaluation mode on purpose
+        run.model.train()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for callback in run.callbacks:
+            callback.close()
+
+
+def _train(run: Run, loader: Loader, val_loader: Loader | None, interrupts: Interrupts) -> None:
     try:
         run.tell("on_train_begin")
         while len(run.history) < run.epochs and run.stop is None:
@@ -145,6 +194,7 @@ def _train(run: Run, loader: Loader, val_loader: Loader | None, interrupts: _Int
             with interrupts.held():
                 run.history.epochs.append(_record(run.means, validation, seconds))
                 run.tell("on_epoch_end")
+                run.schedule.after_epoch(run.history.epochs[-1])
                 run.tell("after_epoch")
     except KeyboardInterrupt:
         run.stop = "interrupted"
@@ -152,71 +202,64 @@ def _train(run: Run, loader: Loader, val_loader: Loader | None, interrupts: _Int
         run.tell("on_train_end")
 
 
-def _train_epoch(run: Run, loader: Loader, interrupts: _Interrupts) -> float:
+def _train_epoch(run: Run, loader: Loader, interrupts: Interrupts) -> float:
     """Every batch once; returns the seconds it took."""
     start = time.perf_counter()
+    run.update.begin()
     for run.batch, (*inputs, targets) in enumerate(loader, start=1):
-        outputs = run.model(*inputs)
-        loss, weight, counts = batch_loss("fit", run.loss, outputs, targets)
-        value = loss.item()
-        if weight:  # else every target is ignored: the mean of nothing is NaN, and there is nothing to learn
-            _update(run, loss, value, interrupts)
-        run.means.add(len(targets), {"loss": (value, weight)} | measure(run.metrics, outputs, targets, counts))
-        run.tell("on_batch_end")
+        _train_batch(run, _augmented(run.augment, inputs), targets, interrupts)
     return time.perf_counter() - start
 
 
-def _update(run: Run, loss: Tensor, value: float, interrupts: _Interrupts) -> None:
-    if not math.isfinite(value):
-        raise NonFiniteLoss(
-            f"fit: the loss of batch {run.batch} in epoch {run.epoch} is {value}; the weights are those before "
-            "this batch. Look for NaN in the data, try a smaller learning rate, or clip the gradients",
-            run.history,
-        )
-    run.optimizer.zero_grad()
-    loss.backward()
-    with interrupts.held():
-        run.optimizer.step()
+def _augmented(augment: Callable | None, inputs: list) -> list:
+    if augment is None:
+        return inputs
+    x = augment(inputs[0])
+    if np.shape(x)[:1] != np.shape(inputs[0])[:1]:
+        raise ValueError(f"fit: augment must give as many rows as it gets, got {np.shape(x)} for {np.shape(inputs[0])}")
+    return [x, *inputs[1:]]
+
+
+def _train_batch(run: Run, inputs: list, targets: Any, interrupts: Interrupts) -> None:
+    outputs = run.model(*inputs)
+    loss, weight, counts = batch_loss("fit", run.loss, outputs, targets)
+    value = loss.item()
+    if weight and not math.isfinite(value):  # a mean over nothing is NaN
+        raise _non_finite(run, f"the loss of batch {run.batch} in epoch {run.epoch} is {value}")
+    run.update.add(loss, weight)
+    measured = {"loss": (value, weight)} | measure(run.metrics, outputs, targets, counts)
+    learns = False
+    if run.update.due(last=run.batch == run.batches):
+        learns, penalty = _prepared(run)
+        if penalty is not None:
+            measured["penalty"] = penalty, 1
+    if learns:
+        with interrupts.held():
+            run.update.step()
+            run.steps += 1
+    run.means.add(len(targets), measured)
+    run.tell("on_batch_end")
+    if learns:
+        with interrupts.held():
+            run.schedule.after_update()
+
+
+def _prepared(run: Run) -> tuple[bool, float | None]:
+    try:
+        return run.update.prepare()
+    except NonFiniteGradient:
+        raise _non_finite(run, f"a gradient of batch {run.batch} in epoch {run.epoch} is NaN or infinite") from None
+
+
+def _non_finite(run: Run, what: str) -> NonFiniteLoss:
+    return NonFiniteLoss(
+        f"fit: {what}; the weights are those before this batch. Look for NaN in the data, try a smaller learning rate, "
+        "or clip the gradients",
+        run.history,
+    )
 
 
 def _record(means: Means, validation: dict, seconds: float) -> dict:
     record = {f"train_{name}": value for name, value in means.values().items()}
     record |= {f"val_{name}": value for name, value in validation.items()}
     return record | {"seconds": seconds, "images_per_second": means.count / seconds}
-
-
-class _Interrupts:
-    """Ctrl-C while weights, history or files change waits until they are whole.
-
-    Only in the main thread, where signals arrive, and only where Python's own handler is in place.
-    """
-
-    def __init__(self):
-        self._holding = self._waiting = False
-
-    def __enter__(self) -> _Interrupts:
-        main = threading.current_thread() is threading.main_thread()
-        self._installed = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if self._installed:
-            signal.signal(signal.SIGINT, self._handle)
-        return self
-
-    def __exit__(self, *exception) -> None:
-        if self._installed:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _handle(self, number, frame) -> None:
-        if not self._holding:
-            raise KeyboardInterrupt
-        self._waiting = True
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        self._holding = True
-        try:
-            yield
-        finally:
-            self._holding = False
-        if self._waiting:
-            self._waiting = False
-            raise KeyboardInterrupt

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import random
 from .._arrays import plain_array
 from ..data import ArrayDataset, DataLoader
 from ..tensor import Tensor
@@ -18,13 +19,13 @@ class Batches:
     """Batches that somebody else makes, a list of them or PyTorch's DataLoader, as tuples of NumPy arrays."""
 
     def __init__(self, name: str, source: Any):
-        self._name, self._source = name, source
+        self._name, self.source = name, source
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self.source)
 
     def __iter__(self) -> Iterator[tuple]:
-        return map(self._arrays, self._source)
+        return map(self._arrays, self.source)
 
     def _arrays(self, batch: Any) -> tuple:
         if not isinstance(batch, (tuple, list)):
@@ -33,8 +34,8 @@ class Batches:
 
     def first_row(self) -> tuple:
         """One row, or a whole batch, without disturbing a shuffled order."""
-        dataset = getattr(self._source, "dataset", None)
-        return self._arrays(self._source[0] if dataset is None else dataset[0])
+        dataset = getattr(self.source, "dataset", None)
+        return self._arrays(self.source[0] if dataset is None else dataset[0])
 
 
 Loader = DataLoader | Batches
@@ -114,6 +115,33 @@ def first_targets(loader: Loader) -> Any:
     if isinstance(loader, Batches):
         return loader.first_row()[-1]
     return loader.peek()[-1]
+
+
+def all_targets(loader: Loader) -> np.ndarray:
+    """The targets of all rows, in the order of the data set; no random order is drawn, nothing random changed.
+
+    A data set without arrays or ``targets`` has each of its rows read for it.
+    """
+    if isinstance(loader, DataLoader):
+        return _targets_of(loader.dataset)
+    dataset = getattr(loader.source, "dataset", None)
+    return np.concatenate([batch[-1] for batch in loader]) if dataset is None else _targets_of(dataset)
+
+
+def _targets_of(dataset: Any) -> np.ndarray:
+    if isinstance(dataset, ArrayDataset):
+        return dataset.arrays[-1]
+    if hasattr(dataset, "tensors"):
+        return plain_array(dataset.tensors[-1])
+    if hasattr(dataset, "targets"):
+        return plain_array(dataset.targets)
+    if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):  # a subset, PyTorch's too
+        return _targets_of(dataset.dataset)[np.asarray(dataset.indices)]
+    state = random.get_state()
+    try:
+        return np.stack([plain_array(dataset[i][-1]) for i in range(len(dataset))])
+    finally:
+        random.set_state(state)
 
 
 def _check_targets(name: str, targets: Any) -> None:

@@ -1,0 +1,123 @@
+"""Update: what lies between the losses of batches and a step of the optimizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .. import _check as check
+from ..optim import Optimizer, clip_grad_value_
+from ..tensor import Parameter, Tensor
+
+
+class NonFiniteGradient(FloatingPointError):
+    """A penalty or a gradient became NaN or infinite; nothing has been updated."""
+
+
+class Update:
+    """Steps of the optimizer by the gradient of the mean loss over ``accumulate`` batches, and of penalties:
+
+        g = sum_i w_i g_i / sum_i w_i + d(penalty),   w_i what batch i weighs in a mean over batches
+
+    which is that of one batch with all their rows; then clip_grad_value limits each number, and clip_grad_norm the
+    common norm, in the optimizer's own pass. Raises ValueError and TypeError for arguments that do not fit.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        accumulate: int = 1,
+        clip_grad_norm: float | None = None,
+        clip_grad_value: float | None = None,
+        regularizers: Any = (),
+    ):
+        self.optimizer = optimizer
+        self.accumulate = check.integer("fit", "accumulate", accumulate, least=1)
+        self._norm, self._value = _bound("clip_grad_norm", clip_grad_norm), _bound("clip_grad_value", clip_grad_value)
+        self._regularizers = _regularizers(regularizers)
+        self.begin()
+
+    @contextmanager
+    def clipping(self) -> Iterator[None]:
+        """The optimizer clips as asked for; afterwards as it did before."""
+        before = self.optimizer.clip_grad_norm
+        if self._norm is not None:
+            self.optimizer.clip_grad_norm = self._norm
+        try:
+            yield
+        finally:
+            if self._norm is not None:
+                self.optimizer.clip_grad_norm = before
+
+    def begin(self) -> None:
+        """Begin a group of batches, without what an interrupted one may have left."""
+        self._batches, self._weight = 0, 0.0
+
+    def add(self, loss: Tensor, weight: float) -> None:
+        """Take the gradient of a batch; with a weight of 0 nothing counts in it."""
+        self._batches += 1
+        if not weight:
+            return
+        if not self._weight:
+            self.optimizer.zero_grad()
+        self._weight += weight
+        loss.backward(None if self.accumulate == 1 else np.full(loss.shape, weight, loss.dtype))
+
+    def due(self, last: bool) -> bool:
+        """Whether the group is whole; the last batch of an epoch makes it so."""
+        return self._batches >= self.accumulate or (last and self._batches > 0)
+
+    def prepare(self) -> tuple[bool, float | None]:
+        """End the group: whether there is anything to learn from, and the penalty, if there are regularizers.
+
+        Raises NonFiniteGradient, before anything is updated, where a gradient is NaN or infinite.
+        """
+        weight = self._weight
+        self.begin()
+        if not weight:
+            return False, None
+        if self.accumulate > 1:
+            for p in self._parameters():
+                if p.grad is not None:
+                    p.grad *= 1 / weight
+        penalty = self._penalize() if self._regularizers else None
+        if not math.isfinite(self.optimizer.gradient_norm()):
+            raise NonFiniteGradient
+        return True, penalty
+
+    def step(self) -> None:
+        """Update the weights by what `prepare` left."""
+        if self._value is not None:
+            clip_grad_value_(self._parameters(), self._value)
+        self.optimizer.step()
+
+    def _penalize(self) -> float:
+        parameters, total = self._parameters(), 0.0
+        for regularizer in self._regularizers:
+            penalty = regularizer(parameters)
+            if not isinstance(penalty, Tensor) or penalty.size != 1:
+                raise TypeError(
+                    f"fit: a regularizer must give a Tensor of one number, {regularizer!r} gave {penalty!r}"
+                )
+            penalty.backward()
+            total += float(penalty.item())
+        return total
+
+    def _parameters(self) -> list[Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+
+def _bound(name: str, value: float | None) -> float | None:
+    return None if value is None else check.number("fit", name, value, 0, math.inf, low_open=True)
+
+
+def _regularizers(given: Any) -> list[Callable]:
+    regularizers = [given] if callable(given) else list(given or ())
+    for regularizer in regularizers:
+        if isinstance(regularizer, type) or not callable(regularizer):
+            raise TypeError(f"fit: regularizers must be made, as in optim.regularizers.L2(1e-4), got {regularizer!r}")
+    return regularizers
