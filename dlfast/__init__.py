@@ -10,7 +10,7 @@ _here = _os.path.dirname(_os.path.abspath(__file__))
 if not _os.path.isdir(_os.path.join(_here, "kernels")):  # in a source tree kernels/ lies beside dlfast/
     __path__.append(_os.path.dirname(_here))
 
-from . import data, functional, init, inspect, io, memory, models, nn, optim, train, utils
+from . import autograd, data, functional, init, inspect, io, memory, models, nn, optim, train, utils
 from ._creation import (
     arange,
     as_tensor,
@@ -87,6 +87,7 @@ from ._modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_g
 from ._precision import get_precision, set_precision
 from ._suggest import missing as _missing
 from ._version import __version__
+from .autograd import Function
 from .kernels import use_backend
 from .kernels.threads import get_num_threads, set_num_threads
 from .random import manual_seed
@@ -99,12 +100,14 @@ cuda = _Namespace(is_available=lambda: False, device_count=lambda: 0)  # this ve
 concat = concatenate = cat
 
 __all__ = [
+    "Function",
     "Tensor",
     "__version__",
     "arange",
     "argmax",
     "argmin",
     "as_tensor",
+    "autograd",
     "cat",
     "data",
     "enable_grad",
