@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 _generator = np.random.default_rng()
+_of_thread = threading.local()  # a thread that makes batches ahead has a generator of its own
 
 
 def manual_seed(seed: int) -> np.random.Generator:
@@ -19,24 +23,34 @@ def manual_seed(seed: int) -> np.random.Generator:
 
 def generator() -> np.random.Generator:
     """The generator in use, a numpy.random.Generator."""
-    return _generator
+    return getattr(_of_thread, "generator", _generator)
+
+
+@contextmanager
+def using(other: np.random.Generator) -> Iterator[None]:
+    """Let this thread draw from another generator: what it draws does not depend on what other threads do."""
+    _of_thread.generator = other
+    try:
+        yield
+    finally:
+        del _of_thread.generator
 
 
 def get_state() -> dict[str, Any]:
     """The state of the generator: nested dictionaries of strings and integers, as JSON takes them."""
-    return copy.deepcopy(dict(_generator.bit_generator.state))
+    return copy.deepcopy(dict(generator().bit_generator.state))
 
 
 def set_state(state: dict[str, Any]) -> None:
     """Continue from a state that `get_state` gave."""
-    _generator.bit_generator.state = copy.deepcopy(state)
+    generator().bit_generator.state = copy.deepcopy(state)
 
 
 def permutation(count: int) -> np.ndarray:
     """0..count-1 in random order, int64."""
-    return _generator.permutation(count)
+    return generator().permutation(count)
 
 
 def seed64() -> int:
     """A seed of 64 bits, for a kernel that makes its own random numbers."""
-    return int(_generator.bit_generator.random_raw())
+    return int(generator().bit_generator.random_raw())

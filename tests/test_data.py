@@ -111,8 +111,10 @@ class TestArrayDataset:
         for count in (0, -1):
             with pytest.raises(ValueError, match=f"count must be at least 1, got {count}"):
                 data.split(count)
-        with pytest.raises(TypeError, match=r"count must be an integer, got 0\.5"):
-            data.split(0.5)
+        with pytest.raises(ValueError, match=r"count must be in \(0, 1\), got 1\.5"):
+            data.split(1.5)
+        with pytest.raises(TypeError, match="count must be an integer, got '2'"):
+            data.split("2")
 
 
 def batches(loader):

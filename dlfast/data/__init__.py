@@ -6,8 +6,9 @@ from .._suggest import missing as _missing
 from . import transforms
 from .datasets import ArrayDataset, Series, load
 from .fetching import data_folder, fetch
+from .labels import WeightedRandomSampler, class_counts, class_weights
 from .loader import DataLoader
-from .splitting import Dataset, Subset, random_split
+from .splitting import Dataset, Subset, Transformed, k_fold, random_split, split
 from .text import Text, Windows
 
 TensorDataset = ArrayDataset  # PyTorch's name
@@ -20,11 +21,17 @@ __all__ = [
     "Subset",
     "TensorDataset",
     "Text",
+    "Transformed",
+    "WeightedRandomSampler",
     "Windows",
+    "class_counts",
+    "class_weights",
     "data_folder",
     "fetch",
+    "k_fold",
     "load",
     "random_split",
+    "split",
     "transforms",
 ]
 

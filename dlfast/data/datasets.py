@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
-from .. import _check as check
 from .._arrays import described, plain_array, refuse_masked
 from .text import Text
 
@@ -34,12 +33,13 @@ class ArrayDataset:
     def __getitem__(self, index) -> tuple:
         return tuple(array[index] for array in self.arrays)
 
-    def split(self, count: int) -> tuple[ArrayDataset, ArrayDataset]:
-        """The first ``count`` rows and the rest, in file order, as views of the same memory."""
-        count = check.integer("split", "count", count, least=1)
-        if count >= len(self):
-            raise ValueError(f"split: count must be between 1 and {len(self) - 1} for {len(self)} rows, got {count}")
-        return ArrayDataset(*self[:count]), ArrayDataset(*self[count:])
+    def split(
+        self, count: int | float, *, shuffle: bool = False, stratify: Any = False
+    ) -> tuple[ArrayDataset, ArrayDataset]:
+        """The first ``count`` rows (or a share of them in (0, 1)) and the rest, as views; see `data.split`."""
+        from .splitting import split
+
+        return split(self, count, shuffle=shuffle, stratify=stratify)
 
     def __repr__(self) -> str:
         return f"ArrayDataset({', '.join(f'{array.dtype} {array.shape}' for array in self.arrays)})"

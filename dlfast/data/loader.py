@@ -1,16 +1,22 @@
-"""DataLoader: batches of a data set, in order or shuffled."""
+"""DataLoader: batches of a data set, in order, shuffled or as a sampler says, made ahead by threads if asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
 from .. import _check as check
 from .. import random
 from ..kernels.memory import pooled
-from .splitting import collate, gives_rows
+from .batches import collate
+from .splitting import gives_rows, is_arrays
+
+_AHEAD = 2  # batches of each thread: PyTorch's prefetch_factor
 
 
 class DataLoader:
@@ -19,55 +25,118 @@ class DataLoader:
     ``dataset`` needs ``len(dataset)`` and ``dataset[array of integers] -> tuple of arrays``, as `ArrayDataset` has; or
     ``dataset[integer] -> row``, as data sets for PyTorch have, whose rows are then stacked, in nested tuples and
     dictionaries too.
-    With ``shuffle`` each pass draws a new order from the generator that `dlfast.manual_seed` sets, once, when the pass
-    starts. ``drop_last`` leaves out a last batch that is smaller. ``prefetch`` gathers the next batch in a thread while
-    the caller works on this one: worth it for a data set that reads files or computes, not for arrays in memory, where
-    the gather of a batch takes microseconds.
+
+    shuffle       each pass draws a new order from the generator that `dlfast.manual_seed` sets, once, when it starts
+    sampler       gives the numbers of a pass's rows when iterated, and their count by len(), in place of `shuffle`;
+                  `WeightedRandomSampler` is one
+    drop_last     leave out a last batch that is smaller
+    prefetch      how many batches a thread makes ahead while the caller works; True: 2. Worth it for a data set that
+                  reads files or computes, not for arrays in memory, of which the gather takes microseconds
+    num_workers   how many threads make batches ahead, 2 each unless `prefetch` says how many in all. They help where
+                  rows are read or computed by what lets other threads run (files, Pillow, NumPy)
+    collate_fn    makes a batch of a list of rows, in place of stacking them
+
+    The batches and their order are the same with any number of threads. A data set that draws random numbers gets, when
+    threads make its batches, a generator for each batch, which follows from one number that the pass draws when it
+    starts. An error of the data set reaches the caller at its batch; a pass that is left early ends its threads.
     """
 
-    def __init__(self, dataset, batch_size: int = 1, shuffle=False, drop_last=False, *, prefetch=False):
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int = 1,
+        shuffle: bool | None = False,
+        drop_last: bool = False,
+        *,
+        sampler: Iterable[int] | None = None,
+        num_workers: int = 0,
+        prefetch: bool | int = False,
+        collate_fn: Callable[[list], Any] | None = None,
+    ) -> None:
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             raise TypeError(f"DataLoader: dataset must have a length and rows, got {type(dataset).__name__}")
         self.dataset = dataset
         self.batch_size = check.integer("DataLoader", "batch_size", batch_size, least=1)
-        self.shuffle = shuffle
+        self.shuffle = bool(shuffle)
         self.drop_last = drop_last
-        self.prefetch = prefetch
-        self._by_rows: bool | None = None  # not known before the first batch
+        self.sampler = _checked_sampler(sampler, self.shuffle)
+        self.num_workers = check.integer("DataLoader", "num_workers", num_workers, least=0)
+        if isinstance(prefetch, bool):
+            prefetch = _AHEAD * max(self.num_workers, int(prefetch))
+        self.prefetch = check.integer("DataLoader", "prefetch", prefetch, least=0)
+        if self.num_workers and not self.prefetch:
+            raise ValueError("DataLoader: prefetch must be at least 1 where num_workers is, got 0")
+        if collate_fn is not None and not callable(collate_fn):
+            raise TypeError(f"DataLoader: collate_fn must be a function of a list of rows, got {collate_fn!r}")
+        self.collate_fn = collate_fn
+        self._by_rows: bool | None = None if collate_fn is None else True  # None: not known before the first batch
 
     def __len__(self) -> int:
         """The number of batches in a pass."""
-        full, rest = divmod(len(self.dataset), self.batch_size)
+        full, rest = divmod(self._count(), self.batch_size)
         return full + bool(rest and not self.drop_last)
 
-    def __iter__(self) -> Iterator[tuple]:
-        count = len(self.dataset)
-        order = random.permutation(count) if self.shuffle else np.arange(count)
+    def __iter__(self) -> Iterator[Any]:
+        order = self._order()
         batches = [order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
-        if self.prefetch:
-            return _prefetched(self._gather, batches)
-        return map(self._gather, batches)
+        if not self.prefetch:
+            return map(self._gather, batches)
+        threads = max(1, self.num_workers)
+        if is_arrays(self.dataset):
+            return _ahead(self._gather, batches, threads, self.prefetch)
+        seed = random.seed64()
+        jobs = [(indices, seed, i) for i, indices in enumerate(batches)]
+        return _ahead(self._gather_drawing, jobs, threads, self.prefetch)
 
     def peek(self):
         """The first row as a batch, no row where there is none; no random order is drawn."""
         indices = np.arange(min(1, len(self.dataset)))
         return self._gather(indices) if len(indices) else self.dataset[indices]
 
-    def _gather(self, indices: np.ndarray) -> tuple:
+    def _count(self) -> int:
+        return len(self.dataset if self.sampler is None else self.sampler)
+
+    def _order(self) -> np.ndarray:
+        if self.sampler is None:
+            count = len(self.dataset)
+            return random.permutation(count) if self.shuffle else np.arange(count)
+        order = np.asarray(list(self.sampler))
+        if len(order) != self._count():
+            raise ValueError(f"DataLoader: sampler gave {len(order)} rows, its length is {self._count()}")
+        return check.indices("DataLoader", "sampler's rows", order, len(self.dataset)) if len(order) else order
+
+    def _gather(self, indices: np.ndarray) -> Any:
         with pooled():  # each batch takes the memory of one before
             if self._by_rows is None:
                 self._by_rows = gives_rows(self.dataset, indices)
             if self._by_rows:
-                return collate([self.dataset[int(i)] for i in indices])
+                return (self.collate_fn or collate)([self.dataset[int(i)] for i in indices])
             return self.dataset[indices]
 
+    def _gather_drawing(self, job: tuple[np.ndarray, int, int]) -> Any:
+        indices, *seeds = job
+        with random.using(np.random.default_rng(seeds)):
+            return self._gather(indices)
 
-def _prefetched(gather: Callable, batches: list[np.ndarray]) -> Iterator[tuple]:
-    with ThreadPoolExecutor(1, thread_name_prefix="dlfast-loader") as pool:
-        following: Future[tuple] | None = None
-        for indices in batches:
-            current, following = following, pool.submit(gather, indices)
-            if current is not None:
-                yield current.result()
-        if following is not None:
-            yield following.result()
+
+def _checked_sampler(sampler: Any, shuffle: bool) -> Any:
+    if sampler is None:
+        return None
+    if shuffle:
+        raise ValueError("DataLoader: sampler gives the order of rows; leave shuffle out")
+    if not hasattr(sampler, "__iter__") or not hasattr(sampler, "__len__"):
+        raise TypeError(f"DataLoader: sampler must give row numbers and have a length, got {type(sampler).__name__}")
+    return sampler
+
+
+def _ahead(gather: Callable, jobs: list, threads: int, ahead: int) -> Iterator[Any]:
+    """The batches in order, of which so many are being made, or wait, while the caller has one."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="dlfast-loader")
+    try:
+        rest = (pool.submit(gather, job) for job in jobs)
+        waiting: deque[Future] = deque(islice(rest, ahead))
+        while waiting:
+            waiting.extend(islice(rest, 1))
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
