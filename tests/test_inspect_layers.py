@@ -1,42 +1,28 @@
 """gradient_flow and dead_units: figures against what autograd and NumPy give, and nothing of the model changes."""
 
+import sys
+
 import numpy as np
 import pytest
+from inspecting import assert_untouched, batch_norm_net, digits, fingerprint
 
 import dlfast as dl
 from dlfast import functional as F
-from dlfast import models, nn, optim, random
+from dlfast import inspect, models, nn, optim
 from dlfast.inspect import dead_units, gradient_flow
-
-
-def digits(rows=200):
-    images, labels = dl.data.load("digits")[:rows]
-    return images.reshape(rows, 64), labels
-
-
-def batch_norm_net():
-    dl.manual_seed(3)
-    layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(144, 10)]
-    return nn.Sequential(*layers)
-
-
-def fingerprint(model):
-    """All that an inspection must leave as it was."""
-    grads = [None if p.grad is None else p.grad.copy() for p in model.parameters()]
-    modes = [module.training for module in model.modules()]
-    return model.state_dict(), grads, modes, random.get_state(), [module._hooks for module in model.modules()]
-
-
-def assert_untouched(model, before):
-    after = fingerprint(model)
-    np.testing.assert_equal(after[:3], before[:3])
-    assert after[3:] == before[3:]
-
 
 INSPECTIONS = {
     "gradient_flow": lambda model, data: gradient_flow(model, data, optimizer=optim.Adam(model.parameters())),
     "dead_units": dead_units,
+    "activations": inspect.activations,
+    "weights": lambda model, data: inspect.weights(model),
+    "filters": lambda model, data: inspect.filters(model),
+    "confusion_matrix": inspect.confusion_matrix,
+    "check_initial_loss": inspect.check_initial_loss,
+    "overfit_tiny_batch": lambda model, data: inspect.overfit_tiny_batch(model, data, steps=5),
 }
+OF_DATA = [name for name in INSPECTIONS if name not in ("weights", "filters")]
+DRAWN = [name for name in INSPECTIONS if name != "check_initial_loss"]
 
 
 @pytest.mark.parametrize("name", INSPECTIONS)
@@ -44,9 +30,7 @@ INSPECTIONS = {
 def test_the_model_stays_as_it_was(name, training):
     model = batch_norm_net().train(training)
     model[4].train(not training)
-    model[5].weight.grad = np.full(model[5].weight.shape, 2, np.float32)
-    images, labels = dl.data.load("digits")[:50]
-    data = dl.data.DataLoader(dl.data.ArrayDataset(images, labels), 8, shuffle=True)
+    data = dl.data.DataLoader(dl.data.ArrayDataset(*digits(50, flat=False)), 8, shuffle=True)
     before = fingerprint(model)
     first = str(INSPECTIONS[name](model, data))
     assert_untouched(model, before)
@@ -135,14 +119,23 @@ def test_units_of_convolutions_are_channels_and_outputs_are_marked():
     assert [row.activation for row in dead_units(block, digits(9))] == ["relu"]
 
 
-@pytest.mark.parametrize("name", INSPECTIONS)
+@pytest.mark.parametrize("name", DRAWN)
 def test_pictures(name, tmp_path):
     pytest.importorskip("matplotlib")
-    INSPECTIONS[name](models.mlp(64, 20, 8, 10), digits(60)).plot(tmp_path / "a.png")
+    INSPECTIONS[name](batch_norm_net(), digits(60, flat=False)).plot(tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
 
 
-@pytest.mark.parametrize("name", INSPECTIONS)
+def test_without_matplotlib_pictures_say_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    found = gradient_flow(models.mlp(64, 10), digits(9))
+    assert "Linear" in str(found)
+    with pytest.raises(ImportError, match="its extra `plots`"):
+        found.plot(tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", OF_DATA)
 def test_bad_arguments(name):
     inspect = INSPECTIONS[name]
     with pytest.raises(TypeError, match="must be a pair"):

@@ -1,22 +1,42 @@
-"""Looking into models: `summary` of their layers and costs."""
+"""Looking into models: what their layers hold and compute, how gradients flow, which units are dead, what they mistake.
+
+Every function leaves the model as it was, with its mode, gradients and running statistics, and the library's random
+numbers too; it gives a result that prints as text and, where there is something to see, has ``.plot(path)``.
+"""
 
 import typing as _typing
 
 from .._suggest import missing as _missing
+from ._checks import InitialLoss, TinyBatch, check_initial_loss, overfit_tiny_batch
+from ._confusion import ConfusionMatrix, confusion_matrix
+from ._distributions import Distribution, Distributions, activations, weights
+from ._filters import Filters, filters
 from ._gradients import GradientFlow, GradientRow, gradient_flow
 from ._summary import Summary, SummaryRow, summary
 from ._units import DeadUnits, UnitRow, dead_units
 
 __all__ = [
+    "ConfusionMatrix",
     "DeadUnits",
+    "Distribution",
+    "Distributions",
+    "Filters",
     "GradientFlow",
     "GradientRow",
+    "InitialLoss",
     "Summary",
     "SummaryRow",
+    "TinyBatch",
     "UnitRow",
+    "activations",
+    "check_initial_loss",
+    "confusion_matrix",
     "dead_units",
+    "filters",
     "gradient_flow",
+    "overfit_tiny_batch",
     "summary",
+    "weights",
 ]
 
 if not _typing.TYPE_CHECKING:
