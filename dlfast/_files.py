@@ -20,13 +20,14 @@ fcntl: Any = import_module("fcntl") if os.name == "posix" else None
 _TEMPORARY = re.compile(r"\..*\.dlfast-[0-9a-f]{12}(\..*)?", re.DOTALL)
 
 
-def write_atomically(path, write: Callable[[Path], object], durable: bool = True) -> None:
+def write_atomically(path, write: Callable[[Path], object], durable: bool = True, keep=None) -> None:
     """Let ``write(temporary)`` make the file beside ``path``, bring it to the disk, and rename it to ``path``.
 
     Missing folders are made. A symbolic link stays one: what it points to is written. The file has the mode of the one
     it replaces, a new one that of the umask. If ``write`` raises, nothing is left behind and ``path`` is as before;
     what a killed process left in the folder is removed. Any number of threads and processes may write one path: the
-    last one stands. Without `durable` a loss of power may lose the new file, or leave it empty.
+    last one stands. Without `durable` a loss of power may lose the new file, or leave it empty. ``keep``: a second
+    path in the same folder, which gets the old file, once the new one is whole.
     Raises OSError, which names the path, where the disk is full or the place cannot be written.
     """
     named, path = path, Path(os.path.realpath(path))
@@ -42,6 +43,8 @@ def write_atomically(path, write: Callable[[Path], object], durable: bool = True
             temporary.chmod(mode & 0o7777)
             if durable:
                 _sync_file(temporary)
+            if keep is not None and path.is_file():
+                _keep(path, Path(os.path.realpath(keep)))
             os.replace(temporary, path)
         if durable:
             _sync_folder(path.parent)
@@ -70,8 +73,7 @@ def write_text(path, text: str) -> None:
 def _temporary_beside(path: Path) -> Iterator[Path]:
     """A new empty file that this call alone has, removed at the end; held open, which tells others that we live."""
     while True:
-        # The suffix is kept, since writers look at it; the start says to people what it was to be.
-        temporary = path.with_name(f".{path.stem[:100]}.dlfast-{secrets.token_hex(6)}{path.suffix[:30]}")
+        temporary = _temporary_name(path)
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         if _claim(descriptor) and os.fstat(descriptor).st_nlink:
             break
@@ -85,6 +87,25 @@ def _temporary_beside(path: Path) -> Iterator[Path]:
         if held:
             os.close(descriptor)
         temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(path: Path) -> Path:
+    """The suffix is kept, since writers look at it; the start says to people what it was to be."""
+    return path.with_name(f".{path.stem[:100]}.dlfast-{secrets.token_hex(6)}{path.suffix[:30]}")
+
+
+def _keep(path: Path, kept: Path) -> None:
+    """Let the file have the name ``kept`` as well, in place of the one that had it."""
+    second = _temporary_name(kept)
+    try:
+        os.link(path, second)
+    except OSError:  # a file system without links: for an instant nothing has the first name
+        os.replace(path, kept)
+        return
+    try:
+        os.replace(second, kept)
+    finally:
+        second.unlink(missing_ok=True)  # renaming does nothing where both are the same file
 
 
 def _claim(descriptor: int) -> bool:

@@ -266,7 +266,9 @@ class TestCheckpoint:
         script = TestEarlyStopping.Scripted([3.0, 1.0, 2.0])
         run(3, val=small(), callbacks=[script, train.Checkpoint(tmp_path)])
         assert bits(dl.load(tmp_path / "best.safetensors")) == script.weights[1]
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["best.safetensors", "last.safetensors"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            f"{name}.safetensors" for name in ("best", "last", "previous")
+        ]
 
     def test_a_crash_while_writing_leaves_the_old_file(self, tmp_path, monkeypatch):
         run(1, callbacks=[train.Checkpoint(tmp_path)])

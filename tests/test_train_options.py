@@ -39,8 +39,8 @@ def weights(*arguments, **options):
 class Script:
     """A scheduler that notes when it steps, and halves the rate."""
 
-    def __init__(self, optimizer, losses=None):
-        self.optimizer, self.calls, self.rates = optimizer, 0, []
+    def __init__(self, optimizer):
+        self.optimizer, self.calls = optimizer, 0
 
     def step(self):
         self.calls += 1
@@ -54,9 +54,10 @@ class Script:
         self.calls = state["calls"]
 
 
-class ReduceLROnPlateau(Script):
+class Plateau(optim.lr_scheduler.ReduceLROnPlateau):
     def step(self, metrics):
-        self.rates.append(metrics)
+        self.optimizer.seen.append(metrics)
+        super().step(metrics)
 
 
 class TestScheduler:
@@ -81,9 +82,24 @@ class TestScheduler:
 
     def test_a_plateau_gets_the_loss_that_is_watched(self):
         for val, column in ((None, "train_loss"), ((X, Y), "val_loss")):
-            made = []
-            _, history = fit(val=val, scheduler=lambda o: made.append(ReduceLROnPlateau(o)) or made[0])  # noqa: B023
-            assert made[0].rates == history[column]
+            model = net()
+            optimizer = optim.SGD(model.parameters(), lr=0.5)
+            optimizer.seen = []
+            history = train.fit(
+                model, (X, Y), val, epochs=3, loss=F.cross_entropy, optimizer=optimizer, progress=False,
+                scheduler=Plateau(optimizer, patience=0, threshold=10.0),
+            )  # fmt: skip
+            assert optimizer.seen == history[column]
+            assert optimizer.param_groups[0]["lr"] < 0.1
+
+    def test_of_the_library(self):
+        """One cycle over the updates of the run, as by hand."""
+        made = []
+        fit(
+            scheduler=lambda o: made.append(optim.lr_scheduler.OneCycleLR(o, 1.0, total_steps=12)) or made[0],
+            scheduler_step="batch",
+        )
+        assert made[0].last_epoch == 12
 
     def test_bad_input(self):
         model, other = net(), net()
@@ -94,7 +110,7 @@ class TestScheduler:
             (lambda epoch: 0.1, "epoch", TypeError, "scheduler must be made of the optimizer"),
             (foreign, "epoch", ValueError, "made of another optimizer"),
             (Script(optimizer), "step", ValueError, "scheduler_step must be one of 'epoch', 'batch'"),
-            (ReduceLROnPlateau(optimizer), "batch", ValueError, "goes by the loss of an epoch"),
+            (optim.lr_scheduler.ReduceLROnPlateau(optimizer), "batch", ValueError, "goes by the loss of an epoch"),
         ):
             before = bits(model.state_dict())
             with pytest.raises(error, match=words):

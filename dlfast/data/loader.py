@@ -77,15 +77,20 @@ class DataLoader:
         return full + bool(rest and not self.drop_last)
 
     def __iter__(self) -> Iterator[Any]:
+        return self.batches()
+
+    def batches(self, start: int = 0) -> Iterator[Any]:
+        """One pass over the data from batch ``start`` on; the ones before, of the same order, are not gathered."""
         order = self._order()
-        batches = [order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
+        numbers = range(start, len(self))
+        batches = [order[i * self.batch_size : (i + 1) * self.batch_size] for i in numbers]
         if not self.prefetch:
             return map(self._gather, batches)
         threads = max(1, self.num_workers)
         if is_arrays(self.dataset):
             return _ahead(self._gather, batches, threads, self.prefetch)
         seed = random.seed64()
-        jobs = [(indices, seed, i) for i, indices in enumerate(batches)]
+        jobs = [(indices, seed, i) for i, indices in zip(numbers, batches)]
         return _ahead(self._gather_drawing, jobs, threads, self.prefetch)
 
     def peek(self):

@@ -21,16 +21,19 @@ class Callback:
         """Before the first epoch, after a resumed state is in place."""
 
     def on_epoch_begin(self, run) -> None:
-        """Before the first batch of an epoch."""
+        """Before the first batch of an epoch; where a run is resumed in the middle of one, ``run.batch`` are done."""
 
     def on_batch_end(self, run) -> None:
-        """After each update; ``run.means`` has the epoch's running means."""
+        """After each batch; ``run.means`` has the epoch's running means, ``run.steps`` counts the updates."""
+
+    def after_update(self, run) -> None:
+        """After a batch that ended with an update, when `on_batch_end` of every callback and the scheduler are done."""
 
     def on_epoch_end(self, run) -> None:
         """After validation; ``run.history.epochs[-1]`` is this epoch's record."""
 
     def after_epoch(self, run) -> None:
-        """When `on_epoch_end` of every callback is done: the time to save their states."""
+        """When `on_epoch_end` of every callback and the scheduler are done: the time to save their states."""
 
     def on_train_end(self, run) -> None:
         """After the last epoch or an interrupt, but not after an error."""
@@ -72,7 +75,7 @@ class EarlyStopping(Callback):
         self._weights: dict = {}
 
     def on_train_begin(self, run) -> None:
-        if not len(run.history):  # a new run, not a resumed one
+        if not run.resumed:
             self._forget()
         self._judge(run)
 
@@ -123,3 +126,9 @@ class CSVLogger(Callback):
         writer.writeheader()
         writer.writerows(rows)
         write_text(self.path, text.getvalue())
+
+
+def named(callbacks: list[Callback]) -> list[tuple[str, Callback]]:
+    """Each callback under its class's name and its number among those of that class."""
+    names = [type(callback).__name__ for callback in callbacks]
+    return [(f"{name}.{names[:i].count(name)}", callbacks[i]) for i, name in enumerate(names)]

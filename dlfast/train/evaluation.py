@@ -108,6 +108,13 @@ class Means:
         """NaN where nothing has counted."""
         return {name: total / (self._weights[name] or float("nan")) for name, total in self._sums.items()}
 
+    def state_dict(self) -> dict:
+        return {"count": self.count, "sums": dict(self._sums), "weights": dict(self._weights)}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.count = int(state["count"])
+        self._sums, self._weights = dict(state["sums"]), dict(state["weights"])
+
 
 def accuracy(outputs: np.ndarray, targets: np.ndarray, ignored: int | None = None) -> tuple[float, int]:
     """Share of the targets that the outputs (..., C) name, and how many targets count: none below 0, nor `ignored`.

@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 
 from .. import _check as check
+from .. import random
 from ..nn import Module
 from ..optim import Optimizer
 from .callbacks import Callback
-from .checkpoint import resume as resume_run
 from .evaluation import Means, batch_loss, check_loss, check_model, evaluate, measure, metric_functions
 from .history import History
 from .interrupts import Interrupts
 from .progress import ProgressBar
+from .resuming import resume as resume_run
 from .schedule import Schedule
-from .sources import Loader, as_loader
+from .sources import Loader, as_loader, batches_after, description
 from .update import NonFiniteGradient, Update
 from .weighting import weighted_loss
 
@@ -39,8 +40,9 @@ class Run:
     """A training under way, as callbacks see it.
 
     ``epoch`` and ``batch`` count from 1, ``batches`` is the number of batches in an epoch, ``steps`` that of the
-    updates so far, ``means`` holds the running means of this epoch, ``stop`` is None or the reason to end after this
-    epoch.
+    updates so far, ``means`` holds the running means of this epoch, ``seconds`` its time, ``resumed`` says whether the
+    run was, ``stop`` is None or the reason to end after this epoch. ``order`` is the random state that the order of
+    this epoch's batches was drawn from, None between epochs; ``data`` describes the batches.
     """
 
     model: Module
@@ -49,7 +51,7 @@ class Run:
     metrics: dict[str, Callable]
     callbacks: list[Callback]
     epochs: int
-    batches: int
+    data: dict[str, Any]
     schedule: Schedule
     update: Update
     augment: Callable | None = None
@@ -58,7 +60,14 @@ class Run:
     batch: int = 0
     steps: int = 0
     means: Means = field(default_factory=Means)
+    seconds: float = 0.0
+    order: dict | None = None
+    resumed: bool = False
     stop: str | None = None
+
+    @property
+    def batches(self) -> int:
+        return self.data["batches"]
 
     def tell(self, event: str) -> None:
         for callback in self.callbacks:
@@ -107,10 +116,11 @@ def fit(
     accumulate       k: one update by the gradient of the mean over k batches, as of one batch k times as large; the
                      last batches of an epoch that are fewer give one too
     clip_grad_value, clip_grad_norm    limits of each number of an update's gradient, then of its norm
-    resume           a folder that a `Checkpoint` wrote: go on after its last epoch. ``epochs`` counts from the
-                     beginning.
+    resume           a folder that a `Checkpoint` wrote: go on where it was written, in the middle of an epoch too.
+                     ``epochs`` counts from the beginning. Give the other arguments as before
 
-    After `dlfast.manual_seed` every run gives the same bits, whether it was interrupted and resumed or not.
+    After `dlfast.manual_seed` every run gives the same bits, whether it was interrupted and resumed or not. Batches of
+    others, such as PyTorch's loaders, are passed over up to where the run was: give them in the same order again.
 
     Ctrl-C ends the training and gives the history of the finished epochs (``history.stopped`` says "interrupted"); the
     update under way is finished first, so the weights are always those after a whole number of updates.
@@ -129,7 +139,7 @@ def fit(
     update = Update(optimizer, accumulate, clip_grad_norm, clip_grad_value, regularizers)
     callbacks = _check_callbacks(callbacks, progress)
     _check_augment(augment)
-    run = Run(model, optimizer, loss, functions, callbacks, epochs, len(loader), schedule, update, augment)
+    run = Run(model, optimizer, loss, functions, callbacks, epochs, description(loader), schedule, update, augment)
     if resume is not None:
         resume_run(resume, run)
     with _training(run), update.clipping(), Interrupts() as interrupts:
@@ -183,16 +193,19 @@ def _training(run: Run) -> Iterator[None]:
 
 def _train(run: Run, loader: Loader, val_loader: Loader | None, interrupts: Interrupts) -> None:
     try:
+        state = random.get_state()
         run.tell("on_train_begin")
+        if run.resumed:  # it goes on from its random state, whatever callbacks have drawn
+            random.set_state(state)
         while len(run.history) < run.epochs and run.stop is None:
-            run.epoch, run.batch, run.means = len(run.history) + 1, 0, Means()
-            run.tell("on_epoch_begin")
-            seconds = _train_epoch(run, loader, interrupts)
+            run.epoch = len(run.history) + 1
+            _train_epoch(run, _batches(run, loader), interrupts)
             validation = {}
             if val_loader is not None:
                 validation = evaluate(run.model, val_loader, loss=run.loss, metrics=run.metrics.values())
             with interrupts.held():
-                run.history.epochs.append(_record(run.means, validation, seconds))
+                run.order = None
+                run.history.epochs.append(_record(run, validation))
                 run.tell("on_epoch_end")
                 run.schedule.after_epoch(run.history.epochs[-1])
                 run.tell("after_epoch")
@@ -202,13 +215,30 @@ def _train(run: Run, loader: Loader, val_loader: Loader | None, interrupts: Inte
         run.tell("on_train_end")
 
 
-def _train_epoch(run: Run, loader: Loader, interrupts: Interrupts) -> float:
-    """Every batch once; returns the seconds it took."""
-    start = time.perf_counter()
+def _batches(run: Run, loader: Loader) -> Iterator[tuple]:
+    """The batches of a new epoch, or those that a resumed one still has: they are in the order drawn at its beginning,
+    and random numbers go on from where the run was.
+    """
+    if run.order is None:
+        run.batch, run.means, run.seconds = 0, Means(), 0.0
+        run.tell("on_epoch_begin")
+        run.order = random.get_state()
+        return iter(loader)
+    state = random.get_state()
+    run.tell("on_epoch_begin")
+    random.set_state(run.order)
+    batches = batches_after(loader, run.batch)
+    random.set_state(state)
+    return batches
+
+
+def _train_epoch(run: Run, batches: Iterator[tuple], interrupts: Interrupts) -> None:
+    start = time.perf_counter() - run.seconds
     run.update.begin()
-    for run.batch, (*inputs, targets) in enumerate(loader, start=1):
+    for *inputs, targets in batches:
+        run.batch += 1
         _train_batch(run, _augmented(run.augment, inputs), targets, interrupts)
-    return time.perf_counter() - start
+        run.seconds = time.perf_counter() - start
 
 
 def _augmented(augment: Callable | None, inputs: list) -> list:
@@ -242,6 +272,7 @@ def _train_batch(run: Run, inputs: list, targets: Any, interrupts: Interrupts) -
     if learns:
         with interrupts.held():
             run.schedule.after_update()
+            run.tell("after_update")
 
 
 def _prepared(run: Run) -> tuple[bool, float | None]:
@@ -259,7 +290,7 @@ def _non_finite(run: Run, what: str) -> NonFiniteLoss:
     )
 
 
-def _record(means: Means, validation: dict, seconds: float) -> dict:
-    record = {f"train_{name}": value for name, value in means.values().items()}
+def _record(run: Run, validation: dict) -> dict:
+    record = {f"train_{name}": value for name, value in run.means.values().items()}
     record |= {f"val_{name}": value for name, value in validation.items()}
-    return record | {"seconds": seconds, "images_per_second": means.count / seconds}
+    return record | {"seconds": run.seconds, "images_per_second": run.means.count / run.seconds}

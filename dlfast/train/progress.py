@@ -43,9 +43,12 @@ class ProgressBar(Callback):
         self._task = self._bar.add_task("", measured="")
 
     def on_epoch_begin(self, run) -> None:
-        self._bar.reset(self._task, total=run.batches, description=_title(run.epoch, run), measured="")
+        self._bar.reset(
+            self._task, total=run.batches, completed=run.batch, description=_title(run.epoch, run), measured=""
+        )
         self._bar.refresh()
-        self._began = self._drawn = time.perf_counter()
+        self._drawn = time.perf_counter()
+        self._began = self._drawn - run.seconds
 
     def on_batch_end(self, run) -> None:
         now = time.perf_counter()

@@ -24,7 +24,7 @@ class Cosine(Callback):
         self.lr, self.warmup = lr, warmup
 
     def on_epoch_begin(self, run) -> None:
-        self._set(run, (run.epoch - 1) * run.batches)
+        self._set(run, (run.epoch - 1) * run.batches + run.batch)
 
     def on_batch_end(self, run) -> None:
         self._set(run, (run.epoch - 1) * run.batches + run.batch)

@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import _check as check
 from ..optim import Optimizer
+from ..optim.lr_scheduler import ReduceLROnPlateau
 
 
 class Schedule:
@@ -26,7 +27,7 @@ class Schedule:
             )
         if getattr(scheduler, "optimizer", optimizer) is not optimizer:
             raise ValueError("fit: the scheduler was made of another optimizer; make it of the one that fit is given")
-        self._by_loss = any(kind.__name__ == "ReduceLROnPlateau" for kind in type(scheduler).__mro__)
+        self._by_loss = isinstance(scheduler, ReduceLROnPlateau)
         if self._by_loss and self.every == "batch":
             raise ValueError(
                 'fit: ReduceLROnPlateau goes by the loss of an epoch; scheduler_step="batch" has none: leave it "epoch"'

@@ -77,6 +77,24 @@ def _loader(name: str, data: Any, batch_size: int, options: dict[str, Any]) -> L
     return DataLoader(data, batch_size, **options)
 
 
+def batches_after(loader: Loader, count: int) -> Iterator[tuple]:
+    """A pass over the batches without the first ``count``, which are gathered only where a loader cannot skip them."""
+    if count and type(loader).__iter__ is DataLoader.__iter__:
+        return loader.batches(count)  # type: ignore[union-attr]
+    batches = iter(loader)
+    for _ in range(count):
+        next(batches, None)
+    return batches
+
+
+def description(loader: Loader) -> dict[str, Any]:
+    """What a place in the order of the batches is a place in; None for what another's loader does not say."""
+    own: dict[str, Any] = dict.fromkeys(("rows", "batch_size", "shuffle"))
+    if isinstance(loader, DataLoader):
+        own = {"rows": len(loader.dataset), "batch_size": loader.batch_size, "shuffle": bool(loader.shuffle)}
+    return {**own, "batches": len(loader)}
+
+
 def input_batches(x: Any, batch_size: int) -> Iterator[tuple] | list[tuple]:
     """Batches of the inputs alone, of an array or of what also holds targets; one empty batch of no rows."""
     if _is_torch_loader(x) or _is_batches(x):

@@ -39,19 +39,24 @@ class Update:
         self.accumulate = check.integer("fit", "accumulate", accumulate, least=1)
         self._norm, self._value = _bound("clip_grad_norm", clip_grad_norm), _bound("clip_grad_value", clip_grad_value)
         self._regularizers = _regularizers(regularizers)
+        self._own_norm = optimizer.clip_grad_norm
         self.begin()
 
     @contextmanager
     def clipping(self) -> Iterator[None]:
         """The optimizer clips as asked for; afterwards as it did before."""
-        before = self.optimizer.clip_grad_norm
         if self._norm is not None:
             self.optimizer.clip_grad_norm = self._norm
         try:
             yield
         finally:
             if self._norm is not None:
-                self.optimizer.clip_grad_norm = before
+                self.optimizer.clip_grad_norm = self._own_norm
+
+    def optimizer_state(self) -> dict:
+        """The optimizer's state with its own clipping, not that asked for here."""
+        state = self.optimizer.state_dict()
+        return state if self._norm is None else {**state, "clip_grad_norm": self._own_norm}
 
     def begin(self) -> None:
         """Begin a group of batches, without what an interrupted one may have left."""
