@@ -169,6 +169,19 @@ class TestOtherLoaders:
         found = part(tmp_path / "parts", data=data(), resume=tmp_path / "parts")
         assert found == expected
 
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_a_data_set_that_draws(self, tmp_path, workers):
+        """Without threads from our generator as the run does, with them from generators of their batches."""
+        images, labels = dl.data.load("digits").arrays
+        data = dl.data.Transformed(ArrayDataset(images[:60], labels[:60]), dl.data.transforms.RandomCrop(8, padding=1))
+
+        def loader():
+            return DataLoader(data, 4, shuffle=True, num_workers=workers)
+
+        expected = part(tmp_path / "whole", data=loader())
+        broken_off(tmp_path / "parts", data=loader())
+        assert part(tmp_path / "parts", data=loader(), resume=tmp_path / "parts") == expected
+
     def test_pytorchs_loader(self, tmp_path):
         torch = pytest.importorskip("torch")
         x, y = (torch.tensor(array[:60]) for array in dl.data.load("digits").arrays)

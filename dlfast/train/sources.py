@@ -10,6 +10,7 @@ import numpy as np
 from .. import random
 from .._arrays import plain_array
 from ..data import ArrayDataset, DataLoader
+from ..data.labels import targets_of
 from ..tensor import Tensor
 
 _EXPECTED = "must be a pair (x, y) of arrays, a data set, a DataLoader or a list of batches (x, y)"
@@ -140,24 +141,12 @@ def all_targets(loader: Loader) -> np.ndarray:
 
     A data set without arrays or ``targets`` has each of its rows read for it.
     """
-    if isinstance(loader, DataLoader):
-        return _targets_of(loader.dataset)
-    dataset = getattr(loader.source, "dataset", None)
-    return np.concatenate([batch[-1] for batch in loader]) if dataset is None else _targets_of(dataset)
-
-
-def _targets_of(dataset: Any) -> np.ndarray:
-    if isinstance(dataset, ArrayDataset):
-        return dataset.arrays[-1]
-    if hasattr(dataset, "tensors"):
-        return plain_array(dataset.tensors[-1])
-    if hasattr(dataset, "targets"):
-        return plain_array(dataset.targets)
-    if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):  # a subset, PyTorch's too
-        return _targets_of(dataset.dataset)[np.asarray(dataset.indices)]
+    dataset = loader.dataset if isinstance(loader, DataLoader) else getattr(loader.source, "dataset", None)
+    if dataset is None:
+        return np.concatenate([batch[-1] for batch in loader])
     state = random.get_state()
     try:
-        return np.stack([plain_array(dataset[i][-1]) for i in range(len(dataset))])
+        return targets_of(dataset)
     finally:
         random.set_state(state)
 
