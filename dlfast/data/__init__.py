@@ -4,11 +4,13 @@ import typing as _typing
 
 from .._suggest import missing as _missing
 from . import transforms
+from .archives import read_npz
 from .datasets import ArrayDataset, Series, load
 from .fetching import data_folder, fetch
 from .labels import WeightedRandomSampler, class_counts, class_weights
 from .loader import DataLoader
 from .splitting import Dataset, Subset, Transformed, k_fold, random_split, split
+from .tables import Table, TableFormat, read_csv
 from .text import Text, Windows
 
 TensorDataset = ArrayDataset  # PyTorch's name
@@ -19,6 +21,8 @@ __all__ = [
     "Dataset",
     "Series",
     "Subset",
+    "Table",
+    "TableFormat",
     "TensorDataset",
     "Text",
     "Transformed",
@@ -31,6 +35,8 @@ __all__ = [
     "k_fold",
     "load",
     "random_split",
+    "read_csv",
+    "read_npz",
     "split",
     "transforms",
 ]
