@@ -7,6 +7,7 @@ from . import transforms
 from .archives import read_npz
 from .datasets import ArrayDataset, Series, load
 from .fetching import data_folder, fetch
+from .folders import ImageFolder
 from .labels import WeightedRandomSampler, class_counts, class_weights
 from .loader import DataLoader
 from .splitting import Dataset, Subset, Transformed, k_fold, random_split, split
@@ -19,6 +20,7 @@ __all__ = [
     "ArrayDataset",
     "DataLoader",
     "Dataset",
+    "ImageFolder",
     "Series",
     "Subset",
     "Table",

@@ -40,7 +40,7 @@ def read_npz(path: str | os.PathLike, part: str | None = None) -> ArrayDataset:
 
 @contextmanager
 def open_npz(op: str, path: Path) -> Iterator[np.lib.npyio.NpzFile]:
-    """The archive, from which no objects are read. Raises FileNotFoundError, and ValueError for files of other kinds."""
+    """The archive, from which no objects are read. Raises FileNotFoundError, ValueError for other kinds of files."""
     if not path.is_file():
         raise FileNotFoundError(f"{op}: there is no file {path}")
     with path.open("rb") as stream:
