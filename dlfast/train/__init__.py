@@ -3,6 +3,7 @@
 import typing as _typing
 
 from .._suggest import missing as _missing
+from . import metrics
 from .callbacks import Callback, CSVLogger, EarlyStopping
 from .checkpoint import Checkpoint
 from .evaluation import evaluate, predict
@@ -20,6 +21,7 @@ __all__ = [
     "ProgressBar",
     "evaluate",
     "fit",
+    "metrics",
     "predict",
 ]
 

@@ -16,9 +16,11 @@ from .. import random
 from ..nn import Module
 from ..optim import Optimizer
 from .callbacks import Callback
-from .evaluation import Means, batch_loss, check_loss, check_model, evaluate, measure, metric_functions
+from .evaluation import batch_loss, check_loss, check_model, evaluate
 from .history import History
 from .interrupts import Interrupts
+from .means import Means, metrics_by_name
+from .metrics import Metric
 from .progress import ProgressBar
 from .resuming import resume as resume_run
 from .schedule import Schedule
@@ -48,7 +50,7 @@ class Run:
     model: Module
     optimizer: Optimizer
     loss: Callable
-    metrics: dict[str, Callable]
+    metrics: dict[str, Metric]
     callbacks: list[Callback]
     epochs: int
     data: dict[str, Any]
@@ -133,13 +135,13 @@ def fit(
     loader = as_loader("train", train, batch_size, shuffle=shuffle)
     val_loader = None if val is None else as_loader("val", val, max(batch_size, 256))
     loss = weighted_loss(check_loss("fit", loss), class_weight, loader)
-    functions = metric_functions(metrics, loader)
+    measures = metrics_by_name(metrics, loader)
     optimizer = _check_optimizer(model, optimizer)
     schedule = Schedule(scheduler, scheduler_step, optimizer)
     update = Update(optimizer, accumulate, clip_grad_norm, clip_grad_value, regularizers)
     callbacks = _check_callbacks(callbacks, progress)
     _check_augment(augment)
-    run = Run(model, optimizer, loss, functions, callbacks, epochs, description(loader), schedule, update, augment)
+    run = Run(model, optimizer, loss, measures, callbacks, epochs, description(loader), schedule, update, augment)
     if resume is not None:
         resume_run(resume, run)
     with _training(run), update.clipping(), Interrupts() as interrupts:
@@ -220,7 +222,7 @@ def _batches(run: Run, loader: Loader) -> Iterator[tuple]:
     and random numbers go on from where the run was.
     """
     if run.order is None:
-        run.batch, run.means, run.seconds = 0, Means(), 0.0
+        run.batch, run.means, run.seconds = 0, Means(run.metrics), 0.0
         run.tell("on_epoch_begin")
         run.order = random.get_state()
         return iter(loader)
@@ -257,7 +259,7 @@ def _train_batch(run: Run, inputs: list, targets: Any, interrupts: Interrupts) -
     if weight and not math.isfinite(value):  # a mean over nothing is NaN
         raise _non_finite(run, f"the loss of batch {run.batch} in epoch {run.epoch} is {value}")
     run.update.add(loss, weight)
-    measured = {"loss": (value, weight)} | measure(run.metrics, outputs, targets, counts)
+    measured = {"loss": (value, weight)}
     learns = False
     if run.update.due(last=run.batch == run.batches):
         learns, penalty = _prepared(run)
@@ -268,6 +270,7 @@ def _train_batch(run: Run, inputs: list, targets: Any, interrupts: Interrupts) -
             run.update.step()
             run.steps += 1
     run.means.add(len(targets), measured)
+    run.means.measure(outputs, targets, counts)
     run.tell("on_batch_end")
     if learns:
         with interrupts.held():

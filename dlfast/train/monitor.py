@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from .. import _check as check
 
@@ -65,6 +66,8 @@ def _known_mode(owner: str, monitor: str | None) -> str:
     if monitor is None:
         return "min"
     name = monitor.lower().removeprefix("train_").removeprefix("val_")
+    if re.fullmatch(r"top\d+", name):
+        return "max"
     for word in (name, name.rpartition("_")[2]):
         if word in _LARGER:
             return "max"

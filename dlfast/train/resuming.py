@@ -12,6 +12,7 @@ from .. import random
 from ..serialize import load
 from .callbacks import named
 from .checkpoint import LAST, PREVIOUS, run_state
+from .means import Means
 
 _PARTS = ("model", "optimizer", "random", "history", "callbacks")
 
@@ -102,4 +103,5 @@ def _put(state: dict[str, Any], run) -> None:
     run.steps = int(state.get("steps", 0))
     if place := state.get("place"):
         run.batch, run.order, run.seconds = int(place["batch"]), dict(place["order"]), float(place["seconds"])
+        run.means = Means(run.metrics)
         run.means.load_state_dict(place["means"])
