@@ -1,6 +1,7 @@
 """`dlfast train` on text and `dlfast generate`, with nets of a few units."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 import dlfast as dl
 from dlfast import models, train
 from dlfast.cli import main
+from dlfast.commands import config, networks
 from dlfast.commands import text as language
 
 TEXT = "In the beginning was the Word, and the Word was with God, and the Word was God.\n" * 30
@@ -27,9 +29,9 @@ def call(*arguments):
 def text(monkeypatch, tmp_path):
     """A folder of its own with a text, and small nets."""
     monkeypatch.setattr(language, "WINDOW", 16)
-    monkeypatch.setattr(
-        language, "MODELS", {name: language.Defaults(3, 32, 0.01, sizes) for name, sizes in TINY.items()}
-    )
+    for name, sizes in TINY.items():
+        usual = {**networks.NETWORKS[name].usual, "epochs": 3, "batch_size": 32, "lr": 0.01, "set": sizes}
+        monkeypatch.setitem(networks.NETWORKS, name, replace(networks.NETWORKS[name], usual=usual))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
 
@@ -38,6 +40,10 @@ def trained(model, *options):
     result = call("train", model, "--data", "text.txt", *options)
     assert result.exit_code == 0, result.output
     return result.output
+
+
+def plan_in(folder):
+    return config.read_folder(language.Path(folder)).options
 
 
 @pytest.mark.parametrize("model", TINY)
@@ -56,7 +62,7 @@ def test_train_then_generate(model):
         assert written.exit_code == 0, written.output
         assert written.output.startswith("the Word")
         assert len(written.output) == 8 + 40 + 1
-    net, vocabulary = language.load_model(language.Path(f"runs/{model}"))
+    net, vocabulary = language.load_writer(language.Path(f"runs/{model}"))
     codes = models.generate(net, language.encode("the Word", vocabulary), 40, temperature=0.8, seed=3)
     expected = "the Word" + "".join(vocabulary[code] for code in codes)
     assert call("generate", f"runs/{model}", *options).output == expected + "\n"
@@ -87,7 +93,7 @@ def test_resume_ends_with_the_bits_of_an_unbroken_run(model, monkeypatch):
     again = trained(model, "--out", "broken", "--resume")
     assert "after 3 epochs" in again
     assert "after 4 epochs" in trained(model, "--out", "broken", "--resume", "--epochs", 4)
-    assert language.read_plan(language.Path("broken")).epochs == 4
+    assert plan_in("broken").epochs == 4
 
 
 def test_interrupted_in_the_first_epoch(monkeypatch):
@@ -107,17 +113,17 @@ def test_interrupted_in_the_first_epoch(monkeypatch):
 
 def test_steps_make_equal_epochs():
     trained("char_gru", "--steps", 11, "--batch-size", 32, "--lr", 0.02)
-    plan = language.read_plan(language.Path("runs/char_gru"))
+    plan = plan_in("runs/char_gru")
     assert (plan.epochs, plan.updates, plan.batch_size, plan.lr) == (3, 4, 32, 0.02)
     trained("char_gru", "--steps", 1, "--out", "short")
-    assert language.read_plan(language.Path("short")).updates == 1
+    assert plan_in("short").updates == 1
 
 
 def test_the_embedded_text_is_the_default():
     result = call("train", "char_gru", "--steps", 1)
     assert result.exit_code == 0, result.output
     assert "learns gospels" in result.output
-    assert len(language.read_plan(language.Path("runs/char_gru")).vocabulary) == 61
+    assert len(config.read_folder(language.Path("runs/char_gru")).facts.vocabulary) == 61
 
 
 @pytest.mark.parametrize(
@@ -142,14 +148,14 @@ def test_the_embedded_text_is_the_default():
         (["generate", "nothing", "--prompt", "I"], "there is no checkpoint nothing"),
         (["generate", "text.txt", "--prompt", "I"], "text.txt is no checkpoint of `dlfast train`"),
         (["generate", "run/history.csv", "--prompt", "I"], "not a sound safetensors file"),
-        (["generate", "other", "--prompt", "I"], "other/run.json is not what `dlfast train` writes"),
+        (["generate", "other", "--prompt", "I"], "other/config.toml is not what `dlfast train` writes"),
     ],
 )
 def test_user_errors_are_one_clear_line(arguments, message, tmp_path):
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\xfd" * 50)
     (tmp_path / "short").write_text("In the beginning was")
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "run.json").write_text("{}")
+    (tmp_path / "other" / "config.toml").write_text("epochs = 3")
     if "run" in arguments:
         trained("char_gru", "--steps", 1, "--out", "run")
     if "run/history.csv" in arguments:

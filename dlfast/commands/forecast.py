@@ -16,7 +16,7 @@ from ..random import manual_seed
 from ..tensor import no_grad
 
 SERIES = ("sunspots", "co2", "elnino")
-_WIDTH = {"sunspots": 24, "co2": 104, "elnino": 24}
+WIDTH = {"sunspots": 24, "co2": 104, "elnino": 24}
 _UNIT = {"sunspots": "sunspot number", "co2": "CO2 in ppm", "elnino": "degrees Celsius"}
 _HELD_OUT = 0.2  # the last part, which is not learned from
 _LR = 5e-3
@@ -63,7 +63,7 @@ def series(name: str) -> tuple[np.ndarray, np.ndarray]:
 def forecast(name: str, kind: str, epochs: int = 40, seed: int = 0) -> Forecast:
     """Train on the first four fifths of a series and forecast the last; the same seed gives the same bits."""
     times, values = series(name)
-    width, count = _WIDTH[name], round(_HELD_OUT * len(values))
+    width, count = WIDTH[name], round(_HELD_OUT * len(values))
     mean, deviation = values[:-count].mean(), values[:-count].std()
     scaled = ((values - mean) / deviation)[:, None].astype(np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(scaled[:-1, 0], width)[..., None].copy()

@@ -1,112 +1,204 @@
-"""A run of `dlfast train`: its plan, the folder that keeps it, and the training itself.
+"""A run of `dlfast train`: its options and its folder, the training, and the way back to the trained model.
 
-The folder holds run.json (the plan), best.safetensors and last.safetensors (see `train.Checkpoint`) and history.csv.
-What a kind of data needs, its models, defaults and batches, is a module like `text`.
+The folder holds config.toml (see `config`), best.safetensors and last.safetensors (see `train.Checkpoint`),
+history.csv and, with matplotlib, curves.png.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
-from .. import nn, optim, train
+from .. import nn, train
 from .._files import write_text
 from ..data import DataLoader
 from ..kernels.threads import get_num_threads
-from ..train.rates import Cosine
+from ..serialize import load as load_arrays
+from . import config, networks, updates
+from .config import Config, Facts
+from .options import MODELS, Options, flag
 
-_CLIP = 1.0  # the norm of the gradients
+_FREE = ("epochs", "early_stopping", "checkpoint_steps")  # what a resumed run may change
 
-
-@dataclass(frozen=True)
-class Plan:
-    """All that the bits of a run follow from. ``updates``: of an epoch; ``sizes``: how the model is built."""
-
-    model: str
-    data: str
-    epochs: int
-    updates: int
-    batch_size: int
-    lr: float
-    seed: int
-    sizes: dict[str, Any]
-    vocabulary: str = ""
+_LAID_OUT = ("one-cycle", "warmup-cosine")  # schedules over all epochs
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a plan asks for. The loss counts in ``measure``, the speed in ``unit``, of which a row has ``per_row``."""
+    """What is trained. The loss is in ``measure``, the speed in ``unit``, of which a row has ``per_row``."""
 
+    facts: Facts
     model: nn.Module
     training: DataLoader
     validation: DataLoader
     loss: Callable
-    warmup: int
-    measure: str
-    unit: str
-    per_row: int
+    measure: str = ""
+    unit: str = "rows"
+    per_row: int = 1
+    metrics: tuple[str, ...] = ()
+    augment: Callable | None = None
 
 
-def new_plan(folder: Path, plan: Plan) -> Plan:
-    """The plan, for a folder that holds no run; ValueError for one that does."""
+def new_options(given: dict[str, Any], file: Path | None) -> Options:
+    """Those given, then those of a config file, then the usual ones. ValueError for what does not go together."""
+    read = Options() if file is None else config.read(file).options
+    merged = {name: value for name, value in asdict(read).items() if value is not None} | given
+    if "set" in given:
+        merged["set"] = {**(read.set or {}), **given["set"]}
+    if "model" not in merged:
+        raise ValueError(f"MODEL is missing, one of {', '.join(MODELS)}")
+    return networks.complete(Options(**merged))
+
+
+def check_free(folder: Path) -> None:
+    """Raise ValueError where the folder holds a run."""
     if (folder / "last.safetensors").exists():
         raise ValueError(f"{folder} holds a run: go on with it by --resume, or name another folder with --out")
-    return plan
 
 
-def resumed_plan(folder: Path, **given: Any) -> Plan:
-    """The plan in the folder, with the number of epochs that is given. Options that are not given are None.
+def resumed(folder: Path | None, given: dict[str, Any]) -> Config:
+    """The config in the folder, with the number of epochs that is given.
 
-    Raises ValueError where another option differs from the plan's, which would make it another run.
+    Raises ValueError where another option differs from the run's, which would make it another run.
     """
-    plan = read_plan(folder)
+    if folder is None:
+        raise ValueError("--resume needs the run: name its MODEL or its folder, --out")
+    before = config.read_folder(folder)
     for name, value in given.items():
-        if value is not None and name != "epochs" and value != getattr(plan, name):
+        old = getattr(before.options, name)
+        same = value.items() <= (old or {}).items() if name == "set" else value == old
+        if name not in _FREE and not same:
             raise ValueError(
-                f"the run in {folder} has {name.replace('_', '-')} {getattr(plan, name)}, not {value}: leave the "
-                "option out, or start another run without --resume"
+                f"the run in {folder} has {flag(name).removeprefix('--')} {old}, not {value}: leave the option out, or "
+                "start another run without --resume"
             )
-    return replace(plan, epochs=given["epochs"] or plan.epochs)
+    schedule, epochs = before.options.schedule, before.options.epochs
+    if schedule in _LAID_OUT and given.get("epochs", epochs) != epochs:
+        raise ValueError(
+            f"the run in {folder} has a {schedule} schedule over its {epochs} epochs, which cannot be made longer: "
+            "leave --epochs out"
+        )
+    free = {name: given[name] for name in _FREE if name in given}
+    return replace(before, options=replace(before.options, **free))
 
 
-def read_plan(folder: Path) -> Plan:
-    """The plan of the run in a folder. Raises FileNotFoundError or ValueError where there is none."""
-    path = folder / "run.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no run of `dlfast train`: there is no {path.name}")
-    try:
-        return Plan(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is not what `dlfast train` writes: {error}") from error
+def check_same(folder: Path, before: Facts | None, now: Facts) -> None:
+    """Raise ValueError where the data is not what the run began with."""
+    for entry in fields(Facts):
+        if getattr(before, entry.name) != getattr(now, entry.name):
+            raise ValueError(
+                f"the data has changed since the run in {folder} began: {entry.name} was "
+                f"{_short(getattr(before, entry.name))}, is {_short(getattr(now, entry.name))}"
+            )
 
 
-def train_plan(console: Console, folder: Path, plan: Plan, work: Work, resume: bool) -> train.History:
+def _short(value: Any) -> str:
+    return text if len(text := repr(value)) < 60 else f"{text[:57]}..."
+
+
+def train_work(console: Console, folder: Path, options: Options, work: Work, resume: bool) -> train.History:
     """Train, and keep everything in the folder."""
-    size, threads = sum(p.size for p in work.model.parameters()), get_num_threads()
+    model = work.model
+    size, batches = sum(p.size for p in model.parameters()), len(work.training)
+    measure = f"; the loss is in {work.measure}" if work.measure else ""
     console.print(
-        f"{plan.model}, {size:,} parameters, learns {plan.data} in {plan.epochs} epochs of {plan.updates} updates on "
-        f"{threads} threads; the loss is in {work.measure}. It is kept in {folder}.",
+        f"{options.model}, {size:,} parameters, learns {options.data} in {options.epochs} epochs of {batches:,} "
+        f"updates on {get_num_threads()} threads{measure}. It is kept in {folder}.",
         soft_wrap=True,
     )
-    write_text(folder / "run.json", json.dumps(asdict(plan), indent=1) + "\n")
-    return train.fit(
-        work.model,
+    write_text(folder / config.NAME, config.dump(options, work.facts))
+    plan = updates.plan(options, model, batches)
+    history = train.fit(
+        model,
         work.training,
         work.validation,
-        epochs=plan.epochs,
+        epochs=options.epochs,
         loss=work.loss,
-        optimizer=optim.AdamW(work.model.parameters(), lr=plan.lr, clip_grad_norm=_CLIP),
-        metrics=(),
+        optimizer=plan.optimizer,
+        metrics=work.metrics,
         callbacks=[
             train.ProgressBar(console, unit=work.unit, per_row=work.per_row),
-            Cosine(plan.lr, work.warmup),
+            *plan.callbacks,
             train.CSVLogger(folder / "history.csv"),
-            train.Checkpoint(folder),
+            *_stopping(options, work),
+            train.Checkpoint(folder, _monitor(work), every_steps=options.checkpoint_steps or None),
         ],
+        augment=work.augment,
+        class_weight="balanced" if options.class_weight == "balanced" else None,
         resume=folder if resume else None,
+        **plan.fit,
     )
+    if len(history) and find_spec("matplotlib") is not None:
+        history.plot(folder / "curves.png")
+    return history
+
+
+def _monitor(work: Work) -> str:
+    """The column of the history by which an epoch is the best."""
+    return "val_accuracy" if "accuracy" in work.metrics else "val_loss"
+
+
+def _stopping(options: Options, work: Work) -> list[train.EarlyStopping]:
+    patience = options.early_stopping
+    return [train.EarlyStopping(patience, _monitor(work), restore_best=False)] if patience else []
+
+
+def best_epoch(history: train.History, work: Work) -> int:
+    """The number of the epoch whose weights are in best.safetensors."""
+    values = history[_monitor(work)]
+    best = (max if _monitor(work) == "val_accuracy" else min)(values)
+    return values.index(best) + 1
+
+
+def report(console: Console, history: train.History, work: Work, folder: Path) -> None:
+    """A table of the best and the last epoch, and a line with what was reached."""
+    best = best_epoch(history, work)
+    table, records = Table(title=str(folder), title_justify="left"), history.epochs
+    for name in ("", f"best, epoch {best}", f"last, epoch {len(history)}"):
+        table.add_column(name, justify="right" if name else "left")
+    for name in records[0]:
+        if name not in ("seconds", "images_per_second"):
+            words = name.replace("_", " ").replace("val ", "validation ").replace("train ", "training ")
+            table.add_row(words, f"{records[best - 1][name]:.4f}", f"{records[-1][name]:.4f}")
+    console.print(table)
+    seconds = sum(history["seconds"])
+    monitor, measure = _monitor(work), f" {work.measure}" if work.measure else ""
+    last, top = history[monitor][-1], history[monitor][best - 1]
+    console.print(
+        f"{monitor.replace('val_', 'validation ')} {last:.4f}{measure} after {len(history)} epochs, {top:.4f} at best; "
+        f"{seconds:.1f} s of training",
+        soft_wrap=True,
+    )
+
+
+def checkpoint_of(path: Path) -> tuple[Path, Path]:
+    """(folder, weights) of the run in a folder, its best ones, or of one of its files.
+
+    Raises FileNotFoundError for what is neither.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    weights = path / "best.safetensors" if path.is_dir() else path
+    if not (weights.parent / config.NAME).is_file():
+        raise FileNotFoundError(f"{path} is no checkpoint of `dlfast train`: {weights.parent} has no {config.NAME}")
+    return weights.parent, weights
+
+
+def load_model(path: Path) -> tuple[Config, nn.Module]:
+    """The config of a run and its trained model, in evaluation mode: of its folder (the best weights), or of a file.
+
+    Raises FileNotFoundError and ValueError for what is no checkpoint of `dlfast train`.
+    """
+    folder, weights = checkpoint_of(path)
+    found = config.read_folder(folder)
+    assert found.facts is not None
+    state = load_arrays(weights)
+    model = networks.build(networks.complete(found.options), found.facts)
+    model.load_state_dict(state.get("model", state))
+    return found, model.eval()

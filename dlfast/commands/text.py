@@ -1,10 +1,10 @@
-"""Language models for `dlfast train` and `dlfast generate`: their defaults, their text, their checkpoints."""
+"""Language models for `dlfast train`, `dlfast evaluate` and `dlfast generate`: their text, and what they write."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,77 +13,52 @@ from .. import models, nn
 from ..data import DataLoader, Text, load
 from ..data.text import encode
 from ..random import manual_seed
-from ..serialize import load as load_arrays
-from .run import Plan, Work, read_plan
+from . import networks
+from .config import Facts
+from .options import Options
+from .run import Work, load_model
 
-_WARMUP = 100  # updates
 _VALIDATION_BATCH = 64
+_VAL_FRACTION = 0.1
 WINDOW = 128  # characters
 
 
-@dataclass(frozen=True)
-class Defaults:
-    epochs: int
-    batch_size: int
-    lr: float
-    sizes: dict[str, Any]
+def complete(options: Options) -> Options:
+    """The options with epochs and updates of an epoch instead of steps, the updates in all.
 
-
-MODELS = {
-    "gpt": Defaults(epochs=24, batch_size=16, lr=3e-3, sizes={"context": WINDOW}),
-    "char_lstm": Defaults(epochs=40, batch_size=32, lr=4e-3, sizes={"dropout": 0.4}),
-    "char_gru": Defaults(epochs=40, batch_size=32, lr=4e-3, sizes={"dropout": 0.4}),
-}
-
-
-def plan(
-    model: str,
-    data: str,
-    epochs: int | None = None,
-    steps: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    seed: int | None = None,
-) -> Plan:
-    """A run with the model's defaults for what is None.
-
-    An epoch has as many updates as read the text once. steps: of all epochs together, which are then made equally long.
+    An epoch has as many updates as read the text once, those of steps are made equally long.
     """
-    usual, text = MODELS[model], read_text(data)
-    epochs, batch_size = epochs or usual.epochs, batch_size or usual.batch_size
-    updates = max(1, round(len(text.split()[0]) / (batch_size * WINDOW)))
-    if steps is not None:
-        epochs = max(1, round(steps / updates))
-        updates = math.ceil(steps / epochs)
-    lr, seed = usual.lr if lr is None else lr, seed or 0
-    return Plan(model, data, epochs, updates, batch_size, lr, seed, usual.sizes, text.vocabulary)
+    if options.updates is not None and options.steps is None:
+        return options
+    updates = max(1, round(len(_parts(options)[0]) / (options.batch_size * WINDOW)))
+    if options.steps is None:
+        return replace(options, updates=updates)
+    epochs = max(1, round(options.steps / updates))
+    return replace(options, epochs=epochs, updates=math.ceil(options.steps / epochs), steps=None)
 
 
-def work(plan: Plan) -> Work:
+def work(options: Options) -> Work:
     """The model, with first weights that follow from the seed, and windows of the text: random ones to learn from, its
-    last tenth to validate on.
+    last part to validate on.
     """
-    text = read_text(plan.data)
-    if text.vocabulary != plan.vocabulary:
-        raise ValueError(f"{plan.data} has changed since the run began: it has other characters")
-    training, validation = text.split()
-    manual_seed(plan.seed)
-    windows = training.random_windows(WINDOW, plan.updates * plan.batch_size)
+    training, validation = _parts(options)
+    facts = Facts("text", vocabulary=training.vocabulary, rows=len(training), val_rows=len(validation))
+    manual_seed(options.seed)
+    windows = training.random_windows(WINDOW, options.updates * options.batch_size)
     return Work(
-        build(plan),
-        DataLoader(windows, plan.batch_size),
+        facts,
+        networks.build(options, facts),
+        DataLoader(windows, options.batch_size),
         DataLoader(validation.windows(WINDOW), _VALIDATION_BATCH),
         F.cross_entropy,
-        _WARMUP,
         "nats a character",
         "characters",
         WINDOW,
     )
 
 
-def build(plan: Plan) -> nn.Module:
-    """The model of a plan."""
-    return getattr(models, plan.model)(len(plan.vocabulary), **plan.sizes)
+def _parts(options: Options) -> tuple[Text, Text]:
+    return read_text(options.data).split(_VAL_FRACTION if options.val_fraction is None else options.val_fraction)
 
 
 def read_text(data: str) -> Text:
@@ -99,23 +74,14 @@ def read_text(data: str) -> Text:
         raise ValueError(f"--data {data}: it is no text in UTF-8 ({error})") from error
 
 
-def load_model(checkpoint: Path) -> tuple[nn.Module, str]:
-    """A trained language model and its vocabulary: from the folder of a run (its best weights), or a file in it.
-
-    Raises FileNotFoundError and ValueError for what is no checkpoint of a language model.
-    """
-    if not checkpoint.exists():
-        raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
-    path = checkpoint / "best.safetensors" if checkpoint.is_dir() else checkpoint
-    if not (path.parent / "run.json").is_file():
-        raise FileNotFoundError(f"{checkpoint} is no checkpoint of `dlfast train`: {path.parent} has no run.json")
-    plan = read_plan(path.parent)
-    if plan.model not in MODELS:
-        raise ValueError(f"{path} holds {plan.model}, which writes no text; {', '.join(MODELS)} do")
-    state = load_arrays(path)
-    model = build(plan)
-    model.load_state_dict(state.get("model", state))
-    return model.eval(), plan.vocabulary
+def load_writer(checkpoint: Path) -> tuple[nn.Module, str]:
+    """A trained language model and its vocabulary. ValueError for a model of another kind, else as `load_model`."""
+    found, model = load_model(checkpoint)
+    assert found.facts is not None
+    if found.options.model not in networks.LANGUAGE:
+        writers = ", ".join(networks.LANGUAGE)
+        raise ValueError(f"{checkpoint} holds {found.options.model}, which writes no text; {writers} do")
+    return model, found.facts.vocabulary
 
 
 def write(model: nn.Module, vocabulary: str, prompt: str, length: int, **options: Any) -> Iterator[str]:

@@ -7,57 +7,82 @@ from pathlib import Path
 import click
 
 from .errors import clear_errors
+from .options import MODELS, parsed, train_options
 
-_MODELS = ("gpt", "char_lstm", "char_gru")
 _THREADS = click.option("--threads", type=click.IntRange(min=1), help="Of the kernels.  [default: all processors]")
+_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("model", type=click.Choice(_MODELS))
-@click.option("--data", help="gospels, or a file of text in UTF-8.  [default: gospels]")
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the text.  [default: 24 for gpt, else 40]")
-@click.option("--steps", type=click.IntRange(min=1), help="Updates in all, in place of --epochs.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Windows of an update.  [default: 16 for gpt, else 32]")
-@click.option(
-    "--lr", type=click.FloatRange(min=0, min_open=True), help="The highest one.  [default: 0.003 for gpt, else 0.004]"
-)
-@click.option("--seed", type=click.IntRange(min=0), help="The same seed, the same bits.  [default: 0]")
+@click.argument("model", type=click.Choice(MODELS), required=False, metavar="MODEL")
+@train_options
 @_THREADS
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep.  [default: runs/MODEL]")
+@click.option("--config", "file", type=click.Path(path_type=Path), help="A config.toml: its options, but those given.")
+@click.option("--out", type=_FOLDER, help="Folder to keep.  [default: runs/MODEL]")
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder, by its own options.")
-def train(model, data, epochs, steps, batch_size, lr, seed, threads, out, resume) -> None:
-    """Train MODEL and keep it in a folder: gpt, char_lstm or char_gru, on text.
+def train(model, threads, file, out, resume, **given) -> None:
+    """Train MODEL and keep it in a folder.
 
-    Windows of 128 characters from anywhere in the first 90 % of the text are learned; the loss on the rest, in nats a
-    character, is shown after each epoch. AdamW's learning rate rises for 100 updates and falls to 0 along a cosine;
-    gradients are clipped to a norm of 1. The folder keeps the best weights, and after each epoch all that --resume
-    needs to end with the bits of a run that was never interrupted. With --resume a larger --epochs makes a run longer.
+    \b
+    MODEL                              takes
+    perceptron, mlp                    rows of numbers, images too
+    lenet5, demo_cnn, vgg11, alexnet,
+      resnet20, resnet18, notes_cnn    images
+    sequence_net                       sequences, images as rows
+    forecaster                         series
+    char_lstm, char_gru, gpt           text
+
+    \b
+    --data         held out for validation
+    digits         the last 360 of 1,797 images of 8 x 8
+    mnist10k       the last 2,000 of 10,000 images of 28 x 28
+    mnist, fashion-mnist, cifar10    their test part; fetched, or read from --path
+    series         the last fifth of sunspots, co2 or elnino (--target)
+    gospels        the last tenth
+    FILE.npz       x_test, y_test beside x_train, y_train; else a fifth of x, y (images, labels), drawn by the seed
+    FILE           of text in UTF-8: the last tenth
+
+    Targets that are whole numbers or texts are classes, others numbers to tell. --val-fraction holds another share
+    out. Language models learn windows of 128 characters from anywhere in the text, their loss is in nats a character.
+
+    The folder keeps config.toml, history.csv, curves.png (with matplotlib), best.safetensors, the weights of the epoch
+    with the best validation accuracy or loss, and last.safetensors, all that --resume needs to end with the bits of a
+    run that was never interrupted. With --resume a larger --epochs makes a run longer.
     """
-    folder = Path("runs", model) if out is None else out
-    if steps is not None and (epochs is not None or resume):
-        raise click.ClickException("--steps stands alone: not with --epochs, nor with --resume")
     with clear_errors(ImportError, ValueError, OSError):
         from rich.console import Console
 
         from .. import set_num_threads
-        from . import run, text
+        from . import examples, run, text
+        from .networks import LANGUAGE
 
         if threads is not None:
             set_num_threads(threads)
-        given = {"data": data, "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
-        if resume:
-            plan = run.resumed_plan(folder, model=model, **given)
+        console, options = Console(highlight=False), parsed({"model": model, **given})
+        if options.get("steps") is not None and (options.get("epochs") is not None or resume):
+            raise ValueError("--steps stands alone: not with --epochs, nor with --resume")
+        if file is not None and resume:
+            raise ValueError("--config and --resume exclude each other: a folder has its own config.toml")
+        folder = out or (None if model is None else Path("runs", model))
+        before = run.resumed(folder, options) if resume else None
+        plan = before.options if before else run.new_options(options, file)
+        folder = folder or Path("runs", plan.model)
+        if before is None:
+            run.check_free(folder)
+        if plan.model in LANGUAGE:
+            plan = text.complete(plan)
+            work = text.work(plan)
         else:
-            plan = run.new_plan(folder, text.plan(model, **{**given, "data": data or "gospels", "steps": steps}))
-        work, console = text.work(plan), Console(highlight=False)
+            work = examples.work(plan)
+        if before is not None:
+            run.check_same(folder, before.facts, work.facts)
         with clear_errors(FloatingPointError):
-            history = run.train_plan(console, folder, plan, work, resume)
-    if history.stopped is not None:
-        if len(history):
-            console.print(f"go on with: dlfast train {model} --out {folder} --resume")
+            history = run.train_work(console, folder, plan, work, resume)
+    if history.stopped == "interrupted":
+        if (folder / "last.safetensors").exists():
+            console.print(f"go on with: dlfast train {plan.model} --out {folder} --resume")
         raise click.Abort
-    best, last = min(history["val_loss"]), history["val_loss"][-1]
-    console.print(f"validation loss {last:.4f} {work.measure} after {len(history)} epochs, {best:.4f} at best")
+    run.report(console, history, work, folder)
 
 
 @click.command()
@@ -86,7 +111,7 @@ def generate(checkpoint, prompt, length, temperature, top_k, seed, threads) -> N
 
         if threads is not None:
             set_num_threads(threads)
-        model, vocabulary = text.load_model(checkpoint)
+        model, vocabulary = text.load_writer(checkpoint)
         characters = text.write(model, vocabulary, prompt, length, temperature=temperature, top_k=top_k, seed=seed)
     click.echo(prompt, nl=False)
     for character in characters:

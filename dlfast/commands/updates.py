@@ -1,0 +1,74 @@
+"""How a run of `dlfast train` updates: the optimizer and the schedule of its learning rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import nn, optim
+from ..optim import lr_scheduler
+from ..train import Callback
+from ..train.rates import Cosine
+from .options import Options
+
+_CLASSES = {
+    "sgd": "SGD", "rmsprop": "RMSprop", "adagrad": "Adagrad", "adam": "Adam", "adamw": "AdamW", "nadam": "NAdam",
+    "radam": "RAdam", "lion": "Lion",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Updates:
+    """The optimizer, and what steps its rate: a callback, or `fit`'s scheduler."""
+
+    optimizer: optim.Optimizer
+    callbacks: list[Callback] = field(default_factory=list)
+    fit: dict[str, Any] = field(default_factory=dict)
+
+
+def plan(options: Options, model: nn.Module, batches: int) -> Updates:
+    """What the options ask for; `batches` is the number of updates of an epoch.
+
+    cosine falls over all updates from lr to 0, the warm-up being a second limit, min(lr t / warmup, cosine);
+    warmup-cosine rises first and falls over the rest. The others go by epochs, one-cycle by updates, and rise first
+    where there is a warm-up.
+    """
+    optimizer = _optimizer(options, model)
+    if options.schedule == "cosine":
+        return Updates(optimizer, [Cosine(options.lr, options.warmup)])
+    if options.schedule == "plateau":
+        scheduler: Any = lr_scheduler.ReduceLROnPlateau(optimizer, factor=options.gamma or 0.1, patience=3)
+        return Updates(optimizer, fit={"scheduler": scheduler})
+    scheduler = _by_updates(options, optimizer, batches)
+    return Updates(optimizer, fit={"scheduler": scheduler, "scheduler_step": "batch"})
+
+
+def _optimizer(options: Options, model: nn.Module) -> optim.Optimizer:
+    more = {"momentum": options.momentum} if options.optimizer in ("sgd", "rmsprop") else {}
+    return getattr(optim, _CLASSES[options.optimizer])(
+        model.parameters(),
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        clip_grad_norm=options.clip_norm or None,
+        **more,
+    )
+
+
+def _by_updates(options: Options, optimizer: optim.Optimizer, batches: int) -> lr_scheduler.LRScheduler:
+    """A scheduler that is stepped after each update; those of epochs hold their rate for the updates of one."""
+    total, warmup = options.epochs * batches, options.warmup
+    if options.schedule == "warmup-cosine":
+        return lr_scheduler.CosineWithWarmup(optimizer, total, min(warmup, total - 1))
+    if options.schedule == "one-cycle":
+        return lr_scheduler.OneCycleLR(optimizer, max_lr=options.lr, total_steps=total)
+    if options.schedule == "step":
+        size = options.step_size or max(1, -(-options.epochs // 3))
+        after: Any = lr_scheduler.StepLR(optimizer, size * batches, options.gamma or 0.1)
+    elif options.schedule == "exponential":
+        after = lr_scheduler.StepLR(optimizer, batches, options.gamma or 0.95)
+    else:
+        after = lr_scheduler.ConstantLR(optimizer, 1.0)
+    if warmup < 2:
+        return after
+    rise = lr_scheduler.LinearLR(optimizer, 1 / warmup, total_iters=warmup - 1)
+    return lr_scheduler.ChainedScheduler([after, rise], optimizer)
