@@ -20,6 +20,7 @@ from rows import (
     SHAPES,
     WINOGRAD,
     Case,
+    adagrad,
     adam,
     adaptive_avg_pool2d,
     adaptive_max_pool2d,
@@ -46,8 +47,11 @@ from rows import (
     interpolate,
     layer_norm,
     linear,
+    lion,
     matmul,
     max_pool2d,
+    nadam,
+    radam,
     rms_norm,
     rmsprop,
     sequence,
@@ -720,7 +724,21 @@ STEPS = [
     rmsprop("clipped-momentum", weight_decay=0.1, momentum=0.9, grad_scale=0.3),
     adam("clipped", weight_decay=0.1, grad_scale=0.3),
     adam("clipped-decoupled", weight_decay=0.1, decoupled=True, grad_scale=0.3),
-    *(make(f"size-{size}", size) for make in (sgd, rmsprop, adam) for size in (0, 1, 16, 259)),
+    adagrad("plain"),
+    adagrad("all-options", eps=1e-3, weight_decay=0.1, grad_scale=0.3),
+    nadam("plain"),
+    nadam("decay", weight_decay=0.1, grad_scale=0.3),
+    nadam("decoupled", weight_decay=0.1, decoupled=True, beta2=0.9, eps=1e-3),
+    radam("waits", weight_decay=0.1),
+    radam("divides", beta2=0.7, weight_decay=0.1, grad_scale=0.3),
+    radam("decoupled", beta2=0.7, weight_decay=0.1, decoupled=True),
+    lion("plain"),
+    lion("all-options", beta1=0.8, beta2=0.9, weight_decay=0.1, grad_scale=0.3),
+    *(
+        make(f"size-{size}", size)
+        for make in (sgd, rmsprop, adam, adagrad, nadam, radam, lion)
+        for size in (0, 1, 16, 259)
+    ),
 ]
 
 # Large enough to be cut into several jobs: compared between 1, 2 and 4 threads, and with the reference
@@ -818,4 +836,8 @@ LARGE_STEPS = [
     sgd("large", 140001, momentum=0.9, nesterov=True),
     rmsprop("large", 140001, momentum=0.9),
     adam("large", 140001, weight_decay=0.1, decoupled=True),
+    adagrad("large", 140001),
+    nadam("large", 140001),
+    radam("large", 140001, beta2=0.7),
+    lion("large", 140001),
 ]

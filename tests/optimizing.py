@@ -62,3 +62,52 @@ def adam(w, g, s, t, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupl
 
 def adamw(w, g, s, t, lr, weight_decay=1e-2, **options):
     return adam(w, g, s, t, lr, weight_decay=weight_decay, decoupled=True, **options)
+
+
+def adagrad(w, g, s, t, lr, lr_decay=0.0, weight_decay=0.0, initial_accumulator_value=0.0, eps=1e-10):
+    g = g + weight_decay * w
+    s["s"] = s.get("s", initial_accumulator_value) + g**2
+    return w - lr / (1 + (t - 1) * lr_decay) * g / (np.sqrt(s["s"]) + eps)
+
+
+def _averages(w, g, s, lr, betas, weight_decay, decoupled):
+    w, g = (w * (1 - lr * weight_decay), g) if decoupled else (w, g + weight_decay * w)
+    s["m"] = betas[0] * s.get("m", 0) + (1 - betas[0]) * g
+    s["v"] = betas[1] * s.get("v", 0) + (1 - betas[1]) * g**2
+    return w, g
+
+
+def nadam(
+    w,
+    g,
+    s,
+    t,
+    lr,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0.0,
+    momentum_decay=4e-3,
+    decoupled_weight_decay=False,
+):
+    w, g = _averages(w, g, s, lr, betas, weight_decay, decoupled_weight_decay)
+    mu, ahead = (betas[0] * (1 - 0.96 ** (k * momentum_decay) / 2) for k in (t, t + 1))
+    s["product"] = s.get("product", 1) * mu
+    n = ahead / (1 - s["product"] * ahead) * s["m"] + (1 - mu) / (1 - s["product"]) * g
+    return w - lr * n / (np.sqrt(s["v"] / (1 - betas[1] ** t)) + eps)
+
+
+def radam(w, g, s, t, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled_weight_decay=False):
+    w, g = _averages(w, g, s, lr, betas, weight_decay, decoupled_weight_decay)
+    step = lr * s["m"] / (1 - betas[0] ** t)
+    known, most = 1 - betas[1] ** t, 2 / (1 - betas[1]) - 1
+    rho = most - 2 * t * betas[1] ** t / known
+    if rho <= 5:
+        return w - step
+    r = np.sqrt((rho - 4) * (rho - 2) * most / ((most - 4) * (most - 2) * rho))
+    return w - step * r * np.sqrt(known) / (np.sqrt(s["v"]) + eps)
+
+
+def lion(w, g, s, t, lr, betas=(0.9, 0.99), weight_decay=0.0):
+    u = np.sign(betas[0] * s.get("m", 0) + (1 - betas[0]) * g)
+    s["m"] = betas[1] * s.get("m", 0) + (1 - betas[1]) * g
+    return w - lr * (u + weight_decay * w)

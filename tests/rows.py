@@ -379,3 +379,27 @@ def adam(name, size=37, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, deco
     options = {"lr": 0.01, "beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay}
     options |= {"decoupled": decoupled, "grad_scale": grad_scale}
     return StepCase("adam_step", name, size, (True, True), options, lambda step: {"step": step})
+
+
+def adagrad(name, size=37, eps=1e-10, weight_decay=0.0, grad_scale=1.0):
+    options = {"lr": 0.01, "eps": eps, "weight_decay": weight_decay, "grad_scale": grad_scale}
+    return StepCase("adagrad_step", name, size, (True,), options)
+
+
+def nadam(name, size=37, **options):
+    """mu as it is with momentum_decay 0.004 and beta1 0.9."""
+    mu = [0.9 * (1 - 0.5 * 0.96 ** (0.004 * step)) for step in range(10)]
+
+    def at_step(step):
+        return {"step": step, "mu": mu[step], "next_mu": mu[step + 1], "mu_product": prod(mu[1 : step + 1])}
+
+    return StepCase("nadam_step", name, size, (True, True), adam(name, **options).options, at_step)
+
+
+def radam(name, size=37, **options):
+    return StepCase("radam_step", name, size, (True, True), adam(name, **options).options, lambda step: {"step": step})
+
+
+def lion(name, size=37, beta1=0.9, beta2=0.99, weight_decay=0.0, grad_scale=1.0):
+    options = {"lr": 0.01, "beta1": beta1, "beta2": beta2, "weight_decay": weight_decay, "grad_scale": grad_scale}
+    return StepCase("lion_step", name, size, (True,), options)

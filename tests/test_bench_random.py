@@ -61,7 +61,15 @@ def test_shapes_hold_their_bounds():
         assert max(np.prod(shape) for shape in work.shapes) <= random.ELEMENTS, row.name
     words = " ".join(row.name for row in by_kind["convolutions"])
     assert all(word in words for word in ("groups", "dilation", "stride", "1x1", "7x7"))
-    assert {row.name.split(",")[0] for row in by_kind["optimizers"]} == {"SGD", "Adam", "AdamW", "RMSprop"}
+    assert {row.name.split(",")[0] for row in by_kind["optimizers"]} == {
+        "SGD",
+        "Adam",
+        "AdamW",
+        "RMSprop",
+        "Adagrad",
+        "NAdam",
+        "RAdam",
+    }
 
 
 @pytest.mark.parametrize("kind", random.KINDS)

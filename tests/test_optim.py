@@ -5,7 +5,23 @@ import math
 
 import numpy as np
 import pytest
-from optimizing import SKIPS, STEPS, adam, adamw, arrays, parameters, rmsprop, same_bits, sgd, take_steps, values
+from optimizing import (
+    SKIPS,
+    STEPS,
+    adagrad,
+    adam,
+    adamw,
+    arrays,
+    lion,
+    nadam,
+    parameters,
+    radam,
+    rmsprop,
+    same_bits,
+    sgd,
+    take_steps,
+    values,
+)
 from peers import needs_torch, torch
 
 from dlfast import kernels, optim
@@ -25,6 +41,16 @@ CASES = [
     (optim.Adam, adam, {"lr": 0.01, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1}),
     (optim.AdamW, adamw, {"lr": 0.01}),
     (optim.AdamW, adamw, {"lr": 0.01, "betas": (0.8, 0.99), "weight_decay": 0.3}),
+    (optim.Adagrad, adagrad, {"lr": 0.1}),
+    (optim.Adagrad, adagrad, {"lr": 0.1, "lr_decay": 0.2, "weight_decay": 0.1, "initial_accumulator_value": 0.5}),
+    (optim.NAdam, nadam, {"lr": 0.01}),
+    (optim.NAdam, nadam, {"lr": 0.01, "betas": (0.8, 0.9), "weight_decay": 0.1, "momentum_decay": 0.1}),
+    (optim.NAdam, nadam, {"lr": 0.01, "weight_decay": 0.3, "decoupled_weight_decay": True}),
+    (optim.RAdam, radam, {"lr": 0.01, "weight_decay": 0.1}),
+    (optim.RAdam, radam, {"lr": 0.01, "betas": (0.8, 0.6), "weight_decay": 0.1}),
+    (optim.RAdam, radam, {"lr": 0.01, "betas": (0.8, 0.6), "weight_decay": 0.3, "decoupled_weight_decay": True}),
+    (optim.Lion, lion, {"lr": 0.01}),
+    (optim.Lion, lion, {"lr": 0.01, "betas": (0.8, 0.9), "weight_decay": 0.3}),
 ]
 
 
@@ -62,15 +88,25 @@ def test_every_backend_agrees_with_the_formula(kind, formula, options, dtype, ba
     params = parameters(dtype)
     with kernels.use_backend(backend, "reference"):
         take_steps(kind(params, **options), params)
-    tolerance = 2e-5 if dtype == np.float32 else 1e-11
+    limit = 2e-5 if dtype == np.float32 else 1e-11
     for p, expected in zip(params, by_formula(formula, options, SKIPS["none"]), strict=True):
         assert p.dtype == dtype
-        np.testing.assert_allclose(p.data, expected, rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(p.data, expected, rtol=limit, atol=limit)
+
+
+IN_PYTORCH = pytest.mark.parametrize(
+    ("kind", "formula", "options"), [case for case in CASES if case[0] is not optim.Lion], ids=IDS[:-2]
+)
+
+
+def tolerance(kind):
+    """PyTorch's NAdam keeps the product of its momenta in float32."""
+    return {"rtol": 1e-7, "atol": 1e-8} if kind is optim.NAdam else {"rtol": 1e-10, "atol": 1e-12}
 
 
 @needs_torch
 @pytest.mark.parametrize("skip", SKIPS.values(), ids=SKIPS)
-@ALL
+@IN_PYTORCH
 def test_follows_pytorch(kind, formula, options, skip):
     theirs = [torch.nn.Parameter(torch.from_numpy(np.array(a))) for a in arrays()]
     options = {**options, "eps_inside_sqrt": False} if kind is optim.RMSprop else options
@@ -83,7 +119,46 @@ def test_follows_pytorch(kind, formula, options, skip):
             p.grad = None if skip(step, i) else torch.from_numpy(np.array(g))
         other.step()
     for p, q in zip(params, theirs, strict=True):
-        np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(p.data, q.detach().numpy(), **tolerance(kind))
+
+
+@needs_torch
+@IN_PYTORCH
+def test_follows_pytorch_through_changing_rates_and_groups(kind, formula, options):
+    """Two groups of their own rates and decays, a schedule, and up the gradient instead of down in the second."""
+    if kind is optim.RMSprop:
+        options = {**options, "eps_inside_sqrt": False}
+    params = parameters()
+    theirs = [torch.nn.Parameter(torch.from_numpy(np.array(a))) for a in arrays()]
+
+    def made(library, params):
+        own = {name: value for name, value in options.items() if library is optim or name != "eps_inside_sqrt"}
+        groups = [{"params": params[:2], "lr": 0.02}, {"params": params[2:], "weight_decay": 0.05, "maximize": True}]
+        optimizer = getattr(library, kind.__name__)(groups, **own)
+        return optimizer, library.lr_scheduler.CosineAnnealingLR(optimizer, 4)
+
+    (ours, schedule), (peer, other) = made(optim, params), made(torch.optim, theirs)
+    for step in range(STEPS):
+        for p, q, g in zip(params, theirs, arrays(seed=100 + step), strict=True):
+            p.grad, q.grad = g, torch.from_numpy(np.array(g))
+        ours.step()
+        peer.step()
+        schedule.step()
+        other.step()
+        for p, q in zip(params, theirs, strict=True):
+            np.testing.assert_allclose(p.data, q.detach().numpy(), **tolerance(kind))
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Lion])
+def test_maximize_goes_up_the_gradient(kind):
+    up, down = parameters(), parameters()
+    take_steps(kind(up, lr=0.1, maximize=True), up)
+    optimizer = kind(down, lr=0.1)
+    for step in range(STEPS):
+        for p, g in zip(down, arrays(seed=100 + step), strict=True):
+            p.grad = -g
+        optimizer.step()
+    assert same_bits(values(up), values(down))
 
 
 def test_momentum_of_the_notes_is_the_same_path_while_lr_is_constant():

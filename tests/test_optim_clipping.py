@@ -18,6 +18,10 @@ KINDS = [
     (optim.RMSprop, {"weight_decay": 0.1, "momentum": 0.5}),
     (optim.Adam, {"weight_decay": 0.1}),
     (optim.AdamW, {"weight_decay": 0.1}),
+    (optim.Adagrad, {"weight_decay": 0.1}),
+    (optim.NAdam, {"weight_decay": 0.1}),
+    (optim.RAdam, {"weight_decay": 0.1}),
+    (optim.Lion, {"weight_decay": 0.1}),
 ]
 EACH_KIND = pytest.mark.parametrize(("kind", "options"), KINDS, ids=[kind.__name__ for kind, _ in KINDS])
 BACKENDS = each_isa(kernels.backends_of("square_sum"))

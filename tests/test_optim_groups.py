@@ -15,6 +15,10 @@ KINDS = {
     "RMSprop": lambda params: optim.RMSprop(params, lr=0.1, momentum=0.5),
     "Adam": lambda params: optim.Adam(params, lr=0.1),
     "AdamW": lambda params: optim.AdamW(params, lr=0.1),
+    "Adagrad": lambda params: optim.Adagrad(params, lr=0.1),
+    "NAdam": lambda params: optim.NAdam(params, lr=0.1),
+    "RAdam": lambda params: optim.RAdam(params, lr=0.1),
+    "Lion": lambda params: optim.Lion(params, lr=0.1),
 }
 
 
@@ -160,8 +164,8 @@ def test_options_out_of_range_in_a_state_change_nothing():
 
 
 @needs_torch
-@pytest.mark.parametrize("theirs", ["SGD", "RMSprop", "Adam", "AdamW"])
-@pytest.mark.parametrize("ours", ["SGD", "RMSprop", "Adam", "AdamW"])
+@pytest.mark.parametrize("theirs", ["SGD", "RMSprop", "Adam", "AdamW", "Adagrad", "NAdam", "RAdam"])
+@pytest.mark.parametrize("ours", ["SGD", "RMSprop", "Adam", "AdamW", "Adagrad", "NAdam", "RAdam"])
 def test_states_of_pytorch(ours, theirs):
     peer = getattr(torch.optim, theirs)([torch.nn.Parameter(torch.ones(3, dtype=torch.float64))], lr=0.1)
     peer.param_groups[0]["params"][0].grad = torch.ones(3, dtype=torch.float64)

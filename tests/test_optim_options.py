@@ -39,6 +39,14 @@ BAD = [
     (optim.Adam, {"betas": 0.9}, "betas must be a pair"),
     (optim.Adam, {"eps": -1e-8}, "eps must be"),
     (optim.AdamW, {"weight_decay": -1}, "AdamW: weight_decay must be"),
+    (optim.Adagrad, {"initial_accumulator_value": -1}, "initial_accumulator_value must be"),
+    (optim.Adagrad, {"lr_decay": -1}, "lr_decay must be"),
+    (optim.NAdam, {"momentum_decay": -1}, "NAdam: momentum_decay must be"),
+    (optim.RAdam, {"eps": 0}, "RAdam: eps must be"),
+    (optim.Lion, {"betas": (0.9, 1.0)}, r"Lion: betas\[1\] must be"),
+    (optim.Adam, {"amsgrad": True}, "Adam: amsgrad is not supported; leave it out, or pass amsgrad=False"),
+    (optim.RMSprop, {"centered": True}, "centered is not supported"),
+    (optim.SGD, {"differentiable": True}, "differentiable is not supported"),
 ]
 
 
@@ -52,6 +60,13 @@ def test_names_an_option_that_is_no_number():
     for kind, options in ((optim.SGD, {"lr": "0.1"}), (optim.Adam, {"eps": None}), (optim.RMSprop, {"alpha": True})):
         with pytest.raises(TypeError, match=f"{kind.__name__}: {next(iter(options))} must be a number"):
             kind(parameters(), **options)
+
+
+def test_options_of_pytorch_that_choose_an_implementation_change_nothing():
+    optimizer = optim.Adam(parameters(), amsgrad=False, foreach=True, fused=None, capturable=False)
+    assert optimizer.defaults == optim.Adam(parameters()).defaults
+    with pytest.raises(TypeError, match="Adam: unknown option beta; known are params, lr, betas, eps, weight_decay"):
+        optim.Adam(parameters(), beta=0.9)
 
 
 def test_a_cast_model_needs_a_new_optimizer():

@@ -69,7 +69,10 @@ class Update:
 
             return parameters, step
 
-        fused = {} if self.kind == "RMSprop" else {"PyTorch fused": UpdateStep(lambda: fresh(fused=True))}
+        if not hasattr(torch.optim, self.kind):  # Lion
+            return {}
+        has_fused = self.kind in ("SGD", "Adam", "AdamW", "Adagrad")
+        fused = {"PyTorch fused": UpdateStep(lambda: fresh(fused=True))} if has_fused else {}
         return {**fused, "PyTorch default": UpdateStep(fresh)}
 
 

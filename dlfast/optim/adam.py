@@ -22,24 +22,26 @@ class Adam(Optimizer):
 
     _state_names = ("exp_avg", "exp_avg_sq")
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, clip_grad_norm=None):
+    def __init__(
+        self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, clip_grad_norm=None, **others
+    ):
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, options, clip_grad_norm)
+        super().__init__(params, options, clip_grad_norm, **others)
 
     def _check_options(self, group: dict) -> None:
         for name in ("lr", "weight_decay"):
             self._check_range(group, name)
         self._check_range(group, "eps", low_open=True)
-        if not isinstance(group["betas"], (tuple, list)) or len(group["betas"]) != 2:
-            raise ValueError(f"{self._name}: betas must be a pair of numbers, got {group['betas']!r}")
-        betas = {f"betas[{i}]": beta for i, beta in enumerate(group["betas"])}
-        for name in betas:
-            self._check_range(betas, name, high=1.0)
-        group["betas"] = tuple(betas.values())
+        self._check_betas(group)
 
     def _update(self, group: dict, stretch: Stretch, grad_scale: float) -> None:
+        self._step("adam", group, stretch, grad_scale, self._decoupled, step=stretch.count_step())
+
+    @staticmethod
+    def _step(name: str, group: dict, stretch: Stretch, grad_scale: float, decoupled: bool, **options) -> None:
+        """The update that the optimizers with Adam's two averages have in common."""
         beta1, beta2 = group["betas"]
-        kernels.active_step("adam")(
+        kernels.active_step(name)(
             stretch.data,
             stretch.grad,
             stretch.state("exp_avg"),
@@ -50,8 +52,8 @@ class Adam(Optimizer):
             eps=group["eps"],
             weight_decay=group["weight_decay"],
             grad_scale=grad_scale,
-            decoupled=self._decoupled,
-            step=stretch.count_step(),
+            decoupled=decoupled,
+            **options,
         )
 
 
@@ -65,5 +67,7 @@ class AdamW(Adam):
 
     _decoupled = True
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, *, clip_grad_norm=None):
-        super().__init__(params, lr, betas, eps, weight_decay, clip_grad_norm=clip_grad_norm)
+    def __init__(
+        self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, *, clip_grad_norm=None, **others
+    ):
+        super().__init__(params, lr, betas, eps, weight_decay, clip_grad_norm=clip_grad_norm, **others)

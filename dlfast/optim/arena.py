@@ -74,6 +74,7 @@ class Stretch:
     def __init__(self, block: Block, first: int, last: int):
         # No reference to the block, which holds its stretches: memory must go with the last name of the optimizer.
         self._steps, self._states, self.first, self.last = block.steps, block.states, first, last
+        self._numbers = block.numbers
         self.low, self.high = block.offsets[first], block.offsets[last] + block.parameters[last].data.size
         self.data = _flat_view(block.parameters[first].data, self.high - self.low)
         self.grad = _flat_view(block.parameters[first]._place.array, self.high - self.low)
@@ -96,6 +97,13 @@ class Stretch:
         count = self.steps + 1
         self._steps[self.first : self.last + 1] = [count] * (self.last + 1 - self.first)
         return count
+
+    def multiply(self, name: str, factor: float) -> float:
+        """Multiply a number that is kept for each parameter, 1 at first and the same for all of these; the product."""
+        numbers = self._numbers.setdefault(name, [1.0] * len(self._steps))
+        product = numbers[self.first] * factor
+        numbers[self.first : self.last + 1] = [product] * (self.last + 1 - self.first)
+        return product
 
 
 def _flat_view(array: np.ndarray, count: int) -> np.ndarray:
@@ -123,6 +131,7 @@ class Block:
         self.parameters = parameters
         self.dtype = parameters[0].data.dtype
         self.steps = [0] * len(parameters)
+        self.numbers: dict[str, list[float]] = {}
         self.offsets, self.length = [], 0
         for p in parameters:
             self.offsets.append(self.length)
@@ -138,20 +147,27 @@ class Block:
         p = self.parameters[i].data
         return self.states[name][self.offsets[i] : self.offsets[i] + p.size].reshape(p.shape)
 
+    def of_each(self, name: str) -> list[float]:
+        """A number for each parameter, 1 at first."""
+        return self.numbers.setdefault(name, [1.0] * len(self.steps))
+
     def take_state(self, i: int, other: Block, j: int) -> None:
         """Copy the state of another block's parameter ``j`` for parameter ``i``."""
         self.steps[i] = other.steps[j]
+        for name, values in other.numbers.items():
+            self.of_each(name)[i] = values[j]
         for name in other.state_names():
             self.state_view(name, i)[...] = other.state_view(name, j)
 
     def stretches(self) -> list[Stretch]:
-        """The longest stretches whose parameters all have a gradient and as many steps."""
-        steps = self.steps
-        if have_gradients(self.parameters, self._places) and steps.count(steps[0]) == len(steps):
+        """The longest stretches whose parameters all have a gradient, as many steps and the same numbers."""
+        kept = [self.steps, *self.numbers.values()]
+        if have_gradients(self.parameters, self._places) and all(each.count(each[0]) == len(each) for each in kept):
             return self._whole
         if [p._place for p in self.parameters] != self._places:
             self._follow()
-        return list(self._split(lambda i: self.parameters[i].grad is not None, lambda i: steps[i] == steps[i + 1]))
+        wanted = [p.grad is not None for p in self.parameters]
+        return list(self._split(wanted.__getitem__, lambda i: all(each[i] == each[i + 1] for each in kept)))
 
     def _follow(self) -> None:
         """Plan anew, since a parameter has been moved in memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +16,11 @@ from .arena import Block, Stretch
 from .clip import clip_factor, listed, norm
 
 # Options of PyTorch's optimizers that these have not: where they are off, or choose an implementation, it is the same.
-_OFF = {"amsgrad", "maximize", "centered"}
-_OF_NO_MATTER = {
-    "foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay", "initial_lr", "param_names"
-}  # fmt: skip
+_OFF = {"amsgrad", "centered", "differentiable"}
+_IMPLEMENTATIONS = {"foreach", "fused", "capturable"}
+_OF_SCHEDULES = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum"}
+_OF_NO_MATTER = {*_IMPLEMENTATIONS, *_OF_SCHEDULES, "decoupled_weight_decay", "differentiable", "param_names"}
+_OURS_ALONE = {"eps_inside_sqrt", "maximize"}  # which states of PyTorch, or our older ones, may lack
 
 
 class Optimizer:
@@ -35,25 +37,43 @@ class Optimizer:
     as `clip_grad_norm_` does it, but in the pass of the update: ``p.grad`` stays as it is. ``optimizer.grad_norm`` is
     the norm of the last step before it was clipped, None without clipping; ``clip_grad_norm`` may be changed any time.
 
+    maximize: an option of every optimizer and group: go up the gradient, g <- -g, instead of down. PyTorch's foreach,
+    fused and capturable, which choose an implementation, are taken and have no effect; amsgrad, centered and
+    differentiable are refused where they are on.
+
     A subclass gives ``_check_options(group)``, ``_update(group, stretch, grad_scale)`` and the names of its state.
     Raises ValueError for no parameters, duplicates and options out of range, TypeError for what is no Parameter or no
     number.
     """
 
     _state_names: tuple[str, ...] = ()
+    _number_names: tuple[str, ...] = ()  # of the numbers that are kept for each parameter, beside its step count
     _decoupled = False  # the weight decay of AdamW
 
-    def __init__(self, params, defaults: dict, clip_grad_norm: float | None = None):
+    def __init__(self, params, defaults: dict, clip_grad_norm: float | None = None, maximize: bool = False, **others):
+        self._refuse(others)
         if clip_grad_norm is not None:
             clip_grad_norm = check.number(self._name, "clip_grad_norm", clip_grad_norm, 0, math.inf)
         self.clip_grad_norm = clip_grad_norm
         self.grad_norm: float | None = None
-        self.defaults = defaults
+        self.defaults = {**defaults, "maximize": bool(maximize)}
         self.param_groups: list[dict] = []
         self._blocks: list[list[Block]] = []  # of each group, and below the parameters that they were made for
         self._taken: list[tuple] = []
         for group in self._as_groups(params):
             self.add_param_group(group)
+
+    def _refuse(self, options: dict) -> None:
+        """Raise for options that PyTorch has not either, and for those of its that these optimizers lack."""
+        for name, value in options.items():
+            if name not in _OFF | _IMPLEMENTATIONS:
+                raise TypeError(f"{self._name}: unknown option {name}; known are {', '.join(self._options())}")
+            if name in _OFF and value:
+                raise ValueError(f"{self._name}: {name} is not supported; leave it out, or pass {name}=False")
+
+    def _options(self) -> list[str]:
+        names = [*inspect.signature(type(self).__init__).parameters, "maximize", "clip_grad_norm"]
+        return [name for name in names if name not in ("self", "others")]
 
     def _as_groups(self, params) -> list[dict]:
         if isinstance(params, (Parameter, np.ndarray, dict)):
@@ -114,6 +134,15 @@ class Optimizer:
         """Make the option a float in [low, high), or (low, high), or raise."""
         group[name] = check.number(self._name, name, group[name], low, high, low_open)
 
+    def _check_betas(self, group: dict) -> None:
+        """Make betas a pair of floats in [0, 1), or raise."""
+        if not isinstance(group["betas"], (tuple, list)) or len(group["betas"]) != 2:
+            raise ValueError(f"{self._name}: betas must be a pair of numbers, got {group['betas']!r}")
+        betas = {f"betas[{i}]": beta for i, beta in enumerate(group["betas"])}
+        for name in betas:
+            self._check_range(betas, name, high=1.0)
+        group["betas"] = tuple(betas.values())
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients: ``p.grad`` is None until the next backward; with set_to_none=False fill them with 0."""
         for group in self.param_groups:
@@ -131,9 +160,10 @@ class Optimizer:
             self._follow_groups()
         grad_scale = 1.0 if self.clip_grad_norm is None else self._clip_factor(self.clip_grad_norm)
         for group, blocks in zip(self.param_groups, self._blocks, strict=True):
+            scale = -grad_scale if group["maximize"] else grad_scale
             for block in blocks:
                 for stretch in block.stretches():
-                    self._update(group, stretch, grad_scale)
+                    self._update(group, stretch, scale)
                     stretch.change.again()
         return loss
 
@@ -169,11 +199,12 @@ class Optimizer:
         for number, (block, i) in enumerate(self._located()):
             if block.steps[i]:
                 arrays = {name: block.state_view(name, i).copy() for name in block.state_names()}
-                state[number] = {"step": block.steps[i], **arrays}
-        groups, numbers = [], iter(range(len(self._located())))
+                numbers = {name: values[i] for name, values in block.numbers.items()}
+                state[number] = {"step": block.steps[i], **numbers, **arrays}
+        groups, places = [], iter(range(len(self._located())))
         for group in self.param_groups:
             options = {name: value for name, value in group.items() if name != "params"}
-            groups.append({**options, "params": [next(numbers) for _ in group["params"]]})
+            groups.append({**options, "params": [next(places) for _ in group["params"]]})
         return {
             "state": state, "param_groups": groups, "clip_grad_norm": self.clip_grad_norm, "optimizer": self._name
         }  # fmt: skip
@@ -209,33 +240,42 @@ class Optimizer:
         kind = state_dict.get("optimizer", self._name)
         if kind != self._name:
             raise ValueError(f"{self._name}: this is the state of another optimizer, {kind}; load it into one of these")
-        ours = set(self.defaults) - {"eps_inside_sqrt"}  # which PyTorch's has not
+        ours = set(self.defaults) - _OURS_ALONE
         for saved in state_dict["param_groups"]:
             unknown = set(saved) - {"params", *self.defaults}
             unknown = {name for name in unknown if name not in _OFF or saved[name]} - _OF_NO_MATTER
-            if saved.get("decoupled_weight_decay", self._decoupled) != self._decoupled:
-                unknown.add("decoupled_weight_decay")
+            unknown |= self._foreign(saved)
             if faults := sorted(unknown | (ours - set(saved))):
                 raise ValueError(
                     f"{self._name}: this is the state of another optimizer, or of other options: it has "
                     f"{', '.join(sorted(set(saved) - {'params'}))}, which differ in {', '.join(faults)}"
                 )
 
+    def _foreign(self, saved: dict) -> set[str]:
+        """What tells PyTorch's Adam, AdamW and RAdam apart: the first two have amsgrad, RAdam chooses how it decays."""
+        if "decoupled_weight_decay" in self.defaults:
+            return {"amsgrad"} & set(saved)
+        is_adam = "amsgrad" in saved or "decoupled_weight_decay" not in saved
+        same = is_adam and saved.get("decoupled_weight_decay", self._decoupled) == self._decoupled
+        return set() if same else {"decoupled_weight_decay"}
+
     def _check_state(self, number: int, entry: dict, parameter) -> None:
         for name, value in entry.items():
-            if name not in ("step", *self._state_names) and value is not None:
+            if name not in ("step", *self._state_names, *self._number_names) and value is not None:
                 raise ValueError(
                     f"{self._name}: the state of parameter {number} has {name}, this optimizer keeps "
                     f"{', '.join(self._state_names)}: it is that of another optimizer"
                 )
-            if name != "step" and value is not None and np.shape(value) != parameter.shape:
-                expected = f"must have shape {parameter.shape}, got {np.shape(value)}"
+            shape = () if name in self._number_names else parameter.shape
+            if name != "step" and value is not None and np.shape(value) != shape:
+                expected = f"must have shape {shape}, got {np.shape(value)}"
                 raise ValueError(f"{self._name}: {name} of parameter {number} {expected}")
 
-    @staticmethod
-    def _load_state(entry: dict, block: Block, i: int) -> None:
-        arrays = {name: value for name, value in entry.items() if name != "step" and value is not None}
+    def _load_state(self, entry: dict, block: Block, i: int) -> None:
+        arrays = {name: value for name, value in entry.items() if name in self._state_names and value is not None}
         block.steps[i] = int(entry.get("step", bool(arrays)))
+        for name in self._number_names:
+            block.of_each(name)[i] = float(entry.get(name, 1.0))
         for name in dict.fromkeys((*arrays, *block.state_names())):  # in the order in which they were saved
             block.state_view(name, i)[...] = arrays.get(name, 0)
 

@@ -35,9 +35,10 @@ class RMSprop(Optimizer):
         eps_inside_sqrt=True,
         *,
         clip_grad_norm=None,
+        **others,
     ):
         options = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
-        super().__init__(params, {**options, "eps_inside_sqrt": eps_inside_sqrt}, clip_grad_norm)
+        super().__init__(params, {**options, "eps_inside_sqrt": eps_inside_sqrt}, clip_grad_norm, **others)
 
     def _check_options(self, group: dict) -> None:
         for name in ("lr", "weight_decay", "momentum"):

@@ -27,10 +27,19 @@ class SGD(Optimizer):
     _state_names = ("momentum_buffer",)
 
     def __init__(
-        self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, clip_grad_norm=None
+        self,
+        params,
+        lr=1e-3,
+        momentum=0.0,
+        dampening=0.0,
+        weight_decay=0.0,
+        nesterov=False,
+        *,
+        clip_grad_norm=None,
+        **others,
     ):
         options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
-        super().__init__(params, {**options, "nesterov": nesterov}, clip_grad_norm)
+        super().__init__(params, {**options, "nesterov": nesterov}, clip_grad_norm, **others)
 
     def _check_options(self, group: dict) -> None:
         for name in ("lr", "momentum", "weight_decay"):

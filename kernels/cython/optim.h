@@ -33,6 +33,26 @@ typedef struct {
 
 typedef struct {
     long n;
+    void *param, *grad, *sum;
+    double lr, eps, decay, scale;
+} dl_adagrad;
+
+/* Adam's averages, and a step of `fresh` gradients and `old` averages, by sqrt(square) root + eps where it divides. */
+typedef struct {
+    long n;
+    void *param, *grad, *mean, *square;
+    double fresh, old, beta1, beta2, eps, root, decay, keep, scale;
+    int divides;
+} dl_mixed;
+
+typedef struct {
+    long n;
+    void *param, *grad, *mean;
+    double lr, beta1, beta2, keep, scale;
+} dl_lion;
+
+typedef struct {
+    long n;
     const void *x;
     double *partial; /* a sum for each job */
 } dl_square_sum;
@@ -42,6 +62,9 @@ typedef struct {
 static const dl_job dl_sgd_jobs[2][DL_ISAS] = DL_TABLE(sgd_job);
 static const dl_job dl_rmsprop_jobs[2][DL_ISAS] = DL_TABLE(rmsprop_job);
 static const dl_job dl_adam_jobs[2][DL_ISAS] = DL_TABLE(adam_job);
+static const dl_job dl_adagrad_jobs[2][DL_ISAS] = DL_TABLE(adagrad_job);
+static const dl_job dl_mixed_jobs[2][DL_ISAS] = DL_TABLE(mixed_job);
+static const dl_job dl_lion_jobs[2][DL_ISAS] = DL_TABLE(lion_job);
 static const dl_job dl_square_sum_jobs[2][DL_ISAS] = DL_TABLE(square_sum_job);
 
 static void dl_sgd_run(dl_sgd *m, int dtype) {
@@ -52,6 +75,15 @@ static void dl_rmsprop_run(dl_rmsprop *m, int dtype) {
 }
 static void dl_adam_run(dl_adam *m, int dtype) {
     dl_parallel_for(DL_PICK(dl_adam_jobs, dtype), m, dl_ceil_div(m->n, DL_STEP_JOB));
+}
+static void dl_adagrad_run(dl_adagrad *m, int dtype) {
+    dl_parallel_for(DL_PICK(dl_adagrad_jobs, dtype), m, dl_ceil_div(m->n, DL_STEP_JOB));
+}
+static void dl_mixed_run(dl_mixed *m, int dtype) {
+    dl_parallel_for(DL_PICK(dl_mixed_jobs, dtype), m, dl_ceil_div(m->n, DL_STEP_JOB));
+}
+static void dl_lion_run(dl_lion *m, int dtype) {
+    dl_parallel_for(DL_PICK(dl_lion_jobs, dtype), m, dl_ceil_div(m->n, DL_STEP_JOB));
 }
 /* Returns 0, or -1 when there is no memory. */
 static int dl_square_sum_run(long n, const void *x, int dtype, double *sum) {

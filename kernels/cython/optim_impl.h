@@ -82,6 +82,60 @@ static void DL_FN(adam_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
+static void DL_FN(adagrad_job)(void *ctx, long job, long worker) {
+    const dl_adagrad *m = (const dl_adagrad *)ctx;
+    STRETCH(m);
+    real *DL_R w = AT(m->param), *DL_R sum = AT(m->sum);
+    const real *DL_R grad = AT(m->grad);
+    const real lr = (real)m->lr, eps = (real)m->eps, decay = (real)m->decay, scale = (real)m->scale;
+    for (long i = 0; i < n; i++) {
+        const real g = scale * grad[i] + decay * w[i];
+        sum[i] += g * g;
+        w[i] -= lr * (g / (SQRT(sum[i]) + eps));
+    }
+    (void)worker;
+}
+
+static void DL_FN(mixed_job)(void *ctx, long job, long worker) {
+    const dl_mixed *m = (const dl_mixed *)ctx;
+    STRETCH(m);
+    real *DL_R w = AT(m->param), *DL_R mean = AT(m->mean), *DL_R square = AT(m->square);
+    const real *DL_R grad = AT(m->grad);
+    const real beta1 = (real)m->beta1, rest1 = (real)(1 - m->beta1), beta2 = (real)m->beta2,
+               rest2 = (real)(1 - m->beta2), fresh = (real)m->fresh, old = (real)m->old, eps = (real)m->eps,
+               root = (real)m->root, decay = (real)m->decay, keep = (real)m->keep, scale = (real)m->scale;
+    if (m->divides)
+        for (long i = 0; i < n; i++) {
+            const real g = scale * grad[i] + decay * w[i];
+            mean[i] = beta1 * mean[i] + rest1 * g;
+            square[i] = beta2 * square[i] + rest2 * (g * g);
+            w[i] = keep * w[i] - (fresh * g + old * mean[i]) / (SQRT(square[i]) * root + eps);
+        }
+    else
+        for (long i = 0; i < n; i++) {
+            const real g = scale * grad[i] + decay * w[i];
+            mean[i] = beta1 * mean[i] + rest1 * g;
+            square[i] = beta2 * square[i] + rest2 * (g * g);
+            w[i] = keep * w[i] - (fresh * g + old * mean[i]);
+        }
+    (void)worker;
+}
+
+static void DL_FN(lion_job)(void *ctx, long job, long worker) {
+    const dl_lion *m = (const dl_lion *)ctx;
+    STRETCH(m);
+    real *DL_R w = AT(m->param), *DL_R mean = AT(m->mean);
+    const real *DL_R grad = AT(m->grad);
+    const real beta1 = (real)m->beta1, rest1 = (real)(1 - m->beta1), beta2 = (real)m->beta2,
+               rest2 = (real)(1 - m->beta2), lr = (real)m->lr, keep = (real)m->keep, scale = (real)m->scale;
+    for (long i = 0; i < n; i++) {
+        const real g = scale * grad[i], u = beta1 * mean[i] + rest1 * g;
+        mean[i] = beta2 * mean[i] + rest2 * g;
+        w[i] = keep * w[i] - (u > 0 ? lr : u < 0 ? -lr : u); /* NaN comes through */
+    }
+    (void)worker;
+}
+
 /* The sum of squares in double, one conversion for each number. */
 static double DL_FN(square_sum_exactly)(const real *x, long n) {
     double lanes[DL_SUM_LANES] = {0}, sum = 0;

@@ -50,6 +50,83 @@ def adam_step(param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, weight
     param -= lr (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + eps)
     Source: Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm 2.
     """
+    _averages(param, grad, exp_avg, exp_avg_sq, lr, beta1, beta2, weight_decay, decoupled, grad_scale)
+    root = np.sqrt(exp_avg_sq) / math.sqrt(1 - beta2**step) + eps
+    param -= (lr / (1 - beta1**step)) * (exp_avg / root)
+
+
+def adagrad_step(param, grad, square_sum, *, lr, eps, weight_decay, grad_scale):
+    """Gradient over the root of the sum of all its squares.
+
+    g = grad_scale grad + weight_decay param,  s = s + g^2
+    param -= lr g / (sqrt(s) + eps)
+    Source: Duchi et al. 2011, figure 1, with a diagonal matrix.
+    """
+    g = grad_scale * grad + weight_decay * param
+    square_sum += g * g
+    param -= lr * (g / (np.sqrt(square_sum) + eps))
+
+
+def nadam_step(
+    param,
+    grad,
+    exp_avg,
+    exp_avg_sq,
+    *,
+    lr,
+    beta1,
+    beta2,
+    eps,
+    weight_decay,
+    decoupled,
+    grad_scale,
+    step,
+    mu,
+    next_mu,
+    mu_product,
+):
+    """Adam with Nesterov's momentum; mu and next_mu are those of this step and the next, mu_product of all so far.
+
+    g, m, v and the decay as in adam_step
+    u = (1 - mu) / (1 - mu_product) g + next_mu / (1 - mu_product next_mu) m
+    param -= lr u / (sqrt(v / (1 - beta2^step)) + eps)
+    Source: Dozat 2016, algorithm 2.
+    """
+    g = _averages(param, grad, exp_avg, exp_avg_sq, lr, beta1, beta2, weight_decay, decoupled, grad_scale)
+    root = np.sqrt(exp_avg_sq) / math.sqrt(1 - beta2**step) + eps
+    fresh, old = lr * (1 - mu) / (1 - mu_product), lr * next_mu / (1 - mu_product * next_mu)
+    param -= (fresh * g + old * exp_avg) / root
+
+
+def radam_step(param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, weight_decay, decoupled, grad_scale, step):
+    """Adam whose divisor waits until its variance is known, and is scaled by how well it is.
+
+    g, m, v and the decay as in adam_step,  r = rectification(beta2, step)
+    param -= lr m / (1 - beta1^step) r / (sqrt(v) + eps),  without the last factor where r is None
+    Source: Liu et al. 2020, algorithm 2; eps as PyTorch has it.
+    """
+    _averages(param, grad, exp_avg, exp_avg_sq, lr, beta1, beta2, weight_decay, decoupled, grad_scale)
+    rate, scale = lr / (1 - beta1**step), rectification(beta2, step)
+    param -= rate * exp_avg if scale is None else rate * scale * (exp_avg / (np.sqrt(exp_avg_sq) + eps))
+
+
+def rectification(beta2, step):
+    """sqrt((1 - beta2^t) (rho - 4) (rho - 2) rho_inf / ((rho_inf - 4) (rho_inf - 2) rho)), None for rho <= 5.
+
+    rho_inf = 2 / (1 - beta2) - 1,  rho = rho_inf - 2 t beta2^t / (1 - beta2^t): the length of the average at step t.
+    Source: Liu et al. 2020, equation 6 and algorithm 2.
+    """
+    known = 1 - beta2**step
+    most = 2 / (1 - beta2) - 1
+    length = most - 2 * step * beta2**step / known
+    if length <= 5:
+        return None
+    variance = (length - 4) * (length - 2) * most / ((most - 4) * (most - 2) * length)
+    return math.sqrt(known * variance)
+
+
+def _averages(param, grad, exp_avg, exp_avg_sq, lr, beta1, beta2, weight_decay, decoupled, grad_scale):
+    """Update Adam's averages, and param for the decay past them; the gradient that they were updated by."""
     if decoupled:
         param *= 1 - lr * weight_decay
         g = grad_scale * grad
@@ -57,8 +134,20 @@ def adam_step(param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, weight
         g = grad_scale * grad + weight_decay * param
     exp_avg[:] = beta1 * exp_avg + (1 - beta1) * g
     exp_avg_sq[:] = beta2 * exp_avg_sq + (1 - beta2) * (g * g)
-    root = np.sqrt(exp_avg_sq) / math.sqrt(1 - beta2**step) + eps
-    param -= (lr / (1 - beta1**step)) * (exp_avg / root)
+    return g
+
+
+def lion_step(param, grad, exp_avg, *, lr, beta1, beta2, weight_decay, grad_scale):
+    """Steps of one length, by the sign of an average; the decay goes past it.
+
+    g = grad_scale grad
+    param -= lr (sign(beta1 m + (1 - beta1) g) + weight_decay param),  m = beta2 m + (1 - beta2) g
+    Source: Chen et al. 2023, algorithm 2.
+    """
+    g = grad_scale * grad
+    param *= 1 - lr * weight_decay
+    param -= lr * np.sign(beta1 * exp_avg + (1 - beta1) * g)
+    exp_avg[:] = beta2 * exp_avg + (1 - beta2) * g
 
 
 def square_sum(x):

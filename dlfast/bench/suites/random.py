@@ -140,6 +140,9 @@ def optimizer(draw: Draw) -> Row:
         "Adam": [{}, {"weight_decay": 1e-2}],
         "AdamW": [{}],
         "RMSprop": [{}, {"momentum": 0.9}],
+        "Adagrad": [{}, {"lr_decay": 0.1}],
+        "NAdam": [{}],
+        "RAdam": [{}],
     }
     kind = choice(draw, *kinds)
     options = choice(draw, *kinds[kind])
