@@ -161,7 +161,7 @@ class Block:
 
     def stretches(self) -> list[Stretch]:
         """The longest stretches whose parameters all have a gradient, as many steps and the same numbers."""
-        kept = [self.steps, *self.numbers.values()]
+        kept: list[list] = [self.steps, *self.numbers.values()]
         if have_gradients(self.parameters, self._places) and all(each.count(each[0]) == len(each) for each in kept):
             return self._whole
         if [p._place for p in self.parameters] != self._places:
