@@ -4,11 +4,14 @@ import typing as _typing
 
 from .._suggest import missing as _missing
 from . import transforms
+from .archives import read_npz
 from .datasets import ArrayDataset, Series, load
 from .fetching import data_folder, fetch
+from .folders import ImageFolder
 from .labels import WeightedRandomSampler, class_counts, class_weights
 from .loader import DataLoader
 from .splitting import Dataset, Subset, Transformed, k_fold, random_split, split
+from .tables import Table, TableFormat, read_csv
 from .text import Text, Windows
 
 TensorDataset = ArrayDataset  # PyTorch's name
@@ -17,8 +20,11 @@ __all__ = [
     "ArrayDataset",
     "DataLoader",
     "Dataset",
+    "ImageFolder",
     "Series",
     "Subset",
+    "Table",
+    "TableFormat",
     "TensorDataset",
     "Text",
     "Transformed",
@@ -31,6 +37,8 @@ __all__ = [
     "k_fold",
     "load",
     "random_split",
+    "read_csv",
+    "read_npz",
     "split",
     "transforms",
 ]

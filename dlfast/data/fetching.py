@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._files import write_atomically
+from .archives import open_npz, read_array
 from .datasets import ArrayDataset, images_and_labels
 
 _PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
@@ -138,10 +139,10 @@ def _read_npz(file: Path) -> list[np.ndarray]:
         raise FileNotFoundError(f"fetch: there is no folder and no file {file}")
     if file.suffix != ".npz":
         raise ValueError(f"fetch: path must be a folder or an .npz file, got {file}")
-    with np.load(file, allow_pickle=False) as archive:
+    with open_npz("fetch", file) as archive:
         if missing := [name for name in _ARRAYS if name not in archive]:
             raise ValueError(f"fetch: {file} must have {', '.join(_ARRAYS)}; it lacks {', '.join(missing)}")
-        return [archive[name] for name in _ARRAYS]
+        return [read_array("fetch", file, archive, name) for name in _ARRAYS]
 
 
 def _checked(name: str, images: np.ndarray, labels: np.ndarray) -> ArrayDataset:

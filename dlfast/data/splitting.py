@@ -18,8 +18,11 @@ from .labels import class_labels, targets_of
 class Dataset:
     """A base for data sets of one's own: define ``__len__`` and ``__getitem__(i)``, the row i as a tuple.
 
-    Rows may be asked for one at a time (``i`` an integer); a data set that takes arrays of integers too is faster.
+    Rows may be asked for one at a time (``i`` an integer); a data set that takes arrays of integers too is faster. The
+    loader tries whether it does, on the first batch, where ``takes_arrays`` does not say so.
     """
+
+    takes_arrays = False
 
     def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__} must define __len__")
@@ -231,7 +234,7 @@ def gives_rows(dataset: Any, indices: np.ndarray) -> bool:
 
     Random numbers that it draws to show this are given back.
     """
-    if is_arrays(dataset):
+    if is_arrays(dataset) or getattr(dataset, "takes_arrays", False):
         return False
     if isinstance(dataset, Subset):
         return gives_rows(dataset.dataset, dataset.indices[indices])
