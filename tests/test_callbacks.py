@@ -1,7 +1,5 @@
 """Callbacks: early stopping, checkpoints, the CSV log, the progress bar; files are written whole or not at all."""
 
-import csv
-
 import numpy as np
 import pytest
 from trainings import bits, exact, make, run, small
@@ -298,28 +296,6 @@ class TestCheckpoint:
         back = unpack(pack(state))
         np.testing.assert_array_equal(back["a"].pop(0), np.arange(3))
         assert back == {"a": [{"b": [1, 2.5, None, "x"]}], 4: {}, "big": 2**100, "n": 0.1}
-
-
-def test_csv_logger(tmp_path):
-    _, history = run(2, val=small(), callbacks=[train.CSVLogger(tmp_path / "log.csv")])
-    with (tmp_path / "log.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert [float(row["val_loss"]) for row in rows] == history["val_loss"]
-
-
-@pytest.mark.parametrize("terminal", [False, True])
-def test_progress_bar(terminal):
-    import io
-
-    from rich.console import Console
-
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=160, highlight=False)
-    run(2, val=small(), callbacks=[train.ProgressBar(console)], progress=True)
-    text = console.file.getvalue()
-    for part in ("epoch 1/2  loss ", "epoch 2/2  loss ", "val_accuracy 0.", "images/s"):
-        assert part in text
-    assert ("\x1b[" in text) == terminal
 
 
 def test_write_atomically(tmp_path):

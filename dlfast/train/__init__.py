@@ -4,12 +4,13 @@ import typing as _typing
 
 from .._suggest import missing as _missing
 from . import metrics
-from .callbacks import Callback, CSVLogger, EarlyStopping
+from .callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback, LRLogger
 from .checkpoint import Checkpoint
 from .evaluation import evaluate, predict
 from .history import History
 from .loop import NonFiniteLoss, fit
 from .progress import ProgressBar
+from .tensorboard import TensorBoard
 
 __all__ = [
     "CSVLogger",
@@ -17,8 +18,11 @@ __all__ = [
     "Checkpoint",
     "EarlyStopping",
     "History",
+    "LRLogger",
+    "LambdaCallback",
     "NonFiniteLoss",
     "ProgressBar",
+    "TensorBoard",
     "evaluate",
     "fit",
     "metrics",

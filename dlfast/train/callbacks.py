@@ -128,6 +128,49 @@ class CSVLogger(Callback):
         write_text(self.path, text.getvalue())
 
 
+class LRLogger(Callback):
+    """Put the learning rate of an epoch's last update into its record: column ``lr``, or ``lr_0``, ``lr_1``, ... for
+    several parameter groups. Callbacks that write the record, such as `CSVLogger`, come after it.
+    """
+
+    def __init__(self) -> None:
+        self._rates: list[float] = []
+
+    def on_batch_end(self, run) -> None:
+        self._rates = learning_rates(run.optimizer)
+
+    def on_epoch_end(self, run) -> None:
+        rates = self._rates or learning_rates(run.optimizer)
+        names = ["lr"] if len(rates) == 1 else [f"lr_{i}" for i in range(len(rates))]
+        run.history.epochs[-1].update(zip(names, rates))
+
+    def state_dict(self) -> dict:
+        return {"rates": self._rates}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._rates = [float(rate) for rate in state["rates"]]
+
+
+def learning_rates(optimizer) -> list[float]:
+    """The rate of each parameter group."""
+    return [float(group["lr"]) for group in optimizer.param_groups]
+
+
+class LambdaCallback(Callback):
+    """Calls functions of one's own: ``LambdaCallback(on_epoch_end=lambda run: print(run.history))``.
+
+    The names are those of `Callback`'s methods, each function is called with the run. Raises TypeError for others.
+    """
+
+    def __init__(self, **functions) -> None:
+        events = [name for name in vars(Callback) if name.startswith(("on_", "after_"))]
+        for name, function in functions.items():
+            if name not in events or not callable(function):
+                got = f"{name}={function!r}"
+                raise TypeError(f"LambdaCallback: expected functions named {', '.join(events)}, got {got}")
+            setattr(self, name, function)
+
+
 def named(callbacks: list[Callback]) -> list[tuple[str, Callback]]:
     """Each callback under its class's name and its number among those of that class."""
     names = [type(callback).__name__ for callback in callbacks]

@@ -87,4 +87,4 @@ def _title(epoch: int, run) -> str:
 
 
 def _numbers(values: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+    return "  ".join(f"{name} {value:{'.3g' if name.startswith('lr') else '.4f'}}" for name, value in values.items())
