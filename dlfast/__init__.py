@@ -34,6 +34,7 @@ from ._creation import (
     zeros,
     zeros_like,
 )
+from ._dlpack import from_dlpack
 from ._explain import explain
 from ._functions import (
     abs,
@@ -113,6 +114,7 @@ __all__ = [
     "enable_grad",
     "explain",
     "eye",
+    "from_dlpack",
     "from_numpy",
     "full",
     "functional",

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import _ufuncs
+from . import _dlpack, _ufuncs
 from ._arrays import to_array
 from ._changes import note
 from ._check import FLOATS
@@ -147,11 +147,18 @@ class Tensor(Variable, Names):
             raise ValueError(f"a Tensor of {self.data.dtype} cannot become an array of {dtype} without a copy")
         return np.asarray(self.data, dtype=dtype)
 
-    def __dlpack__(self, **options: Any) -> Any:
-        return self.data.__dlpack__(**options)
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+    ) -> Any:
+        """The array for np.from_dlpack, torch.from_dlpack and the like, in the same memory; with `copy` in its own.
 
-    def __dlpack_device__(self) -> Any:
-        return self.data.__dlpack_device__()
+        Raises BufferError for a Tensor that requires a gradient (`detach` it), for another device than the CPU, and
+        for a read-only array where the receiver's DLPack is older than 1.0.
+        """
+        return _dlpack.exported(self, stream, max_version, dl_device, copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return _dlpack.CPU
 
     def __len__(self) -> int:
         return len(self.data)

@@ -1,5 +1,5 @@
-"""`dlfast.data` where PyTorch has it: `dlfast.utils.data`."""
+"""What PyTorch has under torch.utils: `dlfast.data` as `dlfast.utils.data`, and `dlfast.utils.dlpack`."""
 
-from . import data
+from . import data, dlpack
 
-__all__ = ["data"]
+__all__ = ["data", "dlpack"]
