@@ -38,7 +38,7 @@ def using(other: np.random.Generator) -> Iterator[None]:
 
 def get_state() -> dict[str, Any]:
     """The state of the generator: nested dictionaries of strings and integers, as JSON takes them."""
-    return copy.deepcopy(dict(generator().bit_generator.state))
+    return dict(generator().bit_generator.state)  # made anew at each access
 
 
 def set_state(state: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ from .callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback, LRLog
 from .checkpoint import Checkpoint
 from .evaluation import evaluate, predict
 from .history import History
-from .loop import NonFiniteLoss, fit
+from .loop import fit
+from .nonfinite import NonFiniteLoss
 from .progress import ProgressBar
 from .tensorboard import TensorBoard
 

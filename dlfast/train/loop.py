@@ -2,78 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
 
 from .. import _check as check
 from .. import random
-from ..nn import Module
 from ..optim import Optimizer
+from .batch import train_batch
 from .callbacks import Callback
-from .evaluation import batch_loss, check_loss, check_model, evaluate
+from .evaluation import check_loss, check_model, evaluate
 from .history import History
 from .interrupts import Interrupts
 from .means import Means, metrics_by_name
-from .metrics import Metric
+from .nonfinite import Before
 from .progress import ProgressBar
 from .resuming import resume as resume_run
+from .run import Run
 from .schedule import Schedule
 from .sources import Loader, as_loader, batches_after, description
-from .update import NonFiniteGradient, Update
+from .update import Update
 from .weighting import weighted_loss
-
-
-class NonFiniteLoss(FloatingPointError):
-    """The loss or a gradient became NaN or infinite. ``history`` holds the epochs before."""
-
-    def __init__(self, message: str, history: History):
-        super().__init__(message)
-        self.history = history
-
-
-@dataclass
-class Run:
-    """A training under way, as callbacks see it.
-
-    ``epoch`` and ``batch`` count from 1, ``batches`` is the number of batches in an epoch, ``steps`` that of the
-    updates so far, ``means`` holds the running means of this epoch, ``seconds`` its time, ``resumed`` says whether the
-    run was, ``stop`` is None or the reason to end after this epoch. ``order`` is the random state that the order of
-    this epoch's batches was drawn from, None between epochs; ``data`` describes the batches.
-    """
-
-    model: Module
-    optimizer: Optimizer
-    loss: Callable
-    metrics: dict[str, Metric]
-    callbacks: list[Callback]
-    epochs: int
-    data: dict[str, Any]
-    schedule: Schedule
-    update: Update
-    augment: Callable | None = None
-    history: History = field(default_factory=History)
-    epoch: int = 0
-    batch: int = 0
-    steps: int = 0
-    means: Means = field(default_factory=Means)
-    seconds: float = 0.0
-    order: dict | None = None
-    resumed: bool = False
-    stop: str | None = None
-
-    @property
-    def batches(self) -> int:
-        return self.data["batches"]
-
-    def tell(self, event: str) -> None:
-        for callback in self.callbacks:
-            getattr(callback, event)(self)
 
 
 def fit(
@@ -126,8 +75,9 @@ def fit(
 
     Ctrl-C ends the training and gives the history of the finished epochs (``history.stopped`` says "interrupted"); the
     update under way is finished first, so the weights are always those after a whole number of updates.
-    Raises NonFiniteLoss, before anything is updated, where a batch has a NaN or infinite loss or gradient; ValueError
-    and TypeError for arguments that do not fit.
+    Raises NonFiniteLoss, before anything is updated, where a batch has a NaN or infinite loss or gradient: the batch is
+    run again layer by layer, and the error names the first one that gave such numbers; ValueError and TypeError for
+    arguments that do not fit.
     """
     check_model("fit", model)
     epochs = check.integer("fit", "epochs", epochs, least=1)
@@ -141,7 +91,19 @@ def fit(
     update = Update(optimizer, accumulate, clip_grad_norm, clip_grad_value, regularizers)
     callbacks = _check_callbacks(callbacks, progress)
     _check_augment(augment)
-    run = Run(model, optimizer, loss, measures, callbacks, epochs, description(loader), schedule, update, augment)
+    run = Run(
+        model,
+        optimizer,
+        loss,
+        measures,
+        callbacks,
+        epochs,
+        description(loader),
+        schedule,
+        update,
+        Before(model),
+        augment,
+    )
     if resume is not None:
         resume_run(resume, run)
     with _training(run), update.clipping(), Interrupts() as interrupts:
@@ -239,58 +201,8 @@ def _train_epoch(run: Run, batches: Iterator[tuple], interrupts: Interrupts) -> 
     run.update.begin()
     for *inputs, targets in batches:
         run.batch += 1
-        _train_batch(run, _augmented(run.augment, inputs), targets, interrupts)
+        train_batch(run, inputs, targets, interrupts)
         run.seconds = time.perf_counter() - start
-
-
-def _augmented(augment: Callable | None, inputs: list) -> list:
-    if augment is None:
-        return inputs
-    x = augment(inputs[0])
-    if np.shape(x)[:1] != np.shape(inputs[0])[:1]:
-        raise ValueError(f"fit: augment must give as many rows as it gets, got {np.shape(x)} for {np.shape(inputs[0])}")
-    return [x, *inputs[1:]]
-
-
-def _train_batch(run: Run, inputs: list, targets: Any, interrupts: Interrupts) -> None:
-    outputs = run.model(*inputs)
-    loss, weight, counts = batch_loss("fit", run.loss, outputs, targets)
-    value = loss.item()
-    if weight and not math.isfinite(value):  # a mean over nothing is NaN
-        raise _non_finite(run, f"the loss of batch {run.batch} in epoch {run.epoch} is {value}")
-    run.update.add(loss, weight)
-    measured = {"loss": (value, weight)}
-    learns = False
-    if run.update.due(last=run.batch == run.batches):
-        learns, penalty = _prepared(run)
-        if penalty is not None:
-            measured["penalty"] = penalty, 1
-    if learns:
-        with interrupts.held():
-            run.update.step()
-            run.steps += 1
-    run.means.add(len(targets), measured)
-    run.means.measure(outputs, targets, counts)
-    run.tell("on_batch_end")
-    if learns:
-        with interrupts.held():
-            run.schedule.after_update()
-            run.tell("after_update")
-
-
-def _prepared(run: Run) -> tuple[bool, float | None]:
-    try:
-        return run.update.prepare()
-    except NonFiniteGradient:
-        raise _non_finite(run, f"a gradient of batch {run.batch} in epoch {run.epoch} is NaN or infinite") from None
-
-
-def _non_finite(run: Run, what: str) -> NonFiniteLoss:
-    return NonFiniteLoss(
-        f"fit: {what}; the weights are those before this batch. Look for NaN in the data, try a smaller learning rate, "
-        "or clip the gradients",
-        run.history,
-    )
 
 
 def _record(run: Run, validation: dict) -> dict:

@@ -15,7 +15,7 @@ from ..tensor import Parameter, Tensor
 
 
 class NonFiniteGradient(FloatingPointError):
-    """A penalty or a gradient became NaN or infinite; nothing has been updated."""
+    """A penalty or a gradient, the message says which, became NaN or infinite; nothing has been updated."""
 
 
 class Update:
@@ -90,8 +90,10 @@ class Update:
                 if p.grad is not None:
                     p.grad *= 1 / weight
         penalty = self._penalize() if self._regularizers else None
-        if not math.isfinite(self.optimizer.gradient_norm()):
-            raise NonFiniteGradient
+        if penalty is not None and not math.isfinite(penalty):
+            raise NonFiniteGradient("the penalty of the regularizers")
+        if not math.isfinite(self.optimizer.gradient_norm()) and self._faulty():
+            raise NonFiniteGradient("a gradient")
         return True, penalty
 
     def step(self) -> None:
@@ -111,6 +113,10 @@ class Update:
             penalty.backward()
             total += float(penalty.item())
         return total
+
+    def _faulty(self) -> bool:
+        """Whether a gradient is not finite; a norm may also be infinite since squares of float64 overflow."""
+        return not all(np.isfinite(p.grad).all() for p in self._parameters() if p.grad is not None)
 
     def _parameters(self) -> list[Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
