@@ -12,7 +12,7 @@ from ._files import check_writable
 from ._version import __version__
 from .bench import suite_names, usual_suites
 from .commands.errors import clear_errors
-from .commands.training import generate, train
+from .commands.training import evaluate, generate, predict, train
 
 _started = time.perf_counter()
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -285,8 +285,8 @@ def _check_files(json_file: Path | None, plot_file: Path | None) -> None:
         raise click.ClickException(f"--plot {plot_file}: the name must end in one of .{', .'.join(known)}")
 
 
-main.add_command(train)
-main.add_command(generate)
+for command in (train, evaluate, predict, generate):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -28,6 +28,11 @@ def trained(*arguments):
     return result.output
 
 
+def arrays(path):
+    with np.load(path) as archive:
+        return dict(archive)
+
+
 def failed(*arguments):
     result = call(*arguments)
     assert result.exit_code in (1, 2)
@@ -99,14 +104,14 @@ def test_numbers_are_told():
     facts = config.read_folder(Path("runs/mlp")).facts
     assert facts.outputs == 2
     assert facts.classes == []
-    np.testing.assert_allclose(facts.target_mean, np.load("numbers.npz")["y"].mean(axis=0), atol=0.5)
+    np.testing.assert_allclose(facts.target_mean, arrays("numbers.npz")["y"].mean(axis=0), atol=0.5)
     assert state("runs/mlp")["history"]["epochs"][-1]["val_loss"] < 0.1
 
 
 def test_a_forecaster_learns_a_series():
     trained("forecaster", "--epochs", 1, "--target", "elnino", "--set", "hidden_size=4")
     facts = config.read_folder(Path("runs/forecaster")).facts
-    assert (facts.kind, facts.target, facts.shape) == ("series", "elnino", [24, 1])
+    assert (facts.kind, facts.series, facts.shape) == ("series", "elnino", [24, 1])
     assert facts.mean == facts.target_mean
 
 
@@ -214,7 +219,19 @@ def test_early_stopping_ends_a_run():
 def test_defaults_are_complete(model):
     options = networks.complete(Options(model=model, data={"gpt": "gospels"}.get(model) or _data_for(model)))
     lacking = [name for name, value in vars(options).items() if value is None]
-    optional = {"path", "target", "image_size", "val_fraction", "steps", "updates", "momentum", "step_size", "gamma"}
+    optional = {
+        "path",
+        "drop",
+        "grey",
+        "target",
+        "image_size",
+        "val_fraction",
+        "steps",
+        "updates",
+        "momentum",
+        "step_size",
+        "gamma",
+    }
     assert set(lacking) <= optional
     for name, value in vars(options).items():
         assert value is None or not config.RULES[name].wrong(value)
@@ -230,9 +247,9 @@ def _data_for(model):
         (["resnet50"], "'resnet50' is not one of"),
         ([], "MODEL is missing"),
         (["mlp", "--data", "nothing.npz"], "--data nothing.npz: there is no such file or folder"),
-        (["mlp", "--data", "broken.npz"], "broken.npz is no .npz file of plain arrays"),
-        (["mlp", "--data", "names.npz"], "names.npz must have arrays of one of these names"),
-        (["mlp", "--data", "lengths.npz"], "as x has rows"),
+        (["mlp", "--data", "broken.npz"], "broken.npz is no .npz file"),
+        (["mlp", "--data", "names.npz"], "names.npz must have x and y or images and labels"),
+        (["mlp", "--data", "lengths.npz"], "arrays must have equal lengths"),
         (
             ["lenet5", "--data", "images.npz"],
             "lenet5 takes images of 28 x 28 or 32 x 32; images.npz has images of 8 x 8",
@@ -252,7 +269,10 @@ def _data_for(model):
         (["mlp", "--set", "hidden"], "--set must be NAME=VALUE"),
         (["mlp", "--path", "x"], "--path says where mnist, fashion-mnist, cifar10 lie"),
         (["mlp", "--epochs", "0"], "--epochs"),
-        (["mlp", "--val-fraction", "0.001", "--data", "images.npz"], "120 rows are too few"),
+        (
+            ["mlp", "--val-fraction", "0.001", "--data", "images.npz"],
+            "images.npz has 120 rows, too few to hold --val-fraction 0.001 of them out",
+        ),
         (["mlp", "--schedule", "one-cycle", "--warmup", "5"], "--warmup: one-cycle has none"),
         (["mlp", "--config", "none.toml"], "there is no config file none.toml"),
         (["mlp", "--resume"], "runs/mlp holds no run of `dlfast train`"),
@@ -298,7 +318,7 @@ def test_a_folder_that_holds_a_run():
     assert "holds a run: go on with it by --resume" in failed("train", "mlp", "--data", "images.npz")
     assert "has epochs" not in failed("train", "mlp", "--resume", "--lr", 0.5)
     assert "cannot be made longer" in failed("train", "mlp", "--resume", "--epochs", 9)
-    images = dict(np.load("images.npz"))
+    images = arrays("images.npz")
     np.savez("images.npz", images=images["images"][::-1][:100], labels=images["labels"][:100])
     assert "the data has changed since the run in runs/mlp began" in failed("train", "mlp", "--resume")
 

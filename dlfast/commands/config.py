@@ -18,28 +18,30 @@ _HEAD = "# `dlfast train --config THIS_FILE --out FOLDER` repeats this run with 
 class Facts:
     """What a model and its inputs are made from beside the options: found in the training data.
 
-    kind      images, sequences, table, series or text
-    shape     of an input, (H, W, C), (T, F) or (F,)
-    outputs   classes, or numbers to tell
-    classes   their names, none where numbers are told
-    mean, std           of each channel or feature, which is brought to 0 and 1; empty where inputs stay as they are
+    kind                images, sequences, table, series or text
+    shape               of an input: (H, W, C), (T, F) or (F,)
+    outputs             how many classes, or numbers to tell
+    classes             names of the classes, none where numbers are told
+    coded               whether labels in the data are numbers of classes; else they are the names
+    mean, std           of each channel or column, which is brought to 0 and 1; empty where inputs stay as they are
     target_mean, target_std    of each number that is told
-    columns   of a table: its features in their order, each with its texts where it holds such
-    target    the name of the column that is told
+    table               columns and target of a table, see `data.tables.TableFormat`
+    series              which one
     vocabulary          of a text
-    rows, val_rows      that are learned from, and held out
+    rows, val_rows      how many are learned from, and held out; of a text, characters
     """
 
     kind: str
     shape: list[int] = field(default_factory=list)
     outputs: int = 0
     classes: list[str] = field(default_factory=list)
+    coded: bool = False
     mean: list[float] = field(default_factory=list)
     std: list[float] = field(default_factory=list)
     target_mean: list[float] = field(default_factory=list)
     target_std: list[float] = field(default_factory=list)
-    columns: dict[str, list[str]] = field(default_factory=dict)
-    target: str = ""
+    table: dict[str, Any] = field(default_factory=dict)
+    series: str = ""
     vocabulary: str = ""
     rows: int = 0
     val_rows: int = 0
@@ -128,10 +130,8 @@ def _is(value: Any, annotation: str) -> bool:
     """Whether a value is of a type of `Facts`."""
     if annotation.startswith("list["):
         return isinstance(value, list) and all(_is(item, annotation[5:-1]) for item in value)
-    if annotation.startswith("dict["):
-        return isinstance(value, dict) and all(_is(item, "list[str]") for item in value.values())
-    kinds: dict[str, Any] = {"str": str, "int": int, "float": (int, float)}
-    return isinstance(value, kinds[annotation]) and not isinstance(value, bool)
+    kinds: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool, "dict[str, Any]": dict}
+    return isinstance(value, kinds[annotation]) and isinstance(value, bool) is (annotation == "bool")
 
 
 def _near(name: str, known: list[str]) -> str:

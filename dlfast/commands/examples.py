@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from ..data import ArrayDataset, DataLoader
+from ..data import DataLoader
+from ..data.labels import targets_of
 from ..random import manual_seed
 from ..tensor import Tensor
 from . import networks, preprocessing, sources
@@ -24,25 +25,29 @@ _VALIDATION_BATCH = 256
 def work(options: Options) -> Work:
     """The model, with first weights that follow from the seed, and the batches. Raises ValueError for what fits not."""
     source = sources.read(options)
-    rows = source.training
-    assert rows.y is not None
-    classes = sources.is_classes(rows.y)
-    shape = networks.input_shape(options.model, rows.x.shape[1:], classes, options.data)
+    classes = sources.is_classes(targets_of(source.training))
+    shape = networks.input_shape(options.model, sources.row_shape(source.training), classes, options.data)
     facts = preprocessing.facts_of(source, shape, options)
     _check_classes(options, facts)
-    training, validation = (ArrayDataset(*preprocessing.pair(facts, part)) for part in (rows, source.validation))
+    training, validation = (preprocessing.prepared(facts, part) for part in (source.training, source.validation))
     manual_seed(options.seed)
     return Work(
         facts,
         networks.build(options, facts),
-        DataLoader(training, options.batch_size, shuffle=True),
-        DataLoader(validation, _VALIDATION_BATCH),
+        loader(training, options.batch_size, shuffle=True),
+        loader(validation),
         loss_of(options, facts),
         "" if classes else "squares of deviations",
         "images" if facts.kind == "images" else "rows",
         metrics=("accuracy",) if classes else (),
         augment=augmentation(options, facts),
     )
+
+
+def loader(part: Any, batch_size: int = _VALIDATION_BATCH, shuffle: bool = False) -> DataLoader:
+    """Batches; pictures in files are read ahead."""
+    ahead = 2 if isinstance(part, preprocessing.Prepared) else 0
+    return DataLoader(part, batch_size, shuffle=shuffle, num_workers=ahead)
 
 
 def _check_classes(options: Options, facts: Facts) -> None:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from math import prod
+from pathlib import Path
 from typing import Any
 
 from .. import models, nn
@@ -143,6 +144,7 @@ USUAL: dict[str, Any] = {
     "set": {},
 }
 _RATES = {"sgd": 0.05, "adagrad": 1e-2, "lion": 1e-4}  # of an optimizer that is not the model's usual one
+_SIDES = {"notes_cnn": 224, "alexnet": 224, "resnet18": 224}  # of pictures in folders; others take 32
 _OF_DATA: dict[tuple[str, str], dict[str, Any]] = {}
 
 
@@ -157,6 +159,8 @@ def complete(options: Options) -> Options:
     if data is None:
         raise ValueError(f"--data is missing: {options.model} takes {network.takes}")
     check_data(options.model, data)
+    if Path(data).is_dir():
+        usual["image_size"] = _SIDES.get(options.model, 32)
     usual |= _OF_DATA.get((options.model, data), {})
     optimizer = given.get("optimizer", usual["optimizer"])
     if optimizer != usual["optimizer"]:

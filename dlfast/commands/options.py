@@ -35,8 +35,10 @@ class Rule:
         if self.kind is dict:
             return "" if isinstance(value, dict) else "must be a table"
         if self.kind is list:
-            known = isinstance(value, list) and all(item in self.choices for item in value)
-            return "" if known else f"must be a list of {', '.join(self.choices)}"
+            known = isinstance(value, list) and all(
+                item in self.choices if self.choices else isinstance(item, str) for item in value
+            )
+            return "" if known else f"must be a list of {', '.join(self.choices) or 'names'}"
         kinds = (int, float) if self.kind is float else self.kind
         if not isinstance(value, kinds) or isinstance(value, bool) is not (self.kind is bool):
             return f"must be {_KINDS[self.kind]}"
@@ -61,7 +63,7 @@ class Rule:
             ranged: Any = click.IntRange if self.kind is int else click.FloatRange
             bounds = [None if math.isinf(bound) else bound for bound in (self.low, self.high)]
             return ranged(*bounds, min_open=self.low_open)
-        return str
+        return bool if self.kind is bool else str
 
 
 _KINDS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
@@ -79,7 +81,9 @@ class Options:
     data: Any = _option(str, "What to learn: a name or a path, see above.")
     path: Any = _option(str, "Where mnist, fashion-mnist or cifar10 lies: a folder or an .npz.  [default: fetched]")
     target: Any = _option(str, "The column of a table that is to be told; of series: sunspots, co2 or elnino.")
-    image_size: Any = _option(int, "Side of the squares that a folder's pictures are brought to.", low=1)
+    drop: Any = _option(list, "Columns of a table to leave out.")
+    image_size: Any = _option(int, "Side of the squares that pictures in folders are brought to.", low=1)
+    grey: Any = _option(bool, "Pictures in folders as grey ones, of one channel.")
     val_fraction: Any = _option(float, "Share held out for validation.", low=0, low_open=True, high=0.9)
     normalize: Any = _option(
         str, "Inputs to mean 0 and deviation 1, or as they are.  [default: standard]", choices=("standard", "none")
@@ -123,7 +127,9 @@ def train_options(command: Callable) -> Callable:
             continue
         extra: dict[str, Any] = {"multiple": True, "metavar": "NAME=VALUE"} if rule.kind is dict else {}
         if rule.kind is list:
-            extra["metavar"] = ",".join(rule.choices)
+            extra["metavar"] = ",".join(rule.choices) or "NAME,..."
+        if rule.kind is bool:
+            extra["is_flag"] = True
         command = click.option(flag(name), name, type=rule.click_type(), help=rule.help, **extra)(command)
     return command
 
@@ -136,7 +142,7 @@ def parsed(given: dict[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in given.items():
         rule = RULES[name]
-        if value is None or (rule.kind is dict and not value):
+        if value is None or (rule.kind in (dict, bool) and not value):
             continue
         if rule.kind is list:
             value = [item.strip() for item in value.split(",") if item.strip() not in ("", "none")]

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import functional as F
 from .. import models, nn
-from ..data import DataLoader, Text, load
+from ..data import DataLoader, Text, Windows, load
 from ..data.text import encode
 from ..random import manual_seed
 from . import networks
@@ -55,6 +55,15 @@ def work(options: Options) -> Work:
         "characters",
         WINDOW,
     )
+
+
+def held_out(options: Options, facts: Facts, data: str | None) -> DataLoader:
+    """Windows of what the run held out, or of a whole text. Raises ValueError for characters that it did not learn."""
+    if data is None:
+        rows = _parts(options)[1].windows(WINDOW)
+    else:
+        rows = Windows(encode(read_text(data).text, facts.vocabulary), WINDOW)
+    return DataLoader(rows, _VALIDATION_BATCH)
 
 
 def _parts(options: Options) -> tuple[Text, Text]:

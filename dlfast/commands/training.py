@@ -1,4 +1,4 @@
-"""The commands that train models and use them: `dlfast train`, `dlfast generate`."""
+"""The commands that train models and use them: `dlfast train`, `evaluate`, `predict` and `generate`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from .._files import check_writable
 from .errors import clear_errors
 from .options import MODELS, parsed, train_options
 
@@ -52,12 +53,10 @@ def train(model, threads, file, out, resume, **given) -> None:
     with clear_errors(ImportError, ValueError, OSError):
         from rich.console import Console
 
-        from .. import set_num_threads
         from . import examples, run, text
         from .networks import LANGUAGE
 
-        if threads is not None:
-            set_num_threads(threads)
+        _set_threads(threads)
         console, options = Console(highlight=False), parsed({"model": model, **given})
         if options.get("steps") is not None and (options.get("epochs") is not None or resume):
             raise ValueError("--steps stands alone: not with --epochs, nor with --resume")
@@ -85,8 +84,91 @@ def train(model, threads, file, out, resume, **given) -> None:
     run.report(console, history, work, folder)
 
 
+_CHECKPOINT = click.argument("checkpoint", type=click.Path(path_type=Path))
+_PATH = click.option("--path", help="Where mnist, fashion-mnist or cifar10 lies.  [default: as in training]")
+
+
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@_CHECKPOINT
+@click.option("--data", help="A name or a path, as in `dlfast train`.  [default: what the run held out]")
+@_PATH
+@click.option("--json", "json_file", type=click.Path(), metavar="FILE", help="Write all to FILE; - for the terminal.")
+@_THREADS
+def evaluate(checkpoint, data, path, json_file, threads) -> None:
+    """Measure a model that `dlfast train` has trained.
+
+    CHECKPOINT is the folder of the run, for its best weights, or one of its files, such as last.safetensors. Of classes
+    loss, accuracy, precision, recall and F1 of each class and the confusion matrix are given; of numbers the mean
+    absolute error, the root of the mean square error and R2, in the units of the data; of a text the loss in nats a
+    character and the perplexity. Other data is read as the training's was: of a set with parts the test part, of a file
+    or a folder all rows, of which a table needs its target.
+    """
+    with clear_errors(ImportError, ValueError, OSError):
+        from rich.console import Console
+
+        from . import evaluating, run
+
+        _set_threads(threads)
+        _check_out(json_file)
+        evaluation = evaluating.evaluate(*run.load_model(checkpoint), data, path)
+        if json_file != "-":
+            evaluating.report(Console(highlight=False), evaluation)
+        if json_file is not None:
+            evaluating.write_json(json_file, evaluation.as_dict())
+
+
+@click.command()
+@_CHECKPOINT
+@click.option("--data", help="A name, a file or a folder.  [default: what the run held out]")
+@_PATH
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write all rows: .csv, .npz or .json.")
+@click.option("--json", "json_file", type=click.Path(), metavar="FILE", help="Write all to FILE; - for the terminal.")
+@_THREADS
+def predict(checkpoint, data, path, out, json_file, threads) -> None:
+    """Say what a model that `dlfast train` has trained makes of data.
+
+    CHECKPOINT is the folder of the run, for its best weights, or one of its files. Of each row the class and the
+    probabilities of all classes are told, or the numbers, in the units of the data. Rows need no targets: --data may be
+    an .npz file with x or images, a .csv with the columns of the training, a picture, a folder of pictures or of
+    folders of them.
+    """
+    with clear_errors(ImportError, ValueError, OSError):
+        from rich.console import Console
+
+        from . import evaluating, run
+
+        _set_threads(threads)
+        _check_out(json_file)
+        if out is not None:
+            _check_out(out)
+            if out.suffix not in (".csv", ".npz", ".json"):
+                raise ValueError(f"--out {out}: the name must end in .csv, .npz or .json")
+        predictions = evaluating.predict(*run.load_model(checkpoint), data, path)
+        if json_file != "-":
+            evaluating.show(Console(highlight=False), predictions)
+        if json_file is not None:
+            evaluating.write_json(json_file, predictions.as_rows())
+        if out is not None:
+            evaluating.write_predictions(out, predictions)
+
+
+def _set_threads(threads: int | None) -> None:
+    from .. import set_num_threads
+
+    if threads is not None:
+        set_num_threads(threads)
+
+
+def _check_out(path: str | Path | None) -> None:
+    """Say before the work what would fail after it."""
+    if path is not None and path != "-":
+        if not (folder := Path(path).absolute().parent).is_dir():
+            raise ValueError(f"cannot write {path}: there is no folder {folder}")
+        check_writable(path)
+
+
+@click.command()
+@_CHECKPOINT
 @click.option("--prompt", required=True, help="How the text begins.")
 @click.option("--length", type=click.IntRange(min=0), default=500, show_default=True, help="Characters to add.")
 @click.option(
@@ -106,11 +188,9 @@ def generate(checkpoint, prompt, length, temperature, top_k, seed, threads) -> N
     `dlfast.models.generate`.
     """
     with clear_errors(ImportError, ValueError, OSError):
-        from .. import set_num_threads
         from . import text
 
-        if threads is not None:
-            set_num_threads(threads)
+        _set_threads(threads)
         model, vocabulary = text.load_writer(checkpoint)
         characters = text.write(model, vocabulary, prompt, length, temperature=temperature, top_k=top_k, seed=seed)
     click.echo(prompt, nl=False)

@@ -11,7 +11,7 @@ import numpy as np
 from .. import _check as check
 from .splitting import Dataset
 
-_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 _DEEP = ("I", "F")  # modes of Pillow with more than 8 bits, from which its conversions cut the high values off
 
 
@@ -68,31 +68,36 @@ class ImageFolder(Dataset):
         return np.stack(images) if images else np.zeros(empty, np.float32), self.targets[chosen]
 
     def _read(self, file: Path) -> np.ndarray:
-        image_module, ops = _pillow()
-        try:
-            with image_module.open(file) as picture:
-                if picture.mode.startswith(_DEEP):
-                    raise ValueError(f"it has more than 8 bits a value (mode {picture.mode}); convert it")
-                image = picture.convert("L" if self.grey else "RGB")
-            if self.size is not None and image.size != self.size[::-1]:
-                image = ops.fit(image, self.size[::-1], image_module.Resampling.BILINEAR)
-        except FileNotFoundError:
-            raise
-        except (OSError, ValueError, SyntaxError, EOFError, image_module.DecompressionBombError) as error:
-            raise ValueError(f"ImageFolder: cannot read the picture {file}: {error}") from error
-        x = np.array(image, np.float32)
-        x /= 255
-        return x[..., None] if self.grey else x
+        return read_picture(file, self.size, grey=self.grey)
 
     def __repr__(self) -> str:
         return f"ImageFolder({str(self.folder)!r}: {len(self)} pictures of {len(self.classes)} classes)"
 
 
+def read_picture(file: Path, size: tuple[int, int] | None = None, *, grey: bool = False) -> np.ndarray:
+    """One picture file as float32 (H, W, 3) in 0..1, or (H, W, 1) with `grey`; size as in `ImageFolder`."""
+    image_module, ops = _pillow()
+    try:
+        with image_module.open(file) as picture:
+            if picture.mode.startswith(_DEEP):
+                raise ValueError(f"it has more than 8 bits a value (mode {picture.mode}); convert it")
+            image = picture.convert("L" if grey else "RGB")
+        if size is not None and image.size != size[::-1]:
+            image = ops.fit(image, size[::-1], image_module.Resampling.BILINEAR)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, SyntaxError, EOFError, image_module.DecompressionBombError) as error:
+        raise ValueError(f"ImageFolder: cannot read the picture {file}: {error}") from error
+    x = np.array(image, np.float32)
+    x /= 255
+    return x[..., None] if grey else x
+
+
 def _pictures(folder: Path) -> list[Path]:
     """All pictures in a folder and its folders, in the order of their names."""
-    found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in _ENDINGS and f.is_file())
+    found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in ENDINGS and f.is_file())
     if not found:
-        raise ValueError(f"ImageFolder: {folder} has no pictures; known endings are {', '.join(_ENDINGS)}")
+        raise ValueError(f"ImageFolder: {folder} has no pictures; known endings are {', '.join(ENDINGS)}")
     return found
 
 
