@@ -30,12 +30,14 @@ def from_torch(
     C H W to H W C, and one whose output is made into an image likewise; all else is taken as it is. Where the model is
     a tree of Sequentials this is told from its structure. Else give input_shape, the shape of one input without the
     batch axis, such as (224, 224, 3): the model is run once to see what each Linear reads.
+    Names may begin with what PyTorch's wrappers put there (`module.`, `_orig_mod.`), and torchvision's `downsample` is
+    the `shortcut` of a Residual.
     Everything is checked before anything is changed: ValueError lists keys that are missing or unexpected (both allowed
     without `strict`) and shapes that differ, and says where input_shape is needed.
     Returns {"missing": [...], "unexpected": [...]}.
     """
-    given = _arrays(state)
     layouts, own = _layouts("from_torch", model, input_shape)
+    given = _by_our_names(_arrays(state), own)
     faults = [f"missing {key}" for key in own if key not in given] if strict else []
     faults += [f"unexpected {key}" for key in given if key not in own] if strict else []
     converted = {key: array for key, array in given.items() if key not in own}
@@ -56,11 +58,16 @@ def to_torch(
 ) -> dict[str, Any]:
     """The state_dict of a PyTorch model of the same layers and names, the way back of `from_torch`.
 
-    Torch tensors where PyTorch is installed, else arrays: copies. With a path they are written to a .safetensors file,
-    too, which `safetensors.torch.load_file` reads. input_shape and errors as in `from_torch`.
+    A model with `torch_names`, such as `models.resnet18`, gets torchvision's names. Torch tensors where PyTorch
+    is installed, else arrays: copies. With a path they are written to a .safetensors file, too, which
+    `safetensors.torch.load_file` reads. input_shape and errors as in `from_torch`.
     """
     layouts, own = _layouts("to_torch", model, input_shape)
-    arrays = {key: np.array(layouts[key].torch(array), order="C") for key, array in own.items()}
+    names = getattr(model, "torch_names", {})
+    arrays = {
+        ".".join(names.get(part, part) for part in key.split(".")): np.array(layouts[key].torch(array), order="C")
+        for key, array in own.items()
+    }
     if path is not None:
         serialize.save(path, arrays)
     if find_spec("torch") is None:
@@ -97,6 +104,21 @@ def _findings(op: str, model: Module, input_shape: tuple[int, ...] | None) -> Fi
             f"{op}: cannot tell in which order the Linear layers read flattened images: {reason}; give "
             "input_shape=, the shape of one input without the batch axis, such as (28, 28, 1)"
         ) from None
+
+
+_WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
+_THEIRS = {"downsample": "shortcut"}  # torchvision's name -> ours
+
+
+def _by_our_names(given: dict[str, np.ndarray], own: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays under the names that they have here; what fits nowhere keeps its own."""
+    while given and not any(key in own for key in given):
+        wrapper = next((prefix for prefix in _WRAPPERS if all(key.startswith(prefix) for key in given)), None)
+        if wrapper is None:
+            break
+        given = {key.removeprefix(wrapper): value for key, value in given.items()}
+    ours = {key: ".".join(_THEIRS.get(part, part) for part in key.split(".")) for key in given}
+    return {key if key in own or ours[key] not in own else ours[key]: value for key, value in given.items()}
 
 
 def _arrays(state: Any) -> dict[str, np.ndarray]:

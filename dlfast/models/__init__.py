@@ -3,7 +3,7 @@ networks over sequences, and language models.
 
 Images are channels last, (N, H, W, C); the last layer gives logits, to which `functional.cross_entropy` applies the
 softmax. `num_classes` and `in_channels` come first everywhere. The parameters of `alexnet`, `vgg11` and `resnet18` have
-torchvision's names (but its `downsample` is `shortcut` here), in channels-last layouts.
+torchvision's names (but its `downsample` is `shortcut` here), in channels-last layouts: see `io.from_torch`.
 
 Language models take codes of characters (B, T) to logits (B, T, V) of the characters that follow; `generate` writes
 text with them.

@@ -104,4 +104,6 @@ def resnet18(num_classes: int = 1000, in_channels: int = 3) -> nn.Sequential:
         "relu": nn.ReLU(),
         "maxpool": nn.MaxPool2d(3, stride=2, padding=1),
     }
-    return _resnet(stem, (64, 128, 256, 512), 2, projection, num_classes)
+    model = _resnet(stem, (64, 128, 256, 512), 2, projection, num_classes)
+    model.torch_names = {"shortcut": "downsample"}  # for io.to_torch
+    return model
