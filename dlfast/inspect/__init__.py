@@ -10,7 +10,9 @@ from .._suggest import missing as _missing
 from ._checks import InitialLoss, TinyBatch, check_initial_loss, overfit_tiny_batch
 from ._confusion import ConfusionMatrix, confusion_matrix
 from ._distributions import Distribution, Distributions, activations, weights
+from ._doctor import doctor
 from ._filters import Filters, filters
+from ._findings import Diagnosis, Finding
 from ._gradients import GradientFlow, GradientRow, gradient_flow
 from ._summary import Summary, SummaryRow, summary
 from ._units import DeadUnits, UnitRow, dead_units
@@ -18,9 +20,11 @@ from ._units import DeadUnits, UnitRow, dead_units
 __all__ = [
     "ConfusionMatrix",
     "DeadUnits",
+    "Diagnosis",
     "Distribution",
     "Distributions",
     "Filters",
+    "Finding",
     "GradientFlow",
     "GradientRow",
     "InitialLoss",
@@ -32,6 +36,7 @@ __all__ = [
     "check_initial_loss",
     "confusion_matrix",
     "dead_units",
+    "doctor",
     "filters",
     "gradient_flow",
     "overfit_tiny_batch",

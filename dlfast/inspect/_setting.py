@@ -101,10 +101,13 @@ def loss_at(op: str, model: Any, sample: Sample, loss: Callable) -> Tensor:
     return batch_loss(op, loss, model(*sample.inputs), sample.targets)[0]
 
 
-def optimizer_for(copied: Module, model: Module, optimizer: Optimizer, scale: float = 1.0) -> Optimizer:
+def optimizer_for(
+    copied: Module, model: Module, optimizer: Optimizer, scale: float = 1.0, fresh: bool = False
+) -> Optimizer:
     """An optimizer of the copy, with the options and the state of this one, and its learning rates times `scale`.
 
-    Parameters that are not the model's are left out, and then the state is.
+    Parameters that are not the model's are left out, and then the state is; so it is if `fresh`, and then the rates are
+    those before any schedule.
     """
     twins = {id(p): q for p, q in zip(model.parameters(), copied.parameters(), strict=True)}
     groups, whole = [], True
@@ -112,12 +115,14 @@ def optimizer_for(copied: Module, model: Module, optimizer: Optimizer, scale: fl
         options = {name: group[name] for name in optimizer.defaults if name in group}
         params = [twins[id(p)] for p in group["params"] if id(p) in twins]
         whole = whole and len(params) == len(group["params"])
+        if fresh:
+            options["lr"] = max(group["lr"], group.get("initial_lr", 0.0), optimizer.defaults["lr"])
         if params:
             groups.append({**options, "params": params})
     if not groups:
         raise ValueError("optimizer: it holds no parameter of this model; make it from model.parameters()")
     made = type(optimizer)(groups)  # type: ignore[call-arg]
-    if whole:
+    if whole and not fresh:
         made.load_state_dict(optimizer.state_dict())
     made.clip_grad_norm = optimizer.clip_grad_norm
     for group in made.param_groups:
