@@ -9,6 +9,7 @@ from .checkpoint import Checkpoint
 from .evaluation import evaluate, predict
 from .history import History
 from .loop import fit
+from .lr_finder import LRFind, lr_find
 from .nonfinite import NonFiniteLoss
 from .progress import ProgressBar
 from .tensorboard import TensorBoard
@@ -19,6 +20,7 @@ __all__ = [
     "Checkpoint",
     "EarlyStopping",
     "History",
+    "LRFind",
     "LRLogger",
     "LambdaCallback",
     "NonFiniteLoss",
@@ -26,6 +28,7 @@ __all__ = [
     "TensorBoard",
     "evaluate",
     "fit",
+    "lr_find",
     "metrics",
     "predict",
 ]

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from .._counting import Count, counting
-from ..nn import Module
 from ..tensor import Tensor, no_grad, unwrap
+from .checking import check_loss, check_model
 from .means import Means, metrics_by_name
 from .sources import as_loader, input_batches
 
@@ -47,24 +47,6 @@ def predict(model, x, *, batch_size: int = 256) -> np.ndarray:
     check_model("predict", model)
     with evaluating(model):
         return np.concatenate([unwrap(model(*batch)) for batch in input_batches(x, batch_size)])
-
-
-def check_model(op: str, model) -> None:
-    """Raise TypeError for what is no model, but perhaps a class of them."""
-    if not isinstance(model, Module):
-        made = f"; make one: {model.__name__}(...)" if isinstance(model, type) else ""
-        raise TypeError(f"{op}: model must be a Module, got {model if made else type(model).__name__}{made}")
-
-
-def check_loss(op: str, loss) -> Callable:
-    """`loss`, which must be a function, not a class of them. Raises TypeError."""
-    if loss is None:
-        raise TypeError(f"{op}: loss is missing: loss=F.cross_entropy for classes, loss=F.mse_loss for numbers")
-    if isinstance(loss, type):
-        raise TypeError(f"{op}: loss must be made: loss={loss.__name__}(), got the class")
-    if not callable(loss):
-        raise TypeError(f"{op}: loss must be a function of outputs and targets, got {type(loss).__name__}")
-    return loss
 
 
 def batch_loss(op: str, loss: Callable, outputs, targets) -> tuple[Tensor, float, Sequence[Count]]:

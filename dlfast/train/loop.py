@@ -10,13 +10,12 @@ from .. import _check as check
 from .. import random
 from ..optim import Optimizer
 from .batch import train_batch
-from .callbacks import Callback
-from .evaluation import check_loss, check_model, evaluate
+from .checking import check_augment, check_callbacks, check_loss, check_model, check_optimizer
+from .evaluation import evaluate
 from .history import History
 from .interrupts import Interrupts
 from .means import Means, metrics_by_name
 from .nonfinite import Before
-from .progress import ProgressBar
 from .resuming import resume as resume_run
 from .run import Run
 from .schedule import Schedule
@@ -86,11 +85,11 @@ def fit(
     val_loader = None if val is None else as_loader("val", val, max(batch_size, 256))
     loss = weighted_loss(check_loss("fit", loss), class_weight, loader)
     measures = metrics_by_name(metrics, loader)
-    optimizer = _check_optimizer(model, optimizer)
+    optimizer = check_optimizer("fit", model, optimizer)
     schedule = Schedule(scheduler, scheduler_step, optimizer)
     update = Update(optimizer, accumulate, clip_grad_norm, clip_grad_value, regularizers)
-    callbacks = _check_callbacks(callbacks, progress)
-    _check_augment(augment)
+    callbacks = check_callbacks(callbacks, progress)
+    check_augment("fit", augment)
     run = Run(
         model,
         optimizer,
@@ -110,34 +109,6 @@ def fit(
         _train(run, loader, val_loader, interrupts)
     run.history.stopped = run.stop
     return run.history
-
-
-def _check_optimizer(model, optimizer) -> Optimizer:
-    if optimizer is None:
-        raise TypeError("fit: optimizer is missing: optimizer=optim.Adam(model.parameters(), lr=1e-3) for example")
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"fit: optimizer must be made, as in optim.Adam(model.parameters()), got {optimizer!r}")
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    if not any(id(p) in held for p in model.parameters()):
-        raise ValueError("fit: the optimizer holds no parameter of this model; make it from model.parameters()")
-    return optimizer
-
-
-def _check_callbacks(given, progress: bool) -> list[Callback]:
-    callbacks = list(given)
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            raise TypeError(f"fit: callbacks must be Callback objects, got {callback!r}")
-    if progress and not any(isinstance(callback, ProgressBar) for callback in callbacks):
-        callbacks.insert(0, ProgressBar())
-    return callbacks
-
-
-def _check_augment(augment) -> None:
-    if isinstance(augment, type):
-        raise TypeError(f"fit: augment must be made: augment={augment.__name__}(...), got the class")
-    if augment is not None and not callable(augment):
-        raise TypeError(f"fit: augment must be a function of a batch of inputs, got {type(augment).__name__}")
 
 
 @contextmanager
