@@ -2,6 +2,11 @@
 
 import gzip
 import hashlib
+import io
+import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 
 import numpy as np
@@ -9,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from dlfast.cli import main
-from dlfast.data import data_folder, fetch
+from dlfast.data import data_folder, fetch, fetching
 
 SIZES = {"train": 70, "t10k": 30}
 
@@ -81,13 +86,17 @@ def test_finds_the_data_folder(contents, tmp_path, monkeypatch):
 @pytest.fixture
 def source(contents, tmp_path, monkeypatch):
     """A place to download from, in a folder of this machine; an empty data folder."""
-    from dlfast.data.fetching import _PARTS, _SOURCES, _Source
-
     folder = write(tmp_path / "source", contents)
-    sums = [hashlib.md5((folder / f"{part}-ubyte.gz").read_bytes()).hexdigest() for part in _PARTS]
-    monkeypatch.setitem(_SOURCES, "mnist", _Source(folder.as_uri(), tuple(sums)))
+    offer(monkeypatch, "mnist", folder, folder.as_uri())
     monkeypatch.setenv("DLFAST_DATA_DIR", str(tmp_path / "data"))
     return folder
+
+
+def offer(monkeypatch, name, folder, url):
+    """Let the data set be what lies in the folder, at the url."""
+    old = fetching._SOURCES[name]
+    sums = {file: hashlib.md5((folder / file).read_bytes()).hexdigest() for file in old.sums}
+    monkeypatch.setitem(fetching._SOURCES, name, old._replace(url=url, sums=sums))
 
 
 def test_downloads_once(source):
@@ -95,6 +104,7 @@ def test_downloads_once(source):
     for file in source.iterdir():
         file.unlink()
     assert_is_the_set(fetch("mnist"))
+    assert sorted(file.name for file in data_folder("mnist").iterdir()) == sorted(fetching._SOURCES["mnist"].sums)
 
 
 def test_a_damaged_download_is_not_kept(source):
@@ -102,13 +112,14 @@ def test_a_damaged_download_is_not_kept(source):
     file.write_bytes(file.read_bytes() + b"!")
     with pytest.raises(OSError, match=r"t10k-labels-idx1-ubyte.gz is damaged or another file: its MD5 is"):
         fetch("mnist")
-    assert not (data_folder("mnist") / file.name).exists()
+    assert not list(data_folder("mnist").glob("t10k-labels*"))
 
 
 def test_says_what_to_do_without_a_network(source):
     (source / "train-images-idx3-ubyte.gz").unlink()
     with pytest.raises(OSError, match=r"cannot download .*put the file into .*mnist, or give as path"):
         fetch("mnist")
+    assert not list(data_folder("mnist").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -126,7 +137,7 @@ def test_names_a_file_of_another_kind(contents, tmp_path, damage, message):
 
 
 def test_bad_input(contents, tmp_path):
-    with pytest.raises(ValueError, match="unknown data set 'cifar'; known are mnist, fashion-mnist"):
+    with pytest.raises(ValueError, match="unknown data set 'cifar'; known are mnist, fashion-mnist, cifar10"):
         fetch("cifar")
     with pytest.raises(FileNotFoundError, match="no folder and no file"):
         fetch("mnist", tmp_path / "nowhere")
@@ -139,6 +150,205 @@ def test_bad_input(contents, tmp_path):
     (tmp_path / "file.txt").write_text("x")
     with pytest.raises(ValueError, match=r"must be a folder or an .npz file"):
         fetch("mnist", tmp_path / "file.txt")
+
+
+# CIFAR-10
+
+CIFAR = {f"data_batch_{i}.bin": i for i in range(1, 6)} | {"test_batch.bin": 6}
+
+
+def cifar_batch(seed, count=5):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, 32, 32, 3), np.uint8), rng.integers(0, 10, count).astype(np.uint8)
+
+
+def cifar_files():
+    """As the makers give them: a label, then the red, the green and the blue bytes."""
+    files = {}
+    for name, seed in CIFAR.items():
+        images, labels = cifar_batch(seed)
+        files[name] = np.c_[labels, images.transpose(0, 3, 1, 2).reshape(len(images), -1)].tobytes()
+    return files
+
+
+def pack(file, members, folder="cifar-10-batches-bin"):
+    with tarfile.open(file, "w:gz") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(f"{folder}/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return file
+
+
+def assert_is_cifar(pair):
+    training, test = pair
+    images = np.concatenate([cifar_batch(seed)[0] for seed in range(1, 6)])
+    np.testing.assert_allclose(training.arrays[0] * 255, images, atol=1e-4)
+    assert training.arrays[0].flags.c_contiguous
+    assert training.arrays[1].tolist() == np.concatenate([cifar_batch(seed)[1] for seed in range(1, 6)]).tolist()
+    np.testing.assert_allclose(test.arrays[0] * 255, cifar_batch(6)[0], atol=1e-4)
+    assert test.arrays[1].dtype == np.int64
+
+
+@pytest.mark.parametrize("kind", ["archive", "folder of the archive", "files", "unpacked", "npz"])
+def test_reads_cifar(tmp_path, kind):
+    place = tmp_path / "files" if kind == "files" else tmp_path / "cifar-10-batches-bin"
+    if "archive" in kind:
+        file = pack(tmp_path / "cifar-10-binary.tar.gz", cifar_files())
+        place = file if kind == "archive" else tmp_path
+    elif kind == "npz":
+        place = tmp_path / "all.npz"
+        batches = [cifar_batch(seed) for seed in range(1, 7)]
+        x, y = (np.concatenate([batch[i] for batch in batches]) for i in (0, 1))
+        np.savez(place, x_train=x[:25], y_train=y[:25], x_test=x[25:], y_test=y[25:])
+    else:
+        place.mkdir()
+        for name, content in cifar_files().items():
+            (place / name).write_bytes(content)
+    assert_is_cifar(fetch("cifar10", tmp_path if kind == "unpacked" else place))
+
+
+def test_cifar_that_cannot_be_read(tmp_path):
+    def refused(message, members=None, error=ValueError):
+        if members is not None:
+            pack(tmp_path / "cifar.tar.gz", members)
+        with pytest.raises(error, match=message):
+            fetch("cifar10", tmp_path / "cifar.tar.gz")
+
+    refused("Python pickles, which can run programs; take the binary version", {"data_batch_1": b"x"})
+    first = {name: content for name, content in cifar_files().items() if name != "test_batch.bin"}
+    refused("there is no test_batch.bin in", first, FileNotFoundError)
+    refused("data_batch_1.bin in .* must have rows of 3073 bytes", {**cifar_files(), "data_batch_1.bin": b"0" * 3000})
+    refused("labels of cifar10 must be in 0..9, got 48 to 48", dict.fromkeys(CIFAR, b"0" * 3073))
+    whole = pack(tmp_path / "cifar.tar.gz", cifar_files()).read_bytes()
+    for damaged in (whole[:5000], b"no archive", b""):
+        (tmp_path / "cifar.tar.gz").write_bytes(damaged)
+        refused("is damaged, or no archive of CIFAR-10")
+    with pytest.raises(FileNotFoundError, match="there is no cifar-10-binary.tar.gz and no data_batch_1.bin in"):
+        fetch("cifar10", tmp_path)
+    (tmp_path / "data_batch_1").write_bytes(b"pickle")
+    with pytest.raises(ValueError, match="Python pickles"):
+        fetch("cifar10", tmp_path)
+
+
+# A server on this machine
+
+
+class Server(ThreadingHTTPServer):
+    """Gives the files of a folder. ``breaks``: after how many bytes each answer breaks off, None for whole ones."""
+
+    def __init__(self, folder):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.folder, self.ranges, self.breaks, self.asked, self.status = folder, True, [], [], None
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server, wanted = self.server, self.headers.get("Range")
+        server.asked.append(wanted)
+        if server.status is not None:
+            return self.send_error(server.status)
+        content = (server.folder / self.path.lstrip("/")).read_bytes()
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and server.ranges else 0
+        if start and start >= len(content):
+            return self.send_error(416)
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        limit = server.breaks.pop(0) if server.breaks else None
+        self.wfile.write(content[start : None if limit is None else start + limit])
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """The archive of CIFAR-10 on a server; an empty data folder."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    pack(folder / "cifar-10-binary.tar.gz", cifar_files())
+    with Server(folder) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        offer(monkeypatch, "cifar10", folder, server.url)
+        monkeypatch.setenv("DLFAST_DATA_DIR", str(tmp_path / "data"))
+        monkeypatch.setenv("no_proxy", "*")
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def kept():
+    return {file.name: file.stat().st_size for file in data_folder("cifar10").iterdir()}
+
+
+def test_downloads_from_a_server(server):
+    assert_is_cifar(fetch("cifar10"))
+    assert_is_cifar(fetch("cifar10"))
+    assert server.asked == [None]
+    assert list(kept()) == ["cifar-10-binary.tar.gz"]
+
+
+def test_goes_on_where_it_broke_off(server):
+    server.breaks = [30_000, 20_000]
+    assert_is_cifar(fetch("cifar10"))
+    assert server.asked == [None, "bytes=30000-", "bytes=50000-"]
+    assert list(kept()) == ["cifar-10-binary.tar.gz"]
+
+
+def test_the_next_call_goes_on(server):
+    server.breaks = [30_000, 0]
+    with pytest.raises(OSError, match=r"broke off after 30,000 of .* 30,000 bytes are kept, the next call asks"):
+        fetch("cifar10")
+    assert kept() == {"cifar-10-binary.tar.gz.part": 30_000}
+    assert_is_cifar(fetch("cifar10"))
+    assert server.asked == [None, "bytes=30000-", "bytes=30000-"]
+    assert list(kept()) == ["cifar-10-binary.tar.gz"]
+
+
+def test_a_server_without_ranges_gives_all_again(server):
+    server.ranges, server.breaks = False, [30_000, 0]
+    with pytest.raises(OSError, match="broke off after 0 of"):
+        fetch("cifar10")
+    assert_is_cifar(fetch("cifar10"))
+    assert list(kept()) == ["cifar-10-binary.tar.gz"]
+
+
+@pytest.mark.parametrize("count", [4000, 10**6])
+def test_a_beginning_of_another_file_is_given_up(server, count):
+    part = data_folder("cifar10") / "cifar-10-binary.tar.gz.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"x" * count)
+    assert_is_cifar(fetch("cifar10"))
+    assert server.asked == [f"bytes={count}-", None]
+    assert list(kept()) == ["cifar-10-binary.tar.gz"]
+
+
+def test_a_wrong_sum_is_told_and_nothing_kept(server):
+    pack(server.folder / "cifar-10-binary.tar.gz", {"other": b"file"})
+    with pytest.raises(OSError, match=r"damaged or another file: its MD5 is"):
+        fetch("cifar10")
+    assert kept() == {}
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_refusal_is_told(server, status):
+    server.status = status
+    with pytest.raises(OSError, match=rf"cannot download {server.url}/cifar-10-binary.tar.gz \(HTTP Error {status}"):
+        fetch("cifar10")
+    assert kept() == {}
+
+
+def test_one_downloads_and_the_others_wait(server):
+    with ThreadPoolExecutor(4) as pool:
+        for pair in pool.map(lambda _: fetch("cifar10"), range(4)):
+            assert_is_cifar(pair)
+    assert server.asked == [None]
+    assert list(kept()) == ["cifar-10-binary.tar.gz"]
 
 
 def test_demo_trains_on_fashion_mnist(tmp_path, monkeypatch):

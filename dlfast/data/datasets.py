@@ -110,10 +110,10 @@ def _mnist10k(archive) -> ArrayDataset:
 
 
 def images_and_labels(images: np.ndarray, labels: np.ndarray, white: int) -> ArrayDataset:
-    """Grey images (N, H, W) of bytes as float32 (N, H, W, 1) in 0..1, labels as int64."""
-    scaled = images.astype(np.float32)
+    """Images of bytes, (N, H, W) or (N, H, W, C), as float32 (N, H, W, C) in 0..1, labels as int64."""
+    scaled = images.astype(np.float32, order="C")
     scaled /= white
-    return ArrayDataset(scaled.reshape(*scaled.shape, 1), labels.astype(np.int64))
+    return ArrayDataset(scaled if scaled.ndim == 4 else scaled[..., None], labels.astype(np.int64))
 
 
 def _gospels(archive) -> Text:
