@@ -159,6 +159,17 @@ class TestDataLoader:
         assert batches(DataLoader(self.data(2), 30, prefetch=prefetch)) == [[0, 1]]
         assert len(DataLoader(self.data(2), 30, drop_last=True)) == 0
 
+    def test_a_pass_from_a_batch_on(self, prefetch):
+        """The later batches of the order that a whole pass has."""
+        loader = DataLoader(self.data(20), 3, shuffle=True, prefetch=prefetch)
+        for start in (0, 1, 6, 7):
+            dl.manual_seed(1)
+            expected, after = batches(loader)[start:], dl.random.get_state()
+            dl.manual_seed(1)
+            assert batches(loader.batches(start)) == expected
+            assert len(expected) == 7 - start
+            assert dl.random.get_state() == after
+
     def test_may_be_left_early(self, prefetch):
         before = threading.active_count()
         iterator = iter(DataLoader(self.data(), 2, prefetch=prefetch))

@@ -128,6 +128,49 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     assert sorted(os.listdir(tmp_path)) == [".mine.txt", "other.safetensors"]
 
 
+class TestKeep:
+    """The old file under a second name."""
+
+    def write(self, folder, text, **options):
+        write_atomically(folder / "a.txt", lambda path: path.write_text(text), keep=folder / "b.txt", **options)
+
+    def contents(self, folder):
+        return {path.name: path.read_text() for path in folder.iterdir()}
+
+    @pytest.mark.parametrize("links", [True, False])
+    def test_the_last_two(self, tmp_path, monkeypatch, links):
+        def refused(*names):
+            raise OSError(errno.EPERM, "no links here")
+
+        if not links:
+            monkeypatch.setattr(os, "link", refused)
+        self.write(tmp_path, "1")
+        assert self.contents(tmp_path) == {"a.txt": "1"}
+        self.write(tmp_path, "2")
+        assert self.contents(tmp_path) == {"a.txt": "2", "b.txt": "1"}
+        self.write(tmp_path, "3", durable=False)
+        assert self.contents(tmp_path) == {"a.txt": "3", "b.txt": "2"}
+
+    def test_a_write_that_fails_changes_neither(self, tmp_path):
+        self.write(tmp_path, "1")
+        self.write(tmp_path, "2")
+        with pytest.raises(OSError, match="full"):
+            write_atomically(tmp_path / "a.txt", full, keep=tmp_path / "b.txt")
+        assert self.contents(tmp_path) == {"a.txt": "2", "b.txt": "1"}
+
+    def test_both_names_of_one_file(self, tmp_path):
+        """As a crash between the two steps leaves them."""
+        self.write(tmp_path, "1")
+        os.link(tmp_path / "a.txt", tmp_path / "b.txt")
+        self.write(tmp_path, "2")
+        assert self.contents(tmp_path) == {"a.txt": "2", "b.txt": "1"}
+
+
+def full(path):
+    path.write_text("half")
+    raise OSError(errno.ENOSPC, "the disk is full")
+
+
 class TestFullDisk:
     """OSError with the path, the old file as it was, nothing left behind."""
 

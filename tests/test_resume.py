@@ -18,6 +18,7 @@ from dlfast import functional as F
 from dlfast import nn, optim, train
 from dlfast.data import ArrayDataset, DataLoader
 from dlfast.serialize import pack
+from dlfast.train.rates import Cosine
 
 STEPS = killed.EPOCHS * 8
 
@@ -362,3 +363,20 @@ def test_schedulers_go_on(tmp_path, schedule, every):
     with pytest.raises(Killed):
         train_on(tmp_path / "parts", Stop(11))
     assert train_on(tmp_path / "parts", resume=tmp_path / "parts") == expected
+
+
+def test_a_rate_that_follows_the_updates_goes_on(tmp_path):
+    """A callback that sets the rate by the place in the run is told the place in the epoch."""
+
+    def go(folder, *callbacks, **options):
+        dl.manual_seed(0)
+        model, optimizer = make()
+        callbacks = [Cosine(0.01, warmup=5), *callbacks, train.LRLogger(), train.Checkpoint(folder, every_steps=2)]
+        _, history = run(2, model, optimizer, callbacks=callbacks, **options)
+        return bits(model.state_dict()), exact(history)
+
+    whole = go(tmp_path / "whole")
+    for step in (4, 10):
+        with pytest.raises(Killed):
+            go(tmp_path / str(step), Stop(step))
+        assert go(tmp_path / str(step), resume=tmp_path / str(step)) == whole
