@@ -81,6 +81,16 @@ _CYTHON = (
     "tanh",
     "softplus",
     "hardswish",
+    "hardtanh",
+    "hardsigmoid",
+    "selu",
+    "celu",
+    "mish",
+    "softsign",
+    "logsigmoid",
+    "threshold",
+    "hardshrink",
+    "softshrink",
     "dropout",
     "softmax",
     "log_softmax",
@@ -106,6 +116,7 @@ _CYTHON = (
     "radam_step",
     "lion_step",
     "square_sum",
+    "abs_sum",
 )
 
 CHOICE: dict[str, str] = dict.fromkeys(_CYTHON, "cython")

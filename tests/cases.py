@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from arrays import between, constant, exactly, few_values, holding, labels, normal, whole
+from arrays import away_from, between, constant, exactly, few_values, holding, labels, normal, whole
 from rows import (
     EXTREME,
     INF,
@@ -475,6 +475,25 @@ ELEMENTWISE = [
     *elementwise("softplus", beta=1.0, threshold=20.0),
     *elementwise("softplus", (0.5,), beta=3.0, threshold=1.5),
     *elementwise("hardswish", (-3, 3)),
+    *elementwise("hardtanh", (-1, 2), shapes=[(37,)], min_val=-1.0, max_val=2.0),
+    *elementwise("hardsigmoid", (-3, 3), shapes=[(37,)]),
+    *elementwise("selu", (0,), shapes=[(37,)]),
+    *elementwise("celu", (0,), shapes=[(37,)], alpha=0.7),
+    *elementwise("mish"),
+    *elementwise("softsign", shapes=[(37,)]),
+    *elementwise("logsigmoid", shapes=[(37,)]),
+    *elementwise("threshold", (0.5,), shapes=[(37,)], threshold=0.5, value=-2.0),
+    *elementwise("hardshrink", (-0.5, 0.5), shapes=[(37,)], lambd=0.5),
+    *elementwise("softshrink", (-0.5, 0.5), shapes=[(37,)], lambd=0.5),
+    *(
+        Case("prelu", shape_name(shape), (away_from((0,), *shape), between(0.1, 0.5, shape[-1])), {})
+        for shape in ((5,), (3, 4), (2, 3, 2, 5), (0, 3))
+    ),
+    Case("prelu", "one", (away_from((0,), 2, 3, 4), between(0.1, 0.5, 1)), {}),
+    *(
+        Case("glu", shape_name(shape), (normal(*shape),), {"axis": axis})
+        for shape, axis in (((6,), 0), ((3, 4), -1), ((4, 3), 0), ((2, 6, 3), 1), ((0, 4), 1))
+    ),
     *(dropout(shape_name(shape), *shape) for shape in SHAPES),
     dropout("p-0", 20, p=0.0),
     dropout("p-1", 20, p=1.0),
@@ -790,6 +809,9 @@ LARGE = [
             ("tanh", {}),
             ("softplus", {"beta": 1.0, "threshold": 20.0}),
             ("hardswish", {}),
+            ("hardtanh", {"min_val": -1.0, "max_val": 1.0}),
+            ("selu", {}),
+            ("mish", {}),
         )
     ),
     Case("gelu", "large-tanh", (normal(7, 20011),), {"approximate": "tanh"}),

@@ -178,14 +178,14 @@ def adaptive_max_pool2d(name, x, size, fill=distinct, tags=()):
     return Case("adaptive_max_pool2d", name, (fill(*x),), {"output_size": size}, tags)
 
 
-def elementwise(op, kinks=(), tail=-INF, **options):
+def elementwise(op, kinks=(), tail=-INF, shapes=SHAPES, **options):
     """An activation at ordinary values, at its kinks, near 0 and at extreme values.
 
     Below `tail` the result is so sensitive to x that it is compared on the scale of the largest.
     """
     tag = "".join(f"{value}-" for value in options.values())
     return [
-        *(Case(op, tag + shape_name(shape), (away_from(kinks, *shape),), options) for shape in SHAPES),
+        *(Case(op, tag + shape_name(shape), (away_from(kinks, *shape),), options) for shape in shapes),
         Case(op, f"{tag}kinks", (exactly(*kinks, 0.0, -0.0),), options, NO_GRADCHECK),
         Case(op, f"{tag}near-0", (between(-1e-3, 1e-3, 37),), options, EXTREME),
         Case(op, f"{tag}extreme", (exactly(*(x for x in EXTREMES if not x < tail)),), options, EXTREME),

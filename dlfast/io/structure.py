@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import nn
-from ..nn import Module, elementwise
+from ..nn import Module, activation, elementwise
 from .layout import CONVOLUTIONS, POOLS, Findings, Undecided, has_rows
 
-# What leaves an image an image and a row a row: every layer of nn/elementwise.py.
-_SAME = {nn.Identity, *(kind for kind in vars(elementwise).values() if isinstance(kind, type))}
+# What leaves an image an image and a row a row: every layer of nn/elementwise.py and nn/activation.py but one.
+_KINDS = (kind for module in (elementwise, activation) for kind in vars(module).values() if isinstance(kind, type))
+_SAME = {nn.Identity, *_KINDS} - {nn.GLU}
 
 
 class State(NamedTuple):

@@ -6,6 +6,23 @@ from .. import init
 from .._suggest import missing as _missing
 from ..tensor import Parameter
 from . import functional, utils
+from .activation import (
+    CELU,
+    GLU,
+    SELU,
+    Hardshrink,
+    Hardsigmoid,
+    Hardtanh,
+    LogSigmoid,
+    Mish,
+    PReLU,
+    ReLU6,
+    Softmin,
+    Softshrink,
+    Softsign,
+    Tanhshrink,
+    Threshold,
+)
 from .attention import MultiheadAttention
 from .cache import KeyValueCache
 from .collection import ModuleDict, ParameterDict, ParameterList
@@ -126,6 +143,21 @@ __all__ = [
     "TransformerEncoderLayer",
     "Upsample",
     "causal_mask",
+    "CELU",
+    "GLU",
+    "SELU",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardtanh",
+    "LogSigmoid",
+    "Mish",
+    "PReLU",
+    "ReLU6",
+    "Softmin",
+    "Softshrink",
+    "Softsign",
+    "Tanhshrink",
+    "Threshold",
 ]
 
 if not _typing.TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import typing as _typing
 
 from .._suggest import missing as _missing
-from . import lr_scheduler
+from . import lr_scheduler, regularizers
 from .adagrad import Adagrad
 from .adam import Adam, AdamW
 from .clip import clip_grad_norm_, clip_grad_value_
@@ -26,6 +26,7 @@ __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
     "lr_scheduler",
+    "regularizers",
 ]
 
 if not _typing.TYPE_CHECKING:

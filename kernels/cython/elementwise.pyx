@@ -3,6 +3,8 @@
 include "common.pxi"
 from libc.stdint cimport uint32_t, uint64_t
 
+from ..reference.elementwise import SELU_ALPHA as _SELU_ALPHA, SELU_SCALE as _SELU_SCALE
+
 cdef extern from "elementwise.h" nogil:
     ctypedef struct dl_map:
         long n
@@ -21,9 +23,19 @@ cdef extern from "elementwise.h" nogil:
         DL_MAP_ELU
         DL_MAP_SOFTPLUS
         DL_MAP_HARDSWISH
+        DL_MAP_HARDTANH
+        DL_MAP_HARDSIGMOID
+        DL_MAP_SELU
+        DL_MAP_CELU
+        DL_MAP_SOFTSIGN
+        DL_MAP_LOGSIGMOID
+        DL_MAP_THRESHOLD
+        DL_MAP_HARDSHRINK
+        DL_MAP_SOFTSHRINK
         DL_MAP_GELU
         DL_MAP_GELU_TANH
         DL_MAP_SILU
+        DL_MAP_MISH
     void dl_map_run(dl_map* m, int op, int backward, int dtype)
     void dl_dropout_run(dl_map* m, int dtype)
 
@@ -153,6 +165,106 @@ def hardswish_forward(x):
 def hardswish_backward(dy, saved, needs):
     """dx = dy (x / 3 + 1/2) for -3 < x < 3; 0 below, dy above."""
     return backward(DL_MAP_HARDSWISH, dy, saved[0], needs)
+
+
+def hardtanh_forward(x, *, min_val, max_val):
+    """y = min(max(x, min_val), max_val)."""
+    return forward(DL_MAP_HARDTANH, x, min_val, max_val), (x, min_val, max_val)
+
+
+def hardtanh_backward(dy, saved, needs):
+    """dx = dy where min_val < x < max_val, else 0."""
+    return backward(DL_MAP_HARDTANH, dy, saved[0], needs, saved[1], saved[2])
+
+
+def hardsigmoid_forward(x):
+    """y = min(max(x + 3, 0), 6) / 6."""
+    return forward(DL_MAP_HARDSIGMOID, x), (x,)
+
+
+def hardsigmoid_backward(dy, saved, needs):
+    """dx = dy / 6 where -3 < x < 3, else 0."""
+    return backward(DL_MAP_HARDSIGMOID, dy, saved[0], needs)
+
+
+def selu_forward(x):
+    """y = scale x where x > 0, else scale alpha (exp(x) - 1)."""
+    return forward(DL_MAP_SELU, x, _SELU_ALPHA * _SELU_SCALE, _SELU_SCALE), (x,)
+
+
+def selu_backward(dy, saved, needs):
+    """dx = scale dy where x > 0, else dy scale alpha exp(x)."""
+    return backward(DL_MAP_SELU, dy, saved[0], needs, _SELU_ALPHA * _SELU_SCALE, _SELU_SCALE)
+
+
+def celu_forward(x, *, alpha):
+    """y = x where x > 0, else alpha (exp(x / alpha) - 1)."""
+    return forward(DL_MAP_CELU, x, alpha), (x, alpha)
+
+
+def celu_backward(dy, saved, needs):
+    """dx = dy where x > 0, else dy exp(x / alpha)."""
+    return backward(DL_MAP_CELU, dy, saved[0], needs, saved[1])
+
+
+def mish_forward(x):
+    """y = x tanh(softplus(x)); saved: the derivative."""
+    return with_slope(DL_MAP_MISH, x)
+
+
+def mish_backward(dy, saved, needs):
+    """dx = dy slope."""
+    return backward(DL_MAP_MISH, dy, saved[0], needs)
+
+
+def softsign_forward(x):
+    """y = x / (1 + |x|)."""
+    return forward(DL_MAP_SOFTSIGN, x), (x,)
+
+
+def softsign_backward(dy, saved, needs):
+    """dx = dy / (1 + |x|)^2."""
+    return backward(DL_MAP_SOFTSIGN, dy, saved[0], needs)
+
+
+def logsigmoid_forward(x):
+    """y = -softplus(-x)."""
+    return forward(DL_MAP_LOGSIGMOID, x), (x,)
+
+
+def logsigmoid_backward(dy, saved, needs):
+    """dx = dy sigmoid(-x)."""
+    return backward(DL_MAP_LOGSIGMOID, dy, saved[0], needs)
+
+
+def threshold_forward(x, *, threshold, value):
+    """y = value where x <= threshold, else x."""
+    return forward(DL_MAP_THRESHOLD, x, threshold, value), (x, threshold)
+
+
+def threshold_backward(dy, saved, needs):
+    """dx = 0 where x <= threshold, else dy."""
+    return backward(DL_MAP_THRESHOLD, dy, saved[0], needs, saved[1])
+
+
+def hardshrink_forward(x, *, lambd):
+    """y = 0 where |x| <= lambd, else x."""
+    return forward(DL_MAP_HARDSHRINK, x, lambd), (x, lambd)
+
+
+def hardshrink_backward(dy, saved, needs):
+    """dx = 0 where |x| <= lambd, else dy."""
+    return backward(DL_MAP_HARDSHRINK, dy, saved[0], needs, saved[1])
+
+
+def softshrink_forward(x, *, lambd):
+    """y = x - lambd where x > lambd, x + lambd where x < -lambd, else 0."""
+    return forward(DL_MAP_SOFTSHRINK, x, lambd), (x, lambd)
+
+
+def softshrink_backward(dy, saved, needs):
+    """dx = 0 where |x| <= lambd, else dy."""
+    return backward(DL_MAP_SOFTSHRINK, dy, saved[0], needs, saved[1])
 
 
 cdef object dropped(object x, double p, object seed, double scale):

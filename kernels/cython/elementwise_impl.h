@@ -73,9 +73,24 @@ DL_INLINE vec V(silu)(vec x, vec *slope) {
     const vec e = V(vexp_within)(m), large = C(1) / (C(1) + e), gate = e * large;
     return V(symmetric)(x, m, gate, gate * large, slope);
 }
+/* t = tanh(softplus(x)) from e = exp(-|x|): top / d, and 1 - t^2 times sigmoid(x) is 4 power (1 + e) / d^2, with
+       top = e (e + 2), d = top + 2,       power = e      for x <= 0
+       top = 1 + 2 e,   d = top + 2 e^2,   power = e^2    for x > 0 */
+DL_INLINE vec V(mish)(vec x, vec *slope) {
+    const vec m = V(vminus_abs)(x, DL_DOUBLE ? -746 : -104), e = V(vexp_within)(m);
+    const vmask positive = V(vlt)(C(0), x);
+    const vec top = SEL(positive, C(1) + C(2) * e, e * (e + C(2)));
+    const vec d = top + SEL(positive, C(2) * (e * e), C(2)), t = top / d;
+    *slope = t + SEL(positive, -m * e, m) * (C(4) * e * (C(1) + e) / (d * d));
+    return SEL(positive, x, m) * t;
+}
 DL_INLINE vec V(hardswish_gate)(vec x) {
     const vec t = x + C(3), low = SEL(V(vlt)(t, C(0)), C(0), t);
     return SEL(V(vlt)(C(6), low), C(6), low) / C(6);
+}
+DL_INLINE vec V(softsign)(vec x) { /* infinity divided by itself would be NaN */
+    const vec near = SEL(V(vlt)(x, C(-1e30)), C(-1e30), SEL(V(vlt)(C(1e30), x), C(1e30), x));
+    return near / (C(1) + V(vabs)(near));
 }
 DL_INLINE vec V(hardswish_slope)(vec x) { return SEL(V(vle)(C(3), x), C(1), SEL(V(vle)(x, C(-3)), C(0), x / C(3) + C(0.5))); }
 
@@ -94,7 +109,26 @@ DL_MAP(softplus_forward, SEL(V(vlt)(q, p *a), a, V(vsoftplus)(p *a) / p))
 DL_MAP(softplus_backward, SEL(V(vlt)(q, p *b), a, a *V(vsigmoid)(p *b)))
 DL_MAP(hardswish_forward, V(gated)(a, V(hardswish_gate)(a)))
 DL_MAP(hardswish_backward, a *V(hardswish_slope)(b))
+DL_MAP(hardtanh_forward, SEL(V(vlt)(a, p), p, SEL(V(vlt)(q, a), q, a)))
+DL_MAP(hardtanh_backward, SEL(V(vle)(b, p), C(0), SEL(V(vle)(q, b), C(0), a)))
+DL_MAP(hardsigmoid_forward, V(hardswish_gate)(a))
+DL_MAP(hardsigmoid_backward, SEL(V(vle)(b, C(-3)), C(0), SEL(V(vle)(C(3), b), C(0), a / C(6))))
+DL_MAP(selu_forward, SEL(V(vlt)(C(0), a), q *a, p *V(vexpm1)(V(negative_part)(a))))
+DL_MAP(selu_backward, SEL(V(vlt)(C(0), b), q *a, a *(p *V(vexp)(V(negative_part)(b)))))
+DL_MAP(celu_forward, SEL(V(vlt)(C(0), a), a, p *V(vexpm1)(V(negative_part)(a) / p)))
+DL_MAP(celu_backward, SEL(V(vlt)(C(0), b), a, a *V(vexp)(V(negative_part)(b) / p)))
+DL_MAP(softsign_forward, V(softsign)(a))
+DL_MAP(softsign_backward, a / ((C(1) + V(vabs)(b)) * (C(1) + V(vabs)(b))))
+DL_MAP(logsigmoid_forward, -V(vsoftplus)(-a))
+DL_MAP(logsigmoid_backward, a *V(vsigmoid)(-b))
+DL_MAP(threshold_forward, SEL(V(vle)(a, p), q, a))
+DL_MAP(threshold_backward, SEL(V(vle)(b, p), C(0), a))
+DL_MAP(hardshrink_forward, SEL(V(vle)(V(vabs)(a), p), C(0), a))
+DL_MAP(hardshrink_backward, SEL(V(vle)(V(vabs)(b), p), C(0), a))
+DL_MAP(softshrink_forward, SEL(V(vlt)(p, a), a - p, SEL(V(vlt)(a, -p), a + p, a *C(0))))
+DL_MAP(softshrink_backward, SEL(V(vle)(V(vabs)(b), p), C(0), a))
 DL_MAP(product, a *b)
+DL_MAP_SLOPE(mish_slope, V(mish))
 DL_MAP_SLOPE(gelu_slope, V(gelu))
 DL_MAP_SLOPE(gelu_tanh_slope, V(gelu_tanh))
 DL_MAP_SLOPE(silu_slope, V(silu))

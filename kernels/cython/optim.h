@@ -55,7 +55,7 @@ typedef struct {
     long n;
     const void *x;
     double *partial; /* a sum for each job */
-} dl_square_sum;
+} dl_array_sum;
 
 #define DL_IMPL "optim_impl.h"
 #include "simd.h"
@@ -66,6 +66,7 @@ static const dl_job dl_adagrad_jobs[2][DL_ISAS] = DL_TABLE(adagrad_job);
 static const dl_job dl_mixed_jobs[2][DL_ISAS] = DL_TABLE(mixed_job);
 static const dl_job dl_lion_jobs[2][DL_ISAS] = DL_TABLE(lion_job);
 static const dl_job dl_square_sum_jobs[2][DL_ISAS] = DL_TABLE(square_sum_job);
+static const dl_job dl_abs_sum_jobs[2][DL_ISAS] = DL_TABLE(abs_sum_job);
 
 static void dl_sgd_run(dl_sgd *m, int dtype) {
     dl_parallel_for(DL_PICK(dl_sgd_jobs, dtype), m, dl_ceil_div(m->n, DL_STEP_JOB));
@@ -85,15 +86,21 @@ static void dl_mixed_run(dl_mixed *m, int dtype) {
 static void dl_lion_run(dl_lion *m, int dtype) {
     dl_parallel_for(DL_PICK(dl_lion_jobs, dtype), m, dl_ceil_div(m->n, DL_STEP_JOB));
 }
-/* Returns 0, or -1 when there is no memory. */
-static int dl_square_sum_run(long n, const void *x, int dtype, double *sum) {
+/* The sum over jobs of stretches of x.  Returns 0, or -1 when there is no memory. */
+static int dl_sum_run(dl_job run, long n, const void *x, double *sum) {
     const long jobs = dl_ceil_div(n, DL_STEP_JOB);
-    dl_square_sum m = {n, x, (double *)dl_scratch(DL_SCRATCH_SHARED, sizeof(double) * (size_t)dl_max(jobs, 1))};
+    dl_array_sum m = {n, x, (double *)dl_scratch(DL_SCRATCH_SHARED, sizeof(double) * (size_t)dl_max(jobs, 1))};
     if (!m.partial) return -1;
     *sum = 0;
-    dl_parallel_for(DL_PICK(dl_square_sum_jobs, dtype), &m, jobs);
+    dl_parallel_for(run, &m, jobs);
     for (long job = 0; job < jobs; job++)
         *sum += m.partial[job];
     return 0;
+}
+static int dl_square_sum_run(long n, const void *x, int dtype, double *sum) {
+    return dl_sum_run(DL_PICK(dl_square_sum_jobs, dtype), n, x, sum);
+}
+static int dl_abs_sum_run(long n, const void *x, int dtype, double *sum) {
+    return dl_sum_run(DL_PICK(dl_abs_sum_jobs, dtype), n, x, sum);
 }
 #endif

@@ -56,6 +56,7 @@ cdef extern from "optim.h" nogil:
     void dl_mixed_run(dl_mixed* m, int dtype)
     void dl_lion_run(dl_lion* m, int dtype)
     int dl_square_sum_run(long n, void* x, int dtype, double* sum)
+    int dl_abs_sum_run(long n, void* x, int dtype, double* sum)
 
 
 def sgd_step(param, grad, momentum_buffer, *, lr, momentum, dampening, nesterov, weight_decay, grad_scale, first):
@@ -166,4 +167,18 @@ def square_sum(x):
         status = dl_square_sum_run(n, data, dtype, &total)
     if status != 0:
         raise MemoryError("no memory for the partial sums of squares")
+    return total
+
+
+def abs_sum(x):
+    """The sum of the absolute values, in double."""
+    cdef int status, dtype = is_double(x)
+    cdef double total
+    x = contiguous(x)
+    cdef long n = x.size
+    cdef void* data = pointer(x)
+    with nogil:
+        status = dl_abs_sum_run(n, data, dtype, &total)
+    if status != 0:
+        raise MemoryError("no memory for the partial sums")
     return total

@@ -182,7 +182,7 @@ static double DL_FN(square_sum_in_blocks)(const real *x, long n) {
 /* Job: the sum of squares of a stretch.  Squares of large float32 numbers are infinite, those of small ones are lost:
    where the sum is not well between, it is formed again in double. */
 static void DL_FN(square_sum_job)(void *ctx, long job, long worker) {
-    const dl_square_sum *m = (const dl_square_sum *)ctx;
+    const dl_array_sum *m = (const dl_array_sum *)ctx;
     STRETCH(m);
     const real *x = AT(m->x);
 #if DL_DOUBLE
@@ -191,6 +191,24 @@ static void DL_FN(square_sum_job)(void *ctx, long job, long worker) {
     const double sum = DL_FN(square_sum_in_blocks)(x, n);
     m->partial[job] = sum > DL_SUM_LEAST && sum < (double)INFINITY ? sum : DL_FN(square_sum_exactly)(x, n);
 #endif
+    (void)worker;
+}
+
+/* Job: the sum of |x| of a stretch, in double. */
+static void DL_FN(abs_sum_job)(void *ctx, long job, long worker) {
+    const dl_array_sum *m = (const dl_array_sum *)ctx;
+    STRETCH(m);
+    const real *x = AT(m->x);
+    double lanes[DL_SUM_LANES] = {0}, sum = 0;
+    long i = 0;
+    for (; i + DL_SUM_LANES <= n; i += DL_SUM_LANES)
+        for (int lane = 0; lane < DL_SUM_LANES; lane++)
+            lanes[lane] += fabs((double)x[i + lane]);
+    for (int lane = 0; lane < DL_SUM_LANES; lane++)
+        sum += lanes[lane];
+    for (; i < n; i++)
+        sum += fabs((double)x[i]);
+    m->partial[job] = sum;
     (void)worker;
 }
 #undef SQRT

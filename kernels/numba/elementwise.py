@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from ..memory import empty
+from ..reference.elementwise import SELU_ALPHA, SELU_SCALE
 from . import vmath
 from .jit import contiguous, helper, jit, parallel_for
 from .loops import BLOCK, SERIAL, get, mapped, mapped_pair, put
@@ -200,6 +201,73 @@ def hardswish_backward(dy, x):
     inner = x / real(x, 3) + real(x, 0.5)
     inner = real(x, 0) if x <= -3 else inner
     return dy * (real(x, 1) if x >= 3 else inner)
+
+
+@mapped
+def _hardtanh(x, min_val, max_val):
+    return clip(x, min_val, max_val)
+
+
+def hardtanh_forward(x, *, min_val, max_val):
+    return _hardtanh(x, options=(min_val, max_val)), (x, min_val, max_val)
+
+
+@gradient
+def hardtanh_backward(dy, x, min_val, max_val):
+    below = real(x, 0) if x >= max_val else dy
+    return real(x, 0) if x <= min_val else below
+
+
+@mapped
+def _hardsigmoid(x):
+    return clip(x + real(x, 3), real(x, 0), real(x, 6)) / real(x, 6)
+
+
+def hardsigmoid_forward(x):
+    return _hardsigmoid(x), (x,)
+
+
+@gradient
+def hardsigmoid_backward(dy, x):
+    inner = real(x, 0) if x >= 3 else dy / real(x, 6)
+    return real(x, 0) if x <= -3 else inner
+
+
+@mapped
+def _selu(x):
+    below = real(x, SELU_ALPHA * SELU_SCALE) * expm1_negative(x)
+    above = real(x, SELU_SCALE) * x
+    return above if x > 0 else below
+
+
+def selu_forward(x):
+    return _selu(x), (x,)
+
+
+@gradient
+def selu_backward(dy, x):
+    below = dy * (real(x, SELU_ALPHA * SELU_SCALE) * exp_negative(where(x > 0, real(x, 0), x)))
+    above = real(x, SELU_SCALE) * dy
+    return above if x > 0 else below
+
+
+@mapped_pair
+def _mish(x):
+    """With e = exp(-|x|): t = e (e + 2) / (e (e + 2) + 2) for x < 0, else t = (1 + 2 e) / (1 + 2 e + 2 e^2)."""
+    one, e = real(x, 1), exp_gradual(-abs(x))
+    n, m = e * (e + real(x, 2)), one + real(x, 2) * e
+    low, high = n + real(x, 2), m + real(x, 2) * (e * e)
+    top, d, power = (n, low, e) if x < 0 else (m, high, e * e)
+    t = top / d
+    return gated(x, t), t + gated(x, real(x, 4) * power * (one + e) / (d * d))
+
+
+def mish_forward(x):
+    y, slope = _mish(x)
+    return y, (slope,)
+
+
+mish_backward = _scaled_backward
 
 
 @helper

@@ -224,3 +224,12 @@ def _square(x):
 
 def square_sum(x):
     return _square(x)
+
+
+@summed
+def _absolute(x):
+    return abs(np.float64(x))
+
+
+def abs_sum(x):
+    return _absolute(x)

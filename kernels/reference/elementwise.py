@@ -1,15 +1,18 @@
 """Activations and dropout: one value in, one value out. x, y, dx and dy have one shape, any shape.
 
-Where x is infinite each function takes its limit, and NaN passes through. Backward needs x or y, except that gelu and
-silu keep their derivative (slope) in place of x: forward has most of it at hand, and to make it anew costs more.
+Where x is infinite each function takes its limit, and NaN passes through. Backward needs x or y, except that gelu, silu
+and mish keep their derivative (slope) in place of x: forward has most of it at hand, and to make it anew costs more.
 """
 
 import math
 
 import numpy as np
 
+from ..sums import total
+
 _erfc = np.vectorize(math.erfc, otypes=[float])
 _WORD = 0xFFFFFFFF
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
 def like(values, x):
@@ -170,6 +173,151 @@ def hardswish_backward(dy, saved, needs):
     (x,) = saved
     slope = np.where(x >= 3, 1, np.where(x <= -3, 0, x / 3 + 0.5))
     return (like(dy * slope, dy) if needs[0] else None,)
+
+
+def hardtanh_forward(x, *, min_val, max_val):
+    """y = min(max(x, min_val), max_val); with 0 and 6 the relu6 of Howard et al. 2017 (MobileNets)."""
+    return like(np.clip(x, min_val, max_val), x), (x, min_val, max_val)
+
+
+def hardtanh_backward(dy, saved, needs):
+    """dx = dy where min_val < x < max_val, else 0."""
+    x, min_val, max_val = saved
+    return (like(np.where((x <= min_val) | (x >= max_val), 0, dy), dy) if needs[0] else None,)
+
+
+def hardsigmoid_forward(x):
+    """y = min(max(x + 3, 0), 6) / 6. Source: Howard et al. 2019 (MobileNetV3), section 5.2."""
+    return like(np.clip(x + 3, 0, 6) / 6, x), (x,)
+
+
+def hardsigmoid_backward(dy, saved, needs):
+    """dx = dy / 6 where -3 < x < 3, else 0."""
+    (x,) = saved
+    return (like(np.where((x <= -3) | (x >= 3), 0, dy / 6), dy) if needs[0] else None,)
+
+
+def selu_forward(x):
+    """y = scale x where x > 0, else scale alpha (exp(x) - 1). Source: Klambauer et al. 2017, equation 2."""
+    return like(SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(np.minimum(x, 0))), x), (x,)
+
+
+def selu_backward(dy, saved, needs):
+    """dx = scale dy where x > 0, else dy scale alpha exp(x)."""
+    (x,) = saved
+    slope = SELU_SCALE * np.where(x > 0, 1, SELU_ALPHA * np.exp(np.minimum(x, 0)))
+    return (like(dy * slope, dy) if needs[0] else None,)
+
+
+def celu_forward(x, *, alpha):
+    """y = x where x > 0, else alpha (exp(x / alpha) - 1). Source: Barron 2017, equation 2."""
+    return like(np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha)), x), (x, alpha)
+
+
+def celu_backward(dy, saved, needs):
+    """dx = dy where x > 0, else dy exp(x / alpha)."""
+    x, alpha = saved
+    return (like(np.where(x > 0, dy, dy * np.exp(np.minimum(x, 0) / alpha)), dy) if needs[0] else None,)
+
+
+def mish_forward(x):
+    """y = x t, slope = t + x (1 - t^2) sigmoid(x); t = tanh(softplus(x)). Source: Misra 2019, equation 1.
+
+    With e = exp(x): t = (e^2 + 2 e) / (e^2 + 2 e + 2).
+    """
+    t = np.tanh(softplus(x))
+    return like(gated(x, t), x), (like(t + gated(x, (1 - t * t) * sigmoid(x)), x),)
+
+
+def mish_backward(dy, saved, needs):
+    """dx = dy slope."""
+    return (like(dy * saved[0], dy) if needs[0] else None,)
+
+
+def softsign_forward(x):
+    """y = x / (1 + |x|). Source: Glorot and Bengio 2010, section 2.3."""
+    near = np.clip(x, -1e30, 1e30)
+    return like(near / (1 + np.abs(near)), x), (x,)
+
+
+def softsign_backward(dy, saved, needs):
+    """dx = dy / (1 + |x|)^2."""
+    (x,) = saved
+    with np.errstate(over="ignore"):
+        return (like(dy / np.square(1 + np.abs(x)), dy) if needs[0] else None,)
+
+
+def logsigmoid_forward(x):
+    """y = log(sigmoid(x)) = -softplus(-x)."""
+    return like(-softplus(-x), x), (x,)
+
+
+def logsigmoid_backward(dy, saved, needs):
+    """dx = dy sigmoid(-x)."""
+    (x,) = saved
+    return (like(dy * sigmoid(-x), dy) if needs[0] else None,)
+
+
+def threshold_forward(x, *, threshold, value):
+    """y = value where x <= threshold, else x."""
+    return like(np.where(x <= threshold, value, x), x), (x, threshold)
+
+
+def threshold_backward(dy, saved, needs):
+    """dx = 0 where x <= threshold, else dy."""
+    x, threshold = saved
+    return (like(np.where(x <= threshold, 0, dy), dy) if needs[0] else None,)
+
+
+def hardshrink_forward(x, *, lambd):
+    """y = 0 where |x| <= lambd, else x."""
+    return like(np.where(np.abs(x) <= lambd, 0, x), x), (x, lambd)
+
+
+def hardshrink_backward(dy, saved, needs):
+    """dx = 0 where |x| <= lambd, else dy."""
+    x, lambd = saved
+    return (like(np.where(np.abs(x) <= lambd, 0, dy), dy) if needs[0] else None,)
+
+
+def softshrink_forward(x, *, lambd):
+    """y = x - lambd where x > lambd, x + lambd where x < -lambd, else 0: the minimum of (y - x)^2 / 2 + lambd |y|."""
+    with np.errstate(invalid="ignore"):
+        return like(np.where(x > lambd, x - lambd, np.where(x < -lambd, x + lambd, x * 0)), x), (x, lambd)
+
+
+softshrink_backward = hardshrink_backward
+
+
+def prelu_forward(x, weight):
+    """y = x where x > 0, else weight x; weight (1,), or (C,) for the last axis of x. Source: He et al. 2015."""
+    with np.errstate(invalid="ignore"):
+        return like(np.where(x > 0, x, weight * x), x), (x, weight)
+
+
+def prelu_backward(dy, saved, needs):
+    """dx = dy where x > 0, else weight dy;  dweight = sum of dy x over x <= 0."""
+    x, weight = saved
+    dx = like(np.where(x > 0, dy, weight * dy), dy) if needs[0] else None
+    if not needs[1]:
+        return dx, None
+    parts = np.where(x > 0, 0, dy * x).reshape(-1, weight.size if x.ndim else 1)
+    return dx, like(np.asarray(total(parts, 0)).reshape(weight.shape), weight)
+
+
+def glu_forward(x, *, axis):
+    """y = a sigmoid(b), a and b the halves of x along axis. Source: Dauphin et al. 2017, equation 1."""
+    a, b = np.split(x, 2, axis)
+    gate = sigmoid(b)
+    return like(a * gate, x), (a, gate, axis)
+
+
+def glu_backward(dy, saved, needs):
+    """da = dy gate,  db = dy a gate (1 - gate)."""
+    a, gate, axis = saved
+    if not needs[0]:
+        return (None,)
+    return (like(np.concatenate([dy * gate, dy * (a * (gate * (1 - gate)))], axis), dy),)
 
 
 def _triple32(x):

@@ -153,3 +153,8 @@ def lion_step(param, grad, exp_avg, *, lr, beta1, beta2, weight_decay, grad_scal
 def square_sum(x):
     """sum x^2, for the norm of all gradients."""
     return float(np.square(x, dtype=np.float64).sum())
+
+
+def abs_sum(x):
+    """sum |x|, for the L1 penalty."""
+    return float(np.abs(x).sum(dtype=np.float64))
