@@ -9,7 +9,7 @@ sys.path[:0] = [str(HERE / "_extensions"), str(HERE.parent)]
 from dlfast import __version__ as release  # noqa: E402
 
 project = "dlfast"
-author = "The dlfast authors"
+author = copyright = "The dlfast authors"
 extensions = ["sphinx.ext.autodoc", "myst_parser", "plain_docstrings", "api_links", "mathml"]
 exclude_patterns = ["_extensions"]
 
@@ -26,5 +26,7 @@ python_maximum_signature_line_length = 100
 
 html_theme = "furo"
 html_title = f"dlfast {release}"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_copy_source = False
 html_show_sphinx = False

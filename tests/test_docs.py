@@ -1,15 +1,20 @@
 """The documentation: its code runs and prints what it says, draws the pictures shown, and its links lead somewhere."""
 
 import os
+import pkgutil
+import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import click
 import pytest
 from pages import DOCS, PAGES, blocks, links, name, pictures, same_output
 
 import dlfast as dl
+from dlfast.cli import main
 
 WITH_CODE = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
 KEEP = os.environ.get("DLFAST_DOCS_IMAGES")  # where `ci/docs --pictures` wants the pictures
@@ -18,6 +23,8 @@ KEEP = os.environ.get("DLFAST_DOCS_IMAGES")  # where `ci/docs --pictures` wants 
 @pytest.mark.parametrize("page", WITH_CODE, ids=name)
 def test_code(page, tmp_path, monkeypatch, capsys):
     """Every block of Python in order, in an empty folder; a block of text behind one is what that prints."""
+    if page.stem == "scikit-learn":
+        pytest.importorskip("sklearn")
     keep = Path(KEEP).resolve() if KEEP else None
     if pictures(page):
         matplotlib = pytest.importorskip("matplotlib")
@@ -64,6 +71,25 @@ def test_pictures_are_small():
 def test_links_lead_somewhere(page):
     for target in links(page):
         assert (page.parent / target).exists(), target
+
+
+def test_commands_have_the_options_that_the_pages_give_them():
+    lines = [
+        line for page in PAGES for block in blocks(page) if block.language == "sh" for line in block.code.splitlines()
+    ]
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("dlfast ")]
+    assert len(commands) > 10
+    for name_, *arguments in commands:
+        with suppress(click.BadParameter):  # folders and files that are not there
+            main.commands[name_].make_context(name_, arguments)
+
+
+def test_reference_has_every_public_module():
+    """Packages of `dlfast` and what `dlfast` imports; kernels and the command line are no part of the interface."""
+    inner = {"kernels", "commands", "bench", "cli", "utils"}
+    packages = {module.name for module in pkgutil.iter_modules(dl.__path__[:1]) if module.ispkg} - inner
+    pages_ = {path.stem for path in (DOCS / "api").glob("*.md")}
+    assert packages | {"init", "memory", "autograd"} <= pages_
 
 
 @pytest.fixture(scope="module")

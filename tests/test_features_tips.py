@@ -158,3 +158,26 @@ def test_visualise_curves_activations_weights(tmp_path):
     for name, picture in pictures.items():
         picture.plot(tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def codes(*arguments, **options):
+    """What the doctor finds."""
+    return [finding.code for finding in inspect.doctor(*arguments, **options).findings]
+
+
+def test_doctor_finds_vanishing_and_exploding_gradients():
+    deep = nn.Sequential(nn.Flatten(), *models.mlp(64, *[32] * 10, 10, activation=nn.Sigmoid))
+    assert "vanishing_gradients" in codes(deep, digits()[0])
+    assert "exploding_gradients" in codes(deep_mlp(nn.ReLU, 4.0), digits()[0])
+    assert codes(nn.Sequential(nn.Flatten(), *models.mlp(64, 32, 10)), digits()[0]) == []
+
+
+def test_doctor_finds_overfitting_and_underfitting():
+    x, labels = digits()[0][:200]
+    few = dl.data.ArrayDataset(x, np.where(np.arange(200) % 3 == 0, (labels + 1) % 10, labels))  # a third are wrong
+    model = nn.Sequential(nn.Flatten(), *models.mlp(64, 256, 10))
+    history = fitted(model, (few, digits()[1]), 60, lr=1e-2)
+    assert "overfitting" in codes(model, few, history, val=digits()[1])
+    narrow = nn.Sequential(nn.Flatten(), nn.Linear(64, 1), nn.Tanh(), nn.Linear(1, 10))
+    history = fitted(narrow, digits(), 12, lr=1e-2)
+    assert "underfitting" in codes(narrow, digits()[0], history, val=digits()[1])

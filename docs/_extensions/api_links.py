@@ -13,7 +13,7 @@ from sphinx.util.nodes import make_refnode
 logger = logging.getLogger(__name__)
 _NAME = re.compile(r"([A-Za-z]\w*(?:\.[A-Za-z]\w*)*)(?:\(.*\))?", re.DOTALL)
 _SHORT = {"dl": "dlfast", "F": "dlfast.functional", "lr_scheduler": "dlfast.optim.lr_scheduler"}
-_MODULES = ("data", "functional", "init", "inspect", "io", "memory", "models", "nn", "optim", "train")
+_MODULES = ("data", "functional", "init", "inspect", "io", "memory", "models", "nn", "optim", "sklearn", "train")
 
 
 class Links(SphinxPostTransform):
