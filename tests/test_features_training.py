@@ -13,7 +13,7 @@ from features import digits, fitted
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import models, nn, optim
-from dlfast.optim import lr_scheduler
+from dlfast.optim import lr_scheduler, regularizers
 
 
 @pytest.fixture(autouse=True)
@@ -163,6 +163,53 @@ def test_schedules_in_a_training():
     )
     assert history["val_accuracy"][-1] > 0.85
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
+
+
+def test_l2_penalty_is_lambda_sum_w2_and_its_gradient_2_lambda_w():
+    w = nn.Parameter(np.array([[1.0, -2.0, 0.5], [0.0, 3.0, -0.1]]))
+    penalty = regularizers.L2(0.3)([w])
+    penalty.backward()
+    assert penalty.item() == pytest.approx(0.3 * np.square(w.numpy()).sum(), rel=1e-12)
+    np.testing.assert_allclose(w.grad, 2 * 0.3 * w.numpy(), rtol=1e-12)
+
+
+def test_l1_penalty_is_lambda_sum_abs_w():
+    w = nn.Parameter(np.array([[1.0, -2.0, 0.5], [0.0, 3.0, -0.1]]))
+    penalty = regularizers.L1(0.3)([w])
+    penalty.backward()
+    assert penalty.item() == pytest.approx(0.3 * np.abs(w.numpy()).sum(), rel=1e-12)
+    np.testing.assert_allclose(w.grad, 0.3 * np.sign(w.numpy()), rtol=1e-12)
+
+
+def test_weight_decay_is_l2_with_half_the_factor():
+    """PyTorch's weight_decay = 2 lambda walks the path of the notes' penalty lambda sum w^2."""
+
+    def path(weight_decay, penalty):
+        w = nn.Parameter(np.array([[1.0, -2.0]]))
+        optimizer = optim.SGD([w], lr=0.05, momentum=0.9, weight_decay=weight_decay)
+        for _ in range(10):
+            optimizer.zero_grad()
+            loss = (w * w * np.array([3.0, 0.5])).sum()
+            (loss + penalty([w]) if penalty else loss).backward()
+            optimizer.step()
+        return w.numpy()
+
+    np.testing.assert_allclose(path(0.4, None), path(0.0, regularizers.L2(0.2)), rtol=1e-9)
+    assert not np.allclose(path(0.4, None), path(0.0, None), rtol=1e-2)
+
+
+def test_regularisation_in_a_training():
+    """L2 makes the weights smaller, L1 makes many of them nearly zero."""
+
+    def weights(*penalties):
+        dl.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), *models.mlp(64, 32, 10))
+        assert fitted(model, digits(), 10, lr=5e-3, regularizers=penalties)["val_accuracy"][-1] > 0.8
+        return model[1].weight.numpy()
+
+    plain, ridge, lasso = weights(), weights(regularizers.L2(1e-3)), weights(regularizers.L1(1e-3))
+    assert np.square(ridge).sum() < 0.8 * np.square(plain).sum()
+    assert np.mean(np.abs(lasso) < 0.01) > 0.35 > np.mean(np.abs(plain) < 0.01)
 
 
 @pytest.mark.parametrize("mode", ["inverted", "notes"])
