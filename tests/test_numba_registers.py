@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 
 pytest.importorskip("dlfast.kernels.numba.vector")
+from dlfast import numba_kernels
 from dlfast.kernels.numba import gemm, registers
-from dlfast.kernels.numba.jit import jit
-from dlfast.kernels.numba.simd import REGISTER_BYTES, address
+from dlfast.kernels.numba.jit import cache_folder, jit
+from dlfast.kernels.numba.keeping import KernelCache
+from dlfast.kernels.numba.simd import REGISTER_BYTES, address, tile_outer, tile_store, tile_zero
 from dlfast.kernels.numba.vector import (
     transpose_part,
+    vector_load,
     vector_load_as_part,
     vector_load_part,
+    vector_store,
     vector_store_as_part,
     vector_store_part,
 )
@@ -103,6 +107,47 @@ def test_transpose_of_part_of_a_square(dtype):
             np.testing.assert_array_equal(y[:columns, :there], x[:there, :columns].T)
             assert not y[:columns, there:].any()
             assert (y[columns:] == 99).all()
+
+
+@jit
+def _polynomial(a, b, x, y, z):
+    """Outer products in tiles of several registers, and their sums, differences and products."""
+    tile = tile_zero(2, 3, x)
+    for k in range(2):
+        tile = tile_outer(tile, address(a, (0, k)), a.strides[0], address(b, (k, 0)))
+    tile_store((2 - tile) * tile + tile * 0.5, address(y, (0, 0)), y.strides[0])
+    vector = vector_load(x, address(x, (0,)))
+    vector_store(vector * vector - 1, address(z, (0,)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tiles_are_added_subtracted_and_multiplied(dtype):
+    lanes = counts(dtype).stop - 1
+    rng = np.random.default_rng(0)
+    a, b, x = (rng.standard_normal(shape).astype(dtype) for shape in ((2, 2), (2, 3 * lanes), lanes))
+    y, z = np.full((2, 3 * lanes), 99, dtype), np.full(lanes, 99, dtype)
+    _polynomial(a, b, x, y, z)
+    t = a.astype(np.float64) @ b
+    np.testing.assert_allclose(y, (2 - t) * t + t / 2, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(z, x.astype(np.float64) ** 2 - 1, rtol=1e-5, atol=1e-5)
+
+
+def test_kernels_of_users_are_never_kept():
+    """Their sources are not those that the cache's key is made of: a kept one could be stale."""
+    _copy(np.ones(counts(np.float32).stop, np.float32), np.ones(counts(np.float32).stop, np.float32), 1)
+    for kernel in (_polynomial, numba_kernels.mapped(_one_more)._kernel):
+        assert not isinstance(kernel._cache, KernelCache)
+    assert isinstance(gemm._gemm._cache, KernelCache) or cache_folder() is None
+
+
+def _one_more(x):
+    return x + 1
+
+
+def test_the_public_door():
+    for name in numba_kernels.__all__:
+        assert hasattr(numba_kernels, name), name
+        assert name in ("ROWS", "VECTORS") or f"`{name}" in numba_kernels.__doc__, f"{name} is not explained"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -37,12 +37,14 @@ SERIAL_WORK = 1 << 16  # multiply-adds below which waking the pool costs more th
 def jit(function=None, *, keep: bool = True, **options):
     """`numba.njit` that releases the GIL, divides as C does and, with ``keep``, caches by all kernel sources.
 
-    Helpers that only other kernels call need no cache of their own: ``keep=False``.
+    Helpers that only other kernels call need no cache of their own: ``keep=False``. Kernels of users, whose sources are
+    not among these, are never kept: each process compiles them anew, and none meets a stale one.
     """
     if function is None:
         return lambda f: jit(f, keep=keep, **options)
     dispatcher = numba.njit(function, nogil=True, error_model="numpy", **options)
-    if keep and cache_folder() is not None:
+    ours = function.__module__.startswith(f"{__package__}.")
+    if keep and ours and cache_folder() is not None:
         dispatcher._cache = _KernelCache(function)
     return dispatcher
 

@@ -1,7 +1,7 @@
-"""One SIMD register as a Numba value with + - *, for loops that LLVM would not vectorise by itself.
+"""One SIMD register as a Numba value, for loops that LLVM would not vectorise by itself; and + - * of tiles.
 
-`vector_load` gives a `Tile` of one register; vectors are added, subtracted and multiplied with each other and with
-plain numbers, which are rounded to the vector's dtype. A product that is added may be fused (FMA).
+`vector_load` gives a `Tile` of one register. Tiles of one shape are added, subtracted and multiplied number by number,
+with each other and with plain numbers, which are rounded to the tile's dtype. A product that is added may be fused.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ def _is_operand(kind) -> bool:
 class _Arithmetic(AbstractTemplate):
     def generic(self, args, kws):
         tiles = [kind for kind in args if isinstance(kind, TileType)]
-        if len(args) == 2 and tiles and all(map(_is_operand, args)):
+        if len(args) == 2 and len(set(tiles)) == 1 and all(map(_is_operand, args)):
             return signature(tiles[0], *args)
         return None
 
@@ -277,9 +277,12 @@ def _define(symbol, instruction):
     infer_global(symbol)(type(f"_{instruction}", (_Arithmetic,), {"key": symbol}))
 
     def lower(context, builder, signature, values):
-        vector = signature.return_type
-        left, right = (_register(context, builder, vector, *each) for each in zip(signature.args, values, strict=True))
-        return _wrap(context, builder, vector, getattr(builder, instruction)(left, right, flags=_FLAGS))
+        tile = signature.return_type
+        left, right = (_registers(context, builder, tile, *each) for each in zip(signature.args, values, strict=True))
+        result = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        for i, pair in enumerate(zip(left, right, strict=True)):
+            result = builder.insert_value(result, getattr(builder, instruction)(*pair, flags=_FLAGS), i)
+        return result
 
     for number in (types.Integer, types.Float):
         lower_builtin(symbol, TileType, number)(lower)
@@ -291,10 +294,12 @@ for _symbol, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (o
     _define(_symbol, _instruction)
 
 
-def _register(context, builder, vector, kind, value):
+def _registers(context, builder, tile, kind, value) -> list:
+    """Those of a tile, or one with a number in every lane for each of them."""
+    count = tile.rows * tile.vectors
     if isinstance(kind, TileType):
-        return builder.extract_value(value, 0)
-    return _spread(builder, vector, context.cast(builder, value, kind, vector.dtype))
+        return [builder.extract_value(value, i) for i in range(count)]
+    return [_spread(builder, tile, context.cast(builder, value, kind, tile.dtype))] * count
 
 
 def _wrap(context, builder, vector, register):
