@@ -234,6 +234,23 @@ class TestRegularizers:
         assert history["train_penalty"][0] == pytest.approx(np.mean(penalties), rel=1e-5)
         assert list(history.epochs[0])[:3] == ["train_loss", "train_accuracy", "train_penalty"]
 
+    @pytest.mark.parametrize("accumulate", [1, 3])
+    def test_of_the_library(self, accumulate):
+        """L2 is the penalty that is written by hand, and both are added where there are two."""
+        l2, l1 = optim.regularizers.L2(0.01, weights_only=False), optim.regularizers.L1(0.02, weights_only=False)
+        np.testing.assert_allclose(
+            weights(regularizers=l2, accumulate=accumulate),
+            weights(regularizers=self.penalty, accumulate=accumulate), rtol=1e-4, atol=1e-6,
+        )  # fmt: skip
+
+        def both(parameters):
+            return self.penalty(parameters) + sum(p.abs().sum() for p in parameters) * 0.02
+
+        np.testing.assert_allclose(
+            weights(regularizers=[l2, l1], accumulate=accumulate),
+            weights(regularizers=both, accumulate=accumulate), rtol=1e-4, atol=1e-6,
+        )  # fmt: skip
+
     def test_counts_once_an_update(self):
         expected = weights(batch_size=12, regularizers=self.penalty)
         found = weights(accumulate=3, regularizers=[self.penalty])
