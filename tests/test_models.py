@@ -33,9 +33,14 @@ COUNTS = [
     (models.vgg11, 132_863_336),
     (partial(models.vgg11, 10, image_size=32), 9_225_610),
     (partial(models.vgg11, 10, image_size=32, batch_norm=True), 9_231_114),
+    (models.small_vgg, 140_458),
     (models.resnet20, 269_722),
     (partial(models.resnet20, shortcut="B"), 272_474),
     (models.resnet18, 11_689_512),
+    (
+        partial(models.gpt, 50257, context=1024, d_model=768, num_layers=12, nhead=12, tie_weights=True),
+        124_439_808,
+    ),
 ]
 
 
@@ -56,6 +61,13 @@ class _NoNumbers:
         return None
 
     normal = uniform
+
+
+def test_parameter_counts_of_small_language_models():
+    """Of 61 characters: embedding, four gates with two biases each, head."""
+    gates = 4 * (256 * (64 + 256) + 2 * 256)
+    assert sum(p.size for p in models.char_lstm(61).parameters()) == 61 * 64 + gates + 61 * 257 == 349_309
+    assert sum(p.size for p in models.gpt(61).parameters()) == 825_344
 
 
 def test_mlp():
@@ -80,7 +92,7 @@ def of_kind(model, kind):
 def test_initial_values():
     weight = models.lenet5()[9].weight.data
     assert 0.9 < np.abs(weight).max() / np.sqrt(6 / (120 + 84)) <= 1
-    for model in (models.lenet5(modern=True), models.resnet20(), models.notes_cnn(7)):
+    for model in (models.lenet5(modern=True), models.resnet20(), models.notes_cnn(7), models.small_vgg()):
         for conv in of_kind(model, nn.Conv2d):
             fan_in = np.prod(conv.weight.shape[1:])
             assert conv.weight.data.var() == pytest.approx(2 / fan_in, rel=0.3)
@@ -108,6 +120,8 @@ SMALL = [
     (models.notes_cnn, (2, 224, 224, 3), 1000),
     (partial(models.vgg11, 10, image_size=32), (4, 32, 32, 3), 10),
     (partial(models.vgg11, 5, 1, image_size=32, batch_norm=True), (4, 32, 32, 1), 5),
+    (models.small_vgg, (6, 28, 28, 1), 10),
+    (partial(models.small_vgg, 3, 2, width=5), (4, 5, 9, 2), 3),
     (models.resnet20, (6, 16, 16, 3), 10),
     (partial(models.resnet20, 4, 2, shortcut="B"), (5, 9, 11, 2), 4),
     (partial(models.resnet18, 6), (4, 40, 33, 3), 6),
@@ -163,6 +177,7 @@ BAD = [
     (lambda: models.lenet5(image_size=30), ValueError, "lenet5: image_size must be one of 28, 32, got 30"),
     (lambda: models.vgg11(image_size=64), ValueError, "vgg11: image_size must be one of 32, 224, got 64"),
     (lambda: models.vgg11(True), TypeError, "vgg11: num_classes must be an integer"),
+    (lambda: models.small_vgg(width=0), ValueError, "small_vgg: width must be at least 1"),
     (lambda: models.alexnet("10"), TypeError, "alexnet: num_classes must be an integer"),
     (lambda: models.notes_cnn(-1), ValueError, "notes_cnn: num_classes must be at least 1"),
     (lambda: models.resnet20()(images(2, 8, 8, 1)), ValueError, r"conv1 \(Conv2d\): x must have in_channels=3"),

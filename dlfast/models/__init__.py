@@ -13,7 +13,7 @@ import typing as _typing
 
 from .._suggest import missing as _missing
 from .basic import demo_cnn, mlp, perceptron
-from .classic import alexnet, lenet5, notes_cnn, vgg11
+from .classic import alexnet, lenet5, notes_cnn, small_vgg, vgg11
 from .generation import generate
 from .gpt import gpt
 from .language import char_gru, char_lstm
@@ -35,6 +35,7 @@ __all__ = [
     "resnet18",
     "resnet20",
     "sequence_net",
+    "small_vgg",
     "vgg11",
 ]
 

@@ -1,4 +1,4 @@
-"""Convolutional networks without shortcuts: LeNet-5, AlexNet, VGG-11 and the picture of the notes."""
+"""Convolutional networks without shortcuts: LeNet-5, AlexNet, VGG-11 and a small one, and the picture of the notes."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def vgg11(
     """
     num_classes, in_channels = sizes("vgg11", num_classes, in_channels)
     check.choice("vgg11", "image_size", image_size, (32, 224))
-    features = _vgg_features(in_channels, batch_norm)
+    features = nn.Sequential(*_vgg_features(in_channels, batch_norm))
     if image_size == 32:
         model = nn.Sequential(
             {"features": features, "flatten": nn.Flatten(), "classifier": nn.Linear(512, num_classes)}
@@ -145,15 +145,44 @@ def vgg11(
     return model
 
 
-def _vgg_features(in_channels: int, batch_norm: bool) -> nn.Sequential:
+def small_vgg(num_classes: int = 10, in_channels: int = 1, *, width: int = 32) -> nn.Sequential:
+    """A small VGG for small images: (N, H, W, in_channels), of 4 pixels and more, -> logits (N, num_classes).
+
+        [3 x 3, width] x 2, pool, [3 x 3, 2 width] x 2, pool, [3 x 3, 4 width], mean over all pixels, Linear
+
+    Batch normalisation and ReLU behind each convolution, which has no bias: 140,458 parameters. It learns Fashion-MNIST
+    well in minutes: see `dlfast train`. Convolutions start He normal (He et al. 2015, section 2.2).
+    The plan is that of Simonyan and Zisserman 2015; the mean in place of Linear layers is from Lin et al. 2014,
+    "Network in network", section 3.2.
+    """
+    num_classes, in_channels = sizes("small_vgg", num_classes, in_channels)
+    width = check.integer("small_vgg", "width", width, 1)
+    features = _vgg_features(in_channels, True, ((width, width), (2 * width, 2 * width), (4 * width,)), bias=False)
+    model = nn.Sequential(
+        {
+            "features": nn.Sequential(*features[:-1]),  # without the last pooling
+            "avgpool": nn.AdaptiveAvgPool2d(1),
+            "flatten": nn.Flatten(),
+            "classifier": nn.Linear(4 * width, num_classes),
+        }
+    )
+    initialise((layer for layer in affine(model) if isinstance(layer, nn.Conv2d)), init.he_normal_)
+    return model
+
+
+_VGG11 = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+
+
+def _vgg_features(in_channels: int, batch_norm: bool, blocks=_VGG11, bias: bool = True) -> list[nn.Module]:
+    """Blocks of 3 x 3 convolutions of these widths, each block with max-pooling behind it."""
     layers: list[nn.Module] = []
-    for block in ((64,), (128,), (256, 256), (512, 512), (512, 512)):
+    for block in blocks:
         for width in block:
-            layers.append(nn.Conv2d(in_channels, width, 3, padding=1))
+            layers.append(nn.Conv2d(in_channels, width, 3, padding=1, bias=bias))
             layers += [nn.BatchNorm2d(width), nn.ReLU()] if batch_norm else [nn.ReLU()]
             in_channels = width
         layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers)
+    return layers
 
 
 def _vgg_classifier(num_classes: int, dropout: float) -> nn.Sequential:

@@ -69,7 +69,8 @@ def gpt(
     num_layers pre-norm blocks of causal self-attention with nhead heads and a feed-forward part of 4 d_model units with
     GELU; dropout behind the embedding, on attention's probabilities and in front of each residual sum. tie_weights: the
     last layer's weight is that of the embedding. Weights start normal with standard deviation 0.02, those in front of
-    the residual sums with 0.02 / sqrt(2 num_layers), biases at 0.
+    the residual sums with 0.02 / sqrt(2 num_layers), biases at 0. The smallest GPT-2 has the same 124,439,808
+    parameters as ``gpt(50257, context=1024, d_model=768, num_layers=12, nhead=12, tie_weights=True)``.
     Raises ValueError where nhead does not divide d_model. Source: Radford et al. 2019, "Language models are
     unsupervised multitask learners", section 2.3.
     """
