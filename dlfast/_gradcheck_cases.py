@@ -132,6 +132,17 @@ def _losses(rng: np.random.Generator) -> Iterator[Case]:
     yield "kl_div", lambda x, p: F.kl_div(x, p, "batchmean"), [x, p]
     yield "kl_div, logarithms", lambda x, t: F.kl_div(x, t, log_target=True), [x, t]
     yield "binary_cross_entropy", F.binary_cross_entropy, [p, p[::-1].copy()]
+    signs, other = rng.choice([-1, 1], 4), rng.normal(size=(4, 5))
+    yield "cosine_similarity", F.cosine_similarity, [x, t]
+    yield "normalize", F.normalize, [x]
+    yield "cosine_embedding_loss", lambda x, t: F.cosine_embedding_loss(x, t, signs, -0.5), [x, t]
+    yield "margin_ranking_loss", lambda x, t: F.margin_ranking_loss(x, t, np.sign(other), 0.3), [x, t]
+    yield "hinge_embedding_loss", lambda x: F.hinge_embedding_loss(x, np.sign(other), 0.6), [x]
+    yield "soft_margin_loss", lambda x: F.soft_margin_loss(x, np.sign(other)), [x]
+    yield "multi_margin_loss", lambda x: F.multi_margin_loss(x, labels.clip(0), 2, 0.7, weight), [x]
+    yield "triplet_margin_loss", lambda a, b, c: F.triplet_margin_loss(a, b, c, swap=True), [x, t, other]
+    yield "poisson_nll_loss", lambda x, p: F.poisson_nll_loss(x, p), [x, p]
+    yield "gaussian_nll_loss", F.gaussian_nll_loss, [x, t, p]
     yield "binary_cross_entropy_with_logits", F.binary_cross_entropy_with_logits, [x, p]
 
 

@@ -66,6 +66,85 @@ def normal_(tensor: T, mean: float = 0.0, std: float = 1.0) -> T:
     return _fill("normal_", tensor, generator().normal(mean, std, tensor.shape))
 
 
+def trunc_normal_(tensor: T, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> T:
+    """Normal with this mean and std, drawn again where it is outside [a, b]; bounds are numbers, not multiples of std.
+
+    Raises ValueError for std <= 0 and a >= b. Source: Robert, "Simulation of truncated normal variables", 1995.
+    """
+    std = check.number("trunc_normal_", "std", std, 0, math.inf, low_open=True)
+    if not a < b:
+        raise ValueError(f"trunc_normal_: a must be below b, got {a} and {b}")
+    count = math.prod(tensor.shape)
+    values = _truncated((a - mean) / std, (b - mean) / std, count)
+    # The sum may round to just outside.
+    return _fill("trunc_normal_", tensor, np.clip(mean + std * values, a, b).reshape(tensor.shape))
+
+
+def _truncated(low: float, high: float, count: int) -> np.ndarray:
+    """So many standard normal numbers in [low, high], by rejection: of normal ones where enough are inside, else of
+    uniform ones by their density."""
+    nearest = min(max(0.0, low), high)
+    often = (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2))) / 2 > 0.2
+    low, high = max(low, nearest - 12), min(high, nearest + 12)  # beyond, the density is below 1e-31 of the largest
+    values = np.empty(0)
+    while len(values) < count:
+        wanted = 2 * (count - len(values)) + 8
+        if often:
+            drawn = generator().normal(size=wanted)
+            kept = (drawn >= low) & (drawn <= high)
+        else:
+            drawn = generator().uniform(low, high, wanted)
+            kept = generator().uniform(size=wanted) < np.exp((nearest - drawn) * (nearest + drawn) / 2)
+        values = np.append(values, drawn[kept])
+    return values[:count]
+
+
+def eye_(tensor: T) -> T:
+    """The identity: 1 on the diagonal of a matrix, else 0. Raises ValueError for other than two axes."""
+    rows, columns = _matrix("eye_", tensor)
+    return _fill("eye_", tensor, np.eye(rows, columns))
+
+
+def dirac_(tensor: T, groups: int = 1) -> T:
+    """The identity of a convolution, weight (K, ..., C/groups): in each group channel i of the output is channel i of
+    the input, as far as both have it; "same" padding and an odd kernel make it the whole identity.
+
+    Raises ValueError for fewer than three axes and where groups does not divide K.
+    """
+    groups = check.integer("dirac_", "groups", groups, 1)
+    shape = tensor.shape
+    if len(shape) < 3 or shape[0] % groups:
+        raise ValueError(f"dirac_: tensor must be (K, ..., C/groups) with K a multiple of {groups}, got shape {shape}")
+    values = np.zeros(shape)
+    center: list[int] = [length // 2 for length in shape[1:-1]]
+    each = shape[0] // groups
+    for out in range(shape[0]):
+        if out % each < shape[-1]:
+            place = (out, *center, out % each)
+            values[place] = 1
+    return _fill("dirac_", tensor, values)
+
+
+def sparse_(tensor: T, sparsity: float, std: float = 0.01) -> T:
+    """Normal with mean 0, but ceil(sparsity * rows) numbers of each column of a matrix are 0.
+
+    sparsity in [0, 1]. Source: Martens, "Deep learning via Hessian-free optimization", 2010, section 5.
+    """
+    sparsity = check.number("sparse_", "sparsity", sparsity, 0, 1, high_closed=True)
+    std = check.number("sparse_", "std", std, 0, math.inf)
+    rows, columns = _matrix("sparse_", tensor)
+    values = generator().normal(0, std, (rows, columns))
+    empty = np.argsort(generator().uniform(size=(rows, columns)), axis=0)[: math.ceil(sparsity * rows)]
+    np.put_along_axis(values, empty, 0, axis=0)
+    return _fill("sparse_", tensor, values)
+
+
+def _matrix(op: str, tensor: Tensor | np.ndarray) -> tuple[int, int]:
+    if len(tensor.shape) != 2:
+        raise ValueError(f"{op}: tensor must have two axes, got shape {tensor.shape}")
+    return tensor.shape[0], tensor.shape[1]
+
+
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """What keeps the variance through an activation: 1, 5/3 for tanh, sqrt 2 for relu, sqrt(2 / (1 + slope^2)) leaky.
 
@@ -104,6 +183,8 @@ def kaiming_normal_(tensor: T, a: float = 0.0, mode: str = "fan_in", nonlinearit
     return normal_(tensor, 0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity))
 
 
+glorot_uniform_ = xavier_uniform_
+glorot_normal_ = xavier_normal_
 he_uniform_ = kaiming_uniform_
 he_normal_ = kaiming_normal_
 

@@ -50,6 +50,57 @@ def test_formulas(shape, fan_in, fan_out):
 def test_aliases():
     assert init.he_normal_ is init.kaiming_normal_
     assert init.he_uniform_ is init.kaiming_uniform_
+    assert init.glorot_uniform_ is init.xavier_uniform_
+    assert init.glorot_normal_ is init.xavier_normal_
+
+
+@pytest.mark.parametrize("bounds", [(-2.0, 2.0), (0.0, 1.0), (-0.1, 9.0), (3.0, 4.0), (-9.0, -4.0), (2.5, math.inf)])
+def test_truncated_normal(bounds):
+    """Mean and variance of the truncated density, by numerical integration."""
+    low, high = bounds
+    z = np.linspace(low, min(high, 12), 20001)
+    density = np.exp(-(z**2) / 2)
+    mean = (z * density).sum() / density.sum()
+    variance = ((z - mean) ** 2 * density).sum() / density.sum()
+    w = init.trunc_normal_(make((300, 200)), 5.0, 0.5, 5 + 0.5 * low, 5 + 0.5 * high).data
+    assert w.min() >= np.float32(5 + 0.5 * low)
+    assert w.max() <= 5 + 0.5 * high
+    assert w.mean() == pytest.approx(5 + 0.5 * mean, abs=0.01 * math.sqrt(variance))
+    assert w.var() == pytest.approx(0.25 * variance, rel=0.03)
+
+
+def test_identities():
+    np.testing.assert_array_equal(init.eye_(make((3, 5))).data, np.eye(3, 5))
+    x = np.random.default_rng(0).normal(size=(2, 5, 6, 4)).astype(np.float32)
+    for groups in (1, 2, 4):
+        layer = nn.Conv2d(4, 4, 3, padding="same", groups=groups, bias=False)
+        init.dirac_(layer.weight, groups)
+        np.testing.assert_array_equal(layer(x).data, x)
+    w = init.dirac_(make((6, 1, 2, 2)), 2).data
+    assert w.sum() == 4
+    assert (w[0, 0, 1, 0], w[1, 0, 1, 1], w[3, 0, 1, 0]) == (1, 1, 1)
+
+
+def test_sparse():
+    w = init.sparse_(make((40, 30)), 0.33, 2.0).data
+    np.testing.assert_array_equal((w == 0).sum(0), np.full(30, 14))
+    assert w[w != 0].std() == pytest.approx(2, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: init.trunc_normal_(make((2, 2)), a=1, b=1), "a must be below b"),
+        (lambda: init.trunc_normal_(make((2, 2)), std=0), "std must be"),
+        (lambda: init.eye_(make(3)), "eye_: tensor must have two axes"),
+        (lambda: init.dirac_(make((3, 3))), "dirac_: tensor must be"),
+        (lambda: init.dirac_(make((3, 3, 3)), 2), "K a multiple of 2"),
+        (lambda: init.sparse_(make((2, 2)), 1.5), "sparsity must be"),
+    ],
+)
+def test_names_a_bad_option(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (3, 8), (8, 3), (6, 2, 2, 4)])
