@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 class Interrupts:
@@ -15,7 +13,8 @@ class Interrupts:
     """
 
     def __init__(self):
-        self._holding = self._waiting = False
+        self.holding = self.waiting = False
+        self._held = _Held(self)
 
     def __enter__(self) -> Interrupts:
         main = threading.current_thread() is threading.main_thread()
@@ -29,17 +28,26 @@ class Interrupts:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _handle(self, number, frame) -> None:
-        if not self._holding:
+        if not self.holding:
             raise KeyboardInterrupt
-        self._waiting = True
+        self.waiting = True
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        self._holding = True
-        try:
-            yield
-        finally:
-            self._holding = False
-        if self._waiting:
-            self._waiting = False
+    def held(self) -> _Held:
+        """A context in which Ctrl-C waits for its end."""
+        return self._held
+
+
+class _Held:
+    """No generator: training enters it with every batch."""
+
+    def __init__(self, interrupts: Interrupts):
+        self._interrupts = interrupts
+
+    def __enter__(self) -> None:
+        self._interrupts.holding = True
+
+    def __exit__(self, kind, error, trace) -> None:
+        self._interrupts.holding = False
+        if self._interrupts.waiting and kind is None:
+            self._interrupts.waiting = False
             raise KeyboardInterrupt
