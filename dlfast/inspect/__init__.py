@@ -14,6 +14,7 @@ from ._doctor import doctor
 from ._filters import Filters, filters
 from ._findings import Diagnosis, Finding
 from ._gradients import GradientFlow, GradientRow, gradient_flow
+from ._report import write_report
 from ._summary import Summary, SummaryRow, summary
 from ._units import DeadUnits, UnitRow, dead_units
 
@@ -42,6 +43,7 @@ __all__ = [
     "overfit_tiny_batch",
     "summary",
     "weights",
+    "write_report",
 ]
 
 if not _typing.TYPE_CHECKING:

@@ -14,7 +14,7 @@ from ..nn.module import Module
 from ..tensor import unwrap
 from ..train.evaluation import check_model, evaluating
 from ..train.sources import as_loader
-from ._figures import Pictured, figure
+from ._figures import Pictured, figure, short
 
 _WRITTEN = 25  # classes, of which the numbers are written into the picture
 
@@ -67,8 +67,9 @@ class ConfusionMatrix(Pictured):
         shares = self.counts / np.maximum(1, self.counts.sum(axis=1, keepdims=True))
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         if count <= _WRITTEN:
-            axes.set_xticks(range(count), self.classes, rotation=45 if _long(self.classes) else 0, fontsize=8)
-            axes.set_yticks(range(count), self.classes, fontsize=8)
+            names = [short(name) for name in self.classes]
+            axes.set_xticks(range(count), names, rotation=45 if _long(self.classes) else 0, fontsize=8)
+            axes.set_yticks(range(count), names, fontsize=8)
             for i, j in zip(*np.nonzero(self.counts)):
                 colour = "white" if shares[i, j] > 0.5 else "#1b2a41"
                 axes.text(j, i, str(self.counts[i, j]), ha="center", va="center", fontsize=7, color=colour)

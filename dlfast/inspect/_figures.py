@@ -43,8 +43,8 @@ def bare(axes: Any) -> Any:
 
 
 def short(name: str, most: int = 26) -> str:
-    """A layer's name that fits beside a bar."""
-    return name if len(name) <= most else "…" + name[1 - most :]
+    """A layer's name that fits beside a bar, as text: matplotlib would read what stands between $ signs as TeX."""
+    return (name if len(name) <= most else "…" + name[1 - most :]).replace("$", r"\$")
 
 
 def layer_rows(axes: Any, names: list[str]) -> None:
