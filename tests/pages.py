@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+README = DOCS.parent / "README.md"
 
 _BLOCK = re.compile(r"^```([\w{}-]*)[^\n]*\n(.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
+_IMAGE = re.compile(r'<img src="([^"]+)"')
 _NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
@@ -19,7 +21,7 @@ class Block(NamedTuple):
 
 
 def name(page: Path) -> str:
-    return page.relative_to(DOCS).with_suffix("").as_posix()
+    return page.relative_to(DOCS if page != README else DOCS.parent).with_suffix("").as_posix()
 
 
 def blocks(page: Path) -> list[Block]:
@@ -30,7 +32,7 @@ def blocks(page: Path) -> list[Block]:
 def links(page: Path) -> list[str]:
     """Files that the page links to or shows, as it writes them."""
     text = _BLOCK.sub("", page.read_text(encoding="utf-8"))
-    return [target for target in _LINK.findall(text) if "://" not in target]
+    return [target for target in _LINK.findall(text) + _IMAGE.findall(text) if "://" not in target]
 
 
 def pictures(page: Path) -> list[str]:

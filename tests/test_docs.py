@@ -11,13 +11,13 @@ from pathlib import Path
 
 import click
 import pytest
-from pages import DOCS, PAGES, blocks, links, name, pictures, same_output
+from pages import DOCS, PAGES, README, blocks, links, name, pictures, same_output
 
 import dlfast as dl
 from dlfast.cli import main
 
-WITH_CODE = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
-KEEP = os.environ.get("DLFAST_DOCS_IMAGES")  # where `ci/docs --pictures` wants the pictures
+WITH_CODE = [page for page in [*PAGES, README] if any(block.language == "python" for block in blocks(page))]
+KEEP = os.environ.get("DOCS_IMAGES")  # where `ci/docs --pictures` wants the pictures
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=name)
@@ -26,7 +26,7 @@ def test_code(page, tmp_path, monkeypatch, capsys):
     if page.stem == "scikit-learn":
         pytest.importorskip("sklearn")
     keep = Path(KEEP).resolve() if KEEP else None
-    if pictures(page):
+    if pictures(page) or ".plot(" in page.read_text(encoding="utf-8"):
         matplotlib = pytest.importorskip("matplotlib")
         matplotlib.use("Agg")
         monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
@@ -34,6 +34,9 @@ def test_code(page, tmp_path, monkeypatch, capsys):
         monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     monkeypatch.chdir(tmp_path)
     Path("images").mkdir()
+    if page == README:  # its trainings are longer than a test needs
+        fit = dl.train.fit
+        monkeypatch.setattr(dl.train, "fit", lambda *args, **options: fit(*args, **{**options, "epochs": 1}))
     dl.manual_seed(0)
     _run(page, capsys)
     drawn = {path.name for path in Path("images").iterdir()}
@@ -67,7 +70,7 @@ def test_pictures_are_small():
         assert picture.stat().st_size < 60_000, picture.name
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", [*PAGES, README], ids=name)
 def test_links_lead_somewhere(page):
     for target in links(page):
         assert (page.parent / target).exists(), target
@@ -75,7 +78,11 @@ def test_links_lead_somewhere(page):
 
 def test_commands_have_the_options_that_the_pages_give_them():
     lines = [
-        line for page in PAGES for block in blocks(page) if block.language == "sh" for line in block.code.splitlines()
+        line
+        for page in [*PAGES, README]
+        for block in blocks(page)
+        if block.language == "sh"
+        for line in block.code.splitlines()
     ]
     commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("dlfast ")]
     assert len(commands) > 10
@@ -89,7 +96,7 @@ def test_reference_has_every_public_module():
     inner = {"kernels", "commands", "bench", "cli", "utils"}
     packages = {module.name for module in pkgutil.iter_modules(dl.__path__[:1]) if module.ispkg} - inner
     pages_ = {path.stem for path in (DOCS / "api").glob("*.md")}
-    assert packages | {"init", "memory", "autograd"} <= pages_
+    assert packages | {"init", "memory", "autograd", "numba_kernels"} <= pages_
 
 
 @pytest.fixture(scope="module")
