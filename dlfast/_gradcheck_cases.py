@@ -55,6 +55,10 @@ def _shapes(rng: np.random.Generator) -> Iterator[Case]:
     yield "concatenate", lambda x, y: F.concatenate([x, y], axis=1), [a, b]
     yield "stack", lambda x, y: F.stack([x, y], axis=1), [a, b]
     yield "pad", lambda x: F.pad(x, ((0, 0), (1, 2), (0, 1))), [a]
+    for mode in ("reflect", "replicate", "circular"):
+        yield f"pad, {mode}", lambda x, mode=mode: F.pad(x, ((0, 1), (1, 2), (3, 0)), mode=mode), [a]
+    yield "pixel_shuffle", lambda x: F.pixel_shuffle(x, 2), [smooth(rng, 1, 2, 3, 8)]
+    yield "pixel_unshuffle", lambda x: F.pixel_unshuffle(x, 2), [smooth(rng, 1, 2, 4, 2)]
 
 
 def _matrices(rng: np.random.Generator) -> Iterator[Case]:

@@ -73,7 +73,7 @@ from ._pool import adaptive_avg_pool1d, adaptive_avg_pool2d, avg_pool1d, avg_poo
 from ._recurrent import gru_cell, lstm_cell, rnn_cell
 from ._resize import adaptive_max_pool1d, adaptive_max_pool2d, interpolate
 from ._sequence import gru, lstm, rnn
-from ._shape import concatenate, pad, stack
+from ._shape import concatenate, pad, pixel_shuffle, pixel_unshuffle, stack
 from ._softmax import log_softmax, softmax
 
 __all__ = [
@@ -136,6 +136,8 @@ __all__ = [
     "normalize",
     "one_hot",
     "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "poisson_nll_loss",
     "prelu",
     "relu",

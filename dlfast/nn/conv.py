@@ -22,6 +22,8 @@ class _Convolution(Affine):
     kernel_size: Any
     stride: Any
     channels_first_in_torch = True
+    padding_mode = "zeros"
+    _border: list[tuple[int, int]] | None = None  # what padding with a padding_mode adds before the convolution
     _shown: tuple[tuple[str, Any], ...] = (("padding", 0), ("dilation", 1), ("groups", 1), ("activation", None))
 
     def _set_channels(self, in_channels: int, out_channels: int, groups: int, activation: str | None) -> None:
@@ -34,6 +36,18 @@ class _Convolution(Affine):
             raise ValueError(
                 f"{name}: groups={self.groups} must divide in_channels={in_channels} and out_channels={out_channels}"
             )
+
+    def _set_border(self, padding_mode: str, widths: list[tuple[int, int]]) -> bool:
+        """Whether what is around x comes from x, and so is added before the convolution."""
+        modes = ("zeros", "reflect", "replicate", "circular")
+        self.padding_mode = check.choice(type(self).__name__, "padding_mode", padding_mode, modes)
+        if padding_mode == "zeros":
+            return False
+        self._border = [(0, 0), *widths, (0, 0)]
+        return True
+
+    def _with_border(self, x: ArrayLike) -> ArrayLike:
+        return x if self._border is None else F.pad(x, self._border, mode=self.padding_mode)
 
     def extra_repr(self) -> str:
         extra = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
@@ -48,12 +62,13 @@ class Conv2d(_Convolution):
     """Convolution over images, channels last: x (N, H, W, in_channels), y (N, P, Q, out_channels).
 
     weight (out_channels, R, S, in_channels/groups), bias (out_channels,). stride, dilation: one integer or (rows,
-    columns); padding: an integer, (rows, columns), ((top, bottom), (left, right)), "same" or "valid". activation: None,
-    "relu", "sigmoid" or "tanh", computed in the same pass. method: "auto", or an algorithm to insist on.
+    columns); padding: an integer, (rows, columns), ((top, bottom), (left, right)), "same" or "valid"; padding_mode:
+    "zeros", "reflect", "replicate" or "circular" (`functional.pad`), of which all but the first copy x. activation:
+    None, "relu", "sigmoid" or "tanh", computed in the same pass. method: "auto", or an algorithm to insist on.
     Both parameters start uniform in +-1/sqrt(R S in_channels/groups), as in PyTorch. Equation: `functional.conv2d`.
     """
 
-    _shown = (*_Convolution._shown, ("method", "auto"))
+    _shown = (*_Convolution._shown, ("padding_mode", "zeros"), ("method", "auto"))
 
     def __init__(
         self,
@@ -65,6 +80,7 @@ class Conv2d(_Convolution):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
         *,
         activation: str | None = None,
         method: str = "auto",
@@ -75,6 +91,8 @@ class Conv2d(_Convolution):
         self.dilation = check.pair("Conv2d", "dilation", dilation, 1)
         self.padding = padding
         four = pad4("Conv2d", padding, self.kernel_size, self.stride, self.dilation)
+        if self._set_border(padding_mode, [four[:2], four[2:]]):
+            four = (0, 0, 0, 0)
         self._padding = four[:2], four[2:]
         shape = (self.out_channels, *self.kernel_size, self.in_channels // self.groups)
         self.method = check_method("Conv2d", method, shape, Geometry(self.stride, four, self.dilation, self.groups))
@@ -92,7 +110,7 @@ class Conv2d(_Convolution):
         """This layer; `Sequential` hands over the activation and the MaxPool2d(pool_size), or with `average` the
         AvgPool2d, that follow it, or in evaluation the BatchNorm2d, with the activation behind that, and `Residual`
         also what is added before."""
-        activation = activation or self.activation
+        activation, x = activation or self.activation, self._with_border(x)
         if norm is not None:
             return F.conv2d_batch_norm(
                 x,
@@ -121,7 +139,11 @@ class Conv2d(_Convolution):
     def pools_at_once(self, x: ArrayLike, pool_size: tuple[int, int], average: bool) -> bool:
         """Whether this layer and a MaxPool2d, or with `average` an AvgPool2d, after it are faster in one pass."""
         geometry = self.stride, self._padding, self.dilation, self.groups
-        return self.method == "auto" and pools_at_once(x, self.weight, geometry, pool_size, average)
+        return (
+            self.method == "auto"
+            and self._border is None
+            and pools_at_once(x, self.weight, geometry, pool_size, average)
+        )
 
 
 class Conv1d(_Convolution):
@@ -143,6 +165,7 @@ class Conv1d(_Convolution):
         dilation: int = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
         *,
         activation: str | None = None,
         method: str = "auto",
@@ -153,6 +176,8 @@ class Conv1d(_Convolution):
         self.dilation = check.integer("Conv1d", "dilation", dilation, 1)
         self.padding = padding
         self._padding = pad_steps("Conv1d", padding, self.kernel_size, self.stride, self.dilation)
+        if self._set_border(padding_mode, [self._padding]):
+            self._padding = 0, 0
         channels = self.in_channels // self.groups
         geometry = Geometry((1, self.stride), (0, 0, *self._padding), (1, self.dilation), self.groups)
         image_kernel = (self.out_channels, 1, self.kernel_size, channels)
@@ -161,7 +186,7 @@ class Conv1d(_Convolution):
 
     def forward(self, x: ArrayLike, activation: str | None = None) -> Tensor:
         return F.conv1d(
-            x,
+            self._with_border(x),
             self.weight,
             self.bias,
             self.stride,
