@@ -185,7 +185,7 @@ def test_rates():
     assert cosine[-1] < 0.02
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adagrad", "adam", "adamw", "nadam", "radam", "lion"])
 def test_optimizers(optimizer):
     trained("mlp", "--data", "images.npz", "--epochs", 2, "--optimizer", optimizer, "--weight-decay", 0.001)
     losses = [epoch["train_loss"] for epoch in state("runs/mlp")["history"]["epochs"]]
@@ -223,6 +223,7 @@ def test_defaults_are_complete(model):
         "path",
         "drop",
         "grey",
+        "nesterov",
         "target",
         "image_size",
         "val_fraction",
@@ -254,7 +255,10 @@ def _data_for(model):
             ["lenet5", "--data", "images.npz"],
             "lenet5 takes images of 28 x 28 or 32 x 32; images.npz has images of 8 x 8",
         ),
-        (["lenet5", "--data", "images.npz"], "which perceptron, mlp, demo_cnn, resnet20, sequence_net would take"),
+        (
+            ["lenet5", "--data", "images.npz"],
+            "which perceptron, mlp, demo_cnn, small_vgg, resnet20, sequence_net would",
+        ),
         (["demo_cnn", "--data", "numbers.npz"], "rows of shape (5,), which mlp would take"),
         (["gpt", "--data", "digits"], "gpt takes text; --data digits has rows or images"),
         (["mlp", "--data", "gospels"], "mlp takes rows of numbers; --data gospels is text: char_lstm, char_gru, gpt"),
@@ -274,6 +278,8 @@ def _data_for(model):
             "images.npz has 120 rows, too few to hold --val-fraction 0.001 of them out",
         ),
         (["mlp", "--schedule", "one-cycle", "--warmup", "5"], "--warmup: one-cycle has none"),
+        (["mlp", "--optimizer", "adam", "--momentum", "0.5"], "adam has neither to set"),
+        (["mlp", "--report", "none/page.html"], "there is no folder"),
         (["mlp", "--config", "none.toml"], "there is no config file none.toml"),
         (["mlp", "--resume"], "runs/mlp holds no run of `dlfast train`"),
         (["--resume"], "--resume needs the run"),
@@ -311,6 +317,33 @@ def test_config_files_that_are_wrong_name_file_and_key(text, message):
     Path("bad.toml").write_text(text)
     assert message in failed("train", "--config", "bad.toml")
     assert not Path("runs").exists()
+
+
+def test_other_versions_and_changed_data_are_noted():
+    trained("mlp", "--data", "images.npz", "--epochs", 1, "--out", "a")
+    text = Path("a/config.toml").read_text()
+    Path("old.toml").write_text(text.replace('[versions]\ndlfast = "', '[versions]\ndlfast = "0.0.'))
+    assert "old.toml was written with dlfast 0.0." in " ".join(trained("--config", "old.toml", "--out", "b").split())
+    images = arrays("images.npz")
+    np.savez("images.npz", images=images["images"][:100], labels=images["labels"][:100])
+    assert "the data has changed since a/config.toml was written: " in trained(
+        "--config", "a/config.toml", "--out", "c"
+    )
+    same = trained("--config", "a/config.toml", "--data", "parts.npz", "--out", "d")
+    assert "has changed" not in same
+
+
+def test_report():
+    trained("demo_cnn", "--data", "images.npz", "--epochs", 2, "--set", "width=2", "--report", "page.html")
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "demo_cnn on images.npz" in page
+    assert "</html>" in page
+
+
+def test_help_tells_the_defaults():
+    text = " ".join(call("train", "--help").output.split())
+    assert "mlp rows of numbers; 30 epochs, batches of 32, adamw, lr 0.001, cosine; --set hidden, dropout" in text
+    assert "on digits augment affine, epochs 150" in text
 
 
 def test_a_folder_that_holds_a_run():

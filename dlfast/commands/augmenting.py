@@ -14,7 +14,7 @@ def augmentation(options: Options, facts: Facts) -> Callable | None:
     """The transform that the options name, None without any. Raises ValueError where rows are no images.
 
     flip      left and right, of half the images
-    crop      a shift by up to an eighth of the side, black behind the edges
+    crop      a shift by up to a tenth of the side, black behind the edges
     rotate    by up to 10 degrees
     affine    by up to 10 degrees, a tenth of the side and a tenth of the size
     erase     a rectangle of half the images, 2 to 33 % of the area, becomes black
@@ -28,7 +28,7 @@ def augmentation(options: Options, facts: Facts) -> Callable | None:
     grey: Any = black if isinstance(black, float) else sum(black) / len(black)
     made: dict[str, Callable[[], Callable]] = {
         "flip": transforms.RandomHorizontalFlip,
-        "crop": lambda: transforms.RandomCrop(padding=max(1, side // 8), fill=grey),
+        "crop": lambda: transforms.RandomCrop(padding=max(1, side // 10), fill=grey),
         "rotate": lambda: transforms.RandomRotation(10, fill=grey),
         "affine": lambda: transforms.RandomAffine(10, (0.1, 0.1), (0.9, 1.1), fill=grey),
         "erase": lambda: transforms.RandomErasing(value=black),

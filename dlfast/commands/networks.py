@@ -103,6 +103,17 @@ def _picture(takes: str, fits: Callable[[int, int], bool], model: Callable, size
     return Network(takes, _images(fits), _image(model, sized), model, usual)
 
 
+_SGD = {
+    "epochs": 25,
+    "batch_size": 128,
+    "optimizer": "sgd",
+    "lr": 0.1,
+    "nesterov": True,
+    "weight_decay": 5e-4,
+    "schedule": "warmup-cosine",
+    "warmup": 780,
+    "label_smoothing": 0.1,
+}
 _TEXT = {"clip_norm": 1.0, "warmup": 100}
 NETWORKS = {
     "perceptron": Network("rows of numbers, with classes", _any, _perceptron, _perceptron, {"lr": 1e-2}),
@@ -110,6 +121,7 @@ NETWORKS = {
     "lenet5": _picture("images of 28 x 28 or 32 x 32", _square(28, 32), models.lenet5, True),
     "notes_cnn": _picture("images of 224 x 224", _square(224), models.notes_cnn, batch_size=16),
     "demo_cnn": _picture("square images from 4 x 4 on", _from(4, True), models.demo_cnn, True, lr=2e-3),
+    "small_vgg": _picture("images from 4 x 4 on", _from(4), models.small_vgg, **_SGD),
     "alexnet": _picture("images from 63 x 63 on", _from(63), models.alexnet, lr=1e-4),
     "vgg11": _picture("images of 32 x 32 or 224 x 224", _square(32, 224), models.vgg11, True, lr=5e-4),
     "resnet18": _picture("images from 32 x 32 on", _from(32), models.resnet18),
@@ -133,6 +145,7 @@ USUAL: dict[str, Any] = {
     "epochs": 10,
     "batch_size": 64,
     "optimizer": "adamw",
+    "weight_decay": 0.01,
     "schedule": "cosine",
     "warmup": 0,
     "label_smoothing": 0.0,
@@ -145,7 +158,18 @@ USUAL: dict[str, Any] = {
 }
 _RATES = {"sgd": 0.05, "adagrad": 1e-2, "lion": 1e-4}  # of an optimizer that is not the model's usual one
 _SIDES = {"notes_cnn": 224, "alexnet": 224, "resnet18": 224}  # of pictures in folders; others take 32
-_OF_DATA: dict[tuple[str, str], dict[str, Any]] = {}
+_OF_DATA: dict[tuple[str, str], dict[str, Any]] = {
+    ("mlp", "digits"): {
+        "augment": ["affine"],
+        "epochs": 150,
+        "lr": 2e-3,
+        "weight_decay": 0.05,
+        "label_smoothing": 0.1,
+        "set": {"hidden": [512, 256], "dropout": 0.2},
+    },
+    ("demo_cnn", "mnist10k"): {"augment": ["affine"], "epochs": 20},
+    ("small_vgg", "fashion-mnist"): {"augment": ["flip", "crop"]},
+}
 
 
 def complete(options: Options) -> Options:
@@ -162,22 +186,32 @@ def complete(options: Options) -> Options:
     if Path(data).is_dir():
         usual["image_size"] = _SIDES.get(options.model, 32)
     usual |= _OF_DATA.get((options.model, data), {})
-    optimizer = given.get("optimizer", usual["optimizer"])
-    if optimizer != usual["optimizer"]:
-        usual["lr"] = _RATES.get(optimizer, 1e-3)
-    schedule = given.get("schedule", usual["schedule"])
-    if schedule not in ("cosine", "warmup-cosine"):
-        usual["warmup"] = 0
-    elif schedule == "warmup-cosine":
-        usual["warmup"] = 100
-    if schedule in ("one-cycle", "plateau") and given.get("warmup"):
-        raise ValueError(f"--warmup: {schedule} has none to set; leave it out, or take another --schedule")
-    usual["weight_decay"] = 0.01 if optimizer == "adamw" else 0.0
-    if optimizer in ("sgd", "rmsprop"):
-        usual["momentum"] = 0.9 if optimizer == "sgd" else 0.0
+    _follow_optimizer(usual, given)
+    _follow_schedule(usual, given)
     given["set"] = {**usual["set"], **given.get("set", {})}
     _check_sizes(options.model, given["set"])
     return Options(**{**usual, **given})
+
+
+def _follow_optimizer(usual: dict[str, Any], given: dict[str, Any]) -> None:
+    """Rate, decay and momentum where the optimizer is not the usual one."""
+    optimizer = given.get("optimizer", usual["optimizer"])
+    if optimizer != usual["optimizer"]:
+        usual |= {"lr": _RATES.get(optimizer, 1e-3), "weight_decay": 0.01 if optimizer == "adamw" else 0.0}
+        usual.pop("nesterov", None)
+    if optimizer == "sgd":
+        usual["momentum"] = 0.9
+    elif given.get("nesterov") or (given.get("momentum") and optimizer != "rmsprop"):
+        raise ValueError(f"--momentum is for sgd and rmsprop, --nesterov for sgd; {optimizer} has neither to set")
+
+
+def _follow_schedule(usual: dict[str, Any], given: dict[str, Any]) -> None:
+    """The warm-up where the schedule is not the usual one."""
+    schedule = given.get("schedule", usual["schedule"])
+    if schedule != usual["schedule"]:
+        usual["warmup"] = 100 if schedule == "warmup-cosine" else 0
+    if schedule in ("one-cycle", "plateau") and given.get("warmup"):
+        raise ValueError(f"--warmup: {schedule} has none to set; leave it out, or take another --schedule")
 
 
 def check_data(model: str, data: str) -> None:
@@ -235,3 +269,24 @@ def input_shape(model: str, shape: Shape, classes: bool, what: str) -> Shape:
 def build(options: Options, facts: Facts) -> nn.Module:
     """The model, with fresh weights."""
     return NETWORKS[options.model].build(facts, **options.set)
+
+
+def summary(model: str) -> str:
+    """What the model takes, its usual options and its sizes, in words."""
+    usual = {**USUAL, "lr": 1e-3, **NETWORKS[model].usual}
+    sizes = ", ".join(sizes_of(model))
+    of_data = [
+        f"; on {data} {', '.join(f'{name} {_words(value)}' for name, value in options.items())}"
+        for (name_of, data), options in _OF_DATA.items()
+        if name_of == model
+    ]
+    return (
+        f"{NETWORKS[model].takes}; {usual['epochs']} epochs, batches of {usual['batch_size']}, {usual['optimizer']}, "
+        f"lr {usual['lr']:g}, {usual['schedule']}" + (f"; --set {sizes}" if sizes else "") + "".join(of_data)
+    )
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name}={_words(item)}" for name, item in value.items())
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

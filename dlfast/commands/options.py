@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 MODELS = (
-    "perceptron", "mlp", "lenet5", "notes_cnn", "demo_cnn", "alexnet", "vgg11", "resnet18", "resnet20", "sequence_net",
-    "forecaster", "char_lstm", "char_gru", "gpt",
+    "perceptron", "mlp", "lenet5", "notes_cnn", "demo_cnn", "small_vgg", "alexnet", "vgg11", "resnet18", "resnet20",
+    "sequence_net", "forecaster", "char_lstm", "char_gru", "gpt",
 )  # fmt: skip
 OPTIMIZERS = ("sgd", "rmsprop", "adagrad", "adam", "adamw", "nadam", "radam", "lion")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "warmup-cosine", "one-cycle", "plateau")
@@ -95,8 +95,9 @@ class Options:
     batch_size: Any = _option(int, "Rows of an update.", low=1)
     optimizer: Any = _option(str, "The rule of the updates.", choices=OPTIMIZERS)
     lr: Any = _option(float, "Learning rate, the highest one.", low=0, low_open=True)
-    weight_decay: Any = _option(float, "As the optimizer has it.", low=0)
-    momentum: Any = _option(float, "Of sgd and rmsprop.", low=0, high=1)
+    weight_decay: Any = _option(float, "As the optimizer has it.  [default: 0.01 for adamw, else 0]", low=0)
+    momentum: Any = _option(float, "Of sgd (0.9) and rmsprop (0).", low=0, high=1)
+    nesterov: Any = _option(bool, "Nesterov's momentum, of sgd.")
     schedule: Any = _option(str, "How the learning rate goes on.", choices=SCHEDULES)
     warmup: Any = _option(int, "Updates in which the rate rises from 0.", low=0)
     step_size: Any = _option(int, "Epochs between the falls of step.  [default: a third of all]", low=1)

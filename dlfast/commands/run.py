@@ -7,10 +7,9 @@ history.csv and, with matplotlib, curves.png.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,11 +21,7 @@ from ..kernels.threads import get_num_threads
 from ..serialize import load as load_arrays
 from . import config, networks, updates
 from .config import Config, Facts
-from .options import MODELS, Options, flag
-
-_FREE = ("epochs", "early_stopping", "checkpoint_steps")  # what a resumed run may change
-
-_LAID_OUT = ("one-cycle", "warmup-cosine")  # schedules over all epochs
+from .options import Options
 
 
 @dataclass(frozen=True)
@@ -45,77 +40,25 @@ class Work:
     augment: Callable | None = None
 
 
-def new_options(given: dict[str, Any], file: Path | None) -> Options:
-    """Those given, then those of a config file, then the usual ones. ValueError for what does not go together."""
-    read = Options() if file is None else config.read(file).options
-    merged = {name: value for name, value in asdict(read).items() if value is not None} | given
-    if "set" in given:
-        merged["set"] = {**(read.set or {}), **given["set"]}
-    if "model" not in merged:
-        raise ValueError(f"MODEL is missing, one of {', '.join(MODELS)}")
-    return networks.complete(Options(**merged))
+@dataclass(frozen=True)
+class Job:
+    """A run about to begin, or to go on. notes: what the user should know of it."""
+
+    folder: Path
+    options: Options
+    work: Work
+    resume: bool = False
+    notes: tuple[str, ...] = ()
 
 
-def check_free(folder: Path) -> None:
-    """Raise ValueError where the folder holds a run."""
-    if (folder / "last.safetensors").exists():
-        raise ValueError(f"{folder} holds a run: go on with it by --resume, or name another folder with --out")
-
-
-def resumed(folder: Path | None, given: dict[str, Any]) -> Config:
-    """The config in the folder, with the number of epochs that is given.
-
-    Raises ValueError where another option differs from the run's, which would make it another run.
-    """
-    if folder is None:
-        raise ValueError("--resume needs the run: name its MODEL or its folder, --out")
-    before = config.read_folder(folder)
-    for name, value in given.items():
-        old = getattr(before.options, name)
-        same = value.items() <= (old or {}).items() if name == "set" else value == old
-        if name not in _FREE and not same:
-            raise ValueError(
-                f"the run in {folder} has {flag(name).removeprefix('--')} {old}, not {value}: leave the option out, or "
-                "start another run without --resume"
-            )
-    schedule, epochs = before.options.schedule, before.options.epochs
-    if schedule in _LAID_OUT and given.get("epochs", epochs) != epochs:
-        raise ValueError(
-            f"the run in {folder} has a {schedule} schedule over its {epochs} epochs, which cannot be made longer: "
-            "leave --epochs out"
-        )
-    free = {name: given[name] for name in _FREE if name in given}
-    return replace(before, options=replace(before.options, **free))
-
-
-def check_same(folder: Path, before: Facts | None, now: Facts) -> None:
-    """Raise ValueError where the data is not what the run began with."""
-    for entry in fields(Facts):
-        if getattr(before, entry.name) != getattr(now, entry.name):
-            raise ValueError(
-                f"the data has changed since the run in {folder} began: {entry.name} was "
-                f"{_short(getattr(before, entry.name))}, is {_short(getattr(now, entry.name))}"
-            )
-
-
-def _short(value: Any) -> str:
-    return text if len(text := repr(value)) < 60 else f"{text[:57]}..."
-
-
-def train_work(console: Console, folder: Path, options: Options, work: Work, resume: bool) -> train.History:
+def train_job(console: Console, job: Job) -> train.History:
     """Train, and keep everything in the folder."""
-    model = work.model
-    size, batches = sum(p.size for p in model.parameters()), len(work.training)
-    measure = f"; the loss is in {work.measure}" if work.measure else ""
-    console.print(
-        f"{options.model}, {size:,} parameters, learns {options.data} in {options.epochs} epochs of {batches:,} "
-        f"updates on {get_num_threads()} threads{measure}. It is kept in {folder}.",
-        soft_wrap=True,
-    )
+    folder, options, work = job.folder, job.options, job.work
+    _announce(console, job)
     write_text(folder / config.NAME, config.dump(options, work.facts))
-    plan = updates.plan(options, model, batches)
+    plan = updates.plan(options, work.model, len(work.training))
     history = train.fit(
-        model,
+        work.model,
         work.training,
         work.validation,
         epochs=options.epochs,
@@ -131,12 +74,25 @@ def train_work(console: Console, folder: Path, options: Options, work: Work, res
         ],
         augment=work.augment,
         class_weight="balanced" if options.class_weight == "balanced" else None,
-        resume=folder if resume else None,
+        resume=folder if job.resume else None,
         **plan.fit,
     )
     if len(history) and find_spec("matplotlib") is not None:
         history.plot(folder / "curves.png")
     return history
+
+
+def _announce(console: Console, job: Job) -> None:
+    options, work = job.options, job.work
+    size, batches = sum(p.size for p in work.model.parameters()), len(work.training)
+    measure = f"; the loss is in {work.measure}" if work.measure else ""
+    console.print(
+        f"{options.model}, {size:,} parameters, learns {options.data} in {options.epochs} epochs of {batches:,} "
+        f"updates on {get_num_threads()} threads{measure}. It is kept in {job.folder}.",
+        soft_wrap=True,
+    )
+    for note in job.notes:
+        console.print(note, soft_wrap=True)
 
 
 def _monitor(work: Work) -> str:
@@ -149,17 +105,27 @@ def _stopping(options: Options, work: Work) -> list[train.EarlyStopping]:
     return [train.EarlyStopping(patience, _monitor(work), restore_best=False)] if patience else []
 
 
-def best_epoch(history: train.History, work: Work) -> int:
+def write_report(path: Path, history: train.History, job: Job) -> None:
+    """The page of `inspect.write_report`, judged on what was held out."""
+    from .. import inspect
+
+    work, title = job.work, f"{job.options.model} on {job.options.data}"
+    names = work.facts.classes or None
+    inspect.write_report(path, work.model, work.training, history, names, title, loss=work.loss, val=work.validation)
+
+
+def _best_epoch(history: train.History, work: Work) -> int:
     """The number of the epoch whose weights are in best.safetensors."""
     values = history[_monitor(work)]
     best = (max if _monitor(work) == "val_accuracy" else min)(values)
     return values.index(best) + 1
 
 
-def report(console: Console, history: train.History, work: Work, folder: Path) -> None:
+def report(console: Console, history: train.History, job: Job) -> None:
     """A table of the best and the last epoch, and a line with what was reached."""
-    best = best_epoch(history, work)
-    table, records = Table(title=str(folder), title_justify="left"), history.epochs
+    work = job.work
+    best = _best_epoch(history, work)
+    table, records = Table(title=str(job.folder), title_justify="left"), history.epochs
     for name in ("", f"best, epoch {best}", f"last, epoch {len(history)}"):
         table.add_column(name, justify="right" if name else "left")
     for name in records[0]:

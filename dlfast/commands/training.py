@@ -11,77 +11,72 @@ from .errors import clear_errors
 from .options import MODELS, parsed, train_options
 
 _THREADS = click.option("--threads", type=click.IntRange(min=1), help="Of the kernels.  [default: all processors]")
+_FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-@click.command()
+class _Train(click.Command):
+    """Its help ends with what each model takes and how it is usually trained."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from .networks import summary
+
+        with formatter.section("Models"):
+            formatter.write_dl([(name, summary(name)) for name in MODELS])
+
+
+@click.command(cls=_Train)
 @click.argument("model", type=click.Choice(MODELS), required=False, metavar="MODEL")
 @train_options
 @_THREADS
 @click.option("--config", "file", type=click.Path(path_type=Path), help="A config.toml: its options, but those given.")
 @click.option("--out", type=_FOLDER, help="Folder to keep.  [default: runs/MODEL]")
+@click.option("--report", type=_FILE, metavar="FILE.html", help="Write a page: curves, mistakes, a diagnosis in words.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder, by its own options.")
-def train(model, threads, file, out, resume, **given) -> None:
-    """Train MODEL and keep it in a folder.
+def train(model, threads, file, out, report, resume, **given) -> None:
+    """Train MODEL and keep it in a folder. What each takes, and its usual options, stand at the end.
 
     \b
-    MODEL                              takes
-    perceptron, mlp                    rows of numbers, images too
-    lenet5, demo_cnn, vgg11, alexnet,
-      resnet20, resnet18, notes_cnn    images
-    sequence_net                       sequences, images as rows
-    forecaster                         series
-    char_lstm, char_gru, gpt           text
-
-    \b
-    --data         held out for validation
-    digits         the last 360 of 1,797 images of 8 x 8
-    mnist10k       the last 2,000 of 10,000 images of 28 x 28
+    --data                           held out for validation
+    digits                           the last 360 of 1,797 images of 8 x 8
+    mnist10k                         the last 2,000 of 10,000 images of 28 x 28
     mnist, fashion-mnist, cifar10    their test part; fetched, or read from --path
-    series         the last fifth of sunspots, co2 or elnino (--target)
-    gospels        the last tenth
-    FILE.npz       x_test, y_test beside x_train, y_train; else a fifth of x, y (images, labels), drawn by the seed
-    FILE           of text in UTF-8: the last tenth
+    series                           the last fifth of sunspots, co2 or elnino (--target)
+    gospels                          the last tenth
+    FILE.npz                         x_test, y_test beside x_train, y_train; of x, y or images, labels a fifth
+    FILE.csv                         a fifth; --target names the column to tell, the last one if none
+    FOLDER                           folders test beside train; of a folder for each class a fifth
+    FILE                             of text in UTF-8: the last tenth
 
-    Targets that are whole numbers or texts are classes, others numbers to tell. --val-fraction holds another share
-    out. Language models learn windows of 128 characters from anywhere in the text, their loss is in nats a character.
+    A fifth is drawn by the seed, of each class the same share; --val-fraction holds another share out. Targets that are
+    whole numbers or names are classes, others numbers to tell. In tables a missing cell gets the column's mean, or its
+    most frequent name. Language models learn windows of 128 characters from anywhere in the text; their loss is in nats
+    a character.
 
     The folder keeps config.toml, history.csv, curves.png (with matplotlib), best.safetensors, the weights of the epoch
     with the best validation accuracy or loss, and last.safetensors, all that --resume needs to end with the bits of a
-    run that was never interrupted. With --resume a larger --epochs makes a run longer.
+    run that was never interrupted. With --resume a larger --epochs makes a run longer. config.toml is complete:
+    --config FILE repeats the run with the same bits; it may also be written by hand, with the options as keys.
     """
     with clear_errors(ImportError, ValueError, OSError):
         from rich.console import Console
 
-        from . import examples, run, text
-        from .networks import LANGUAGE
+        from . import beginning, run
 
         _set_threads(threads)
+        _check_out(report)
         console, options = Console(highlight=False), parsed({"model": model, **given})
-        if options.get("steps") is not None and (options.get("epochs") is not None or resume):
-            raise ValueError("--steps stands alone: not with --epochs, nor with --resume")
-        if file is not None and resume:
-            raise ValueError("--config and --resume exclude each other: a folder has its own config.toml")
-        folder = out or (None if model is None else Path("runs", model))
-        before = run.resumed(folder, options) if resume else None
-        plan = before.options if before else run.new_options(options, file)
-        folder = folder or Path("runs", plan.model)
-        if before is None:
-            run.check_free(folder)
-        if plan.model in LANGUAGE:
-            plan = text.complete(plan)
-            work = text.work(plan)
-        else:
-            work = examples.work(plan)
-        if before is not None:
-            run.check_same(folder, before.facts, work.facts)
+        job = beginning.begin(options, file, out, resume)
         with clear_errors(FloatingPointError):
-            history = run.train_work(console, folder, plan, work, resume)
+            history = run.train_job(console, job)
     if history.stopped == "interrupted":
-        if (folder / "last.safetensors").exists():
-            console.print(f"go on with: dlfast train {plan.model} --out {folder} --resume")
+        if (job.folder / "last.safetensors").exists():
+            console.print(f"go on with: dlfast train {job.options.model} --out {job.folder} --resume")
         raise click.Abort
-    run.report(console, history, work, folder)
+    run.report(console, history, job)
+    if report is not None:
+        with clear_errors(ImportError, ValueError, OSError):
+            run.write_report(report, history, job)
 
 
 _CHECKPOINT = click.argument("checkpoint", type=click.Path(path_type=Path))

@@ -44,7 +44,11 @@ def plan(options: Options, model: nn.Module, batches: int) -> Updates:
 
 
 def _optimizer(options: Options, model: nn.Module) -> optim.Optimizer:
-    more = {"momentum": options.momentum} if options.optimizer in ("sgd", "rmsprop") else {}
+    more: dict[str, Any] = {}
+    if options.optimizer in ("sgd", "rmsprop"):
+        more["momentum"] = options.momentum or 0.0
+    if options.nesterov:
+        more["nesterov"] = True
     return getattr(optim, _CLASSES[options.optimizer])(
         model.parameters(),
         lr=options.lr,
