@@ -1,4 +1,4 @@
-"""Sphinx: the documentation's configuration. `ci/docs` builds it."""
+"""How Sphinx makes a site of these pages and of the docstrings. `ci/docs` runs it."""
 
 import sys
 from pathlib import Path
