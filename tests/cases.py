@@ -461,7 +461,7 @@ CONV_NORM = [
 # Elementwise: x of any shape
 
 
-ELEMENTWISE = [
+POINTWISE = [
     *elementwise("relu", (0,)),
     *elementwise("leaky_relu", (0,), negative_slope=0.01),
     *elementwise("leaky_relu", (0,), negative_slope=-2.0),
@@ -485,6 +485,10 @@ ELEMENTWISE = [
     *elementwise("threshold", (0.5,), shapes=[(37,)], threshold=0.5, value=-2.0),
     *elementwise("hardshrink", (-0.5, 0.5), shapes=[(37,)], lambd=0.5),
     *elementwise("softshrink", (-0.5, 0.5), shapes=[(37,)], lambd=0.5),
+]
+
+ELEMENTWISE = [
+    *POINTWISE,
     *(
         Case("prelu", shape_name(shape), (away_from((0,), *shape), between(0.1, 0.5, shape[-1])), {})
         for shape in ((5,), (3, 4), (2, 3, 2, 5), (0, 3))
@@ -797,23 +801,8 @@ LARGE = [
     *(max_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
     max_pool2d("large-streamed", (2, 131, 131, 64), 3, 2, 1),
     *(avg_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
-    *(
-        Case(op, "large", (normal(7, 20011),), options)
-        for op, options in (
-            ("relu", {}),
-            ("leaky_relu", {"negative_slope": 0.01}),
-            ("elu", {"alpha": 1.0}),
-            ("gelu", {"approximate": "none"}),
-            ("silu", {}),
-            ("sigmoid", {}),
-            ("tanh", {}),
-            ("softplus", {"beta": 1.0, "threshold": 20.0}),
-            ("hardswish", {}),
-            ("hardtanh", {"min_val": -1.0, "max_val": 1.0}),
-            ("selu", {}),
-            ("mish", {}),
-        )
-    ),
+    *(Case(op, "large", (normal(7, 20011),), options)
+      for op, options in {case.op: case.options for case in reversed(POINTWISE)}.items()),
     Case("gelu", "large-tanh", (normal(7, 20011),), {"approximate": "tanh"}),
     dropout("large", 7, 20011),
     *softmaxes("large", normal(2001, 70), 1),

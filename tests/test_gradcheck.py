@@ -108,4 +108,4 @@ def test_the_table_of_operations_is_complete(monkeypatch):
     names = dict(dl.gradcheck.operations())
     assert used == {op for op in kernels.operations() if not kernels.is_single(op)}
     tested = {name.split(",")[0] for name in names}
-    assert set(F.__all__) - tested == {"swish", "one_hot"}  # an alias, and integers only
+    assert set(F.__all__) - tested == {"one_hot"}  # of integers
