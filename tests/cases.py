@@ -803,6 +803,8 @@ LARGE = [
     *(avg_pool2d(name, (8, 31, 33, 40), *window) for name, *window in (("large", 2), ("large-overlapping", 3, 2, 1))),
     *(Case(op, "large", (normal(7, 20011),), options)
       for op, options in {case.op: case.options for case in reversed(POINTWISE)}.items()),
+    Case("prelu", "large", (normal(2001, 70), between(0.1, 0.5, 70)), {}),
+    Case("glu", "large", (normal(2001, 70),), {"axis": -1}),
     Case("gelu", "large-tanh", (normal(7, 20011),), {"approximate": "tanh"}),
     dropout("large", 7, 20011),
     *softmaxes("large", normal(2001, 70), 1),
