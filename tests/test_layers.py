@@ -10,6 +10,7 @@ from samples import image
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import nn
+from dlfast.nn import margin_loss, padding
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +151,8 @@ def test_the_table_of_layers_is_complete():
     elsewhere |= {nn.RNN, nn.LSTM, nn.GRU, nn.MultiheadAttention, nn.PositionalEncoding, nn.causal_mask}
     elsewhere |= {nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.TransformerDecoder, nn.TransformerDecoderLayer}
     elsewhere |= {nn.KeyValueCache, nn.LearnedPositions}  # and in test_language.py
+    for module in (margin_loss, padding):  # and in test_margin_losses.py and test_padding.py
+        elsewhere |= {vars(module)[name] for name in nn.__all__ if name in vars(module)}
     assert {getattr(nn, name) for name in nn.__all__} == tested | elsewhere
 
 

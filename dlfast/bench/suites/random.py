@@ -123,8 +123,11 @@ def softmax(draw: Draw) -> Row:
 
 
 def activation(draw: Draw) -> Row:
-    """One of the nine of so many values."""
-    names = ("relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus", "hardswish")
+    """One of them on so many values."""
+    names = (
+        *("relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus", "hardswish"),
+        *("relu6", "hardtanh", "hardsigmoid", "selu", "celu", "mish", "softsign", "logsigmoid"),
+    )
     name, count = choice(draw, *names), size(draw, 64, 2 * ELEMENTS)
     return Row(
         f"{name}, {count} values",
