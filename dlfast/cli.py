@@ -11,6 +11,7 @@ import click
 from ._files import check_writable
 from ._version import __version__
 from .bench import suite_names, usual_suites
+from .commands.doctor import doctor
 from .commands.errors import clear_errors
 from .commands.training import evaluate, generate, predict, train
 
@@ -285,7 +286,7 @@ def _check_files(json_file: Path | None, plot_file: Path | None) -> None:
         raise click.ClickException(f"--plot {plot_file}: the name must end in one of .{', .'.join(known)}")
 
 
-for command in (train, evaluate, predict, generate):
+for command in (train, evaluate, predict, generate, doctor):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def _undecided(outputs: np.ndarray) -> Any:
         return np.float64(1 / count)
     if count > 1 and are_probabilities(np.exp(np.minimum(outputs, 1))):
         return np.float64(-math.log(count))
-    if count == 1 and outputs.min() > 0 and outputs.max() < 1:
+    if outputs.min() > 0 and outputs.max() < 1:  # of a sigmoid
         return np.float64(0.5)
     return np.float64(0)
 

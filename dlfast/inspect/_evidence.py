@@ -133,4 +133,5 @@ def _between_0_and_1(outputs: np.ndarray) -> bool:
 
 def is_cross_entropy(loss: Callable) -> bool:
     """Whether the loss applies the softmax itself."""
+    loss = getattr(loss, "func", loss)  # a functools.partial
     return loss is F.cross_entropy or isinstance(loss, CrossEntropyLoss)
