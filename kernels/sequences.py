@@ -1,15 +1,19 @@
-"""The steps of a batch of sequences, shared by every backend and by `functional`: which rows there are, in what order.
+"""What every backend shares of recurrent layers: the steps of a batch of sequences, and the way through the layers.
 
 A recurrent kernel works on rows, one for each step of each sequence that exists: x is turned into a matrix (R, I), its
 states are (R, Hd), and padding never enters. Without lengths these are the rows of x as they lie, R = T B. With lengths
 the rows of a step follow each other, the longest sequence first, so that the sequences that still run are always the
 first ones.
+
+An operation runs L layers in D directions: one, or that from the last step to the first as well. What is of one
+direction of one layer, a loop, stands in lists in PyTorch's order: loop l D + d is that of direction d of layer l.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -99,6 +103,11 @@ def scattered(matrix: np.ndarray, shape: tuple[int, ...], steps: Steps) -> np.nd
     return padded
 
 
+def of_loop(states: np.ndarray | None, i: int, loops: int) -> np.ndarray | None:
+    """The states (B, Hd) of a loop of those of all, which are (L D, B, Hd), or (B, Hd) where there is but one."""
+    return states if states is None or loops == 1 else states[i]
+
+
 def sorted_states(state: np.ndarray | None, hidden: int, dtype, steps: Steps) -> np.ndarray:
     """A fresh (B, Hd) with the states in the order of the steps, 0 where none is given."""
     shape = len(steps.lengths), hidden
@@ -109,10 +118,20 @@ def sorted_states(state: np.ndarray | None, hidden: int, dtype, steps: Steps) ->
     return fresh
 
 
+def together(states: list[np.ndarray]) -> np.ndarray:
+    """The reverse of `of_loop`: those of all loops."""
+    if len(states) == 1:
+        return states[0]
+    fresh = empty((len(states), *states[0].shape), states[0].dtype)
+    for to, state in zip(fresh, states, strict=True):
+        to[...] = state
+    return fresh
+
+
 def unsorted_states(state: np.ndarray, steps: Steps) -> np.ndarray:
     """States (B, Hd) back in the order of the batch."""
     if steps.order is None:
-        return state
+        return state if state.flags.c_contiguous else np.ascontiguousarray(state)
     fresh = empty(state.shape, state.dtype)
     fresh[steps.order] = state
     return fresh
@@ -160,3 +179,76 @@ def _by_step(rows: np.ndarray, steps: Steps) -> np.ndarray:
     if length > 1 and steps.offsets[1] == 1 and steps.stride == length:  # with batch_first
         return rows.reshape(batch, length, rows.shape[1]).swapaxes(0, 1)
     return rows.reshape(length, batch, rows.shape[1])
+
+
+Loop = Callable[..., tuple[np.ndarray, list[np.ndarray], tuple[Any, ...]]]
+LoopBack = Callable[..., tuple[list[np.ndarray | None], list[np.ndarray]]]
+
+
+def layers_forward(
+    loop: Loop, x: np.ndarray, states: tuple[Any, ...], parameters: tuple[Any, ...], steps: tuple[Steps, ...]
+):
+    """All loops, one after the other: ((y, last states...), saved).
+
+    loop(rows, states, parameters, steps) gives the rows of y (R, Hd), the last states, and the rows that its backward
+    reads besides; rows, states and parameters are its own. saved: x, states and parameters as they are given, y of each
+    layer (R, D Hd), what each loop has given last, and steps.
+    """
+    ways, loops = len(steps), len(parameters) // 4
+    rows, ys, kept = gathered(x, steps[0]), [], []
+    last: list[list[np.ndarray]] = []
+    for first in range(0, loops, ways):
+        outputs = []
+        for i in range(first, first + ways):
+            own = [
+                sorted_states(of_loop(state, i, loops), parameters[1].shape[1], x.dtype, steps[0]) for state in states
+            ]
+            y, ends, extra = loop(rows, own, parameters[4 * i : 4 * i + 4], steps[i - first])
+            outputs.append(y)
+            kept.append(extra)
+            last.append([unsorted_states(end, steps[0]) for end in ends])
+        rows = outputs[0] if ways == 1 else np.concatenate(outputs, axis=1)
+        ys.append(rows)
+    results = scattered(rows, x.shape[:2], steps[0]), *(together(list(each)) for each in zip(*last, strict=True))
+    return results, (x, states, parameters, ys, kept, steps)
+
+
+def layers_backward(loop: LoopBack, dy: tuple[np.ndarray, ...], saved: tuple[Any, ...], needs: tuple[Any, ...]):
+    """The gradients in the order of the arguments, each where it is needed: of x, the states and the parameters.
+
+    loop(dy, dlast, rows, states, parameters, y, extra, steps, needs) gives the gradients of rows and parameters by
+    `needs`, and of the states; dlast, the gradients of its last states, may be written over. What only layers below the
+    first that needs any would use is not computed.
+    """
+    x, states, parameters, ys, kept, steps = saved
+    ways, loops, hidden, flags = len(steps), len(parameters) // 4, parameters[1].shape[1], needs[1 + len(states) :]
+    lowest = 0 if any(needs[: 1 + len(states)]) else next((i // (4 * ways) for i, need in enumerate(flags) if need), 0)
+    down = gathered(dy[0], steps[0])
+    gradients: list[Any] = [None] * (4 * loops)
+    dstates: list[list[np.ndarray]] = [[] for _ in states]
+    for layer in reversed(range(lowest, loops // ways)):
+        rows, above, down = gathered(x, steps[0]) if layer == 0 else ys[layer - 1], down, None
+        for way in reversed(range(ways)):
+            i, part = layer * ways + way, slice(way * hidden, (way + 1) * hidden)
+            own, dlast = (
+                [sorted_states(of_loop(each, i, loops), hidden, x.dtype, steps[0]) for each in all_loops]
+                for all_loops in (states, dy[1:])
+            )
+            wanted = (needs[0] or layer > lowest, *flags[4 * i : 4 * i + 4])
+            found, ends = loop(
+                above[:, part],
+                dlast,
+                rows,
+                own,
+                parameters[4 * i : 4 * i + 4],
+                ys[layer][:, part],
+                kept[i],
+                steps[way],
+                wanted,
+            )
+            down = found[0] if down is None else down + found[0]
+            gradients[4 * i : 4 * i + 4] = found[1:]
+            for each, end in zip(dstates, ends, strict=True):
+                each.insert(0, unsorted_states(end, steps[0]))
+    dx = None if down is None else scattered(down, x.shape[:2], steps[0])
+    return dx, *(together(each) if need else None for each, need in zip(dstates, needs[1:], strict=False)), *gradients

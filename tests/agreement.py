@@ -26,7 +26,7 @@ def call(op: str, backends, inputs, case, dy=None, needs=None) -> dict[str, np.n
     needs = tuple(x is not None for x in inputs) if needs is None else needs
     gradients = kernels.pair(op, backward_backend)[1](dy, saved, needs)
     assert len(gradients) == len(inputs)
-    names = [f"d{name}" for name in argument_names(op)]
+    names = [f"d{name}" for name in argument_names(op, len(inputs))]
     return outputs(y) | {name: dx for name, dx in zip(names, gradients, strict=True) if dx is not None}
 
 
@@ -35,10 +35,13 @@ def outputs(y) -> dict[str, np.ndarray]:
 
 
 @cache
-def argument_names(op: str) -> list[str]:
-    """The arrays that the forward of `op` takes, as the reference names them."""
-    parameters = inspect.signature(kernels.pair(op, "reference")[0]).parameters.values()
-    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+def argument_names(op: str, count: int) -> list[str]:
+    """The names of so many arrays that the forward of `op` takes, as the reference has them."""
+    parameters = list(inspect.signature(kernels.pair(op, "reference")[0]).parameters.values())
+    names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return names + [
+        f"{p.name}[{i}]" for p in parameters if p.kind is p.VAR_POSITIONAL for i in range(count - len(names))
+    ]
 
 
 def float_type(arrays) -> np.dtype:

@@ -310,17 +310,22 @@ def cells(op, prefix="", **options):
 
 def sequence(
     op, name, steps, batch, features, hidden, biases=(True, True), states=True, lengths=None, first=False,
-    reverse=False, x=normal, tags=(), **options,
+    reverse=False, layers=1, both=False, x=normal, tags=(), **options,
 ):  # fmt: skip
-    """lengths: of the sequences, None where all are whole; first: the batch is x's first axis."""
-    gates = {"rnn": 1, "lstm": 4, "gru": 3}[op] * hidden
-    given = [normal(batch, hidden) if states else None] * (2 if op == "lstm" else 1)
+    """lengths: of the sequences, None where all are whole; first: the batch is x's first axis; both: directions."""
+    gates, ways = {"rnn": 1, "lstm": 4, "gru": 3}[op] * hidden, 1 + both
+    state = (batch, hidden) if layers * ways == 1 else (layers * ways, batch, hidden)
+    given = [normal(*state) if states else None] * (2 if op == "lstm" else 1)
     scale = min(0.5, hidden**-0.5)  # larger weights make the last state depend on the first one without bounds
-    weights = (normal(gates, features, scale=scale), normal(gates, hidden, scale=scale))
+    parameters = []
+    for loop in range(layers * ways):
+        inputs = features if loop < ways else ways * hidden
+        parameters += [normal(gates, inputs, scale=scale), normal(gates, hidden, scale=scale)]
+        parameters += [normal(gates) if bias else None for bias in biases]
     shape = (batch, steps, features) if first else (steps, batch, features)
-    arrays = (x(*shape), *given, *weights, *(normal(gates) if bias else None for bias in biases))
     lengths = None if lengths is None else np.array(lengths)
-    return Case(op, name, arrays, {"steps": steps_of(steps, batch, lengths, first, reverse), **options}, tags)
+    walks = tuple(steps_of(steps, batch, lengths, first, back) for back in ((False, True) if both else (reverse,)))
+    return Case(op, name, (x(*shape), *given, *parameters), {"steps": walks, **options}, tags)
 
 
 def sequences(op, prefix="", **options):
@@ -340,6 +345,17 @@ def sequences(op, prefix="", **options):
         sequence(op, f"{prefix}size-1", 2, 1, 1, 1, **options),
         sequence(op, f"{prefix}tiles", 2, 23, 7, 33, **options),
         sequence(op, f"{prefix}features-0", 2, 9, 0, 4, **options),
+        sequence(op, f"{prefix}both", 3, 2, 3, 4, both=True, **options),
+        sequence(op, f"{prefix}both-odd", 5, 9, 3, 18, both=True, first=True, **options),
+        sequence(op, f"{prefix}both-lengths", 4, 10, 3, 6, both=True, lengths=ragged * 2, states=False, **options),
+        sequence(op, f"{prefix}both-one-step", 1, 2, 3, 4, both=True, **options),
+        sequence(op, f"{prefix}both-batch-0", 2, 0, 4, 3, both=True, **options),
+        sequence(op, f"{prefix}layers", 2, 3, 3, 5, layers=2, **options),
+        sequence(op, f"{prefix}layers-batch-1", 3, 1, 3, 5, layers=2, **options),
+        sequence(op, f"{prefix}layers-one-step", 1, 2, 3, 4, (True, False), layers=2, **options),
+        sequence(
+            op, f"{prefix}layers-both-lengths", 2, 5, 3, 4, layers=2, both=True, lengths=(2, 1, 2, 2, 1), **options
+        ),
         sequence(op, f"{prefix}nan", 2, 4, 2, 5, x=holding(NAN), tags=NO_GRADCHECK, **options),
     ]
 

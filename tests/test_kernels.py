@@ -163,7 +163,7 @@ def test_signature(case, backend):
     parameters = inspect.signature(kernels.pair(case.op, "reference")[0]).parameters.values()
     assert all(p.default is p.empty for p in parameters)
     assert {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} == options.keys()
-    y, saved = forward(**dict(zip(argument_names(case.op), inputs, strict=True)), **options)
+    y, saved = forward(**dict(zip(argument_names(case.op, len(inputs)), inputs, strict=True)), **options)
     backward(dy=case.gradient(y, "float32"), saved=saved, needs=(True,) * len(inputs))
     with pytest.raises(TypeError):
         forward(*inputs, *options.values(), 0)
@@ -222,7 +222,9 @@ def run_and_compare_bytes(case, backend, inputs, layout):
         x.flags.writeable = False
     gradients = backward(dy, saved, tuple(x is not None for x in inputs))
     assert [x.tobytes() for x in kept] == before, "the backward changed dy or what was saved"
-    return outputs(y) | {f"d{name}": dx for name, dx in zip(argument_names(case.op), gradients) if dx is not None}
+    return outputs(y) | {
+        f"d{name}": dx for name, dx in zip(argument_names(case.op, len(inputs)), gradients) if dx is not None
+    }
 
 
 @each_case

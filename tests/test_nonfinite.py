@@ -81,7 +81,10 @@ def results(op, backend, arrays, dy, **options):
     forward, backward = kernels.pair(op, backend)
     y, saved = forward(*arrays, **options)
     dy = dy(y.shape).astype(y.dtype)
-    found = {"y": y, **dict(zip(argument_names(op), backward(dy, saved, (True,) * len(arrays)), strict=True))}
+    found = {
+        "y": y,
+        **dict(zip(argument_names(op, len(arrays)), backward(dy, saved, (True,) * len(arrays)), strict=True)),
+    }
     return {name: np.where(np.isfinite(x), 0, x) for name, x in found.items() if x is not None}
 
 

@@ -13,6 +13,7 @@ ValueError for shapes that do not fit and lengths out of range.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from ..kernels.sequences import Steps, steps_of
 from ..tensor import ArrayLike, Tensor, arrays_of, run, unwrap
 
 _PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+_STATES = ("h", "c")
+_GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 
 
 def rnn(
@@ -44,7 +47,7 @@ def rnn(
     inputs = (x, h, weight_ih, weight_hh, bias_ih, bias_hh)
     check.choice("rnn", "nonlinearity", nonlinearity, ("tanh", "relu"))
     arrays, steps = _checked("rnn", 1, inputs, ("h",), lengths, batch_first, reverse)
-    return run("rnn", inputs, arrays, {"steps": steps, "nonlinearity": nonlinearity})
+    return run("rnn", inputs, arrays, {"steps": (steps,), "nonlinearity": nonlinearity})
 
 
 def lstm(
@@ -68,7 +71,7 @@ def lstm(
         raise TypeError(f"lstm: state must be the pair (h, c) or None, got {type(state).__name__}")
     inputs = (x, *(state or (None, None)), weight_ih, weight_hh, bias_ih, bias_hh)
     arrays, steps = _checked("lstm", 4, inputs, ("h", "c"), lengths, batch_first, reverse)
-    y, h, c = run("lstm", inputs, arrays, {"steps": steps})
+    y, h, c = run("lstm", inputs, arrays, {"steps": (steps,)})
     return y, (h, c)
 
 
@@ -90,11 +93,39 @@ def gru(
     """
     inputs = (x, h, weight_ih, weight_hh, bias_ih, bias_hh)
     arrays, steps = _checked("gru", 3, inputs, ("h",), lengths, batch_first, reverse)
-    return run("gru", inputs, arrays, {"steps": steps})
+    return run("gru", inputs, arrays, {"steps": (steps,)})
+
+
+def recurrent_layers(
+    op: str,
+    x: ArrayLike,
+    states: Sequence[ArrayLike | None],
+    parameters: Sequence[ArrayLike | None],
+    lengths: ArrayLike | None,
+    batch_first: bool,
+    bidirectional: bool,
+    **options: Any,
+) -> tuple[Tensor, ...]:
+    """L layers of "rnn", "lstm" or "gru" in one operation, D directions each: (y, h), or (y, h, c) with "lstm".
+
+    parameters: weight_ih, weight_hh, bias_ih, bias_hh of each direction of each layer, PyTorch's order; further layers
+    take the D Hd outputs of the one below. states (L D, B, Hd), but (B, Hd) where L D is 1. Raises as all in this file.
+    """
+    inputs, ways = (x, *states, *parameters), 1 + bidirectional
+    arrays, one = _checked(op, _GATES[op], inputs, _STATES[: len(states)], lengths, batch_first, False, ways)
+    steps = (one, one._replace(reverse=True)) if bidirectional else (one,)
+    return run(op, inputs, arrays, {"steps": steps, **options})
 
 
 def _checked(
-    op: str, gates: int, inputs: Any, states: tuple[str, ...], lengths: Any, batch_first: bool, reverse: bool
+    op: str,
+    gates: int,
+    inputs: Any,
+    states: tuple[str, ...],
+    lengths: Any,
+    batch_first: bool,
+    reverse: bool,
+    ways: int = 1,
 ) -> tuple[list[Any], Steps]:
     """The arrays of a call and its steps, or an error."""
     arrays = arrays_of(inputs)
@@ -102,19 +133,34 @@ def _checked(
     for name, array in (("x", a), ("weight_ih", parameters[0]), ("weight_hh", parameters[1])):
         if array is None:
             raise TypeError(f"{op}: {name} must be an array, got None")
-    check.floats(op, ("x", *states, *_PARAMETERS), arrays)
-    if not _fit(gates, a, given, batch_first, *parameters):
-        _refuse(op, gates, a, dict(zip(states, given)), batch_first, *parameters)
+    loops = len(parameters) // 4
+    check.floats(op, ("x", *states, *_PARAMETERS * loops), arrays)
+    if not _fit(gates, a, given, batch_first, loops, *parameters[:4]):
+        _refuse(op, gates, a, dict(zip(states, given)), batch_first, *parameters[:4])
+    for i in range(1, loops):
+        _check_further(op, a.shape[2] if i < ways else ways * parameters[1].shape[1], parameters, i)
     batch, length = a.shape[:2] if batch_first else a.shape[1::-1]
     return arrays, steps_of(length, batch, _lengths(op, lengths, batch, length), bool(batch_first), bool(reverse))
 
 
-def _fit(gates: int, a: Any, states: list[Any], batch_first: bool, w_ih: Any, w_hh: Any, *biases: Any) -> bool:
+def _check_further(op: str, features: int, parameters: list[Any], i: int) -> None:
+    """Raise ValueError unless the parameters of a loop fit its inputs and those of the first one."""
+    like, (w_ih, w_hh, *biases) = parameters[1], parameters[4 * i : 4 * i + 4]
+    check.shape(op, "weight_hh", w_hh, like.shape, "like that of the other layers")
+    check.shape(op, "weight_ih", w_ih, (like.shape[0], features), "to match the layer below")
+    for name, bias in zip(_PARAMETERS[2:], biases):
+        check.shape(op, name, bias, like.shape[:1], f"to match weight_hh {like.shape}")
+
+
+def _fit(
+    gates: int, a: Any, states: list[Any], batch_first: bool, loops: int, w_ih: Any, w_hh: Any, *biases: Any
+) -> bool:
     """Whether the shapes go together: at little cost, since each step of a stream is a call."""
     if a.ndim != 3 or w_hh.ndim != 2 or a.shape[1 if batch_first else 0] < 1:
         return False
     hidden = w_hh.shape[1]
-    state, rows = (a.shape[0 if batch_first else 1], hidden), gates * hidden
+    rows, batch = gates * hidden, a.shape[0 if batch_first else 1]
+    state = (batch, hidden) if loops == 1 else (loops, batch, hidden)
     if w_hh.shape[0] != rows or w_ih.shape != (rows, a.shape[2]):
         return False
     return all([b is None or b.shape == (rows,) for b in biases] + [s is None or s.shape == state for s in states])

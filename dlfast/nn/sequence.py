@@ -10,6 +10,7 @@ import numpy as np
 from .. import _check as check
 from .. import functional as F
 from .. import init
+from ..functional._sequence import recurrent_layers
 from ..tensor import ArrayLike, Parameter, Tensor, as_tensor
 from .module import Module
 
@@ -17,8 +18,9 @@ _KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class _Recurrent(Module):
-    """What RNN, LSTM and GRU share; `_run` calls one layer in one direction."""
+    """What RNN, LSTM and GRU share; _op: the operation."""
 
+    _op = "rnn"
     _gates = 1
 
     def __init__(
@@ -62,26 +64,26 @@ class _Recurrent(Module):
     def _parameters_of(self, suffix: str) -> tuple[Any, ...]:
         return tuple([getattr(self, f"{kind}_{suffix}", None) for kind in _KINDS])
 
-    def _run(self, x: Tensor, states: list[Tensor | None], suffix: str, **options: Any) -> tuple[Tensor, list[Tensor]]:
-        raise NotImplementedError(f"{type(self).__name__} must define _run")
+    def _options(self) -> dict[str, Any]:
+        """What else the operation takes."""
+        return {}
 
     def _layers(self, x: Tensor, states: list[Tensor | None], lengths: Any) -> tuple[Tensor, list[Tensor]]:
-        """(y, last states), each state (num_layers directions, B, Hd)."""
-        ways, directions = 1 + self.bidirectional, self._directions()
+        """(y, last states), each (num_layers directions, B, Hd): one operation, or one a layer with dropout between."""
+        ways, apart = 1 + self.bidirectional, self.dropout and self.training and self.num_layers > 1
+        each = ways if apart else ways * self.num_layers
+        suffixes = [suffix for _, suffix in self._directions()]
         finals: list[list[Tensor]] = []
-        for layer in range(self.num_layers):
-            outputs = []
-            for way in range(ways):
-                i = layer * ways + way
-                own = [_own(state, i) for state in states]
-                options = {"lengths": lengths, "batch_first": self.batch_first, "reverse": way == 1}
-                y, last = self._run(x, own, directions[i][1], **options)
-                outputs.append(y)
-                finals.append(last)
-            x = outputs[0] if ways == 1 else F.concatenate(outputs, axis=-1)
-            if self.dropout and self.training and layer + 1 < self.num_layers:
+        for first in range(0, len(suffixes), each):
+            if first:
                 x = F.dropout(x, self.dropout, training=True)
-        return x, [_together(state) for state in zip(*finals)]
+            own = [_own(state, first, each) for state in states]
+            parameters = [self._parameters_of(suffix) for suffix in suffixes[first : first + each]]
+            x, *last = recurrent_layers(
+                self._op, x, own, sum(parameters, ()), lengths, self.batch_first, self.bidirectional, **self._options()
+            )
+            finals.append([state if each > 1 else state.reshape(1, *state.shape) for state in last])
+        return x, [state[0] if len(state) == 1 else F.concatenate(list(state)) for state in zip(*finals)]
 
     def _forward(self, x: ArrayLike, states: list[ArrayLike | None], lengths: Any) -> tuple[Tensor, list[Tensor]]:
         """As `_layers`, for a single sequence (T, I) with states (num_layers directions, Hd) too."""
@@ -112,16 +114,17 @@ class _Recurrent(Module):
         return ", ".join(shown)
 
 
-def _own(state: Tensor | None, i: int) -> Tensor | None:
-    """The state of direction i."""
-    if state is None or len(state) > 1:
-        return state if state is None else state[i]
-    return state.reshape(state.shape[1:])  # the only one, at half the cost
-
-
-def _together(states: tuple[Tensor, ...]) -> Tensor:
-    """The states (B, Hd) of all directions, (directions, B, Hd)."""
-    return F.stack(list(states)) if len(states) > 1 else states[0].reshape(1, *states[0].shape)
+def _own(state: Tensor | None, first: int, count: int) -> Tensor | None:
+    """The states of so many loops, which the operation takes without the first axis where there is but one."""
+    if state is None or len(state) == count > 1:
+        return state
+    return (
+        state[first : first + count]
+        if count > 1
+        else state[first]
+        if len(state) > 1
+        else state.reshape(state.shape[1:])
+    )
 
 
 class RNN(_Recurrent):
@@ -140,10 +143,8 @@ class RNN(_Recurrent):
         self.nonlinearity = check.choice("RNN", "nonlinearity", nonlinearity, ("tanh", "relu"))
         super().__init__(input_size, hidden_size, num_layers, **options)
 
-    def _run(self, x: Tensor, states: list[Tensor | None], suffix: str, **options: Any) -> tuple[Tensor, list[Tensor]]:
-        weight_ih, weight_hh, bias_ih, bias_hh = self._parameters_of(suffix)
-        y, h = F.rnn(x, states[0], weight_ih, weight_hh, bias_ih, bias_hh, self.nonlinearity, **options)
-        return y, [h]
+    def _options(self) -> dict[str, Any]:
+        return {"nonlinearity": self.nonlinearity}
 
     def forward(
         self, x: ArrayLike, h: ArrayLike | None = None, lengths: ArrayLike | None = None
@@ -159,14 +160,8 @@ class LSTM(_Recurrent):
     gates in the order i, f, g, o.
     """
 
+    _op = "lstm"
     _gates = 4
-
-    def _run(self, x: Tensor, states: list[Tensor | None], suffix: str, **options: Any) -> tuple[Tensor, list[Tensor]]:
-        h, c = states
-        if (h is None) != (c is None):
-            raise ValueError("LSTM: give both h and c, or neither")
-        y, last = F.lstm(x, None if h is None or c is None else (h, c), *self._parameters_of(suffix), **options)
-        return y, list(last)
 
     def forward(
         self,
@@ -176,6 +171,8 @@ class LSTM(_Recurrent):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         if state is not None and not (isinstance(state, (tuple, list)) and len(state) == 2):
             raise TypeError(f"LSTM: the state must be the pair (h, c) or None, got {type(state).__name__}")
+        if state is not None and (state[0] is None) != (state[1] is None):
+            raise ValueError("LSTM: give both h and c, or neither")
         y, (h, c) = self._forward(x, list(state or (None, None)), lengths)
         return y, (h, c)
 
@@ -186,11 +183,8 @@ class GRU(_Recurrent):
     Shapes, lengths and dropout as `RNN`. Parameters as `RNN` with 3 Hd rows, gates in the order r, z, n.
     """
 
+    _op = "gru"
     _gates = 3
-
-    def _run(self, x: Tensor, states: list[Tensor | None], suffix: str, **options: Any) -> tuple[Tensor, list[Tensor]]:
-        y, h = F.gru(x, states[0], *self._parameters_of(suffix), **options)
-        return y, [h]
 
     def forward(
         self, x: ArrayLike, h: ArrayLike | None = None, lengths: ArrayLike | None = None

@@ -1,28 +1,30 @@
 # cython: language_level=3, binding=False
 """Recurrent layers over whole sequences: products by gemm.h, the time loop and the gates by sequence.h.
 
-T steps, B sequences, I input features, Hd hidden size, G gates, R rows (kernels/sequences.py).
+T steps, B sequences, I input features, Hd hidden size, G gates, R rows, L layers, D directions (kernels/sequences.py).
+Loop number i of a call is that of direction i % D of layer i // D.
 """
 include "common.pxi"
 include "products.pxi"
 include "affine.pxi"
 
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from . import recurrent as _cells
 from .. import destination as _destination
-from ..sequences import gathered, last_states, scattered, shares, sorted_states, unsorted_states
+from ..sequences import gathered, last_states, of_loop, scattered, shares, sorted_states, together, unsorted_states
+
 
 cdef extern from "sequence.h" nogil:
     ctypedef struct dl_sequence:
-        int dtype, kind, reverse
-        long steps, batch, hidden, stride, jobs, features
+        int dtype, kind, reverse, within
+        long steps, batch, hidden, stride, rows, features, ld, start
         const void* x
         const void* weight_ih
         const int64_t* offset
         const int64_t* count
-        const int64_t* cut
         void* y
         void* gates
         void* extra
@@ -37,159 +39,238 @@ cdef extern from "sequence.h" nogil:
         void* dx
         void* beside
         const void* weight
+    ctypedef struct dl_sequences:
+        dl_sequence* loops
+        long count, jobs, threads
+        const int64_t* cut
+        int stack
     enum:
         DL_SEQUENCE_RNN
         DL_SEQUENCE_RELU
         DL_SEQUENCE_LSTM
         DL_SEQUENCE_GRU
     long dl_sequence_gates(int kind)
+    long dl_sequence_first_column(const dl_sequence* s, bint stack)
+    long dl_sequence_dz(int kind)
     double DL_SEQUENCE_SERIAL
     long DL_SEQUENCE_ROWS
     long DL_SEQUENCE_JOIN
-    int dl_sequence_forward(dl_sequence* s, long threads)
-    int dl_sequence_backward(dl_sequence* s, long threads)
+    long DL_SEQUENCE_STACK
+    int dl_sequence_forward(dl_sequences* loops)
+    int dl_sequence_backward(dl_sequences* loops)
     int dl_sequence_join(dl_sequence* s)
 
 
 cdef object _zeros = _memory.zeros
 
 
-cdef class Loop:
-    """The time loop of one call: its fields, and the arrays that they point into."""
+cdef class Loops:
+    """The loops that run side by side: their fields, and the arrays that they point into."""
 
-    cdef dl_sequence s
-    cdef long threads
-    cdef list kept
+    cdef dl_sequences all
+    cdef long ways
+    cdef list kept, dz, x
 
-    def __cinit__(self, int kind, object steps, object weight, int dtype):
-        offsets, counts = steps.offsets, steps.counts
-        self.threads = _threads.get_num_threads()
-        self.s.kind, self.s.dtype, self.s.reverse, self.s.stride = kind, dtype, steps.reverse, steps.stride
-        self.s.steps, self.s.batch, self.s.hidden = offsets.shape[0], steps.lengths.shape[0], weight.shape[1]
-        if <double>steps.rows * dl_sequence_gates(kind) * self.s.hidden * self.s.hidden < DL_SEQUENCE_SERIAL:
-            self.threads = 1
-        cuts = shares(steps, self.threads)
-        self.s.jobs = cuts.shape[0] - 1
-        self.s.offset, self.s.count, self.s.cut = <int64_t*>pointer(offsets), <int64_t*>pointer(counts), <int64_t*>pointer(cuts)
-        self.s.weight, self.s.features = pointer(weight), 0
-        self.kept = [offsets, counts, cuts, weight]
+    def __cinit__(self, int kind, int dtype, long hidden, tuple steps, object launch):
+        cdef dl_sequence* s
+        cdef long ways = len(steps), count = len(launch), threads = _threads.get_num_threads(), n
+        self.kept, self.dz, self.x, self.ways = [], [None] * count, [None] * count, ways
+        self.all.loops = <dl_sequence*>PyMem_Calloc(count, sizeof(dl_sequence))
+        if self.all.loops == NULL:
+            raise MemoryError("no memory for the loops of a recurrent layer")
+        if <double>steps[0].rows * count * dl_sequence_gates(kind) * hidden * hidden < DL_SEQUENCE_SERIAL:
+            threads = 1
+        cuts = shares(steps[0], threads // ways if threads % ways == 0 else threads)
+        self.all.count, self.all.threads, self.all.stack = count, threads, count > ways
+        self.all.jobs, self.all.cut = cuts.shape[0] - 1, <int64_t*>self.keep(cuts)
+        for n in range(count):
+            s, each = self.all.loops + n, steps[n % ways]
+            s.kind, s.dtype, s.hidden, s.ld = kind, dtype, hidden, ways * hidden
+            s.steps, s.batch, s.rows = each.offsets.shape[0], each.lengths.shape[0], each.rows
+            s.stride, s.reverse = each.stride, each.reverse
+            s.offset, s.count = <int64_t*>self.keep(each.offsets), <int64_t*>self.keep(each.counts)
 
-    cdef void* keep(self, object array) except? NULL:
+    def __dealloc__(self):
+        PyMem_Free(self.all.loops)
+
+    cdef void* keep(self, object array, long first=0) except? NULL:
+        """The address of the array, or of its rows' parts from column `first` on."""
         self.kept.append(array)
-        return optional(array)
+        return NULL if array is None else <char*>pointer(array) + first * (8 if is_double(array) else 4)
 
     cdef int run(self, bint forward) except -1:
         cdef int status
         with nogil:
-            status = dl_sequence_forward(&self.s, self.threads) if forward else dl_sequence_backward(&self.s, self.threads)
+            status = dl_sequence_forward(&self.all) if forward else dl_sequence_backward(&self.all)
         if status != 0:
             raise MemoryError("no memory for the packed weights of a recurrent layer")
         return 0
 
-    cdef object beside(self, object x, long features):
+    cdef int begin_forward(self, long n, object x, tuple parameters, object y, tuple kept, list states) except -1:
+        """The fields of loop n: x, y and the others are rows, states its own."""
+        cdef dl_sequence* s = self.all.loops + n
+        weight_ih, weight_hh, bias_ih, bias_hh = parameters
+        bias, inner = biases(s.kind, bias_ih, bias_hh, s.hidden, x)
+        weight_ih, s.weight, s.within = contiguous(weight_ih), self.keep(contiguous(weight_hh)), s.batch >= DL_SEQUENCE_ROWS
+        if s.within or self.all.stack:
+            s.x, s.features, s.weight_ih = self.keep(x), x.shape[1], self.keep(weight_ih)
+        else:
+            affine(x, weight_ih, bias, kept[0], s.rows, x.shape[1], weight_ih.shape[0], 0, False)
+        s.bias, s.inner_bias = self.keep(bias), self.keep(inner)
+        s.gates, s.extra = self.keep(kept[0]), self.keep(kept[1])
+        s.y = self.keep(y, n % self.ways * s.hidden)
+        s.h0 = self.keep(states[0])
+        if s.kind == DL_SEQUENCE_LSTM:
+            s.c0 = self.keep(states[1])
+        return 0
+
+    cdef int begin_backward(self, long n, object dy, object y, tuple kept, list states, list last) except -1:
+        """states: what the loop began with; last: the gradients of those that it ended with, which it writes over."""
+        cdef dl_sequence* s = self.all.loops + n
+        cdef long first = n % self.ways * s.hidden
+        self.dz[n] = _empty((s.rows, dl_sequence_dz(s.kind) * s.hidden), dy.dtype)
+        s.dy, s.y, s.dz = self.keep(dy, first), self.keep(contiguous(y), first), self.keep(self.dz[n])
+        s.gates, s.extra = self.keep(contiguous(kept[0])), self.keep(contiguous(kept[1]))
+        s.h0, s.dh = self.keep(states[0]), self.keep(last[0])
+        if s.kind == DL_SEQUENCE_LSTM:
+            s.c0, s.dc = self.keep(states[1]), self.keep(last[1])
+        return 0
+
+    cdef int begin_inputs(self, long n, object x, object weight_ih, object weight_hh, object dx) except -1:
+        """The weights, and where dx goes, None where it is not wanted."""
+        cdef dl_sequence* s = self.all.loops + n
+        self.x[n], s.weight, s.start = x, self.keep(contiguous(weight_hh)), s.hidden
+        if dx is None:
+            return 0
+        s.features = dx.shape[1]
+        s.within = s.batch >= DL_SEQUENCE_ROWS and weight_hh.shape[0] * (s.features + s.hidden) <= DL_SEQUENCE_JOIN
+        if s.within or self.all.stack:
+            s.weight_ih, s.dx, s.start = self.keep(contiguous(weight_ih)), self.keep(dx), dl_sequence_first_column(s, self.all.stack)
+        else:
+            s.features = 0
+        return 0
+
+    cdef object beside(self, long n, object x, long features):
         """(R, features + Hd): the rows of x, of which so many features are wanted, beside the states before each."""
         cdef int status
-        rows = _empty((x.shape[0], features + self.s.hidden), x.dtype)
-        self.s.x, self.s.features, self.s.beside = self.keep(x), features, pointer(rows)
+        cdef dl_sequence* s = self.all.loops + n
+        rows = _empty((x.shape[0], features + s.hidden), x.dtype)
+        s.x, s.features, s.beside = self.keep(x), features, pointer(rows)
         with nogil:
-            status = dl_sequence_join(&self.s)
+            status = dl_sequence_join(s)
+        if status != 0:
+            raise MemoryError("no memory for the rows of a recurrent layer")
         return rows
 
 
-cdef object gru_input_bias(object bias_ih, object bias_hh, long hidden):
-    """What the input's part of the gates r, z, n begins with: W_hn h has its bias inside the product with r."""
-    if bias_hh is None:
-        return bias_ih
-    bias = _np.array(bias_hh)
-    bias[2 * hidden :] = 0
-    return bias if bias_ih is None else bias + bias_ih
+cdef list launches(long first, tuple parameters, tuple steps):
+    """The loops from `first` on, in lists of those that run side by side: the directions of a layer; all layers of a
+    stack whose batch is one, in one direction, with weights not too large."""
+    cdef long ways = len(steps), count = len(parameters) // 4
+    if ways == 1 and steps[0].lengths.shape[0] == 1 and count > 1 and parameters[1].size <= DL_SEQUENCE_STACK:
+        return [range(first, count)]
+    return [range(i, i + ways) for i in range(first, count, ways)]
 
 
-cdef tuple forward(int kind, object x, object h, object c, object weight_ih, object weight_hh, object bias, object inner, object steps):
-    """(rows of y, gates, extra): see dl_sequence; inner: the bias of W_hn h."""
-    cdef long hidden = weight_hh.shape[1], rows = steps.rows, gates_of = dl_sequence_gates(kind)
-    wi, wh, bc = contiguous(weight_ih), contiguous(weight_hh), contiguous(bias)
-    inputs = gathered(contiguous(x), steps)
-    cdef Loop loop = Loop(kind, steps, wh, is_double(inputs))
-    cdef bint within = loop.s.batch >= DL_SEQUENCE_ROWS and inputs.shape[1] > 0
-    gates = None if within and gates_of == 1 else _empty((rows, gates_of * hidden), inputs.dtype)
-    y = _empty((rows, hidden), inputs.dtype)
-    extra = _empty((rows, hidden), inputs.dtype) if gates_of > 1 else None
-    if within:
-        loop.s.x, loop.s.features, loop.s.weight_ih = loop.keep(inputs), inputs.shape[1], loop.keep(wi)
-        loop.s.bias = loop.keep(_zeros(gates_of * hidden, inputs.dtype) if bc is None else bc)
-    else:
-        affine(inputs, wi, bc, gates, rows, inputs.shape[1], gates_of * hidden, 0, False)
-    loop.s.y, loop.s.gates, loop.s.extra = loop.keep(y), loop.keep(gates), loop.keep(extra)
-    loop.s.inner_bias = loop.keep(contiguous(inner))
-    loop.s.h0 = loop.keep(sorted_states(h, hidden, inputs.dtype, steps))
-    if kind == DL_SEQUENCE_LSTM:
-        loop.s.c0 = loop.keep(sorted_states(c, hidden, inputs.dtype, steps))
-    loop.run(True)
-    return y, gates, extra
+cdef tuple biases(int kind, object bias_ih, object bias_hh, long hidden, object like):
+    """What the input's part of the gates begins with, and what the GRU's W_hn h does, which has its bias inside the
+    product with r, or None."""
+    inner = None
+    if bias_hh is not None and kind == DL_SEQUENCE_GRU:
+        inner, bias_hh = contiguous(bias_hh[2 * hidden :]), _np.array(bias_hh)
+        bias_hh[2 * hidden :] = 0
+    bias = contiguous(both(bias_ih, bias_hh))
+    return _zeros(dl_sequence_gates(kind) * hidden, like.dtype) if bias is None else bias, inner
 
 
-cdef tuple backward(
-    int kind, object dy, object x, object h, object c, object weight_ih, object weight_hh,
-    object y, object gates, object extra, object steps, object needs
-):
-    """(dx, dh[, dc], dweight_ih, dweight_hh, dbias_ih, dbias_hh), each if needed."""
-    cdef long hidden = weight_hh.shape[1], rows = y.shape[0], features = x.shape[2]
-    cdef bint lstm = kind == DL_SEQUENCE_LSTM
-    y, gates, extra, wh = contiguous(y), contiguous(gates), contiguous(extra), contiguous(weight_hh)
-    dtype = y.dtype
-    h0, dh = sorted_states(h, hidden, dtype, steps), sorted_states(dy[1], hidden, dtype, steps)
-    dc = sorted_states(dy[2], hidden, dtype, steps) if lstm else None
-    cdef long wide = hidden if gates is None else 4 * hidden
-    dz = _empty((rows, wide), dtype)
-    cdef Loop loop = Loop(kind, steps, wh, is_double(y))
-    loop.s.y, loop.s.gates, loop.s.extra = loop.keep(y), loop.keep(gates), loop.keep(extra)
-    loop.s.h0, loop.s.dh, loop.s.dc = loop.keep(h0), loop.keep(dh), loop.keep(dc)
-    loop.s.dy, loop.s.dz = loop.keep(gathered(contiguous(dy[0]), steps)), loop.keep(dz)
-    if lstm:
-        loop.s.c0 = loop.keep(sorted_states(c, hidden, dtype, steps))
-    cdef bint within = needs[0] and kind != DL_SEQUENCE_GRU and loop.s.batch >= DL_SEQUENCE_ROWS
-    within = within and wide * (features + hidden) <= DL_SEQUENCE_JOIN
-    dx = _empty((rows, features), dtype) if needs[0] else None
-    if within:
-        loop.s.features, loop.s.weight_ih, loop.s.dx = features, loop.keep(contiguous(weight_ih)), loop.keep(dx)
-    loop.run(False)
-    if needs[0]:
-        if not within:
-            into_inputs(kind, dz, contiguous(weight_ih), dx)
-        dx = scattered(dx, x.shape[:2], steps)
-    states = (unsorted_states(dh, steps) if needs[1] else None,)
-    if lstm:
-        states = *states, unsorted_states(dc, steps) if needs[2] else None
-    inputs = gathered(contiguous(x), steps)
-    return dx, *states, *parameter_gradients(loop, kind, dz, inputs, weight_ih.shape, needs[1 + len(states) :])
+cdef tuple forward(int kind, object x, tuple states, tuple parameters, tuple steps):
+    """(y of each layer, (gates, extra) of each loop) as rows: see dl_sequence."""
+    cdef long ways = len(steps), count = len(parameters) // 4, hidden = parameters[1].shape[1], rows = steps[0].rows
+    cdef long gates_of = dl_sequence_gates(kind), i, n
+    cdef bint within = steps[0].lengths.shape[0] >= DL_SEQUENCE_ROWS
+    cdef Loops loops
+    inputs = gathered(contiguous(x), steps[0])
+    dtype = inputs.dtype
+    ys = [_empty((rows, ways * hidden), dtype) for _ in range(count // ways)]
+    kept = []
+    for i in range(count):
+        gates = None if within and gates_of == 1 else _empty((rows, gates_of * hidden), dtype)
+        kept.append((gates, _empty((rows, hidden), dtype) if gates_of > 1 else None))
+    for launch in launches(0, parameters, steps):
+        loops = Loops(kind, is_double(inputs), hidden, steps, launch)
+        for n, i in enumerate(launch):
+            of_layer = inputs if i < ways else ys[i // ways - 1]
+            first = [sorted_states(of_loop(state, i, count), hidden, dtype, steps[0]) for state in states]
+            loops.begin_forward(n, of_layer, parameters[4 * i : 4 * i + 4], ys[i // ways], kept[i], first)
+        loops.run(True)
+    return ys, kept
 
 
-cdef int into_inputs(int kind, object dz, object weight, object dx) except -1:
-    """dx (R, I) = dz W_ih; the GRU's dz begins with the gate that W_ih has last."""
+cdef long lowest_layer(object needs, long states, long ways):
+    """The first layer of which a gradient is wanted."""
+    if any(needs[: 1 + states]):
+        return 0
+    return min([i // (4 * ways) for i, need in enumerate(needs[1 + states :]) if need], default=0)
+
+
+cdef tuple backward(int kind, object dy, tuple saved, object needs):
+    """Gradients in the order of the arguments: of x, the states and the parameters, each if needed."""
+    x, states, parameters, ys, kept, steps = saved
+    cdef long ways = len(steps), count = len(parameters) // 4, of_states = len(states), rows = steps[0].rows
+    cdef long hidden = parameters[1].shape[1], lowest = lowest_layer(needs, of_states, ways), i, n
+    cdef Loops loops
+    inputs, gradients, dstates = gathered(contiguous(x), steps[0]), [None] * (4 * count), [[] for _ in states]
+    dx = gathered(contiguous(dy[0]), steps[0])
+    for launch in reversed(launches(lowest * ways, parameters, steps)):
+        loops = Loops(kind, is_double(inputs), hidden, steps, launch)
+        for n, i in reversed(list(enumerate(launch))):
+            of_layer = inputs if i < ways else contiguous(ys[i // ways - 1])
+            if n % ways == ways - 1:  # the gradient of this layer's y is that of the next one's x
+                above, dx = dx, _empty(of_layer.shape, dx.dtype) if needs[0] or i // ways > lowest else None
+            first = [sorted_states(of_loop(state, i, count), hidden, above.dtype, steps[0]) for state in states]
+            last = [sorted_states(of_loop(each, i, count), hidden, above.dtype, steps[0]) for each in dy[1:]]
+            loops.begin_backward(n, above, ys[i // ways], kept[i], first, last)
+            loops.begin_inputs(n, of_layer, parameters[4 * i], parameters[4 * i + 1], dx)
+            for each, d in zip(dstates, last):
+                each.append(d)
+        loops.run(False)
+        for n, i in enumerate(launch):
+            if dx is not None and not loops.all.stack and not loops.all.loops[n].within:
+                into_inputs(kind, loops.dz[n], contiguous(parameters[4 * i]), dx, n > 0)
+            wanted = needs[1 + of_states + 4 * i : 5 + of_states + 4 * i]
+            gradients[4 * i : 4 * i + 4] = parameter_gradients(loops, n, wanted)
+    finals = [together([unsorted_states(d, steps[0]) for d in each[::-1]]) if need else None
+              for each, need in zip(dstates, needs[1:])]
+    return None if dx is None else scattered(dx, x.shape[:2], steps[0]), *finals, *gradients
+
+
+cdef int into_inputs(int kind, object dz, object weight, object dx, bint adds) except -1:
+    """dx (R, I) = dz W_ih, or dx += dz W_ih; the GRU's dz begins with the gate that W_ih has last."""
     cdef long rows = dz.shape[0], wide = dz.shape[1], hidden = wide // 4, features = dx.shape[1]
     if kind != DL_SEQUENCE_GRU:
-        return times(dz, weight, dx, rows, wide, features, False)
-    times(dz, weight[: 2 * hidden], dx, rows, 2 * hidden, features, False, hidden, wide)
+        return times(dz, weight, dx, rows, wide, features, adds)
+    times(dz, weight[: 2 * hidden], dx, rows, 2 * hidden, features, adds, hidden, wide)
     return times(dz, weight[2 * hidden :], dx, rows, hidden, features, True, 0, wide)
 
 
-cdef tuple parameter_gradients(Loop loop, int kind, object dz, object x, object shape, object needs):
-    """(dweight_ih, dweight_hh, dbias_ih, dbias_hh), each if needed. x: its rows."""
-    cdef long hidden = loop.s.hidden, rows = dz.shape[0], wide = dz.shape[1], features = x.shape[1]
-    cdef bint gru = kind == DL_SEQUENCE_GRU
+cdef tuple parameter_gradients(Loops loops, long n, object needs):
+    """(dweight_ih, dweight_hh, dbias_ih, dbias_hh) of loop n, each if needed."""
+    dz, x = loops.dz[n], loops.x[n]
+    cdef long hidden = loops.all.loops[n].hidden, rows = dz.shape[0], wide = dz.shape[1], features = x.shape[1]
+    cdef long out = dl_sequence_gates(loops.all.loops[n].kind) * hidden
+    cdef bint gru = loops.all.loops[n].kind == DL_SEQUENCE_GRU
     dtype = dz.dtype
-    dwi = _destination(needs[0], shape, dtype) if needs[0] else None
-    dwh = _destination(needs[1], (shape[0], hidden), dtype) if needs[1] else None
+    dwi = _destination(needs[0], (out, features), dtype) if needs[0] else None
+    dwh = _destination(needs[1], (out, hidden), dtype) if needs[1] else None
     dbi = dbh = None
     if gru and needs[0]:
         times_transposed(dz, x, dwi[: 2 * hidden], rows, 2 * hidden, features, hidden, wide)
         times_transposed(dz, x, dwi[2 * hidden :], rows, hidden, features, 0, wide)
     if gru and needs[1]:
-        times_transposed(dz, loop.beside(x, 0), dwh, rows, 3 * hidden, hidden, hidden, wide)
+        times_transposed(dz, loops.beside(n, x, 0), dwh, rows, 3 * hidden, hidden, hidden, wide)
     if not gru and (needs[0] or needs[1]):  # one product: for one of them too, whose bits do not depend on the other
         joined = _empty((wide, features + hidden), dtype)
-        times_transposed(dz, loop.beside(x, features), joined, rows, wide, features + hidden)
+        times_transposed(dz, loops.beside(n, x, features), joined, rows, wide, features + hidden)
         if needs[0]:
             dwi[...] = joined[:, :features]
         if needs[1]:
@@ -197,82 +278,84 @@ cdef tuple parameter_gradients(Loop loop, int kind, object dz, object x, object 
     if needs[2] or needs[3]:
         _, total = gradient_rows(dz, None, 0, rows, wide, True)
         if needs[2]:
-            dbi = _destination(needs[2], shape[0], dtype)
+            dbi = _destination(needs[2], out, dtype)
             dbi[: 2 * hidden] = total[hidden : 3 * hidden] if gru else total[: 2 * hidden]
             dbi[2 * hidden :] = total[:hidden] if gru else total[2 * hidden :]
         if needs[3]:
-            dbh = _destination(needs[3], shape[0], dtype)
+            dbh = _destination(needs[3], out, dtype)
             dbh[...] = total[hidden:] if gru else total
     return dwi, dwh, dbi, dbh
 
 
-cdef tuple single(object x, tuple states, long hidden, object steps):
-    """(x, *states) as a cell takes them where there is one step alone, else None: a cell packs no weights for it."""
-    if steps.offsets.shape[0] != 1:
-        return None
-    x = gathered(x, steps)
-    return x, *[_zeros((x.shape[0], hidden), x.dtype) if state is None else state for state in states]
+cdef tuple one_step(int kind, object x, tuple states, tuple parameters, tuple steps):
+    """As `forward` in one direction, by cells, which pack no weights for a single step."""
+    cdef long count = len(parameters) // 4, hidden = parameters[1].shape[1], i
+    below, ys, kept = gathered(x, steps[0]), [], []
+    for i in range(count):
+        own = [of_loop(state, i, count) for state in states]
+        own = [_zeros((below.shape[0], hidden), below.dtype) if state is None else state for state in own]
+        if kind == DL_SEQUENCE_LSTM:
+            (below, extra), (*_, gates, _) = _cells.lstm_cell_forward(below, *own, *parameters[4 * i : 4 * i + 4])
+        elif kind == DL_SEQUENCE_GRU:
+            below, (*_, gates, extra) = _cells.gru_cell_forward(below, *own, *parameters[4 * i : 4 * i + 4])
+        else:
+            act = "tanh" if kind == DL_SEQUENCE_RNN else "relu"
+            below, _ = _cells.rnn_cell_forward(below, *own, *parameters[4 * i : 4 * i + 4], nonlinearity=act)
+            gates = extra = None
+        ys.append(below)
+        kept.append((gates, extra))
+    return ys, kept
 
 
-cdef object finals(object rows, object steps):
-    """The last states, fresh: of one step, the rows themselves."""
-    if steps.offsets.shape[0] != 1:
-        return last_states(rows, steps)
-    fresh = like(rows)
-    memcpy(pointer(fresh), pointer(rows), size(rows) * (8 if is_double(rows) else 4))
+cdef object finals(list rows, tuple steps):
+    """The last states, fresh: of all loops, whose rows are given."""
+    if len(rows) > 1 or steps[0].offsets.shape[0] != 1:
+        return together([last_states(each, steps[i % len(steps)]) for i, each in enumerate(rows)])
+    fresh = like(rows[0])
+    memcpy(pointer(fresh), pointer(rows[0]), size(rows[0]) * (8 if is_double(rows[0]) else 4))
     return fresh
 
 
-def rnn_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps, nonlinearity):
-    """h_t = act(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh): (y, last h); saved: all h_t as rows."""
-    kind = DL_SEQUENCE_RNN if nonlinearity == "tanh" else DL_SEQUENCE_RELU
-    one = single(x, (h,), weight_hh.shape[1], steps)
-    if one is None:
-        y, _, _ = forward(kind, x, h, None, weight_ih, weight_hh, both(bias_ih, bias_hh), None, steps)
-    else:
-        y, _ = _cells.rnn_cell_forward(*one, weight_ih, weight_hh, bias_ih, bias_hh, nonlinearity=nonlinearity)
-    saved = x, h, weight_ih, weight_hh, y, steps, nonlinearity
-    return (scattered(y, x.shape[:2], steps), finals(y, steps)), saved
+cdef tuple run_forward(int kind, object x, tuple states, tuple parameters, tuple steps):
+    """(y, the last states) and what `backward` takes."""
+    cdef long ways = len(steps), hidden = parameters[1].shape[1]
+    alone = ways == 1 and steps[0].offsets.shape[0] == 1
+    ys, kept = one_step(kind, x, states, parameters, steps) if alone else forward(kind, x, states, parameters, steps)
+    rows = ys if ways == 1 else [y[:, way * hidden : (way + 1) * hidden] for y in ys for way in range(ways)]
+    last = finals(rows, steps), *((finals([cells for _, cells in kept], steps),) if kind == DL_SEQUENCE_LSTM else ())
+    return (scattered(ys[-1], x.shape[:2], steps[0]), *last), (x, states, parameters, ys, kept, steps)
+
+
+cdef int rnn_kind(str nonlinearity) except -1:
+    return DL_SEQUENCE_RNN if nonlinearity == "tanh" else DL_SEQUENCE_RELU
+
+
+def rnn_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *further, steps, nonlinearity):
+    """h_t = act(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh) in each direction of each layer: (y, last h)."""
+    results, saved = run_forward(rnn_kind(nonlinearity), x, (h,), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
+    return results, (*saved, nonlinearity)
 
 
 def rnn_backward(dy, saved, needs):
     """dz_t = dh_t act'(h_t), dh_t = dy_t + W_hh^T dz_(t+1); then the affine gradients of all rows together."""
-    x, h, weight_ih, weight_hh, y, steps, nonlinearity = saved
-    kind = DL_SEQUENCE_RNN if nonlinearity == "tanh" else DL_SEQUENCE_RELU
-    return backward(kind, dy, x, h, None, weight_ih, weight_hh, y, None, None, steps, needs)
+    return backward(rnn_kind(saved[6]), dy, saved[:6], needs)
 
 
-def lstm_forward(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
-    """The steps of an LSTM cell: (y, last h, last c); saved as rows: h_t, gates i, f, g, o, c_t."""
-    one = single(x, (h, c), weight_hh.shape[1], steps)
-    if one is None:
-        y, gates, cells = forward(DL_SEQUENCE_LSTM, x, h, c, weight_ih, weight_hh, both(bias_ih, bias_hh), None, steps)
-    else:
-        (y, cells), (*_, gates, _) = _cells.lstm_cell_forward(*one, weight_ih, weight_hh, bias_ih, bias_hh)
-    results = scattered(y, x.shape[:2], steps), finals(y, steps), finals(cells, steps)
-    return results, (x, h, c, weight_ih, weight_hh, y, gates, cells, steps)
+def lstm_forward(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, *further, steps):
+    """The steps of an LSTM cell in each direction of each layer: (y, last h, last c)."""
+    return run_forward(DL_SEQUENCE_LSTM, x, (h, c), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
 
 
 def lstm_backward(dy, saved, needs):
     """The steps of `lstm_cell_backward` from the last to the first, then the affine gradients of all rows together."""
-    x, h, c, weight_ih, weight_hh, y, gates, cells, steps = saved
-    return backward(DL_SEQUENCE_LSTM, dy, x, h, c, weight_ih, weight_hh, y, gates, cells, steps, needs)
+    return backward(DL_SEQUENCE_LSTM, dy, saved, needs)
 
 
-def gru_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
-    """The steps of a GRU cell: (y, last h); saved as rows: h_t, gates r, z, n, W_hn h + b_hn."""
-    cdef long hidden = weight_hh.shape[1]
-    one = single(x, (h,), hidden, steps)
-    if one is None:
-        bias, inner_bias = gru_input_bias(bias_ih, bias_hh, hidden), None if bias_hh is None else bias_hh[2 * hidden :]
-        y, gates, inner = forward(DL_SEQUENCE_GRU, x, h, None, weight_ih, weight_hh, bias, inner_bias, steps)
-    else:
-        y, (*_, gates, inner) = _cells.gru_cell_forward(*one, weight_ih, weight_hh, bias_ih, bias_hh)
-    saved = x, h, weight_ih, weight_hh, y, gates, inner, steps
-    return (scattered(y, x.shape[:2], steps), finals(y, steps)), saved
+def gru_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *further, steps):
+    """The steps of a GRU cell in each direction of each layer: (y, last h)."""
+    return run_forward(DL_SEQUENCE_GRU, x, (h,), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
 
 
 def gru_backward(dy, saved, needs):
     """The steps of `gru_cell_backward` from the last to the first, then the affine gradients of all rows together."""
-    x, h, weight_ih, weight_hh, y, gates, inner, steps = saved
-    return backward(DL_SEQUENCE_GRU, dy, x, h, None, weight_ih, weight_hh, y, gates, inner, steps, needs)
+    return backward(DL_SEQUENCE_GRU, dy, saved, needs)

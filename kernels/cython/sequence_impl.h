@@ -1,4 +1,4 @@
-/* The jobs of sequence.h. */
+/* The jobs of sequence.h on the way forward, and what those of the way back share with them. */
 #define V(name) DL_FN(name)
 #define ONE V(vsplat)(1)
 #define AT(p) V(vload_n)(p, n)
@@ -45,21 +45,6 @@ static void V(sequence_pack_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
-/* Panel `job` of W_hh and, where the loop makes dx, W_ih beside it: [row][2 registers of columns]. */
-static void V(sequence_pack_back_job)(void *ctx, long job, long worker) {
-    const dl_sequence *s = (const dl_sequence *)ctx;
-    const long depth = dl_sequence_gates(s->kind) * s->hidden, hidden = s->hidden, features = s->features;
-    const long first = job * s->width, own = dl_max(0, dl_min(s->width, hidden - first));
-    const long other = dl_max(0, first - hidden), more = dl_min(s->width - own, features - other);
-    real *to = (real *)s->packed + job * depth * s->width;
-    for (long k = 0; k < depth; k++, to += s->width) {
-        V(copy_row)(to, (const real *)s->weight + k * hidden + first, own);
-        if (features) V(copy_row)(to + own, (const real *)s->weight_ih + k * features + other, more);
-        for (long u = own + (features ? more : 0); u < s->width; u++) to[u] = 0;
-    }
-    (void)worker;
-}
-
 /* The row of state j at step t. */
 DL_INLINE long V(row_of)(const dl_sequence *s, long t, long j) { return s->offset[t] + j * s->stride; }
 
@@ -68,12 +53,11 @@ DL_INLINE long V(running)(const dl_sequence *s, long t) {
     const long before = s->reverse ? t + 1 : t - 1;
     return before < 0 || before >= s->steps ? 0 : dl_min(s->count[before], s->count[t]);
 }
-/* A row (Hd) of `rows` before step t for state j, or of `start` where the state begins. */
-DL_INLINE const real *V(before)(const dl_sequence *s, const void *rows, const void *start, long t, long j,
+/* A row (Hd) of `rows`, which lie ld apart, before step t for state j, or of `start` where the state begins. */
+DL_INLINE const real *V(before)(const dl_sequence *s, const void *rows, long ld, const void *start, long t, long j,
                                 long running) {
-    const long hidden = s->hidden;
-    return j < running ? (const real *)rows + V(row_of)(s, s->reverse ? t + 1 : t - 1, j) * hidden
-                       : (const real *)start + j * hidden;
+    return j < running ? (const real *)rows + V(row_of)(s, s->reverse ? t + 1 : t - 1, j) * ld
+                       : (const real *)start + j * s->hidden;
 }
 
 /* One register of units at `unit`, n of them, of one row: sums in z, what is to be added (`from`, G Hd, the bias or the
@@ -91,7 +75,7 @@ DL_INLINE void V(lstm_unit)(const dl_sequence *s, const real *z, const real *fro
     V(vstore_n)(gg, g, n);
     V(vstore_n)(go, o, n);
     V(vstore_n)((real *)s->extra + row * hidden + unit, c, n);
-    V(vstore_n)((real *)s->y + row * hidden + unit, o * V(vtanh)(c), n);
+    V(vstore_n)((real *)s->y + row * s->ld + unit, o * V(vtanh)(c), n);
 }
 
 /* The new gate's two parts stay apart: the hidden side's stands in z, the input's in `input`, or `from`. */
@@ -107,12 +91,12 @@ DL_INLINE void V(gru_unit)(const dl_sequence *s, const real *z, vec input, const
     V(vstore_n)(gz, u, n);
     V(vstore_n)(gn, t, n);
     V(vstore_n)((real *)s->extra + row * hidden + unit, inner, n);
-    V(vstore_n)((real *)s->y + row * hidden + unit, (ONE - u) * t + u * AT(h_before + unit), n);
+    V(vstore_n)((real *)s->y + row * s->ld + unit, (ONE - u) * t + u * AT(h_before + unit), n);
 }
 
 DL_INLINE void V(rnn_unit)(const dl_sequence *s, const real *z, const real *from, long row, long unit, long n) {
     const vec sum = V(vload)(z) + AT(from + unit);
-    V(vstore_n)((real *)s->y + row * s->hidden + unit, s->kind == DL_SEQUENCE_RNN ? V(vtanh)(sum) : V(vrelu)(sum), n);
+    V(vstore_n)((real *)s->y + row * s->ld + unit, s->kind == DL_SEQUENCE_RNN ? V(vtanh)(sum) : V(vrelu)(sum), n);
 }
 
 /* Adds the input's part of the gates r and z to the hidden side's. */
@@ -127,12 +111,12 @@ DL_INLINE void V(finish_row)(const dl_sequence *s, long t, long j, long unit, lo
                              const real *inputs) {
     const long hidden = s->hidden, n = hidden - unit, row = V(row_of)(s, t, j);
     real *gates = s->gates ? (real *)s->gates + row * dl_sequence_gates(s->kind) * hidden : NULL;
-    const real *from = s->features ? (const real *)s->bias : gates;
+    const real *from = s->within ? (const real *)s->bias : gates;
     if (s->kind == DL_SEQUENCE_LSTM)
-        V(lstm_unit)(s, z, from, gates, row, unit, n, V(before)(s, s->extra, s->c0, t, j, running));
+        V(lstm_unit)(s, z, from, gates, row, unit, n, V(before)(s, s->extra, hidden, s->c0, t, j, running));
     else if (s->kind == DL_SEQUENCE_GRU)
         V(gru_unit)(s, z, inputs ? V(vload)(inputs) : V(vsplat)(0), from, gates, row, unit, n,
-                    V(before)(s, s->y, s->h0, t, j, running));
+                    V(before)(s, s->y, s->ld, s->h0, t, j, running));
     else {
         V(rnn_unit)(s, z, from, row, unit, n);
         if (n > LANES) V(rnn_unit)(s, z + LANES, from, row, unit + LANES, n - LANES);
@@ -151,7 +135,7 @@ DL_INLINE void V(soon)(const dl_sequence *s, long t, long j, long unit) {
 DL_NOINLINE void V(step_forward)(const dl_sequence *s, long t, long begin, long end, long running, long first,
                                  long last) {
     const long gates = dl_sequence_gates(s->kind), hidden = s->hidden, features = s->features;
-    const int vectors = gates == 1 ? 2 : gates, apart = gates == 3 && features;
+    const int vectors = gates == 1 ? 2 : gates, apart = gates == 3 && s->within;
     const long each = gates == 1 ? 2 * LANES : LANES, depth = features + hidden;
     const real *panel = (const real *)s->packed + first * depth * vectors * LANES;
     real sums[MOST_SUMS], inputs[MOST_SUMS];
@@ -160,11 +144,12 @@ DL_NOINLINE void V(step_forward)(const dl_sequence *s, long t, long begin, long 
             rows = V(tile_rows_of)(end - j, vectors);
             const V(sums_kernel) kernel = V(sums_kernels)[vectors - 2][s->batch == 1 ? 0 : rows];
             const dl_part none = {NULL, 0, 0}, x = {(const real *)s->x + V(row_of)(s, t, j) * features, features, s->stride * features};
-            const dl_part h = {V(before)(s, s->y, s->h0, t, j, running), hidden, j < running ? s->stride * hidden : hidden};
+            const dl_part h = {V(before)(s, s->y, s->ld, s->h0, t, j, running), hidden, j < running ? s->stride * s->ld : hidden};
             for (long i = 0; i < rows; i++)
                 V(soon)(s, t, j + i, p * each);
             if (apart) kernel(&none, &x, panel, inputs);
-            kernel(features && !apart ? &x : &none, &h, apart ? panel + features * vectors * LANES : panel, sums);
+            const int joined = s->within && !apart;
+            kernel(joined ? &x : &none, &h, joined ? panel : panel + features * vectors * LANES, sums);
             if (apart) V(join_gates)(sums, inputs, rows);
             for (long i = 0; i < rows; i++)
                 V(finish_row)(s, t, j + i, p * each, running, sums + i * vectors * LANES,
@@ -179,12 +164,40 @@ DL_INLINE void V(whole_step)(const dl_sequence *s, long t, long begin, long end,
     if (dl_max(begin, middle) < stop) V(step_forward)(s, t, dl_max(begin, middle), stop, running, first, last);
 }
 
-/* Job: some sequences, all steps. */
+/* gates of the rows begin .. end = x W_ih^T + bias, for the panels first .. last. */
+DL_NOINLINE void V(inputs)(const dl_sequence *s, long begin, long end, long first, long last) {
+    const long gates = dl_sequence_gates(s->kind), hidden = s->hidden, features = s->features;
+    const int vectors = gates == 1 ? 2 : gates;
+    const long each = gates == 1 ? 2 * LANES : LANES, numbers = (features + hidden) * vectors * LANES;
+    const dl_part none = {NULL, 0, 0};
+    real sums[MOST_SUMS];
+    for (long p = first; p < last; p++)
+        for (long row = begin, rows; row < end; row += rows) {
+            rows = V(tile_rows_of)(end - row, vectors);
+            const dl_part x = {(const real *)s->x + row * features, features, features};
+            V(sums_kernels)[vectors - 2][rows](&none, &x, (const real *)s->packed + p * numbers, sums);
+            for (long i = 0; i < rows * vectors; i++) {
+                const long unit = p * each + (gates == 1 ? i % 2 * LANES : 0), gate = gates == 1 ? 0 : i % gates;
+                const long at = gate * hidden + unit, n = hidden - unit;
+                if (n <= 0) continue;
+                V(vstore_n)((real *)s->gates + (row + i / vectors) * gates * hidden + at,
+                            V(vload)(sums + i * LANES) + AT((const real *)s->bias + at), n);
+            }
+        }
+}
+
+/* The rows of the turns that are taken, where the batch is one: they follow each other. */
+DL_INLINE long V(first_row)(const dl_sequence *s) { return s->reverse ? s->steps - s->end : s->begin; }
+
+/* Job: some sequences of one loop, the turns that it takes. */
 static void V(sequence_forward_job)(void *ctx, long job, long worker) {
-    const dl_sequence *s = (const dl_sequence *)ctx;
+    const dl_sequences *all = (const dl_sequences *)ctx;
+    const dl_sequence *s = all->loops + job / all->jobs;
     const long panels = dl_ceil_div(s->hidden, dl_sequence_gates(s->kind) == 1 ? 2 * LANES : LANES);
-    for (long turn = 0; turn < s->steps; turn++)
-        V(whole_step)(s, dl_sequence_at(s, turn), s->cut[job], s->cut[job + 1], 0, panels);
+    const int64_t *cut = all->cut + job % all->jobs;
+    if (all->stack) V(inputs)(s, V(first_row)(s), V(first_row)(s) + s->end - s->begin, 0, panels);
+    for (long turn = s->begin; turn < s->end; turn++)
+        V(whole_step)(s, dl_sequence_at(s, turn), cut[0], cut[1], 0, panels);
     (void)worker;
 }
 
@@ -197,104 +210,6 @@ static void V(sequence_units_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
-/* dz of step t for the states begin .. end and the units first .. last, from dy and the dh and dc that came from the step
-   after; leaves in dh what reaches the state before past the gates (GRU), and dc of the cell before (LSTM). */
-static void V(sequence_gates_back)(const dl_sequence *s, long t, long begin, long end, long first, long last) {
-    const long hidden = s->hidden, running = V(running)(s, t), stop = dl_min(end, s->count[t]);
-    for (long j = begin; j < stop; j++) {
-        const long row = V(row_of)(s, t, j);
-        const real *dy = (const real *)s->dy + row * hidden, *y = (const real *)s->y + row * hidden;
-        real *carried = (real *)s->dh + j * hidden, *dz = (real *)s->dz + row * dl_sequence_dz(s->kind) * hidden;
-        if (s->kind == DL_SEQUENCE_LSTM) {
-            const real *gi = (const real *)s->gates + row * 4 * hidden, *gf = gi + hidden, *gg = gf + hidden;
-            const real *go = gg + hidden, *cell = (const real *)s->extra + row * hidden;
-            const real *cell_before = V(before)(s, s->extra, s->c0, t, j, running);
-            real *dcell = (real *)s->dc + j * hidden;
-            for (long u = first; u < last; u += LANES) {
-                const long n = last - u;
-                const vec i = AT(gi + u), f = AT(gf + u), g = AT(gg + u), o = AT(go + u);
-                const vec dh = AT(dy + u) + AT(carried + u), tanh_c = V(vtanh)(AT(cell + u));
-                const vec dc = AT(dcell + u) + dh * o * (ONE - tanh_c * tanh_c);
-                V(vstore_n)(dz + u, dc * g * (i * (ONE - i)), n);
-                V(vstore_n)(dz + hidden + u, dc * AT(cell_before + u) * (f * (ONE - f)), n);
-                V(vstore_n)(dz + 2 * hidden + u, dc * i * (ONE - g * g), n);
-                V(vstore_n)(dz + 3 * hidden + u, dh * tanh_c * (o * (ONE - o)), n);
-                V(vstore_n)(dcell + u, dc * f, n);
-            }
-        } else if (s->kind == DL_SEQUENCE_GRU) {
-            const real *gr = (const real *)s->gates + row * 3 * hidden, *gz = gr + hidden, *gn = gz + hidden;
-            const real *inner = (const real *)s->extra + row * hidden, *h = V(before)(s, s->y, s->h0, t, j, running);
-            for (long u = first; u < last; u += LANES) {
-                const long n = last - u;
-                const vec r = AT(gr + u), z = AT(gz + u), new = AT(gn + u), dh = AT(dy + u) + AT(carried + u);
-                const vec dn = dh * (ONE - z) * (ONE - new * new);
-                V(vstore_n)(dz + u, dn, n);
-                V(vstore_n)(dz + hidden + u, dn * AT(inner + u) * (r * (ONE - r)), n);
-                V(vstore_n)(dz + 2 * hidden + u, dh * (AT(h + u) - new) * (z * (ONE - z)), n);
-                V(vstore_n)(dz + 3 * hidden + u, dn * r, n);
-                V(vstore_n)(carried + u, dh * z, n);
-            }
-        } else
-            for (long u = first; u < last; u += LANES) {
-                const long n = last - u;
-                const vec h = AT(y + u), dh = AT(dy + u) + AT(carried + u);
-                V(vstore_n)(dz + u, s->kind == DL_SEQUENCE_RNN ? dh * (ONE - h * h) : V(vsel)(V(vle)(h, V(vsplat)(0)), V(vsplat)(0), dh), n);
-            }
-    }
-}
-
-/* Two registers of sums, the columns from `column` on of dz (W_hh, W_ih): to dh of state j and dx of its row. */
-DL_INLINE void V(put_back)(const dl_sequence *s, const real *sums, long row, long j, long column) {
-    const long hidden = s->hidden, end = column + 2 * LANES, begin = dl_max(column, hidden);
-    for (long u = column; u < end && u < hidden; u += LANES) {
-        real *to = (real *)s->dh + j * hidden + u;
-        const long n = hidden - u;
-        const vec sum = V(vload)(sums + u - column);
-        V(vstore_n)(to, s->kind == DL_SEQUENCE_GRU ? sum + AT(to) : sum, n);
-    }
-    if (s->features && end > hidden)
-        V(copy_row)((real *)s->dx + row * s->features + begin - hidden, sums + begin - column,
-                    dl_min(end, hidden + s->features) - begin);
-}
-
-/* dh of the states begin .. end before step t, and dx of their rows: dz (W_hh, W_ih), for the panels first .. last. */
-DL_NOINLINE void V(step_backward)(const dl_sequence *s, long t, long begin, long end, long first, long last) {
-    const long hidden = s->hidden, depth = dl_sequence_gates(s->kind) * hidden, wide = dl_sequence_dz(s->kind) * hidden;
-    const long stop = dl_min(end, s->count[t]), skip = s->kind == DL_SEQUENCE_GRU ? hidden : 0;
-    const real *panel = (const real *)s->packed + first * depth * 2 * LANES;
-    real sums[MOST_SUMS];
-    for (long p = first; p < last; p++, panel += depth * 2 * LANES)
-        for (long j = begin, rows; j < stop; j += rows) {
-            rows = V(tile_rows_of)(stop - j, 2);
-            const dl_part none = {NULL, 0, 0};
-            const dl_part dz = {(const real *)s->dz + V(row_of)(s, t, j) * wide + skip, depth, s->stride * wide};
-            V(sums_kernels)[0][s->batch == 1 ? 0 : rows](&none, &dz, panel, sums);
-            for (long i = 0; i < rows; i++)
-                V(put_back)(s, sums + 2 * i * LANES, V(row_of)(s, t, j + i), j + i, p * 2 * LANES);
-        }
-}
-
-/* Job: some sequences, all steps from the last to the first. */
-static void V(sequence_backward_job)(void *ctx, long job, long worker) {
-    const dl_sequence *s = (const dl_sequence *)ctx;
-    for (long turn = s->steps - 1; turn >= 0; turn--) {
-        const long t = dl_sequence_at(s, turn);
-        V(sequence_gates_back)(s, t, s->cut[job], s->cut[job + 1], 0, s->hidden);
-        V(step_backward)(s, t, s->cut[job], s->cut[job + 1], 0, dl_ceil_div(s->hidden + s->features, 2 * LANES));
-    }
-    (void)worker;
-}
-
-/* Job: one step, some units; then their gates in the step before, for which all others' may still be missing. */
-static void V(sequence_back_units_job)(void *ctx, long job, long worker) {
-    const dl_sequence *s = (const dl_sequence *)ctx;
-    const long panels = dl_ceil_div(s->hidden + s->features, 2 * LANES), first = job * s->width;
-    const long last = dl_min(panels * 2 * LANES, first + s->width);
-    V(step_backward)(s, dl_sequence_at(s, s->step), 0, s->batch, first / (2 * LANES), last / (2 * LANES));
-    if (s->step) V(sequence_gates_back)(s, dl_sequence_at(s, s->step - 1), 0, s->batch, first, dl_min(last, s->hidden));
-    (void)worker;
-}
-
 /* Job: s->width steps: x and the state before of each row side by side. */
 static void V(sequence_beside_job)(void *ctx, long job, long worker) {
     const dl_sequence *s = (const dl_sequence *)ctx;
@@ -304,7 +219,7 @@ static void V(sequence_beside_job)(void *ctx, long job, long worker) {
             const long row = V(row_of)(s, t, j);
             real *to = (real *)s->beside + row * (features + hidden);
             V(copy_row)(to, (const real *)s->x + row * features, features);
-            V(copy_row)(to + features, V(before)(s, s->y, s->h0, t, j, running), hidden);
+            V(copy_row)(to + features, V(before)(s, s->y, s->ld, s->h0, t, j, running), hidden);
         }
     (void)worker;
 }

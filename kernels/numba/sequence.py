@@ -1,4 +1,5 @@
-"""Recurrent layers over whole sequences, defined in `kernels/reference/sequence.py`; rows: `kernels/sequences.py`.
+"""Recurrent layers over whole sequences, defined in `kernels/reference/sequence.py`; rows, and the way through layers
+and directions: `kernels/sequences.py`.
 
 One product makes the input's part of all rows. Then comes the time loop (`time_loop`): forward z = h W_hh^T and the
 gates, backward the gates' gradients dz and dh = dz W_hh, with W_hh packed once a call. Products of all rows then give
@@ -10,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..memory import empty
-from ..sequences import gathered, scattered, sorted_states, states_before, unsorted_states
+from ..sequences import layers_backward, layers_forward, states_before
 from .gemm import gemm
 from .jit import contiguous, helper
 from .loops import get, pointer, put
@@ -19,16 +20,16 @@ from .time_loop import TimeLoop, padded
 from .vmath import inlined, real, sigmoid, tanh, where
 
 
-def _last_gradient(d, hidden, dtype, steps):
+def _padded(dlast):
     """dh as the loop begins with it: the gradient of the last states."""
-    dh = padded(len(steps.lengths), hidden, dtype)
-    dh[:, :hidden] = sorted_states(d, hidden, dtype, steps)
+    dh = padded(*dlast.shape, dlast.dtype)
+    dh[:, : dlast.shape[1]] = dlast
     return dh
 
 
-def _inputs(x, weight_ih, bias, steps):
+def _inputs(rows, weight_ih, bias):
     """W_ih x + bias for each row."""
-    return gemm(gathered(contiguous(x), steps), contiguous(weight_ih), trans_b=True, bias=bias)
+    return gemm(contiguous(rows), contiguous(weight_ih), trans_b=True, bias=bias)
 
 
 def _sum(a, b):
@@ -36,13 +37,10 @@ def _sum(a, b):
     return b if a is None else a if b is None else a + b
 
 
-def _gradients(dz_ih, dz_hh, dstates, x, before, weight_ih, weight_hh, steps, needs):
-    """Gradients in the order of the arguments: of x, of the states given, of the weights and the biases."""
-    wanted = needs[0], False, *needs[1 + len(dstates) :]
-    dx, _, *dparameters = affine_gradients(dz_ih, dz_hh, (gathered(x, steps), before, weight_ih, weight_hh), wanted)
-    dx = None if dx is None else scattered(dx, x.shape[:2], steps)
-    pairs = zip(dstates, needs[1:], strict=False)
-    return dx, *(unsorted_states(np.ascontiguousarray(d), steps) if need else None for d, need in pairs), *dparameters
+def _gradients(dz_ih, dz_hh, rows, before, parameters, needs):
+    """Gradients of the inputs' rows and of the parameters."""
+    dx, _, *dparameters = affine_gradients(dz_ih, dz_hh, (rows, before, *parameters[:2]), (needs[0], False, *needs[1:]))
+    return dx, *dparameters
 
 
 @helper(noalias=True)
@@ -65,12 +63,15 @@ def _rnn_step(row, j, z, arrays):
 _rnn = TimeLoop(_rnn_step)
 
 
-def rnn_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps, nonlinearity):
-    state = sorted_states(h, weight_hh.shape[1], x.dtype, steps)
-    y = _inputs(x, weight_ih, _sum(bias_ih, bias_hh), steps)
-    _rnn(steps, weight_hh, padded(*state.shape, x.dtype), state, y, nonlinearity == "relu")
-    saved = x, h, weight_ih, weight_hh, y, steps, nonlinearity
-    return (scattered(y, x.shape[:2], steps), unsorted_states(state, steps)), saved
+def rnn_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *further, steps, nonlinearity):
+    def loop(rows, states, parameters, steps):
+        weight_ih, weight_hh, bias_ih, bias_hh = parameters
+        (state,), y = states, _inputs(rows, weight_ih, _sum(bias_ih, bias_hh))
+        _rnn(steps, weight_hh, padded(*state.shape, x.dtype), state, y, nonlinearity == "relu")
+        return y, states, (None, None)
+
+    results, saved = layers_forward(loop, x, (h,), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
+    return results, (*saved, nonlinearity)
 
 
 @helper(noalias=True)
@@ -92,12 +93,15 @@ _rnn_back = TimeLoop(_rnn_back_step, backward=True)
 
 
 def rnn_backward(dy, saved, needs):
-    x, h, weight_ih, weight_hh, y, steps, nonlinearity = saved
-    hidden, dtype = y.shape[1], y.dtype
-    dh, dz = _last_gradient(dy[1], hidden, dtype, steps), empty(y.shape, dtype)
-    _rnn_back(steps, weight_hh, dh, dz, contiguous(gathered(dy[0], steps)), contiguous(y), nonlinearity == "relu")
-    before = states_before(y, sorted_states(h, hidden, dtype, steps), steps)
-    return _gradients(dz, dz, (dh[:, :hidden],), x, before, weight_ih, weight_hh, steps, needs)
+    *saved, nonlinearity = saved
+
+    def loop(dy, dlast, rows, states, parameters, y, _, steps, needs):
+        y, dh, dz = contiguous(y), _padded(dlast[0]), empty(y.shape, y.dtype)
+        _rnn_back(steps, parameters[1], dh, dz, contiguous(dy), y, nonlinearity == "relu")
+        before = states_before(y, states[0], steps)
+        return _gradients(dz, dz, rows, before, parameters, needs), (dh[:, : y.shape[1]],)
+
+    return layers_backward(loop, dy, saved, needs)
 
 
 @helper(noalias=True)
@@ -132,14 +136,16 @@ def _lstm_step(row, j, z, arrays):
 _lstm = TimeLoop(_lstm_step)
 
 
-def lstm_forward(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
-    hidden = weight_hh.shape[1]
-    state, cell = sorted_states(h, hidden, x.dtype, steps), sorted_states(c, hidden, x.dtype, steps)
-    gates = _inputs(x, weight_ih, _sum(bias_ih, bias_hh), steps)
-    y, cells = empty((steps.rows, hidden), x.dtype), empty((steps.rows, hidden), x.dtype)
-    _lstm(steps, weight_hh, padded(len(state), 4 * hidden, x.dtype), state, cell, y, gates, cells)
-    finals = unsorted_states(state, steps), unsorted_states(cell, steps)
-    return (scattered(y, x.shape[:2], steps), *finals), (x, h, c, weight_ih, weight_hh, y, gates, cells, steps)
+def lstm_forward(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, *further, steps):
+    return layers_forward(_lstm_loop, x, (h, c), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
+
+
+def _lstm_loop(rows, states, parameters, steps):
+    weight_ih, weight_hh, bias_ih, bias_hh = parameters
+    (state, cell), gates = states, _inputs(rows, weight_ih, _sum(bias_ih, bias_hh))
+    y, cells = (empty((len(rows), state.shape[1]), rows.dtype) for _ in range(2))
+    _lstm(steps, weight_hh, padded(len(state), gates.shape[1], rows.dtype), state, cell, y, gates, cells)
+    return y, states, (gates, cells)
 
 
 @helper(noalias=True)
@@ -169,14 +175,15 @@ _lstm_back = TimeLoop(_lstm_back_step, backward=True)
 
 
 def lstm_backward(dy, saved, needs):
-    x, h, c, weight_ih, weight_hh, y, gates, cells, steps = saved
-    hidden, dtype = y.shape[1], y.dtype
-    dh, dc = _last_gradient(dy[1], hidden, dtype, steps), sorted_states(dy[2], hidden, dtype, steps)
-    dz, dy_rows = empty(gates.shape, dtype), contiguous(gathered(dy[0], steps))
-    cells_before = states_before(cells, sorted_states(c, hidden, dtype, steps), steps)
-    _lstm_back(steps, weight_hh, dh, dz, dy_rows, dc, contiguous(gates), contiguous(cells), cells_before)
-    before = states_before(y, sorted_states(h, hidden, dtype, steps), steps)
-    return _gradients(dz, dz, (dh[:, :hidden], dc), x, before, weight_ih, weight_hh, steps, needs)
+    return layers_backward(_lstm_loop_back, dy, saved, needs)
+
+
+def _lstm_loop_back(dy, dlast, rows, states, parameters, y, kept, steps, needs):
+    (gates, cells), dh, dc = map(contiguous, kept), _padded(dlast[0]), dlast[1]
+    y, dz = contiguous(y), empty(gates.shape, gates.dtype)
+    _lstm_back(steps, parameters[1], dh, dz, contiguous(dy), dc, gates, cells, states_before(cells, states[1], steps))
+    before = states_before(y, states[0], steps)
+    return _gradients(dz, dz, rows, before, parameters, needs), (dh[:, : y.shape[1]], dc)
 
 
 @helper(noalias=True)
@@ -209,15 +216,19 @@ def _gru_step(row, j, z, arrays):
 _gru = TimeLoop(_gru_step)
 
 
-def gru_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
-    hidden, dtype = weight_hh.shape[1], x.dtype
+def gru_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *further, steps):
+    return layers_forward(_gru_loop, x, (h,), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
+
+
+def _gru_loop(rows, states, parameters, steps):
+    weight_ih, weight_hh, bias_ih, bias_hh = parameters
+    hidden, dtype = weight_hh.shape[1], rows.dtype
     inner_bias = np.zeros(hidden, dtype) if bias_hh is None else contiguous(bias_hh[2 * hidden :])
     outer_bias = bias_hh if bias_hh is None else np.append(bias_hh[: 2 * hidden], np.zeros(hidden, dtype))
-    state, gates = sorted_states(h, hidden, dtype, steps), _inputs(x, weight_ih, _sum(bias_ih, outer_bias), steps)
-    y, inner = empty((steps.rows, hidden), dtype), empty((steps.rows, hidden), dtype)
+    (state,), gates = states, _inputs(rows, weight_ih, _sum(bias_ih, outer_bias))
+    y, inner = (empty((len(rows), hidden), dtype) for _ in range(2))
     _gru(steps, weight_hh, padded(len(state), 3 * hidden, dtype), state, inner_bias, y, gates, inner)
-    saved = x, h, weight_ih, weight_hh, y, gates, inner, steps
-    return (scattered(y, x.shape[:2], steps), unsorted_states(state, steps)), saved
+    return y, states, (gates, inner)
 
 
 @helper(noalias=True)
@@ -251,10 +262,11 @@ _gru_back = TimeLoop(_gru_back_step, backward=True, adds=True)
 
 
 def gru_backward(dy, saved, needs):
-    x, h, weight_ih, weight_hh, y, gates, inner, steps = saved
-    hidden, dtype = y.shape[1], y.dtype
-    before = states_before(y, sorted_states(h, hidden, dtype, steps), steps)
-    dh, dy_rows = _last_gradient(dy[1], hidden, dtype, steps), contiguous(gathered(dy[0], steps))
-    dz_ih, dz_hh = empty(gates.shape, dtype), empty(gates.shape, dtype)
-    _gru_back(steps, weight_hh, dh, dz_hh, dz_ih, dy_rows, before, contiguous(gates), contiguous(inner))
-    return _gradients(dz_ih, dz_hh, (dh[:, :hidden],), x, before, weight_ih, weight_hh, steps, needs)
+    return layers_backward(_gru_loop_back, dy, saved, needs)
+
+
+def _gru_loop_back(dy, dlast, rows, states, parameters, y, kept, steps, needs):
+    (gates, inner), dh, y = map(contiguous, kept), _padded(dlast[0]), contiguous(y)
+    before, (dz_ih, dz_hh) = states_before(y, states[0], steps), (empty(gates.shape, gates.dtype) for _ in range(2))
+    _gru_back(steps, parameters[1], dh, dz_hh, dz_ih, contiguous(dy), before, gates, inner)
+    return _gradients(dz_ih, dz_hh, rows, before, parameters, needs), (dh[:, : y.shape[1]],)
