@@ -182,6 +182,7 @@ def test_rates():
     assert np.argmax(rates("one-cycle")) == 5
     cosine = rates("warmup-cosine", warmup=4)
     assert np.argmax(cosine) == 4
+    assert rates("warmup-cosine", warmup=0.2) == cosine
     assert cosine[-1] < 0.02
 
 

@@ -111,7 +111,7 @@ _SGD = {
     "nesterov": True,
     "weight_decay": 5e-4,
     "schedule": "warmup-cosine",
-    "warmup": 780,
+    "warmup": 0.2,
     "label_smoothing": 0.1,
 }
 _TEXT = {"clip_norm": 1.0, "warmup": 100}
@@ -167,7 +167,7 @@ _OF_DATA: dict[tuple[str, str], dict[str, Any]] = {
         "label_smoothing": 0.1,
         "set": {"hidden": [512, 256], "dropout": 0.2},
     },
-    ("demo_cnn", "mnist10k"): {"augment": ["affine"], "epochs": 20},
+    ("demo_cnn", "mnist10k"): {"augment": ["affine"], "epochs": 20, "label_smoothing": 0.1},
     ("small_vgg", "fashion-mnist"): {"augment": ["flip", "crop"]},
 }
 
@@ -209,7 +209,7 @@ def _follow_schedule(usual: dict[str, Any], given: dict[str, Any]) -> None:
     """The warm-up where the schedule is not the usual one."""
     schedule = given.get("schedule", usual["schedule"])
     if schedule != usual["schedule"]:
-        usual["warmup"] = 100 if schedule == "warmup-cosine" else 0
+        usual["warmup"] = 0.05 if schedule == "warmup-cosine" else 0
     if schedule in ("one-cycle", "plateau") and given.get("warmup"):
         raise ValueError(f"--warmup: {schedule} has none to set; leave it out, or take another --schedule")
 

@@ -99,7 +99,7 @@ class Options:
     momentum: Any = _option(float, "Of sgd (0.9) and rmsprop (0).", low=0, high=1)
     nesterov: Any = _option(bool, "Nesterov's momentum, of sgd.")
     schedule: Any = _option(str, "How the learning rate goes on.", choices=SCHEDULES)
-    warmup: Any = _option(int, "Updates in which the rate rises from 0.", low=0)
+    warmup: Any = _option(float, "Updates in which the rate rises from 0, or below 1 their share of all.", low=0)
     step_size: Any = _option(int, "Epochs between the falls of step.  [default: a third of all]", low=1)
     gamma: Any = _option(
         float, "What the rate falls to: step, plateau (0.1), exponential (0.95).", low=0, low_open=True, high=1

@@ -107,7 +107,10 @@ def evaluate(checkpoint, data, path, json_file, threads) -> None:
         _check_out(json_file)
         evaluation = evaluating.evaluate(*run.load_model(checkpoint), data, path)
         if json_file != "-":
-            evaluating.report(Console(highlight=False), evaluation)
+            console = Console(highlight=False)
+            if not console.is_terminal:  # a file or a pipe has no width that tables must keep to
+                console.width = max(console.width, 140)
+            evaluating.report(console, evaluation)
         if json_file is not None:
             evaluating.write_json(json_file, evaluation.as_dict())
 

@@ -34,12 +34,14 @@ def plan(options: Options, model: nn.Module, batches: int) -> Updates:
     where there is a warm-up.
     """
     optimizer = _optimizer(options, model)
+    total = options.epochs * batches
+    warmup = round(options.warmup * (1 if options.warmup >= 1 else total))
     if options.schedule == "cosine":
-        return Updates(optimizer, [Cosine(options.lr, options.warmup)])
+        return Updates(optimizer, [Cosine(options.lr, warmup)])
     if options.schedule == "plateau":
         scheduler: Any = lr_scheduler.ReduceLROnPlateau(optimizer, factor=options.gamma or 0.1, patience=3)
         return Updates(optimizer, fit={"scheduler": scheduler})
-    scheduler = _by_updates(options, optimizer, batches)
+    scheduler = _by_updates(options, optimizer, batches, warmup)
     return Updates(optimizer, fit={"scheduler": scheduler, "scheduler_step": "batch"})
 
 
@@ -58,9 +60,9 @@ def _optimizer(options: Options, model: nn.Module) -> optim.Optimizer:
     )
 
 
-def _by_updates(options: Options, optimizer: optim.Optimizer, batches: int) -> lr_scheduler.LRScheduler:
+def _by_updates(options: Options, optimizer: optim.Optimizer, batches: int, warmup: int) -> lr_scheduler.LRScheduler:
     """A scheduler that is stepped after each update; those of epochs hold their rate for the updates of one."""
-    total, warmup = options.epochs * batches, options.warmup
+    total = options.epochs * batches
     if options.schedule == "warmup-cosine":
         return lr_scheduler.CosineWithWarmup(optimizer, total, min(warmup, total - 1))
     if options.schedule == "one-cycle":
