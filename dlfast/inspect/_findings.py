@@ -139,7 +139,7 @@ class Diagnosis:
         if self.signal is not None:
             lines.append(f"Inputs and targets: {in_words(self.signal)}.")
         if self.initial is not None:
-            lines.append(f"Loss: {self.initial}.")
+            lines.append(f"Loss {str(self.initial).removeprefix('loss ')}.")
         if self.gradients is not None and len(self.gradients):
             ratios = [row.relative for row in self.gradients]
             lines.append(f"Gradients over weights, by layer: {min(ratios):.2g} to {max(ratios):.2g}.")

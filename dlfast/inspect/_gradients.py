@@ -92,6 +92,7 @@ def _draw_decades(axes: Any, values: list[float], colour: str) -> None:
     shown = np.array([value if np.isfinite(value) and value > 0 else np.nan for value in values])
     bare(axes).plot(shown, range(len(values)), "o-", color=colour, markersize=5, linewidth=1)
     axes.set_xscale("log")
+    axes.tick_params(axis="x", which="minor", labelbottom=False)
     if np.isfinite(shown).any():
         low, high = np.floor(np.log10(np.nanmin(shown))), np.ceil(np.log10(np.nanmax(shown)))
         axes.set_xlim(10.0 ** (low - (low == high)), 10.0 ** (high + (low == high)))

@@ -15,7 +15,7 @@ h1 { margin: 0; font-size: 1.9rem; line-height: 1.2; letter-spacing: -0.015em; o
 header p { margin: 6px 0 0; color: var(--soft); }
 h2 { margin: 0 0 4px; font-size: 1.15rem; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 20px 22px;
-  margin: 18px 0; }
+  margin: 18px 0; overflow-x: auto; }
 section > p { margin: 0 0 12px; color: var(--soft); max-width: 72ch; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 18px 0; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 12px 16px; }
@@ -33,7 +33,7 @@ section > p { margin: 0 0 12px; color: var(--soft); max-width: 72ch; }
 .error .tag { color: var(--bad); }
 .follows .tag { color: var(--soft); }
 ul { margin: 6px 0; padding-left: 20px; }
-svg { display: block; width: 100%; height: auto; max-width: 860px; margin: 0 auto; }
+svg { display: block; width: 100%; height: auto; min-width: 520px; max-width: 860px; margin: 0 auto; }
 svg text { font-family: inherit; }
 .filters img { width: min(100%, 300px); image-rendering: pixelated; display: block; margin: 0 auto; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: 14px; }
@@ -47,7 +47,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th { font-weight: 600; color: var(--soft); text-align: right; padding: 5px 10px; white-space: nowrap; }
 td { text-align: right; padding: 5px 10px; border-top: 1px solid var(--line); }
 th.name, td.name { text-align: left; }
-td.name { overflow-wrap: anywhere; }
+td.name { overflow-wrap: anywhere; min-width: 12ch; }
 .layers { width: 100%; }
 .total td { font-weight: 650; border-top: 2px solid var(--line); }
 .confusion td { border: 1px solid var(--card); min-width: 34px; text-align: center; padding: 6px;
