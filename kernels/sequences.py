@@ -185,7 +185,7 @@ Loop = Callable[..., tuple[np.ndarray, list[np.ndarray], tuple[Any, ...]]]
 LoopBack = Callable[..., tuple[list[np.ndarray | None], list[np.ndarray]]]
 
 
-def layers_forward(
+def through_layers(
     loop: Loop, x: np.ndarray, states: tuple[Any, ...], parameters: tuple[Any, ...], steps: tuple[Steps, ...]
 ):
     """All loops, one after the other: ((y, last states...), saved).
@@ -213,7 +213,7 @@ def layers_forward(
     return results, (x, states, parameters, ys, kept, steps)
 
 
-def layers_backward(loop: LoopBack, dy: tuple[np.ndarray, ...], saved: tuple[Any, ...], needs: tuple[Any, ...]):
+def back_through_layers(loop: LoopBack, dy: tuple[np.ndarray, ...], saved: tuple[Any, ...], needs: tuple[Any, ...]):
     """The gradients in the order of the arguments, each where it is needed: of x, the states and the parameters.
 
     loop(dy, dlast, rows, states, parameters, y, extra, steps, needs) gives the gradients of rows and parameters by

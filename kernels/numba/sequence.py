@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..memory import empty
-from ..sequences import layers_backward, layers_forward, states_before
+from ..sequences import back_through_layers, states_before, through_layers
 from .gemm import gemm
 from .jit import contiguous, helper
 from .loops import get, pointer, put
@@ -70,7 +70,7 @@ def rnn_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *further, steps, n
         _rnn(steps, weight_hh, padded(*state.shape, x.dtype), state, y, nonlinearity == "relu")
         return y, states, (None, None)
 
-    results, saved = layers_forward(loop, x, (h,), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
+    results, saved = through_layers(loop, x, (h,), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
     return results, (*saved, nonlinearity)
 
 
@@ -101,7 +101,7 @@ def rnn_backward(dy, saved, needs):
         before = states_before(y, states[0], steps)
         return _gradients(dz, dz, rows, before, parameters, needs), (dh[:, : y.shape[1]],)
 
-    return layers_backward(loop, dy, saved, needs)
+    return back_through_layers(loop, dy, saved, needs)
 
 
 @helper(noalias=True)
@@ -137,7 +137,7 @@ _lstm = TimeLoop(_lstm_step)
 
 
 def lstm_forward(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, *further, steps):
-    return layers_forward(_lstm_loop, x, (h, c), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
+    return through_layers(_lstm_loop, x, (h, c), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
 
 
 def _lstm_loop(rows, states, parameters, steps):
@@ -175,7 +175,7 @@ _lstm_back = TimeLoop(_lstm_back_step, backward=True)
 
 
 def lstm_backward(dy, saved, needs):
-    return layers_backward(_lstm_loop_back, dy, saved, needs)
+    return back_through_layers(_lstm_loop_back, dy, saved, needs)
 
 
 def _lstm_loop_back(dy, dlast, rows, states, parameters, y, kept, steps, needs):
@@ -217,7 +217,7 @@ _gru = TimeLoop(_gru_step)
 
 
 def gru_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *further, steps):
-    return layers_forward(_gru_loop, x, (h,), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
+    return through_layers(_gru_loop, x, (h,), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
 
 
 def _gru_loop(rows, states, parameters, steps):
@@ -262,7 +262,7 @@ _gru_back = TimeLoop(_gru_back_step, backward=True, adds=True)
 
 
 def gru_backward(dy, saved, needs):
-    return layers_backward(_gru_loop_back, dy, saved, needs)
+    return back_through_layers(_gru_loop_back, dy, saved, needs)
 
 
 def _gru_loop_back(dy, dlast, rows, states, parameters, y, kept, steps, needs):

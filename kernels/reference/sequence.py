@@ -10,7 +10,7 @@ Results: y (T, B, D Hd) like x, 0 where a sequence has ended, and the states aft
 
 import numpy as np
 
-from ..sequences import layers_backward, layers_forward, states_before
+from ..sequences import back_through_layers, states_before, through_layers
 from . import recurrent as cells
 from .elementwise import activation_gradient
 
@@ -26,7 +26,7 @@ def rnn_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *further, steps, n
             state[:n] = rows[here]
         return rows, states, (None, None)
 
-    results, saved = layers_forward(loop, x, (h,), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
+    results, saved = through_layers(loop, x, (h,), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
     return results, (*saved, nonlinearity)
 
 
@@ -41,7 +41,7 @@ def rnn_backward(dy, saved, needs):
             dstate[:n] = np.matmul(dz[here], parameters[1])
         return _gradients(dz, dz, inputs, states_before(rows, states[0], steps), parameters, needs), dlast
 
-    return layers_backward(loop, dy, saved, needs)
+    return back_through_layers(loop, dy, saved, needs)
 
 
 def lstm_forward(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, *further, steps):
@@ -49,7 +49,7 @@ def lstm_forward(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, *further, step
 
     Source: Gers et al. 2000.
     """
-    return layers_forward(_lstm, x, (h, c), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
+    return through_layers(_lstm, x, (h, c), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
 
 
 def _lstm(inputs, states, parameters, steps):
@@ -66,7 +66,7 @@ def _lstm(inputs, states, parameters, steps):
 
 def lstm_backward(dy, saved, needs):
     """The steps of `lstm_cell_backward` from the last to the first, then the affine gradients of all rows together."""
-    return layers_backward(_lstm_back, dy, saved, needs)
+    return back_through_layers(_lstm_back, dy, saved, needs)
 
 
 def _lstm_back(dy, dlast, inputs, states, parameters, rows, kept, steps, needs):
@@ -86,7 +86,7 @@ def gru_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *further, steps):
 
     Source: Cho et al. 2014, with r applied after the product as in cuDNN and PyTorch.
     """
-    return layers_forward(_gru, x, (h,), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
+    return through_layers(_gru, x, (h,), (weight_ih, weight_hh, bias_ih, bias_hh, *further), steps)
 
 
 def _gru(inputs, states, parameters, steps):
@@ -101,7 +101,7 @@ def _gru(inputs, states, parameters, steps):
 
 def gru_backward(dy, saved, needs):
     """The steps of `gru_cell_backward` from the last to the first, then the affine gradients of all rows together."""
-    return layers_backward(_gru_back, dy, saved, needs)
+    return back_through_layers(_gru_back, dy, saved, needs)
 
 
 def _gru_back(dy, dlast, inputs, states, parameters, rows, kept, steps, needs):
