@@ -88,7 +88,7 @@ def read_folder(folder: Path) -> Config:
 
 def read(path: Path) -> Config:
     """A config file. Raises FileNotFoundError; ValueError, which names file and key, for what it must not hold."""
-    content = _toml(path)
+    content = toml(path)
     found, written = content.pop("found", None), content.pop("versions", {})
     for name, value in content.items():
         if name not in RULES:
@@ -99,7 +99,8 @@ def read(path: Path) -> Config:
     return Config(Options(**content), facts, written)
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def toml(path: Path) -> dict[str, Any]:
+    """What a TOML file holds. Raises FileNotFoundError and ValueError."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:

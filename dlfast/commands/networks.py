@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import models, nn
 from .config import Facts
-from .options import MODELS, Options
+from .options import MODELS, Options, flag
 from .sources import kind_of
 
 Shape = tuple[int, ...]
@@ -156,6 +156,8 @@ USUAL: dict[str, Any] = {
     "seed": 0,
     "set": {},
 }
+_OF_TEXT = ("steps", "updates")
+_NOT_OF_TEXT = ("augment", "label_smoothing", "class_weight")
 _RATES = {"sgd": 0.05, "adagrad": 1e-2, "lion": 1e-4}  # of an optimizer that is not the model's usual one
 _SIDES = {"notes_cnn": 224, "alexnet": 224, "resnet18": 224}  # of pictures in folders; others take 32
 _OF_DATA: dict[tuple[str, str], dict[str, Any]] = {
@@ -183,6 +185,7 @@ def complete(options: Options) -> Options:
     if data is None:
         raise ValueError(f"--data is missing: {options.model} takes {network.takes}")
     check_data(options.model, data)
+    _check_meaning(options.model, data, given)
     if Path(data).is_dir():
         usual["image_size"] = _SIDES.get(options.model, 32)
     usual |= _OF_DATA.get((options.model, data), {})
@@ -221,6 +224,18 @@ def check_data(model: str, data: str) -> None:
         is_kind = {"text": "is text", "series": "is a series", "rows": "has rows or images"}[str(kind)]
         fitting = ", ".join(name for name in MODELS if _kind(name) == kind)
         raise ValueError(f"{model} takes {NETWORKS[model].takes}; --data {data} {is_kind}: {fitting}")
+
+
+def _check_meaning(model: str, data: str, given: dict[str, Any]) -> None:
+    """Raise ValueError for options that would change nothing."""
+    text, table = model in LANGUAGE, Path(data).suffix in (".csv", ".tsv")
+    void = list(_NOT_OF_TEXT if text else _OF_TEXT)
+    void += [] if table else ["drop"]
+    void += [] if table or data == "series" else ["target"]
+    void += [] if Path(data).is_dir() else ["image_size", "grey"]
+    for name in void:
+        if given.get(name) not in (None, USUAL.get(name)):
+            raise ValueError(f"{flag(name)} means nothing for {model} on {data}: leave it out")
 
 
 def _kind(model: str) -> str:
