@@ -218,6 +218,17 @@ def labels(op, name, x, target, weight, ignored):
     return target
 
 
+def count_of_others(cnp.ndarray labels, int64_t ignored):
+    """How many of the int64 labels are not `ignored`."""
+    if not cnp.PyArray_ISCARRAY_RO(labels):
+        labels = np.array(labels)
+    cdef const int64_t* label = <const int64_t*>cnp.PyArray_DATA(labels)
+    cdef Py_ssize_t i, n = cnp.PyArray_SIZE(labels), count = 0
+    for i in range(n):
+        count += label[i] != ignored
+    return count
+
+
 cdef bint fits_labels(object x, object target):
     """Whether these are plain arrays x (..., C) and target (...) of int64 in 0..C-1."""
     if type(x) is not ndarray or type(target) is not ndarray or dtype_of(target) is not int64:

@@ -6,12 +6,13 @@ whole is sum(mean_i count_i) / sum(count_i), and only the loss function knows it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from threading import get_ident
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from . import _check as check
 
 
 class Count(NamedTuple):
@@ -24,14 +25,12 @@ class Count(NamedTuple):
 listeners: dict[int, list[Count]] = {}  # by thread; empty but while a loss is computed for a mean over batches
 
 
-@contextmanager
-def counting() -> Iterator[list[Count]]:
-    """Hear of every mean that loss functions take in this thread."""
-    thread = get_ident()
-    before, heard = listeners.get(thread), []  # type: ignore[var-annotated]
-    listeners[thread] = heard
+def counted(function: Callable, *arguments: Any) -> tuple[Any, list[Count]]:
+    """What the function gives, and every mean that loss functions took in this thread meanwhile."""
+    thread, counts = get_ident(), []  # type: ignore[var-annotated]
+    before, listeners[thread] = listeners.get(thread), counts
     try:
-        yield heard
+        return function(*arguments), counts
     finally:
         if before is None:
             del listeners[thread]
@@ -43,6 +42,8 @@ def tell(labels: np.ndarray, weight: np.ndarray | None, ignored: int) -> None:
     """Say that a mean is taken over these labels, with the weights of the classes or None."""
     heard = listeners.get(get_ident())
     if heard is not None:
-        counted = labels[labels != ignored]
-        total = counted.size if weight is None else weight[counted].sum(dtype=np.float64)
+        if weight is None:
+            total = check.count_of_others(labels, ignored)
+        else:
+            total = weight[labels[labels != ignored]].sum(dtype=np.float64)
         heard.append(Count(float(total), ignored))

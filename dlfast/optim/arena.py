@@ -106,6 +106,10 @@ class Stretch:
         return product
 
 
+def _all_alike(values: list) -> bool:
+    return values.count(values[0]) == len(values)
+
+
 def _flat_view(array: np.ndarray, count: int) -> np.ndarray:
     assert isinstance(array.base, Arena)
     return array.base.array_at(_address(array), (count,), array.dtype)
@@ -162,7 +166,7 @@ class Block:
     def stretches(self) -> list[Stretch]:
         """The longest stretches whose parameters all have a gradient, as many steps and the same numbers."""
         kept: list[list] = [self.steps, *self.numbers.values()]
-        if have_gradients(self.parameters, self._places) and all(each.count(each[0]) == len(each) for each in kept):
+        if have_gradients(self.parameters, self._places) and all(map(_all_alike, kept)):
             return self._whole
         if [p._place for p in self.parameters] != self._places:
             self._follow()

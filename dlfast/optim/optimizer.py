@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from .. import _check as check
+from .. import kernels
 from .._tape import forget_gradients, same_parameters
 from ..tensor import Parameter, Tensor
 from .arena import Block, Stretch
-from .clip import clip_factor, listed, norm
+from .clip import clip_factor, listed
 
 # Options of PyTorch's optimizers that these have not: where they are off, or choose an implementation, it is the same.
 _OFF = {"amsgrad", "centered", "differentiable"}
@@ -156,28 +157,33 @@ class Optimizer:
     def step(self, closure: Callable | None = None) -> Any:
         """Update every parameter that has a gradient. closure: called first, computes the loss, which is returned."""
         loss = closure() if closure is not None else None
+        self.step_by(None if self.clip_grad_norm is None else self.gradient_norm())
+        return loss
+
+    def step_by(self, norm: float | None) -> None:
+        """`step` where the `gradient_norm` of the gradients as they are is known, or nothing is clipped (None)."""
         if not same_parameters(self.param_groups, self._taken):
             self._follow_groups()
-        grad_scale = 1.0 if self.clip_grad_norm is None else self._clip_factor(self.clip_grad_norm)
+        grad_scale = 1.0
+        if norm is not None and self.clip_grad_norm is not None:
+            self.grad_norm, grad_scale = norm, clip_factor(norm, self.clip_grad_norm)
         for group, blocks in zip(self.param_groups, self._blocks, strict=True):
             scale = -grad_scale if group["maximize"] else grad_scale
             for block in blocks:
                 for stretch in block.stretches():
                     self._update(group, stretch, scale)
                     stretch.change.again()
-        return loss
-
-    def _clip_factor(self, max_norm: float) -> float:
-        """What brings the common norm of all gradients down to `max_norm`, from one pass over them."""
-        self.grad_norm = total = self.gradient_norm()
-        return clip_factor(total, max_norm)
 
     def gradient_norm(self) -> float:
         """sqrt(sum g^2) over every parameter that has a gradient; NaN or infinite where one of the numbers is."""
         if not same_parameters(self.param_groups, self._taken):
             self._follow_groups()
-        stretches = (stretch for blocks in self._blocks for block in blocks for stretch in block.stretches())
-        return norm([stretch.grad for stretch in stretches])
+        square_sum, total = kernels.active_sum("square"), 0.0
+        for blocks in self._blocks:
+            for block in blocks:
+                for stretch in block.stretches():
+                    total += square_sum(stretch.grad)
+        return math.sqrt(total)
 
     def _update(self, group: dict, stretch: Stretch, grad_scale: float) -> None:
         raise NotImplementedError

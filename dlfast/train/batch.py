@@ -15,9 +15,7 @@ from .run import Run
 from .update import NonFiniteGradient
 
 
-def _augmented(augment: Callable | None, inputs: list) -> list:
-    if augment is None:
-        return inputs
+def _augmented(augment: Callable, inputs: list) -> list:
     x = augment(inputs[0])
     if np.shape(x)[:1] != np.shape(inputs[0])[:1]:
         raise ValueError(f"fit: augment must give as many rows as it gets, got {np.shape(x)} for {np.shape(inputs[0])}")
@@ -26,7 +24,8 @@ def _augmented(augment: Callable | None, inputs: list) -> list:
 
 def train_batch(run: Run, inputs: list, targets: Any, interrupts: Interrupts) -> None:
     """Forward, loss, backward; the update, where a group of batches is whole; callbacks."""
-    inputs = _augmented(run.augment, inputs)
+    if run.augment is not None:
+        inputs = _augmented(run.augment, inputs)
     run.before.take()
     outputs = run.model(*inputs)
     loss, weight, counts = batch_loss("fit", run.loss, outputs, targets)
@@ -35,17 +34,12 @@ def train_batch(run: Run, inputs: list, targets: Any, interrupts: Interrupts) ->
         what = f"the loss of batch {run.batch} in epoch {run.epoch} is {value}"
         raise nonfinite.of_loss(run, what, inputs, targets)
     run.update.add(loss, weight)
-    measured = {"loss": (value, weight)}
-    learns = False
-    if run.update.due(last=run.batch == run.batches):
-        learns, penalty = _prepared(run, inputs)
-        if penalty is not None:
-            measured["penalty"] = penalty, 1
+    run.means.add("loss", value, weight)
+    learns = run.update.due(last=run.batch == run.batches) and _prepared(run, inputs)
     if learns:
         with interrupts.held():
             run.update.step()
             run.steps += 1
-    run.means.add(len(targets), measured)
     run.means.measure(outputs, targets, counts)
     run.tell("on_batch_end")
     if learns:
@@ -54,9 +48,13 @@ def train_batch(run: Run, inputs: list, targets: Any, interrupts: Interrupts) ->
             run.tell("after_update")
 
 
-def _prepared(run: Run, inputs: list) -> tuple[bool, float | None]:
+def _prepared(run: Run, inputs: list) -> bool:
+    """Whether the group of batches that has ended gives an update; what it is, is made ready then."""
     try:
-        return run.update.prepare()
+        learns = run.update.prepare()
     except NonFiniteGradient as error:
         what = f"{error} of batch {run.batch} in epoch {run.epoch} is not finite"
         raise nonfinite.of_gradient(run, what, inputs) from None
+    if learns and run.update.penalty is not None:
+        run.means.add("penalty", run.update.penalty, 1)
+    return learns

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from .._counting import Count, counting
+from .._counting import Count, counted
 from ..tensor import Tensor, no_grad, unwrap
 from .checking import check_loss, check_model
 from .means import Means, metrics_by_name
@@ -32,11 +32,9 @@ def evaluate(model, data, *, loss: Callable | None = None, metrics=None, batch_s
         for *inputs, targets in loader:
             outputs = model(*inputs)
             counts: Sequence[Count] = ()
-            values = {}
             if loss is not None:
                 value, weight, counts = batch_loss("evaluate", loss, outputs, targets)
-                values = {"loss": (value.item(), weight)}
-            means.add(len(targets), values)
+                means.add("loss", value.item(), weight)
             means.measure(outputs, targets, counts)
     return means.values()
 
@@ -51,11 +49,12 @@ def predict(model, x, *, batch_size: int = 256) -> np.ndarray:
 
 def batch_loss(op: str, loss: Callable, outputs, targets) -> tuple[Tensor, float, Sequence[Count]]:
     """The loss of a batch, what it weighs in a mean over batches, and what its functions said of their targets."""
-    with counting() as counts:
-        value = loss(outputs, targets)
-    if not isinstance(value, Tensor) or value.size != 1:
+    value, counts = counted(loss, outputs, targets)
+    if not isinstance(value, Tensor) or value.data.size != 1:
         got = f"a Tensor of shape {value.shape}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise TypeError(f"{op}: loss must give a Tensor of one number (reduction='mean'), got {got}")
+    if len(counts) == 1:
+        return value, counts[0].weight, counts
     weights = {count.weight for count in counts}
     return value, weights.pop() if len(weights) == 1 else len(targets), counts
 

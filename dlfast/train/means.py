@@ -18,19 +18,17 @@ class Means:
 
     def __init__(self, metrics: Mapping[str, Metric] | None = None):
         self.count = 0
-        self._sums: dict[str, float] = {}
-        self._weights: dict[str, float] = {}
+        self._sums: dict[str, tuple[float, float]] = {}  # of weighted values, and of their weights
         self._metrics = {name: metric.fresh() for name, metric in (metrics or {}).items()}
 
-    def add(self, size: int, values: dict[str, tuple[float, float]]) -> None:
-        """Take the means of a batch of ``size`` rows, each with its weight; with a weight of 0 it does not count."""
-        self.count += size
-        for name, (value, weight) in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + (value * weight if weight else 0.0)
-            self._weights[name] = self._weights.get(name, 0.0) + weight
+    def add(self, name: str, value: float, weight: float) -> None:
+        """Take the mean of a batch, with its weight; with a weight of 0 it does not count."""
+        total, whole = self._sums.get(name, (0.0, 0.0))
+        self._sums[name] = (total + value * weight, whole + weight) if weight else (total, whole)
 
     def measure(self, outputs: Any, targets: Any, counts: Sequence[Count] = ()) -> None:
-        """Let the metrics see a batch. counts: what the loss said of its targets."""
+        """Count the rows of a batch, and let the metrics see it. counts: what the loss said of its targets."""
+        self.count += len(targets)
         if not self._metrics:  # outputs may be anything then
             return
         array, ignored = unwrap(outputs), {count.ignored for count in counts}
@@ -39,13 +37,14 @@ class Means:
 
     def values(self) -> dict[str, float]:
         """The loss first, then the metrics; NaN where nothing has counted."""
-        means = {name: total / (self._weights[name] or float("nan")) for name, total in self._sums.items()}
+        means = {name: total / (weight or float("nan")) for name, (total, weight) in self._sums.items()}
         first = {"loss": means.pop("loss")} if "loss" in means else {}
         return first | {name: metric.value() for name, metric in self._metrics.items()} | means
 
     def state_dict(self) -> dict:
         metrics = {name: metric.state_dict() for name, metric in self._metrics.items()}
-        return {"count": self.count, "sums": dict(self._sums), "weights": dict(self._weights), "metrics": metrics}
+        sums, weights = ({name: pair[i] for name, pair in self._sums.items()} for i in range(2))
+        return {"count": self.count, "sums": sums, "weights": weights, "metrics": metrics}
 
     def load_state_dict(self, state: dict) -> None:
         """Go on from a state; ValueError for that of other metrics."""
@@ -53,7 +52,7 @@ class Means:
             ours, theirs = (", ".join(names) or "none" for names in (self._metrics, state["metrics"]))
             raise ValueError(f"the epoch under way has the metrics {theirs}; give metrics= as before, not {ours}")
         self.count = int(state["count"])
-        self._sums, self._weights = dict(state["sums"]), dict(state["weights"])
+        self._sums = {name: (total, state["weights"][name]) for name, total in state["sums"].items()}
         for name, metric in self._metrics.items():
             metric.load_state_dict(state["metrics"][name])
 

@@ -40,6 +40,7 @@ class Update:
         self._norm, self._value = _bound("clip_grad_norm", clip_grad_norm), _bound("clip_grad_value", clip_grad_value)
         self._regularizers = _regularizers(regularizers)
         self._own_norm = optimizer.clip_grad_norm
+        self.penalty: float | None = None  # of the latest update, where there are regularizers
         self.begin()
 
     @contextmanager
@@ -76,31 +77,35 @@ class Update:
         """Whether the group is whole; the last batch of an epoch makes it so."""
         return self._batches >= self.accumulate or (last and self._batches > 0)
 
-    def prepare(self) -> tuple[bool, float | None]:
-        """End the group: whether there is anything to learn from, and the penalty, if there are regularizers.
+    def prepare(self) -> bool:
+        """End the group: whether there is anything to learn from; `penalty` is that of the regularizers.
 
         Raises NonFiniteGradient, before anything is updated, where a gradient is NaN or infinite.
         """
-        weight = self._weight
-        self.begin()
+        weight, self._batches, self._weight = self._weight, 0, 0.0
         if not weight:
-            return False, None
+            return False
         if self.accumulate > 1:
             for p in self._parameters():
                 if p.grad is not None:
                     p.grad *= 1 / weight
-        penalty = self._penalize() if self._regularizers else None
-        if penalty is not None and not math.isfinite(penalty):
-            raise NonFiniteGradient("the penalty of the regularizers")
-        if not math.isfinite(self.optimizer.gradient_norm()) and self._faulty():
+        if self._regularizers:
+            self.penalty = self._penalize()
+            if not math.isfinite(self.penalty):
+                raise NonFiniteGradient("the penalty of the regularizers")
+        self._gradient_norm = self.optimizer.gradient_norm()  # one pass, which finds NaN and infinity too
+        if not math.isfinite(self._gradient_norm) and self._faulty():
             raise NonFiniteGradient("a gradient")
-        return True, penalty
+        return True
 
     def step(self) -> None:
         """Update the weights by what `prepare` left."""
         if self._value is not None:
             clip_grad_value_(self._parameters(), self._value)
-        self.optimizer.step()
+        elif getattr(self.optimizer.step, "__func__", None) is Optimizer.step:
+            self.optimizer.step_by(self._gradient_norm)
+            return
+        self.optimizer.step()  # its norm is another one now, or it is a step of the user's own
 
     def _penalize(self) -> float:
         parameters, total = self._parameters(), 0.0
