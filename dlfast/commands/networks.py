@@ -170,6 +170,14 @@ _OF_DATA: dict[tuple[str, str], dict[str, Any]] = {
         "set": {"hidden": [512, 256], "dropout": 0.2},
     },
     ("demo_cnn", "mnist10k"): {"augment": ["affine"], "epochs": 20, "label_smoothing": 0.1},
+    ("small_vgg", "digits"): {
+        "augment": ["affine"],
+        "epochs": 15,
+        "batch_size": 32,
+        "lr": 0.05,
+        "schedule": "one-cycle",
+        "warmup": 0,
+    },
     ("small_vgg", "fashion-mnist"): {"augment": ["flip", "crop"]},
 }
 
