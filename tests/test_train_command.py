@@ -179,6 +179,9 @@ def test_rates():
     )
     np.testing.assert_allclose(rates("exponential", gamma=0.9), np.repeat(0.9 ** np.arange(4), 5))
     assert np.argmax(rates("one-cycle")) == 5
+    half = (1 + np.cos(np.pi * np.arange(20) / 20)) / 2
+    np.testing.assert_allclose(rates("cosine"), half)
+    np.testing.assert_allclose(rates("cosine", warmup=4), np.minimum(half, (np.arange(20) + 1) / 4))
     cosine = rates("warmup-cosine", warmup=4)
     assert np.argmax(cosine) == 4
     assert rates("warmup-cosine", warmup=0.2) == cosine

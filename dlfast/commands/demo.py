@@ -21,8 +21,8 @@ from ..bench.networks import WINDOWS, Training
 from ..bench.rows import Row
 from ..data import ArrayDataset, fetch, load
 from ..kernels.threads import get_num_threads
+from ..optim.lr_scheduler import CosineWithWarmup
 from ..random import manual_seed
-from ..train.rates import Cosine, cosine
 
 ROUNDS = 13  # of turns: a busy machine has slow seconds, which the median should not see
 _LR = 2e-3
@@ -65,6 +65,7 @@ def train_demo(console: Console, demo: Demo, backend: str) -> train.History:
     size, images, threads = sum(p.size for p in model.parameters()), len(demo.training), get_num_threads()
     text = f"A CNN of {size:,} parameters learns {demo.what} from {images:,} images on {threads} threads."
     console.print(text, soft_wrap=True)
+    optimizer, batches = optim.Adam(model.parameters(), lr=_LR), -(-images // demo.batch_size)
     with kernels.use_backend(backend, "reference"):
         return train.fit(
             model,
@@ -73,8 +74,10 @@ def train_demo(console: Console, demo: Demo, backend: str) -> train.History:
             epochs=demo.epochs,
             batch_size=demo.batch_size,
             loss=F.cross_entropy,
-            optimizer=optim.Adam(model.parameters(), lr=_LR),
-            callbacks=[train.ProgressBar(console), Cosine(_LR)],
+            optimizer=optimizer,
+            scheduler=CosineWithWarmup(optimizer, demo.epochs * batches),
+            scheduler_step="batch",
+            callbacks=[train.ProgressBar(console)],
         )
 
 
@@ -89,7 +92,7 @@ def compare_training(console: Console, demo: Demo, history: train.History) -> di
             demo.validation,
             epochs=demo.epochs,
             batch_size=demo.batch_size,
-            rate=partial(cosine, _LR),
+            lr=_LR,
             seed=demo.seed,
             threads=get_num_threads(),
         )

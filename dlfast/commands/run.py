@@ -67,7 +67,6 @@ def train_job(console: Console, job: Job) -> train.History:
         metrics=work.metrics,
         callbacks=[
             train.ProgressBar(console, unit=work.unit, per_row=work.per_row),
-            *plan.callbacks,
             train.CSVLogger(folder / "history.csv"),
             *_stopping(options, work),
             train.Checkpoint(folder, _monitor(work), every_steps=options.checkpoint_steps or None),
