@@ -28,7 +28,8 @@ class DataLoader:
 
     shuffle       each pass draws a new order from the generator that `dlfast.manual_seed` sets, once, when it starts
     sampler       gives the numbers of a pass's rows when iterated, and their count by len(), in place of `shuffle`;
-                  `WeightedRandomSampler` is one
+                  `WeightedRandomSampler` is one. It should draw from `dlfast.random.generator()`: a generator of its
+                  own is not among what `train.Checkpoint` saves, so that a resumed run gets another order
     drop_last     leave out a last batch that is smaller
     prefetch      how many batches a thread makes ahead while the caller works; True: 2. Worth it for a data set that
                   reads files or computes, not for arrays in memory, of which the gather takes microseconds

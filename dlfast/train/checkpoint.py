@@ -26,7 +26,8 @@ class Checkpoint(Callback):
 
     every_steps: write the last two after every so many updates as well. Each file is written under a temporary name,
     brought to the disk and renamed, so a crash at any moment, or a full disk, which raises OSError, leaves the old file
-    or the new one. ``monitor`` and ``mode`` are as in `EarlyStopping`.
+    or the new one. ``monitor`` and ``mode`` are as in `EarlyStopping`. Random numbers are those of `dlfast.manual_seed`
+    alone: a sampler, data set or transform that draws from a generator of its own begins anew in a resumed run.
     """
 
     def __init__(self, folder, monitor: str | None = None, *, mode: str | None = None, every_steps: int | None = None):

@@ -70,7 +70,8 @@ def fit(
                      ``epochs`` counts from the beginning. Give the other arguments as before
 
     After `dlfast.manual_seed` every run gives the same bits, whether it was interrupted and resumed or not. Batches of
-    others, such as PyTorch's loaders, are passed over up to where the run was: give them in the same order again.
+    others, such as PyTorch's loaders, are passed over up to where the run was: give them in the same order again. That
+    goes for a `DataLoader` too whose sampler or data set draws from a generator of its own, which is not saved.
 
     Ctrl-C ends the training and gives the history of the finished epochs (``history.stopped`` says "interrupted"); the
     update under way is finished first, so the weights are always those after a whole number of updates.
