@@ -93,8 +93,9 @@ def flops(call: Call) -> tuple[int, int, int]:
         (batch, features), (_, hidden) = _shapes(call)
         each = 2 * batch * _GATES[call.op] * hidden * (features + hidden)
     elif call.op in _SEQUENCES:
-        weights = [shape for shape in call.shapes[1:] if shape is not None and len(shape) == 2][-2:]
-        each = 2 * call.options["steps"].rows * sum(map(math.prod, weights))
+        parameters = call.shapes[3 if call.op == "lstm" else 2 :]  # of each direction and layer, behind the states
+        weights = [shape for shape in parameters if shape is not None and len(shape) == 2]
+        each = 2 * call.options["steps"][0].rows * sum(map(math.prod, weights))
     elif call.op in ("attention", "self_attention"):
         forward = _attention_flops(call)
         return forward, 2 * forward, 0
