@@ -20,6 +20,7 @@ FAULTS = {
     "vanishing_sigmoids_trained": "vanishing_gradients",
     "exploding_rnn": "exploding_gradients",
     "overfit": "overfitting",
+    "overfit_few_rows": "overfitting",
     "underfit": "underfitting",
     "underfit_early": "underfitting",
     "unnormalised": "not_normalised",

@@ -23,6 +23,7 @@ _FALL, _PACE = 0.25, 0.5
 _HARDLY_LEARNED = 0.7  # of what a network costs that has learned nothing
 _RISE, _WORTH = 1.25, 0.05  # of the validation loss above its least; and of the ignorant loss, to count at all
 _GAP = 0.35  # between training and validation, of the ignorant loss
+_KNOWN_BY_HEART = 0.15  # of the rows: right in training, and as many fewer in validation
 _BEATEN = 0.1  # by which a simple rule is better, in accuracy or share of the variance
 
 
@@ -103,6 +104,17 @@ def overfitting(found: Evidence) -> Iterator[Finding]:
     elif last - learned > _GAP * scale and learned < 0.75 * last:
         words = f"The validation loss, {last:.3g}, stays far above the training loss, {learned:.3g}."
         yield Finding("overfitting", "warning", words, figures)
+    elif (right := _accuracies(found, few)) is not None and right[0] - right[1] > _KNOWN_BY_HEART:
+        words = f"The model is right on {right[0]:.0%} of the rows that it learns from, and on {right[1]:.0%} of others."
+        yield Finding("overfitting", "warning", words, figures | {"train_accuracy": right[0], "val_accuracy": right[1]})
+
+
+def _accuracies(found: Evidence, few: int) -> tuple[float, float] | None:
+    """Those of training and validation over the last few epochs, where the history has them."""
+    both = [found.columns.get(f"{part}_accuracy", []) for part in ("train", "val")]
+    if not all(len(each) == len(found.train) for each in both):
+        return None
+    return float(np.mean(both[0][-few:])), float(np.mean(both[1][-few:]))
 
 
 def underfitting(found: Evidence) -> Iterator[Finding]:
