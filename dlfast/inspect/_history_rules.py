@@ -105,7 +105,7 @@ def overfitting(found: Evidence) -> Iterator[Finding]:
         words = f"The validation loss, {last:.3g}, stays far above the training loss, {learned:.3g}."
         yield Finding("overfitting", "warning", words, figures)
     elif (right := _accuracies(found, few)) is not None and right[0] - right[1] > _KNOWN_BY_HEART:
-        words = f"The model is right on {right[0]:.0%} of the rows that it learns from, and on {right[1]:.0%} of others."
+        words = f"The model is right on {right[0]:.0%} of the rows it learns from, on {right[1]:.0%} of others."
         yield Finding("overfitting", "warning", words, figures | {"train_accuracy": right[0], "val_accuracy": right[1]})
 
 
