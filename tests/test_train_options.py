@@ -195,6 +195,38 @@ class TestClipping:
         found = weights(clip_grad_value=0.05, clip_grad_norm=0.1)
         np.testing.assert_allclose(found, self.by_hand(clip), rtol=1e-5, atol=1e-7)
 
+    @pytest.mark.parametrize("options", [{}, {"clip_grad_norm": 0.1}])
+    def test_one_pass_finds_what_is_not_finite_and_the_norm(self, monkeypatch, options):
+        norms, pass_over = [], optim.Optimizer.gradient_norm
+
+        def noting(optimizer):
+            norms.append(pass_over(optimizer))
+            return norms[-1]
+
+        monkeypatch.setattr(optim.Optimizer, "gradient_norm", noting)
+        seen = train.LambdaCallback(on_batch_end=lambda run: told.append(run.optimizer.grad_norm))
+        told = []
+        fit(callbacks=[seen], **options)
+        assert len(norms) == 12
+        assert told == (norms if options else [None] * 12)
+
+    def test_a_step_of_the_users_own(self):
+        """What it does to the gradients counts in their norm."""
+
+        class Doubled(optim.SGD):
+            def step(self, closure=None):
+                for p in self.param_groups[0]["params"]:
+                    p.grad *= 2
+                return super().step(closure)
+
+        def clip(p):
+            for each in p:
+                each.grad *= 2
+            optim.clip_grad_norm_(p, 0.1)
+
+        found = weights(rule=Doubled, clip_grad_norm=0.1)
+        np.testing.assert_allclose(found, self.by_hand(clip), rtol=1e-5, atol=1e-7)
+
     def test_the_optimizer_is_as_before(self):
         model = net()
         optimizer = optim.SGD(model.parameters(), lr=0.5, clip_grad_norm=3.0)

@@ -59,7 +59,9 @@ def predictions(op: str, outputs, targets, ignored: int | None) -> tuple[np.ndar
             f"{labels.max()}; give metrics=[] where this is no classification"
         )
     predicted = outputs[..., 0] > 0 if classes == 1 else outputs.argmax(axis=-1)
-    return predicted[counted].astype(np.int64, copy=False), labels[counted], max(classes, 2)
+    if not counted.all():
+        predicted, labels = predicted[counted], labels[counted]
+    return predicted.astype(np.int64, copy=False).reshape(-1), labels.reshape(-1), max(classes, 2)
 
 
 def logits_and_labels(op: str, outputs, targets, ignored: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -75,4 +77,5 @@ def logits_and_labels(op: str, outputs, targets, ignored: int | None) -> tuple[n
         raise ValueError(
             f"{op}: outputs must have shape (..., C) and targets (...), got {outputs.shape} and {targets.shape}"
         )
-    return outputs, targets, targets >= 0 if ignored is None else (targets >= 0) & (targets != ignored)
+    counted = targets >= 0
+    return outputs, targets, counted if ignored is None or ignored < 0 else counted & (targets != ignored)

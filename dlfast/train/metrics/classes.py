@@ -31,7 +31,7 @@ class Accuracy(_Share):
 
     def update(self, outputs, targets, ignored=None) -> None:
         predicted, labels, _ = predictions(self.name, outputs, targets, ignored)
-        self.right += int((predicted == labels).sum())
+        self.right += int(np.count_nonzero(predicted == labels))
         self.count += len(labels)
 
 
