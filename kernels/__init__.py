@@ -67,15 +67,19 @@ def destination(need, shape, dtype):
 
 @cache
 def operations() -> dict[str, str]:
-    """Every operation (``conv2d``), update (``adam_step``) and sum with its family, as the reference defines them."""
+    """Every operation (``conv2d``), update (``adam_step``) and sum with its family, as the reference defines them.
+
+    What a file imports from another one is none of its own.
+    """
     found = {}
-    for module in pkgutil.iter_modules(reference.__path__):
-        names = vars(import_module(f"{reference.__name__}.{module.name}"))
-        for name in names:
+    for family in pkgutil.iter_modules(reference.__path__):
+        module = import_module(f"{reference.__name__}.{family.name}")
+        own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+        for name in own:
             if name.endswith("_forward") and not name.startswith("_"):
-                found[name.removesuffix("_forward")] = module.name
+                found[name.removesuffix("_forward")] = family.name
             elif is_single(name) and not name.startswith("_"):
-                found[name] = module.name
+                found[name] = family.name
     return found
 
 

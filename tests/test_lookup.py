@@ -121,6 +121,16 @@ def test_a_new_file_is_a_new_operation(add_file):
     assert kernels.active("brand_new")[0](np.ones(2))[0].tolist() == [2, 2]
 
 
+def test_what_a_file_imports_is_no_operation_of_its_family(add_file):
+    source = (
+        "from .elementwise import relu_backward, relu_forward\nfrom .linear import linear_forward as dense_forward\n"
+    )
+    add_file("reference", "novelty", source + KERNEL.format(op="brand_new"))
+    assert kernels.operations()["brand_new"] == "novelty"
+    assert kernels.operations()["relu"] == "elementwise"
+    assert "dense" not in kernels.operations()
+
+
 def test_operations_knows_the_main_ones():
     assert kernels.operations()["conv2d"] == "conv"
     assert kernels.operations()["adam_step"] == "optim"

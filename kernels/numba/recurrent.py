@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from ..memory import empty
 from . import elementwise
+from . import gates as gate
 from .gemm import gemm, sum_rows
 from .jit import contiguous, helper, jit, parallel_for
 from .loops import BLOCK, SERIAL, get, mapped, put
-from .vmath import real, sigmoid, tanh, where
+from .vmath import real, tanh, where
 
 WORK = 8  # steps that a unit of a cell costs, compared with an element of an array that is copied
 
@@ -67,20 +68,14 @@ def _lstm_job(job, worker, z_ih, z_hh, c, gates, h_next, c_next, tanh_c, units, 
     for row in range(job * per_job, min((job + 1) * per_job, c.size // units)):
         at, to = row * 4 * units, row * units
         for j in range(units):
-            a, b = at + j, to + j
-            i = sigmoid(get(z_ih, a) + get(z_hh, a))
-            f = sigmoid(get(z_ih, a + units) + get(z_hh, a + units))
-            g = tanh(get(z_ih, a + 2 * units) + get(z_hh, a + 2 * units))
-            o = sigmoid(get(z_ih, a + 3 * units) + get(z_hh, a + 3 * units))
-            cell = f * get(c, b) + i * g
-            squashed = tanh(cell)
-            put(gates, a, i)
-            put(gates, a + units, f)
-            put(gates, a + 2 * units, g)
-            put(gates, a + 3 * units, o)
+            b = to + j
+            values, cell, squashed = gate.lstm(
+                gate.get4(z_ih, at + j, units), gate.get4(z_hh, at + j, units), get(c, b)
+            )
+            gate.put4(gates, at + j, units, values)
             put(c_next, b, cell)
             put(tanh_c, b, squashed)
-            put(h_next, b, o * squashed)
+            put(h_next, b, values[3] * squashed)
 
 
 @jit
@@ -102,19 +97,15 @@ def lstm_cell_forward(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
 
 @helper(noalias=True)
 def _lstm_back_job(job, worker, dh_next, dc_next, c, gates, tanh_c, dz, dc, units, per_job):
-    one = real(get(c, 0), 1)
     for row in range(job * per_job, min((job + 1) * per_job, c.size // units)):
         at, to = row * 4 * units, row * units
         for j in range(units):
-            a, b = at + j, to + j
-            i, f, g, o = get(gates, a), get(gates, a + units), get(gates, a + 2 * units), get(gates, a + 3 * units)
-            squashed, dh = get(tanh_c, b), get(dh_next, b)
-            total = get(dc_next, b) + dh * o * (one - squashed * squashed)
-            put(dz, a, total * g * (i * (one - i)))
-            put(dz, a + units, total * get(c, b) * (f * (one - f)))
-            put(dz, a + 2 * units, total * i * (one - g * g))
-            put(dz, a + 3 * units, dh * squashed * (o * (one - o)))
-            put(dc, b, total * f)
+            b = to + j
+            dgates, before = gate.lstm_back(
+                get(dh_next, b), get(dc_next, b), get(c, b), gate.get4(gates, at + j, units), get(tanh_c, b)
+            )
+            gate.put4(dz, at + j, units, dgates)
+            put(dc, b, before)
 
 
 @jit
@@ -136,20 +127,14 @@ def lstm_cell_backward(dy, saved, needs):
 
 @helper(noalias=True)
 def _gru_job(job, worker, z_ih, z_hh, h, gates, hn, h_next, units, per_job):
-    one = real(get(h, 0), 1)
     for row in range(job * per_job, min((job + 1) * per_job, h.size // units)):
         at, to = row * 3 * units, row * units
         for j in range(units):
-            a, b = at + j, to + j
-            r = sigmoid(get(z_ih, a) + get(z_hh, a))
-            z = sigmoid(get(z_ih, a + units) + get(z_hh, a + units))
-            hidden = get(z_hh, a + 2 * units)
-            n = tanh(get(z_ih, a + 2 * units) + r * hidden)
-            put(gates, a, r)
-            put(gates, a + units, z)
-            put(gates, a + 2 * units, n)
-            put(hn, b, hidden)
-            put(h_next, b, (one - z) * n + z * get(h, b))
+            b, hidden = to + j, gate.get3(z_hh, at + j, units)
+            values, value = gate.gru(gate.get3(z_ih, at + j, units), hidden, get(h, b))
+            gate.put3(gates, at + j, units, values)
+            put(hn, b, hidden[2])
+            put(h_next, b, value)
 
 
 @jit
@@ -171,23 +156,15 @@ def gru_cell_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh):
 
 @helper(noalias=True)
 def _gru_back_job(job, worker, dy, h, gates, hn, dz_ih, dz_hh, dh, units, per_job):
-    """The hidden side sees r dzn where the input side sees dzn; dh is the part of the gradient through z h."""
-    one = real(get(h, 0), 1)
+    """dh is the part of the gradient through z h."""
     for row in range(job * per_job, min((job + 1) * per_job, h.size // units)):
         at, to = row * 3 * units, row * units
         for j in range(units):
-            a, b = at + j, to + j
-            r, z, n, d = get(gates, a), get(gates, a + units), get(gates, a + 2 * units), get(dy, b)
-            dzn = d * (one - z) * (one - n * n)
-            dzz = d * (get(h, b) - n) * (z * (one - z))
-            dzr = dzn * get(hn, b) * (r * (one - r))
-            put(dz_ih, a, dzr)
-            put(dz_hh, a, dzr)
-            put(dz_ih, a + units, dzz)
-            put(dz_hh, a + units, dzz)
-            put(dz_ih, a + 2 * units, dzn)
-            put(dz_hh, a + 2 * units, dzn * r)
-            put(dh, b, d * z)
+            b = to + j
+            d_ih, d_hh, passed = gate.gru_back(get(dy, b), get(h, b), gate.get3(gates, at + j, units), get(hn, b))
+            gate.put3(dz_ih, at + j, units, d_ih)
+            gate.put3(dz_hh, at + j, units, d_hh)
+            put(dh, b, passed)
 
 
 @jit

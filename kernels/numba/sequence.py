@@ -12,12 +12,13 @@ import numpy as np
 
 from ..memory import empty
 from ..sequences import back_through_layers, states_before, through_layers
+from . import gates as gate
 from .gemm import gemm
 from .jit import contiguous, helper
 from .loops import get, pointer, put
 from .recurrent import affine_gradients
 from .time_loop import TimeLoop, padded
-from .vmath import inlined, real, sigmoid, tanh, where
+from .vmath import inlined, real, tanh, where
 
 
 def _padded(dlast):
@@ -43,6 +44,11 @@ def _gradients(dz_ih, dz_hh, rows, before, parameters, needs):
     return dx, *dparameters
 
 
+@inlined
+def _row(array, i):
+    return pointer(array, i * array.shape[1])
+
+
 @helper(noalias=True)
 def _rnn_row(z, y, h, units, relu):
     """y, which holds the input's part, becomes the new state."""
@@ -56,8 +62,7 @@ def _rnn_row(z, y, h, units, relu):
 @inlined
 def _rnn_step(row, j, z, arrays):
     h, y, relu = arrays
-    units = h.shape[1]
-    _rnn_row(pointer(z, j * z.shape[1]), pointer(y, row * units), pointer(h, j * units), units, relu)
+    _rnn_row(_row(z, j), _row(y, row), _row(h, j), h.shape[1], relu)
 
 
 _rnn = TimeLoop(_rnn_step)
@@ -84,9 +89,7 @@ def _rnn_back_row(dh, dy, y, dz, units, relu):
 @inlined
 def _rnn_back_step(row, j, dh, arrays):
     dz, dy, y, relu = arrays
-    units = y.shape[1]
-    at = row * units
-    _rnn_back_row(pointer(dh, j * dh.shape[1]), pointer(dy, at), pointer(y, at), pointer(dz, at), units, relu)
+    _rnn_back_row(_row(dh, j), _row(dy, row), _row(y, row), _row(dz, row), y.shape[1], relu)
 
 
 _rnn_back = TimeLoop(_rnn_back_step, backward=True)
@@ -108,16 +111,9 @@ def rnn_backward(dy, saved, needs):
 def _lstm_row(z, gates, c, h, y, cells, units):
     """gates, which hold the input's part, become i, f, g, o; c and h the new states."""
     for j in range(units):
-        i = sigmoid(get(gates, j) + get(z, j))
-        f = sigmoid(get(gates, j + units) + get(z, j + units))
-        g = tanh(get(gates, j + 2 * units) + get(z, j + 2 * units))
-        o = sigmoid(get(gates, j + 3 * units) + get(z, j + 3 * units))
-        cell = f * get(c, j) + i * g
-        value = o * tanh(cell)
-        put(gates, j, i)
-        put(gates, j + units, f)
-        put(gates, j + 2 * units, g)
-        put(gates, j + 3 * units, o)
+        values, cell, squashed = gate.lstm(gate.get4(gates, j, units), gate.get4(z, j, units), get(c, j))
+        value = values[3] * squashed
+        gate.put4(gates, j, units, values)
         put(c, j, cell)
         put(cells, j, cell)
         put(h, j, value)
@@ -127,10 +123,7 @@ def _lstm_row(z, gates, c, h, y, cells, units):
 @inlined
 def _lstm_step(row, j, z, arrays):
     h, c, y, gates, cells = arrays
-    units = h.shape[1]
-    at, state = row * units, j * units
-    _lstm_row(pointer(z, j * z.shape[1]), pointer(gates, 4 * at), pointer(c, state), pointer(h, state),
-              pointer(y, at), pointer(cells, at), units)  # fmt: skip
+    _lstm_row(_row(z, j), _row(gates, row), _row(c, j), _row(h, j), _row(y, row), _row(cells, row), h.shape[1])
 
 
 _lstm = TimeLoop(_lstm_step)
@@ -150,25 +143,18 @@ def _lstm_loop(rows, states, parameters, steps):
 
 @helper(noalias=True)
 def _lstm_back_row(dh, dy, dc, gates, cells, before, dz, units):
-    one = real(get(dh, 0), 1)
     for j in range(units):
-        i, f, g, o = get(gates, j), get(gates, j + units), get(gates, j + 2 * units), get(gates, j + 3 * units)
-        squashed, d = tanh(get(cells, j)), get(dh, j) + get(dy, j)
-        total = get(dc, j) + d * o * (one - squashed * squashed)
-        put(dz, j, total * g * (i * (one - i)))
-        put(dz, j + units, total * get(before, j) * (f * (one - f)))
-        put(dz, j + 2 * units, total * i * (one - g * g))
-        put(dz, j + 3 * units, d * squashed * (o * (one - o)))
-        put(dc, j, total * f)
+        d, squashed = get(dh, j) + get(dy, j), tanh(get(cells, j))
+        dgates, cell = gate.lstm_back(d, get(dc, j), get(before, j), gate.get4(gates, j, units), squashed)
+        gate.put4(dz, j, units, dgates)
+        put(dc, j, cell)
 
 
 @inlined
 def _lstm_back_step(row, j, dh, arrays):
     dz, dy, dc, gates, cells, before = arrays
-    units = cells.shape[1]
-    at = row * units
-    _lstm_back_row(pointer(dh, j * dh.shape[1]), pointer(dy, at), pointer(dc, j * units), pointer(gates, 4 * at),
-                   pointer(cells, at), pointer(before, at), pointer(dz, 4 * at), units)  # fmt: skip
+    _lstm_back_row(_row(dh, j), _row(dy, row), _row(dc, j), _row(gates, row), _row(cells, row), _row(before, row),
+                   _row(dz, row), cells.shape[1])  # fmt: skip
 
 
 _lstm_back = TimeLoop(_lstm_back_step, backward=True)
@@ -189,16 +175,11 @@ def _lstm_loop_back(dy, dlast, rows, states, parameters, y, kept, steps, needs):
 @helper(noalias=True)
 def _gru_row(z, bias, gates, h, y, inner, units):
     """gates, which hold the input's part, become r, z, n; bias is that of W_hn h."""
-    one = real(get(h, 0), 1)
     for j in range(units):
-        r = sigmoid(get(gates, j) + get(z, j))
-        u = sigmoid(get(gates, j + units) + get(z, j + units))
-        hidden = get(z, j + 2 * units) + get(bias, j)
-        n = tanh(get(gates, j + 2 * units) + r * hidden)
-        value = (one - u) * n + u * get(h, j)
-        put(gates, j, r)
-        put(gates, j + units, u)
-        put(gates, j + 2 * units, n)
+        reset, update, new = gate.get3(z, j, units)
+        hidden = new + get(bias, j)
+        values, value = gate.gru(gate.get3(gates, j, units), (reset, update, hidden), get(h, j))
+        gate.put3(gates, j, units, values)
         put(inner, j, hidden)
         put(h, j, value)
         put(y, j, value)
@@ -207,10 +188,7 @@ def _gru_row(z, bias, gates, h, y, inner, units):
 @inlined
 def _gru_step(row, j, z, arrays):
     h, bias, y, gates, inner = arrays
-    units = h.shape[1]
-    at = row * units
-    _gru_row(pointer(z, j * z.shape[1]), pointer(bias, 0), pointer(gates, 3 * at), pointer(h, j * units),
-             pointer(y, at), pointer(inner, at), units)  # fmt: skip
+    _gru_row(_row(z, j), pointer(bias, 0), _row(gates, row), _row(h, j), _row(y, row), _row(inner, row), h.shape[1])
 
 
 _gru = TimeLoop(_gru_step)
@@ -233,29 +211,20 @@ def _gru_loop(rows, states, parameters, steps):
 
 @helper(noalias=True)
 def _gru_back_row(dh, dy, before, gates, inner, dz_ih, dz_hh, units):
-    """The hidden side sees r dzn where the input side sees dzn; dh keeps what passes through z h."""
-    one = real(get(dh, 0), 1)
+    """dh keeps what passes through z h."""
     for j in range(units):
-        r, u, n = get(gates, j), get(gates, j + units), get(gates, j + 2 * units)
         d = get(dh, j) + get(dy, j)
-        dn = d * (one - u) * (one - n * n)
-        dr, du = dn * get(inner, j) * (r * (one - r)), d * (get(before, j) - n) * (u * (one - u))
-        put(dz_ih, j, dr)
-        put(dz_hh, j, dr)
-        put(dz_ih, j + units, du)
-        put(dz_hh, j + units, du)
-        put(dz_ih, j + 2 * units, dn)
-        put(dz_hh, j + 2 * units, dn * r)
-        put(dh, j, d * u)
+        d_ih, d_hh, passed = gate.gru_back(d, get(before, j), gate.get3(gates, j, units), get(inner, j))
+        gate.put3(dz_ih, j, units, d_ih)
+        gate.put3(dz_hh, j, units, d_hh)
+        put(dh, j, passed)
 
 
 @inlined
 def _gru_back_step(row, j, dh, arrays):
     dz_hh, dz_ih, dy, before, gates, inner = arrays
-    units = inner.shape[1]
-    at = row * units
-    _gru_back_row(pointer(dh, j * dh.shape[1]), pointer(dy, at), pointer(before, at), pointer(gates, 3 * at),
-                  pointer(inner, at), pointer(dz_ih, 3 * at), pointer(dz_hh, 3 * at), units)  # fmt: skip
+    _gru_back_row(_row(dh, j), _row(dy, row), _row(before, row), _row(gates, row), _row(inner, row),
+                  _row(dz_ih, row), _row(dz_hh, row), inner.shape[1])  # fmt: skip
 
 
 _gru_back = TimeLoop(_gru_back_step, backward=True, adds=True)
