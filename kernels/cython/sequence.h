@@ -5,23 +5,24 @@
        forward   z (rows x G Hd) = x W_ih^T + h_before W_hh^T     and the arithmetic of the gates
        backward  the gates' gradients dz                           and  dh_before (rows x Hd) = dz W_hh
 
-   Afterwards products (gemm.h) make the gradients of the weights, and of x unless the loop did so beside dh, from the dz
-   of all rows.  The weights are packed once a call, in panels that a register tile walks along: forward a register of
-   hidden units of all gates side by side, so that the gates of a unit are ready at the same time; backward two registers
-   of units.  With few sequences a step would read W_ih for little work: then one product makes the input's part of all
-   steps before the loop, in `gates`.
+   Afterwards products (gemm.h) make the gradients of the weights, and of x unless the loop did so beside dh, from the
+   dz of all rows. The weights are packed once a call, in panels that a register tile walks along: forward a register
+   of hidden units of all gates side by side, so that the gates of a unit are ready at the same time; backward two
+   registers of units. With few sequences a step would read W_ih for little work: then one product makes the input's
+   part of all steps before the loop, in `gates`.
 
-   The sequences of a batch do not depend on each other, and neither do the two directions of a layer: each job takes some
-   sequences of one direction through all steps, and the threads never meet.  Where the way back makes dx, a direction
-   first takes the half of the steps that it comes to first, which is not the half of the other one; then it adds to what
-   the other has left in its second half.  The layers of a stack whose batch is one,
-   with weights that are not too large, run beside each other too: layer l takes some steps, the input's part in tiles
-   whose rows are steps, while layer l + 1 takes those before (a wavefront).  Few sequences, or weights that are larger
-   than a core's cache, are cut by units instead, in each step.  Each number is summed in one order whoever computes it,
-   so the bits do not depend on the cut.  Rows and steps: kernels/sequences.py.
+   The sequences of a batch do not depend on each other, and neither do the two directions of a layer: each job takes
+   some sequences of one direction through all steps, and the threads never meet. Where the way back makes dx, a
+   direction first takes the half of the steps that it comes to first, which is not the half of the other one; then it
+   adds to what the other has left in its second half. The layers of a stack whose batch is one, with weights that are
+   not too large, run beside each other too: layer l takes some steps, the input's part in tiles whose rows are steps,
+   while layer l + 1 takes those before (a wavefront). Few sequences, or weights that are larger than a core's cache,
+   are cut by units instead, in each step. Each number is summed in one order whoever computes it, so the bits do not
+   depend on the cut. Rows and steps: kernels/sequences.py.
 
    Sources: Elman 1990; Gers et al. 2000; Cho et al. 2014, with r applied after the product as in cuDNN and PyTorch;
-   Appleyard et al. 2016, "Optimizing performance of recurrent neural networks on GPUs", section 3.4 for the wavefront. */
+   Appleyard et al. 2016, "Optimizing performance of recurrent neural networks on GPUs", section 3.4 for the
+   wavefront. */
 #ifndef DLFAST_SEQUENCE_H
 #define DLFAST_SEQUENCE_H
 #include "threads.h"
@@ -29,7 +30,7 @@
 
 enum { DL_SEQUENCE_RNN, DL_SEQUENCE_RELU, DL_SEQUENCE_LSTM, DL_SEQUENCE_GRU };
 
-#define DL_SEQUENCE_STEP_WORK 400000.0 /* multiplications of a step from which cutting it by units pays for the launches */
+#define DL_SEQUENCE_STEP_WORK 400000.0 /* multiplications of a step from which cutting it by units pays */
 #define DL_SEQUENCE_PACK_SERIAL 50000.0 /* numbers to be packed below which no other thread is woken */
 #define DL_SEQUENCE_ROWS 8 /* sequences from which on the loop multiplies x too */
 #define DL_SEQUENCE_JOIN 131072 /* numbers of W_ih and W_hh up to which the way back makes dx too: they fit in L2 */
@@ -52,7 +53,8 @@ typedef struct {
     int within;                    /* each step multiplies x, or makes dx; else `gates` holds the input's part */
     int adds;                      /* dx is added to what the other direction has left there */
     long steps, batch, hidden, stride, rows;
-    long features, ld;             /* of x (R, I) where a job multiplies it or makes dx, else 0; from a row of y to the next */
+    long features;                 /* of x (R, I) where a job multiplies it or makes dx, else 0 */
+    long ld;                       /* from a row of y to the next */
     const void *x, *weight_ih;
     const int64_t *offset, *count; /* of each step */
     /* Arrays of rows: y (Hd of ld), gates (G Hd), extra: the LSTM's cells or the GRU's W_hn h + b_hn (Hd). */
@@ -63,7 +65,7 @@ typedef struct {
        dz has 4 Hd columns: dn, dr, dz, r dn, so that either side of the cell finds its three in one piece. */
     const void *dy;
     void *dz, *dh, *dc, *dx;
-    void *beside;                  /* (R, I + Hd): x and the state before of each row, for the gradients of the weights */
+    void *beside;                  /* (R, I + Hd): x and the state before of each row, for the weights' gradients */
     const void *weight;            /* W_hh (G Hd, Hd) */
     char *packed;                  /* the panels of both weights */
     long start;                    /* backward: the column of the panels that W_ih begins with */
@@ -79,7 +81,9 @@ typedef struct {
     int stack;                 /* layer after layer: a job makes the input's part, or dx, of its turns at once */
 } dl_sequences;
 
-DL_UNUSED static long dl_sequence_gates(int kind) { return kind == DL_SEQUENCE_LSTM ? 4 : kind == DL_SEQUENCE_GRU ? 3 : 1; }
+DL_UNUSED static long dl_sequence_gates(int kind) {
+    return kind == DL_SEQUENCE_LSTM ? 4 : kind == DL_SEQUENCE_GRU ? 3 : 1;
+}
 /* Columns of dz, in Hd. */
 DL_UNUSED static long dl_sequence_dz(int kind) { return dl_sequence_gates(kind) == 1 ? 1 : 4; }
 
@@ -174,7 +178,7 @@ DL_CHECKED static int dl_sequence_turns(dl_sequences *all, int forward) {
                            all->count * all->jobs, all->threads == 1);
 }
 
-/* Layer l takes some turns while the next one takes those before; backward likewise, from the last layer's last turns. */
+/* Layer l takes some turns while the next one takes those before; backward likewise, from the end. */
 DL_CHECKED static int dl_sequence_wavefront(dl_sequences *all, int forward) {
     const long steps = all->loops->steps, turns = all->threads > 1 ? DL_SEQUENCE_TURNS : steps;
     const long chunks = dl_ceil_div(steps, turns);
@@ -196,10 +200,12 @@ DL_CHECKED static int dl_sequence_units(dl_sequence *s, long threads, int forwar
     const long panels = forward ? dl_ceil_div(s->hidden, panel) : dl_sequence_back_panels(s, panel);
     const long each = dl_ceil_div(panels, threads), jobs = dl_ceil_div(panels, each);
     s->width = each * panel;
-    if (!forward) DL_PICK(dl_sequence_gates_back, s->dtype)(s, dl_sequence_at(s, s->steps - 1), 0, s->batch, 0, s->hidden);
+    const dl_job(*kinds)[DL_ISAS] = forward ? dl_sequence_units_jobs : dl_sequence_back_units_jobs;
+    if (!forward)
+        DL_PICK(dl_sequence_gates_back, s->dtype)(s, dl_sequence_at(s, s->steps - 1), 0, s->batch, 0, s->hidden);
     for (long turn = 0; turn < s->steps; turn++) {
         s->step = forward ? turn : s->steps - 1 - turn;
-        if (dl_sequence_run(s, s->dtype, forward ? dl_sequence_units_jobs : dl_sequence_back_units_jobs, jobs, 0)) return -1;
+        if (dl_sequence_run(s, s->dtype, kinds, jobs, 0)) return -1;
     }
     return 0;
 }

@@ -23,8 +23,8 @@ static void V(sequence_pack_back_job)(void *ctx, long job, long worker) {
     (void)worker;
 }
 
-/* dz of step t for the states begin .. end and the units first .. last, from dy and the dh and dc that came from the step
-   after; leaves in dh what reaches the state before past the gates (GRU), and dc of the cell before (LSTM). */
+/* dz of step t for the states begin .. end and the units first .. last, from dy and the dh and dc that came from the
+   step after; leaves in dh what reaches the state before past the gates (GRU), and dc of the cell before (LSTM). */
 static void V(sequence_gates_back)(const dl_sequence *s, long t, long begin, long end, long first, long last) {
     const long hidden = s->hidden, running = V(running)(s, t), stop = dl_min(end, s->count[t]);
     for (long j = begin; j < stop; j++) {
@@ -49,7 +49,8 @@ static void V(sequence_gates_back)(const dl_sequence *s, long t, long begin, lon
             }
         } else if (s->kind == DL_SEQUENCE_GRU) {
             const real *gr = (const real *)s->gates + row * 3 * hidden, *gz = gr + hidden, *gn = gz + hidden;
-            const real *inner = (const real *)s->extra + row * hidden, *h = V(before)(s, s->y, s->ld, s->h0, t, j, running);
+            const real *inner = (const real *)s->extra + row * hidden;
+            const real *h = V(before)(s, s->y, s->ld, s->h0, t, j, running);
             for (long u = first; u < last; u += LANES) {
                 const long n = last - u;
                 const vec r = AT(gr + u), z = AT(gz + u), new = AT(gn + u), dh = AT(dy + u) + AT(carried + u);
@@ -64,7 +65,8 @@ static void V(sequence_gates_back)(const dl_sequence *s, long t, long begin, lon
             for (long u = first; u < last; u += LANES) {
                 const long n = last - u;
                 const vec h = AT(y + u), dh = AT(dy + u) + AT(carried + u);
-                V(vstore_n)(dz + u, s->kind == DL_SEQUENCE_RNN ? dh * (ONE - h * h) : V(vsel)(V(vle)(h, V(vsplat)(0)), V(vsplat)(0), dh), n);
+                const vec zero = V(vsplat)(0), below = V(vsel)(V(vle)(h, zero), zero, dh);
+                V(vstore_n)(dz + u, s->kind == DL_SEQUENCE_RNN ? dh * (ONE - h * h) : below, n);
             }
     }
 }

@@ -19,7 +19,8 @@ DL_INLINE void V(pack_units)(real *to, long width, long each, long units, const 
 #if DL_VECTORS
         for (; k + LANES <= depth; k += LANES) {
             vec row[LANES];
-            DL_UNROLL for (int i = 0; i < LANES; i++) row[i] = i < valid ? V(vload)(from + i * depth + k) : V(vsplat)(0);
+            DL_UNROLL for (int i = 0; i < LANES; i++) row[i] =
+                i < valid ? V(vload)(from + i * depth + k) : V(vsplat)(0);
             V(transpose)(row);
             DL_UNROLL for (int i = 0; i < LANES; i++) V(vstore)(to + (k + i) * width, row[i]);
         }
@@ -85,7 +86,8 @@ DL_INLINE void V(gru_unit)(const dl_sequence *s, const real *z, vec input, const
     real *gr = gates + unit, *gz = gr + hidden, *gn = gz + hidden;
     vec inner = V(vload)(z + 2 * LANES);
     if (s->inner_bias) inner += AT((const real *)s->inner_bias + unit);
-    const vec r = V(vsigmoid)(V(vload)(z) + AT(from + unit)), u = V(vsigmoid)(V(vload)(z + LANES) + AT(from + hidden + unit));
+    const vec r = V(vsigmoid)(V(vload)(z) + AT(from + unit));
+    const vec u = V(vsigmoid)(V(vload)(z + LANES) + AT(from + hidden + unit));
     const vec t = V(vtanh)(input + AT(from + 2 * hidden + unit) + r * inner);
     V(vstore_n)(gr, r, n);
     V(vstore_n)(gz, u, n);
@@ -102,8 +104,10 @@ DL_INLINE void V(rnn_unit)(const dl_sequence *s, const real *z, const real *from
 /* Adds the input's part of the gates r and z to the hidden side's. */
 DL_INLINE void V(join_gates)(real *sums, const real *inputs, long rows) {
     for (long i = 0; i < rows; i++)
-        for (long g = 0; g < 2; g++)
-            V(vstore)(sums + (3 * i + g) * LANES, V(vload)(sums + (3 * i + g) * LANES) + V(vload)(inputs + (3 * i + g) * LANES));
+        for (long g = 0; g < 2; g++) {
+            const long at = (3 * i + g) * LANES;
+            V(vstore)(sums + at, V(vload)(sums + at) + V(vload)(inputs + at));
+        }
 }
 
 /* The gates of one row and panel of units, from its sums. */
@@ -131,7 +135,7 @@ DL_INLINE void V(soon)(const dl_sequence *s, long t, long j, long unit) {
             DL_PREFETCH((const real *)s->gates + (V(row_of)(s, t, j) * gates + g) * hidden + unit);
 }
 
-/* Step t of the states begin .. end, all running on or all beginning here, for the units of the panels first .. last. */
+/* Step t of the states begin .. end, all running on or all beginning here, for the units of panels first .. last. */
 DL_NOINLINE void V(step_forward)(const dl_sequence *s, long t, long begin, long end, long running, long first,
                                  long last) {
     const long gates = dl_sequence_gates(s->kind), hidden = s->hidden, features = s->features;
@@ -143,8 +147,10 @@ DL_NOINLINE void V(step_forward)(const dl_sequence *s, long t, long begin, long 
         for (long j = begin, rows; j < end; j += rows) {
             rows = V(tile_rows_of)(end - j, vectors);
             const V(sums_kernel) kernel = V(sums_kernels)[vectors - 2][s->batch == 1 ? 0 : rows];
-            const dl_part none = {NULL, 0, 0}, x = {(const real *)s->x + V(row_of)(s, t, j) * features, features, s->stride * features};
-            const dl_part h = {V(before)(s, s->y, s->ld, s->h0, t, j, running), hidden, j < running ? s->stride * s->ld : hidden};
+            const real *row = (const real *)s->x + V(row_of)(s, t, j) * features;
+            const real *state = V(before)(s, s->y, s->ld, s->h0, t, j, running);
+            const dl_part none = {NULL, 0, 0}, x = {row, features, s->stride * features};
+            const dl_part h = {state, hidden, j < running ? s->stride * s->ld : hidden};
             for (long i = 0; i < rows; i++)
                 V(soon)(s, t, j + i, p * each);
             if (apart) kernel(&none, &x, panel, inputs);
