@@ -29,6 +29,7 @@ cdef dict READ_FOR = {
     "layer_norm_backward": {1: (0,)},
     "group_norm_backward": {1: (0,)},
     "rms_norm_backward": {1: (0,)},
+    "prelu_backward": {1: (0,)},
     "rnn_cell_backward": {2: (0,), 3: (1,)},
     "lstm_cell_backward": {3: (0,), 4: (1,)},
     "gru_cell_backward": {2: (0,), 3: (1,)},

@@ -494,6 +494,12 @@ ELEMENTWISE = [
         for shape in ((5,), (3, 4), (2, 3, 2, 5), (0, 3))
     ),
     Case("prelu", "one", (away_from((0,), 2, 3, 4), between(0.1, 0.5, 1)), {}),
+    Case("prelu", "many-rows", (away_from((0,), 700, 3), between(0.1, 0.5, 3)), {}),
+    Case("prelu", "wide", (away_from((0,), 3, 259), between(0.1, 0.5, 259)), {}),
+    Case("prelu", "scalar", (away_from((0,)), between(0.1, 0.5, 1)), {}),
+    Case("prelu", "nan", (holding(NAN, INF, -INF)(6, 8), between(0.1, 0.5, 8)), {}, NO_GRADCHECK),
+    Case("glu", "33-columns", (normal(5, 66),), {"axis": 1}),
+    Case("glu", "nan", (holding(NAN, INF, -INF)(6, 8),), {"axis": 1}, NO_GRADCHECK),
     *(
         Case("glu", shape_name(shape), (normal(*shape),), {"axis": axis})
         for shape, axis in (((6,), 0), ((3, 4), -1), ((4, 3), 0), ((2, 6, 3), 1), ((0, 4), 1))
@@ -804,7 +810,10 @@ LARGE = [
     *(Case(op, "large", (normal(7, 20011),), options)
       for op, options in {case.op: case.options for case in reversed(POINTWISE)}.items()),
     Case("prelu", "large", (normal(2001, 70), between(0.1, 0.5, 70)), {}),
+    Case("prelu", "large-few-columns", (normal(50021, 3), between(0.1, 0.5, 3)), {}),
+    Case("prelu", "large-one", (normal(7, 20011), between(0.1, 0.5, 1)), {}),
     Case("glu", "large", (normal(2001, 70),), {"axis": -1}),
+    Case("glu", "large-first-axis", (normal(6, 20011),), {"axis": 0}),
     Case("gelu", "large-tanh", (normal(7, 20011),), {"approximate": "tanh"}),
     dropout("large", 7, 20011),
     *softmaxes("large", normal(2001, 70), 1),

@@ -218,6 +218,13 @@ def test_gradients_of_convolutions_with_pooling(op, outputs, backend):
     assert_adds_up(dbias, 2**24 + 200 * 250 - 1)
 
 
+@pytest.mark.parametrize("slopes", [1, 2])
+def test_gradient_of_prelu(slopes, backend):
+    arrays = -np.ones((ROWS, 2), np.float32), np.ones(slopes, np.float32)
+    _, dweight = backward_of("prelu", arrays, stalling(ROWS, 2))
+    assert_adds_up(dweight, -SUM * 2 / slopes)
+
+
 def test_gradient_of_an_embedding(backend):
     count = 1_000_000
     dy, weight = stalling(count, 1), np.zeros((3, 1), np.float32)

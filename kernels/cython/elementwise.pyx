@@ -1,6 +1,7 @@
 # cython: language_level=3, binding=False
-"""Activations and dropout by elementwise.h: one value in, one value out; formulas as in the reference."""
+"""Activations and dropout by elementwise.h and elementwise_rows.h; formulas as in the reference."""
 include "common.pxi"
+include "elementwise_rows.pxi"
 from libc.stdint cimport uint32_t, uint64_t
 
 from ..reference.elementwise import SELU_ALPHA as _SELU_ALPHA, SELU_SCALE as _SELU_SCALE

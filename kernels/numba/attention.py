@@ -10,7 +10,7 @@ import numpy as np
 from ..memory import empty, zeros
 from .attention_back import backward
 from .attention_forward import KEYS, forward, pack
-from .elementwise import WORD
+from .dropout import WORD
 from .jit import SERIAL_WORK, contiguous
 from .row_tile import panel_columns
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from .attention_forward import KEYS, QUERIES, drop_row, mask_row, multiply_along, multiply_turned, row_of
-from .elementwise import hash_keys
+from .dropout import hash_keys
 from .jit import JOB, PRODUCT, TILE, helper, jit, parallel_for, scratch
 from .loops import get, pointer, pointer_at, put
 from .simd import address, copy_bytes, zero_bytes

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from .elementwise import hash_keys, hash_word
+from .dropout import hash_keys, hash_word
 from .gemm import pack_turned
 from .jit import JOB, PRODUCT, SERIAL_WORK, TILE, helper, jit, parallel_for, scratch
 from .loops import get, pointer_at, put

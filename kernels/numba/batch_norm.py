@@ -13,29 +13,16 @@ import numpy as np
 from ..memory import empty, zeros
 from .jit import contiguous, helper, jit, parallel_for
 from .linear import activate, activation_gradient
-from .loops import BLOCK, SERIAL, get, pointer, put
+from .loops import SERIAL, add_row, get, pointer, put, rows_per_job
 from .vmath import inlined, real, where
 
-SUMS = 64
 ROWS = 32
 PLAIN, FROM_Y, FROM_X = range(3)  # dy passes; or where y > 0, y being kept or made again from x
-
-
-def rows_per_job(rows, columns) -> int:
-    """Rows of a job: BLOCK elements, or what makes SUMS jobs."""
-    return max(1, BLOCK // max(columns, 1), -(-rows // SUMS))
 
 
 def or_value(vector, value, size, dtype):
     """The vector, or one filled with a value where it is None."""
     return np.full(size, value, dtype) if vector is None else contiguous(vector)
-
-
-@helper(noalias=True)
-def add_row(x, total, size):
-    """total += x."""
-    for c in range(size):
-        put(total, c, get(total, c) + get(x, c))
 
 
 @helper(noalias=True)

@@ -1,42 +1,43 @@
-"""Activations and dropout: a formula for one element each, made into kernels by `mapped` (see loops.py, vmath.py).
+"""Activations: a formula for one element each, made into kernels by `mapped` (see loops.py, vmath.py).
 
-The operations are defined in `kernels/reference/elementwise.py`.
+The operations are defined in `kernels/reference/elementwise.py`; the rest of the family stands in activations.py,
+elementwise_rows.py and dropout.py.
 """
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from ..memory import empty
-from ..reference.elementwise import SELU_ALPHA, SELU_SCALE
 from . import vmath
-from .jit import contiguous, helper, jit, parallel_for
-from .loops import BLOCK, SERIAL, get, mapped, mapped_pair, put
-from .vmath import clip, exp_gradual, exp_negative, expm1_negative, normal, real, sigmoid, softplus, where
+from .activations import (  # noqa: F401  (and below: the rest of the family)
+    celu_backward,
+    celu_forward,
+    hardshrink_backward,
+    hardshrink_forward,
+    hardsigmoid_backward,
+    hardsigmoid_forward,
+    hardtanh_backward,
+    hardtanh_forward,
+    logsigmoid_backward,
+    logsigmoid_forward,
+    selu_backward,
+    selu_forward,
+    softshrink_backward,
+    softshrink_forward,
+    softsign_backward,
+    softsign_forward,
+    threshold_backward,
+    threshold_forward,
+)
+from .dropout import dropout_backward, dropout_forward  # noqa: F401
+from .elementwise_rows import glu_backward, glu_forward, prelu_backward, prelu_forward  # noqa: F401
+from .jit import helper
+from .loops import gradient, mapped, mapped_pair
+from .vmath import clip, exp_gradual, exp_negative, expm1_negative, gated, normal, real, sigmoid, softplus, where
 
 INVERSE_ROOT_2PI = 1 / math.sqrt(2 * math.pi)
 DOUBLE_ROOT_2_BY_PI = 2 * math.sqrt(2 / math.pi)
 CUBE = 0.044715
-WORD = 0xFFFFFFFF
-
-
-def gradient(formula):
-    """The backward of an operation with saved = (x or y, *options), from dx = formula(dy, x or y, *options)."""
-    kernel = mapped(formula)
-
-    def backward(dy, saved, needs):
-        return (kernel(dy, saved[0], options=saved[1:]) if needs[0] else None,)
-
-    return backward
-
-
-@helper
-def gated(x, gate):
-    """x * gate, and 0 where the gate is 0."""
-    product = x * gate
-    return gate if gate == 0 else product
 
 
 @mapped
@@ -203,54 +204,6 @@ def hardswish_backward(dy, x):
     return dy * (real(x, 1) if x >= 3 else inner)
 
 
-@mapped
-def _hardtanh(x, min_val, max_val):
-    return clip(x, min_val, max_val)
-
-
-def hardtanh_forward(x, *, min_val, max_val):
-    return _hardtanh(x, options=(min_val, max_val)), (x, min_val, max_val)
-
-
-@gradient
-def hardtanh_backward(dy, x, min_val, max_val):
-    below = real(x, 0) if x >= max_val else dy
-    return real(x, 0) if x <= min_val else below
-
-
-@mapped
-def _hardsigmoid(x):
-    return clip(x + real(x, 3), real(x, 0), real(x, 6)) / real(x, 6)
-
-
-def hardsigmoid_forward(x):
-    return _hardsigmoid(x), (x,)
-
-
-@gradient
-def hardsigmoid_backward(dy, x):
-    inner = real(x, 0) if x >= 3 else dy / real(x, 6)
-    return real(x, 0) if x <= -3 else inner
-
-
-@mapped
-def _selu(x):
-    below = real(x, SELU_ALPHA * SELU_SCALE) * expm1_negative(x)
-    above = real(x, SELU_SCALE) * x
-    return above if x > 0 else below
-
-
-def selu_forward(x):
-    return _selu(x), (x,)
-
-
-@gradient
-def selu_backward(dy, x):
-    below = dy * (real(x, SELU_ALPHA * SELU_SCALE) * exp_negative(where(x > 0, real(x, 0), x)))
-    above = real(x, SELU_SCALE) * dy
-    return above if x > 0 else below
-
-
 @mapped_pair
 def _mish(x):
     """With e = exp(-|x|): t = e (e + 2) / (e (e + 2) + 2) for x < 0, else t = (1 + 2 e) / (1 + 2 e + 2 e^2)."""
@@ -268,66 +221,3 @@ def mish_forward(x):
 
 
 mish_backward = _scaled_backward
-
-
-@helper
-def _mixed(x, shift, factor):
-    """A step of the hash, on 32 bits."""
-    return np.uint32((x ^ (x >> shift)) * factor)
-
-
-@helper
-def _triple32(x, key):
-    """The hash `_triple32` of the reference, with a key that goes in after the first step."""
-    x = _mixed(_mixed(_mixed(x, 17, 0xED5AD4BB) ^ key, 11, 0xAC4C1B51), 15, 0x31848BAB)
-    return x ^ (x >> 14)
-
-
-@helper
-def hash_keys(seed_low, seed_high, high):
-    """The two keys of the reference's `_hash`, for all words whose index has this high half."""
-    none = np.uint32(0)
-    a = _triple32(np.uint32(seed_low), none)
-    key = _triple32(np.uint32(high + _triple32(np.uint32(seed_high + a), none)), none)
-    return key, _triple32(np.uint32(key + a), none)
-
-
-@helper
-def hash_word(keys, low):
-    """The word of the index with this low half."""
-    return _triple32(np.uint32(low + keys[0]), keys[1])
-
-
-@helper(noalias=True)
-def _dropout_job(index, worker, x, y, seed_low, seed_high, threshold, scale):
-    start = index * BLOCK
-    keys = hash_keys(seed_low, seed_high, start >> 32)
-    zero, factor, least = x.dtype.type(0), x.dtype.type(scale), np.uint32(threshold)
-    for i in range(start, min(start + BLOCK, x.size)):
-        value = get(x, i) * factor
-        put(y, i, value if hash_word(keys, i) >= least else zero)
-
-
-@jit
-def _dropout(x, y, seed_low, seed_high, threshold, scale):
-    arguments = (x, y, seed_low, seed_high, threshold, scale)
-    parallel_for(_dropout_job, -(-x.size // BLOCK), arguments, x.size < SERIAL)
-
-
-def _dropped(x, p, seed, scale):
-    """x * scale where hash(seed, i) >= p 2^32, else 0; a probability of 1 (nothing is kept) has no such threshold."""
-    y = empty(x.shape, x.dtype)
-    threshold = round(p * 2**32)
-    if threshold > WORD:
-        y[...] = 0
-    else:
-        _dropout(contiguous(x).ravel(), y.ravel(), seed & WORD, seed >> 32 & WORD, threshold, float(scale))
-    return y
-
-
-def dropout_forward(x, *, p, seed, scale):
-    return _dropped(x, p, seed, scale), (p, seed, scale)
-
-
-def dropout_backward(dy, saved, needs):
-    return (_dropped(dy, *saved) if needs[0] else None,)

@@ -26,6 +26,7 @@ from .vmath import inlined
 
 BLOCK = 1 << 14  # elements in a job
 SERIAL = 1 << 15  # elements below which waking the pool costs more than it brings
+SUMS = 64  # jobs that sum over rows, at most
 CHUNK = 256  # elements summed in the arrays' dtype before float64 takes over
 
 
@@ -105,6 +106,18 @@ def converted(typing, numbers, array):
         return context.make_tuple(builder, result, [context.cast(builder, x, kind, array.dtype) for kind, x in pairs])
 
     return result(numbers, array), codegen
+
+
+def rows_per_job(rows, columns) -> int:
+    """Rows of a job: BLOCK elements, or what makes SUMS jobs."""
+    return max(1, BLOCK // max(columns, 1), -(-rows // SUMS))
+
+
+@helper(noalias=True)
+def add_row(x, total, size):
+    """total += x."""
+    for c in range(size):
+        put(total, c, get(total, c) + get(x, c))
 
 
 def _map_job(index, worker, y, inputs, options):
@@ -194,6 +207,16 @@ class mapped_pair(mapped):
     def _kernel(self):
         job = helper(instance(_pair_job, self.owner, formula=self.formula), noalias=True)
         return jit(instance(_pair_kernel, self.owner, job=job))
+
+
+def gradient(formula):
+    """The backward of an operation with saved = (x or y, *options), from dx = formula(dy, x or y, *options)."""
+    kernel = mapped(formula)
+
+    def backward(dy, saved, needs):
+        return (kernel(dy, saved[0], options=saved[1:]) if needs[0] else None,)
+
+    return backward
 
 
 class summed(mapped):

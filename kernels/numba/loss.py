@@ -11,11 +11,10 @@ from functools import lru_cache
 import numpy as np
 
 from ..memory import empty
-from .elementwise import gated
 from .jit import contiguous, helper, jit, parallel_for
 from .loops import SERIAL, get, mapped, pointer, put, summed
 from .softmax import row_logs, rows_per_job
-from .vmath import clip, exp_negative, inlined, log1p_exp, real, where
+from .vmath import clip, exp_negative, gated, inlined, log1p_exp, real, where
 
 
 def _ordered(values):

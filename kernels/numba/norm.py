@@ -13,10 +13,10 @@ import math
 import numpy as np
 
 from ..memory import empty, zeros
-from .batch_norm import add_row, batch_norm_backward, batch_norm_forward, or_value, rows_per_job
+from .batch_norm import batch_norm_backward, batch_norm_forward, or_value
 from .group_norm import group_norm_backward, group_norm_forward
 from .jit import contiguous, helper, jit, parallel_for
-from .loops import CHUNK, SERIAL, get, pointer, put
+from .loops import CHUNK, SERIAL, add_row, get, pointer, put, rows_per_job
 from .rms_norm import rms_norm_backward, rms_norm_forward
 from .vmath import real
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 
 from ..memory import empty, zeros
-from .batch_norm import add_row, or_value, rows_per_job
+from .batch_norm import or_value
 from .jit import contiguous, helper, jit, parallel_for
-from .loops import CHUNK, SERIAL, get, pointer, put
+from .loops import CHUNK, SERIAL, add_row, get, pointer, put, rows_per_job
 from .vmath import real
 
 

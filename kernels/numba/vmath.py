@@ -172,6 +172,13 @@ def clip(x, low, high):
     return high if x > high else x
 
 
+@helper
+def gated(x, gate):
+    """x * gate, and 0 where the gate is 0."""
+    product = x * gate
+    return gate if gate == 0 else product
+
+
 @fused
 def _exp_parts(x, rest):
     """(n, m) with exp(x + rest) = 2^n (1 + m), n whole, |m| < 0.42; rest is a small correction to x."""

@@ -292,13 +292,13 @@ softshrink_backward = hardshrink_backward
 def prelu_forward(x, weight):
     """y = x where x > 0, else weight x; weight (1,), or (C,) for the last axis of x. Source: He et al. 2015."""
     with np.errstate(invalid="ignore"):
-        return like(np.where(x > 0, x, weight * x), x), (x, weight)
+        return like(np.where(x > 0, x, weight * x).reshape(x.shape), x), (x, weight)
 
 
 def prelu_backward(dy, saved, needs):
     """dx = dy where x > 0, else weight dy;  dweight = sum of dy x over x <= 0."""
     x, weight = saved
-    dx = like(np.where(x > 0, dy, weight * dy), dy) if needs[0] else None
+    dx = like(np.where(x > 0, dy, weight * dy).reshape(x.shape), dy) if needs[0] else None
     if not needs[1]:
         return dx, None
     parts = np.where(x > 0, 0, dy * x).reshape(-1, weight.size if x.ndim else 1)
@@ -308,15 +308,16 @@ def prelu_backward(dy, saved, needs):
 def glu_forward(x, *, axis):
     """y = a sigmoid(b), a and b the halves of x along axis. Source: Dauphin et al. 2017, equation 1."""
     a, b = np.split(x, 2, axis)
-    gate = sigmoid(b)
-    return like(a * gate, x), (a, gate, axis)
+    return like(a * sigmoid(b), x), (x, axis)
 
 
 def glu_backward(dy, saved, needs):
-    """da = dy gate,  db = dy a gate (1 - gate)."""
-    a, gate, axis = saved
+    """da = dy gate,  db = dy a gate (1 - gate);  gate = sigmoid(b)."""
+    x, axis = saved
     if not needs[0]:
         return (None,)
+    a, b = np.split(x, 2, axis)
+    gate = sigmoid(b)
     return (like(np.concatenate([dy * gate, dy * (a * (gate * (1 - gate)))], axis), dy),)
 
 
