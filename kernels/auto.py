@@ -37,6 +37,14 @@ for the larger kernels.
 | softplus | 8 k: 36 / 25 | 1 M: 1205 / 1213 |
 | gelu | 8 k: 22 / 14 | 1 M: 984 / 913 |
 | silu | 8 k: 30 / 15 | 1 M: 883 / 717 |
+| prelu | 128 x 64: 51 / 11 | 16384 x 64: 2206 / 1747 |
+| glu | 128 x 64: 14 / 5.6 | 16384 x 64: 1298 / 1211 |
+| celu | 128 x 64: 22 / 8.1 | 16384 x 64: 1880 / 1509 |
+| softsign | 128 x 64: 16 / 5.2 | 16384 x 64: 1699 / 1367 |
+| logsigmoid | 128 x 64: 25 / 11 | 16384 x 64: 2156 / 1874 |
+| threshold | 128 x 64: 13 / 3.6 | 16384 x 64: 1363 / 1196 |
+| hardshrink | 128 x 64: 18 / 4.7 | 16384 x 64: 1237 / 1065 |
+| softshrink | 128 x 64: 22 / 5.5 | 16384 x 64: 1283 / 1125 |
 | group_norm | 1 x 14 x 14 x 32, 8 groups: 67 / 16 | 8 x 56 x 56 x 64, 32 groups: 21700 / 5100 |
 | rms_norm | 64 x 32: 9 / 5 | 2048 x 768: 2398 / 2628 |
 | embedding (AVX-512) | 61 x 64, 4096 indices: 164 / 34 | 32768 x 256, 4096 indices: 1203 / 1233 |
@@ -91,6 +99,8 @@ _CYTHON = (
     "threshold",
     "hardshrink",
     "softshrink",
+    "prelu",
+    "glu",
     "dropout",
     "softmax",
     "log_softmax",
