@@ -2,8 +2,8 @@
 
 The file tree is the registry. A family of operations has one stem (``conv``, ``pool``, ``linear``, ...) that names its
 file in every backend folder; ``<op>_forward``, ``<op>_backward`` and, for optimizers, ``<name>_step`` and
-``<name>_sum`` are found in those files by name. ``reference/`` defines every operation; the other backends may lack
-some.
+``<name>_sum``, for data ``<name>_transform`` are found in those files by name. ``reference/`` defines every operation;
+the other backends may lack some.
 
 The contract of a kernel::
 
@@ -20,6 +20,8 @@ The contract of a kernel::
 - an optimizer's ``<name>_step(param, grad, *state, **options)`` is the exception: it updates in place;
 - ``<name>_sum(x)`` gives a Python float, the sum over a 1-D contiguous array, with the range of float64 and for float32
   numbers a relative error of at most 1e-6;
+- ``<name>_transform(x, *parameters, **options)`` gives a new batch of images (N, H, W, C), which may be bytes too; it
+  has no gradient, and its random numbers are drawn before;
 - the bits do not depend on the number of threads.
 """
 
@@ -67,7 +69,7 @@ def destination(need, shape, dtype):
 
 @cache
 def operations() -> dict[str, str]:
-    """Every operation (``conv2d``), update (``adam_step``) and sum with its family, as the reference defines them.
+    """Every operation (``conv2d``), update (``adam_step``), sum and transform with its family, as the reference has it.
 
     What a file imports from another one is none of its own.
     """
@@ -84,8 +86,8 @@ def operations() -> dict[str, str]:
 
 
 def is_single(op: str) -> bool:
-    """Whether it is one function, an optimizer's update or sum, and no pair of forward and backward."""
-    return op.endswith(("_step", "_sum"))
+    """Whether it is one function, an update, a sum or a transform of data, and no pair of forward and backward."""
+    return op.endswith(("_step", "_sum", "_transform"))
 
 
 @cache
@@ -177,6 +179,11 @@ def active_step(name: str) -> Callable:
 def active_sum(name: str) -> Callable:
     """The sum ``<name>_sum`` of the backend in force."""
     return _table[f"{name}_sum"]
+
+
+def active_transform(name: str) -> Callable:
+    """The transform ``<name>_transform`` of the backend in force."""
+    return _table[f"{name}_transform"]
 
 
 class Call(NamedTuple):

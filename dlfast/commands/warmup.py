@@ -1,4 +1,4 @@
-"""What `dlfast warmup` does: let small networks train for a step, so that their kernels are compiled and kept."""
+"""What `dlfast warmup` does: small networks train for a step, images are transformed; their kernels are kept."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .. import functional as F
 from .. import kernels, models, nn
 from ..bench.networks import Inference, Training
+from ..data import transforms
 
 Network = tuple[Callable[[], nn.Module], tuple[int, ...]]
 
@@ -111,14 +113,23 @@ def warm_up(console: Console, backend: str = "auto") -> None:
     columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     with bar as progress, kernels.use_backend(backend, "reference"):
-        task = progress.add_task("", total=len(NETWORKS))
+        task = progress.add_task("", total=len(NETWORKS) + 1)
         for name, network in NETWORKS.items():
             progress.update(task, description=name)
             run(*network)
             progress.advance(task)
+        progress.update(task, description="transforms of images")
+        transform_images()
     if compilations.trouble:
         raise RuntimeError(f"compiled kernels cannot be kept: {compilations.trouble}")
     console.print(_summary(compilations.count - before, time.perf_counter() - start, folder), soft_wrap=True)
+
+
+def transform_images() -> None:
+    """Those that are kernels, of floats and of bytes; random numbers of their own leave dlfast's as they were."""
+    augment = transforms.Compose([transforms.RandomAffine(10), transforms.ColorJitter(0.2, 0.2, 0.2)])
+    for dtype in (np.float32, np.uint8):
+        augment(np.zeros((2, 8, 8, 3), dtype), np.random.default_rng(0))
 
 
 def run(model: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:

@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 
 from ... import _check as check
-from ...kernels.memory import empty, pooled
+from ... import kernels
 from ._base import Transform, interval
-
-_IMAGES = 16  # at a time: what they need stays in the caches
 
 
 class RandomAffine(Transform):
@@ -22,7 +20,7 @@ class RandomAffine(Transform):
     translate  (across, down): t is drawn evenly from the shares [-across, across] of the width and so of the height;
                whole or not, values between pixels are interpolated linearly
     scale      s is drawn evenly from (least, most); None: 1
-    fill       a number: what lies outside of the image
+    fill       a number: what lies outside of the image; for bytes in 0..255, else `ValueError`
     Bytes are rounded. Names and order are torchvision's RandomAffine, which interpolates nothing by default.
     """
 
@@ -44,19 +42,15 @@ class RandomAffine(Transform):
         self.fill = check.number(name, "fill", fill, -np.inf, np.inf)
 
     def apply(self, x: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        if x.dtype == np.uint8 and not 0 <= self.fill <= 255:
+            name = type(self).__name__
+            raise ValueError(f"{name}: fill must be in 0..255 for images of bytes, got {self.fill!r}")
         count, height, width = x.shape[:3]
         lows = [self.degrees[0], *(-share for share in self.translate), self.scale[0]]
         highs = [self.degrees[1], *self.translate, self.scale[1]]
         turns, across, down, scales = generator.uniform(lows, highs, (count, 4)).T
-        angles, across, down = np.deg2rad(turns), across * width, down * height
-        y = empty(x.shape, x.dtype)
-        for i in range(0, count if y.size else 0, _IMAGES):
-            some = slice(i, i + _IMAGES)
-            rows, columns = _sources(height, width, angles[some], down[some], across[some], scales[some])
-            with pooled():
-                values = _bilinear(x[some], rows, columns, self.fill)
-            y[some] = np.rint(values) if y.dtype == np.uint8 else values
-        return y
+        maps = _inverse_maps(height, width, np.deg2rad(turns), down * height, across * width, scales)
+        return kernels.active_transform("affine")(x, maps, fill=self.fill)
 
 
 class RandomRotation(RandomAffine):
@@ -66,27 +60,11 @@ class RandomRotation(RandomAffine):
         super().__init__(degrees, fill=fill)
 
 
-def _sources(height: int, width: int, angles, down, across, scales) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel of y comes from: rows and columns (N, H, W), float64. Rows count downwards."""
-    angles, down, across, scales = (drawn.reshape(-1, 1, 1) for drawn in (angles, down, across, scales))
-    middle, centre = (height - 1) / 2, (width - 1) / 2
-    i = np.arange(height)[:, None] - middle - down
-    j = np.arange(width) - centre - across
+def _inverse_maps(height: int, width: int, angles, down, across, scales) -> np.ndarray:
+    """Where the pixels of y come from (N, 2, 3): (row, column) = map (i, j, 1), rows counted downwards."""
     cosine, sine = np.cos(angles) / scales, np.sin(angles) / scales
-    return middle + cosine * i + sine * j, centre + cosine * j - sine * i
-
-
-def _bilinear(x: np.ndarray, rows: np.ndarray, columns: np.ndarray, fill: float) -> np.ndarray:
-    """The values (N, H, W, C) of x between its pixels; outside lies `fill`, of which one pixel suffices all around."""
-    count, height, width, channels = x.shape
-    dtype = np.float64 if x.dtype == np.float64 else np.float32
-    framed = np.full((count, height + 3, width + 3, channels), fill, dtype)  # a last one more, for its right neighbour
-    framed[:, 1 : height + 1, 1 : width + 1] = x
-    flat = framed.reshape(-1, channels)
-    rows, columns = np.clip(rows + 1, 0, height + 1), np.clip(columns + 1, 0, width + 1)
-    top, left = rows.astype(np.int64), columns.astype(np.int64)
-    at = (np.arange(count)[:, None, None] * (height + 3) + top) * (width + 3) + left
-    v, u = (rows - top).astype(dtype)[..., None], (columns - left).astype(dtype)[..., None]
-    above = flat[at] * (1 - u) + flat[at + 1] * u
-    below = flat[at + width + 3] * (1 - u) + flat[at + width + 4] * u
-    return above * (1 - v) + below * v
+    middle, centre = (height - 1) / 2, (width - 1) / 2
+    i, j = middle + down, centre + across  # the pixel of y that shows the centre of x
+    rows = cosine, sine, middle - cosine * i - sine * j
+    columns = -sine, cosine, centre - cosine * j + sine * i
+    return np.array([rows, columns]).transpose(2, 0, 1)

@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ... import _check as check
+from ... import kernels
 from ..._arrays import plain_array
 from ...kernels.memory import pooled
 from ..datasets import ArrayDataset
 from ..loader import DataLoader
 from ._base import Transform, interval
 
-_LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, section 2.5.1
 _ROWS = 512  # that `of` measures at a time
 _N = TypeVar("_N", bound="Normalize")
 
@@ -126,27 +126,12 @@ class ColorJitter(Transform):
         )
 
     def apply(self, x: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        drawn = [
-            generator.uniform(*ends, (len(x), 1, 1, 1)) for ends in (self.brightness, self.contrast, self.saturation)
-        ]
-        white = 255 if x.dtype == np.uint8 else 1
-        y = x.astype(np.float32 if x.dtype == np.uint8 else x.dtype)
-        brightness, contrast, saturation = (factors.astype(y.dtype) for factors in drawn)
-        with pooled():
-            if self.brightness != (1, 1):
-                y = np.clip(brightness * y, 0, white)
-            if self.contrast != (1, 1):
-                y = np.clip(contrast * y + (1 - contrast) * _grey(y).mean((1, 2, 3), keepdims=True), 0, white)
-            if self.saturation != (1, 1) and y.shape[3] > 1:
-                y = np.clip(saturation * y + (1 - saturation) * _grey(y), 0, white)
-            return np.rint(y).astype(np.uint8) if x.dtype == np.uint8 else y
-
-
-def _grey(x: np.ndarray) -> np.ndarray:
-    """The luminance (N, H, W, 1)."""
-    channels = x.shape[3]
-    weights = np.array(_LUMINANCE if channels == 3 else [1 / channels] * channels, x.dtype)
-    return sum(x[..., c : c + 1] * weights[c] for c in range(channels))
+        ranges = self.brightness, self.contrast, self.saturation
+        drawn = [generator.uniform(*ends, len(x)) for ends in ranges]
+        dtype = np.float64 if x.dtype == np.float64 else np.float32
+        wanted = [ends != (1, 1) for ends in ranges[:2]] + [ranges[2] != (1, 1) and x.shape[3] > 1]
+        factors = [each.astype(dtype) if use else None for use, each in zip(wanted, drawn)]
+        return kernels.active_transform("jitter")(x, *factors)
 
 
 def _factors(name: str, value: Any) -> tuple[float, float]:
