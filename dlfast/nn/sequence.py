@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,33 +62,41 @@ class _Recurrent(Module):
         for parameter in self.parameters():
             init.uniform_(parameter, -limit, limit)
 
-    def _parameters_of(self, suffix: str) -> tuple[Any, ...]:
-        return tuple([getattr(self, f"{kind}_{suffix}", None) for kind in _KINDS])
-
     def _options(self) -> dict[str, Any]:
         """What else the operation takes."""
         return {}
 
-    def _layers(self, x: Tensor, states: list[Tensor | None], lengths: Any) -> tuple[Tensor, list[Tensor]]:
+    def _layers(self, x: ArrayLike, states: list[Tensor | None], lengths: Any) -> tuple[Tensor, list[Tensor]]:
         """(y, last states), each (num_layers directions, B, Hd): one operation, or one a layer with dropout between."""
-        ways, apart = 1 + self.bidirectional, self.dropout and self.training and self.num_layers > 1
-        each = ways if apart else ways * self.num_layers
-        suffixes = [suffix for _, suffix in self._directions()]
-        finals: list[list[Tensor]] = []
-        for first in range(0, len(suffixes), each):
-            if first:
-                x = F.dropout(x, self.dropout, training=True)
-            own = [_own(state, first, each) for state in states]
-            parameters = [self._parameters_of(suffix) for suffix in suffixes[first : first + each]]
-            x, *last = recurrent_layers(
-                self._op, x, own, sum(parameters, ()), lengths, self.batch_first, self.bidirectional, **self._options()
-            )
-            finals.append([state if each > 1 else state.reshape(1, *state.shape) for state in last])
-        return x, [state[0] if len(state) == 1 else F.concatenate(list(state)) for state in zip(*finals)]
+        ways = 1 + self.bidirectional
+        loops = ways * self.num_layers
+        if not (self.dropout and self.training and self.num_layers > 1):
+            return self._loops(x, states, lengths, 0, loops)
+        y, last = self._loops(x, [_own(state, 0, ways) for state in states], lengths, 0, ways)
+        finals = [last]
+        for first in range(ways, loops, ways):
+            y = F.dropout(y, self.dropout, training=True)
+            y, last = self._loops(y, [_own(state, first, ways) for state in states], lengths, first, ways)
+            finals.append(last)
+        return y, [F.concatenate(list(state)) for state in zip(*finals)]
+
+    def _loops(
+        self, x: ArrayLike, states: list[Tensor | None], lengths: Any, first: int, count: int
+    ) -> tuple[Tensor, list[Tensor]]:
+        """`_layers` of so many loops, each one direction of one layer, in one operation, which takes and gives the
+        states of a single loop without their first axis."""
+        names, own = _names(self.num_layers, self.bidirectional), self.__dict__
+        parameters = [own.get(name) for name in names[4 * first : 4 * (first + count)]]
+        if count == 1:
+            states = [state if state is None else state.reshape(state.shape[1:]) for state in states]
+        y, *last = recurrent_layers(
+            self._op, x, states, parameters, lengths, self.batch_first, self.bidirectional, **self._options()
+        )
+        return y, [state.reshape((1, *state.shape)) for state in last] if count == 1 else last
 
     def _forward(self, x: ArrayLike, states: list[ArrayLike | None], lengths: Any) -> tuple[Tensor, list[Tensor]]:
         """As `_layers`, for a single sequence (T, I) with states (num_layers directions, Hd) too."""
-        name, x = type(self).__name__, as_tensor(x)
+        name, x = type(self).__name__, x if type(x) is np.ndarray else as_tensor(x)
         if x.ndim not in (2, 3):
             letters = "(B, T, I)" if self.batch_first else "(T, B, I)"
             raise ValueError(f"{name}: x must have shape {letters}, or (T, I) for one sequence, got {x.shape}")
@@ -95,7 +104,8 @@ class _Recurrent(Module):
         if x.shape[-1] != self.input_size:
             raise ValueError(f"{name}: x must have input_size {self.input_size} features, got shape {x.shape}")
         batch = 1 if single else x.shape[axis]
-        wanted = (len(self._directions()), *(() if single else (batch,)), self.hidden_size)
+        loops = self.num_layers * (1 + self.bidirectional)
+        wanted = (loops, self.hidden_size) if single else (loops, batch, self.hidden_size)
         given: list[Tensor | None] = []
         for kind, state in zip(("h", "c"), states):
             tensor = None if state is None else as_tensor(state)
@@ -103,8 +113,9 @@ class _Recurrent(Module):
                 raise ValueError(f"{name}: {kind} must have shape {wanted} to match x {x.shape}, got {tensor.shape}")
             given.append(tensor.reshape(wanted[0], 1, self.hidden_size) if single and tensor is not None else tensor)
         if single:
-            y, last = self._layers(x.reshape(x.shape[0], 1, -1).transpose(0, axis ^ 1), given, lengths)
-            return y.reshape(x.shape[0], -1), [state.reshape(*wanted) for state in last]
+            length, features = x.shape
+            y, last = self._layers(x.reshape((length, 1, features) if axis else (1, length, features)), given, lengths)
+            return y.reshape(length, -1), [state.reshape(*wanted) for state in last]
         return self._layers(x, given, lengths)
 
     def extra_repr(self) -> str:
@@ -114,17 +125,16 @@ class _Recurrent(Module):
         return ", ".join(shown)
 
 
+@lru_cache(maxsize=256)
+def _names(layers: int, bidirectional: bool) -> tuple[str, ...]:
+    """The parameters' names, in the order of the operation."""
+    ways = ("", "_reverse") if bidirectional else ("",)
+    return tuple([f"{kind}_l{layer}{way}" for layer in range(layers) for way in ways for kind in _KINDS])
+
+
 def _own(state: Tensor | None, first: int, count: int) -> Tensor | None:
-    """The states of so many loops, which the operation takes without the first axis where there is but one."""
-    if state is None or len(state) == count > 1:
-        return state
-    return (
-        state[first : first + count]
-        if count > 1
-        else state[first]
-        if len(state) > 1
-        else state.reshape(state.shape[1:])
-    )
+    """The states of so many loops."""
+    return None if state is None else state[first : first + count]
 
 
 class RNN(_Recurrent):

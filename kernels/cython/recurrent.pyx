@@ -37,7 +37,7 @@ cdef object sums(object x, object h, object weight_ih, object weight_hh, object 
     """act(W_ih x + W_hh h + b): (B, G Hd)."""
     x, h, weight_ih, weight_hh, bias = map(contiguous, (x, h, weight_ih, weight_hh, bias))
     cdef long batch = x.shape[0], out = weight_ih.shape[0]
-    z = _empty((batch, out), x.dtype)
+    z = with_last(x, out)
     affine(x, weight_ih, bias, z, batch, x.shape[1], out, 0, False)
     affine(h, weight_hh, None, z, batch, h.shape[1], out, activation, True)
     return z
@@ -93,9 +93,8 @@ def lstm_cell_forward(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
     cdef dl_cell m
     gates = sums(x, h, weight_ih, weight_hh, both(bias_ih, bias_hh), 0)
     cc = contiguous(c)
-    shape, dtype = c.shape, gates.dtype
-    y, c_next, tanh_c = _empty(shape, dtype), _empty(shape, dtype), _empty(shape, dtype)
-    m.batch, m.hidden = shape
+    y, c_next, tanh_c = like(cc), like(cc), like(cc)
+    m.batch, m.hidden = dim(cc, 0), dim(cc, 1)
     m.gates, m.c, m.extra, m.out, m.out2 = pointer(gates), pointer(cc), pointer(tanh_c), pointer(y), pointer(c_next)
     run(&m, DL_LSTM_FORWARD, is_double(gates))
     return (y, c_next), (x, h, c, weight_ih, weight_hh, gates, tanh_c)
@@ -120,8 +119,7 @@ def gru_cell_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh):
     cdef dl_cell m
     xc, hc, wi, wh, bi, bh = map(contiguous, (x, h, weight_ih, weight_hh, bias_ih, bias_hh))
     cdef long batch = xc.shape[0], out = wi.shape[0], hidden = hc.shape[1]
-    gates, inner = _empty((batch, out), xc.dtype), _empty((batch, out), xc.dtype)
-    y, hn = _empty((batch, hidden), xc.dtype), _empty((batch, hidden), xc.dtype)
+    gates, inner, y, hn = with_last(xc, out), with_last(xc, out), like(hc), like(hc)
     affine(xc, wi, bi, gates, batch, xc.shape[1], out, 0, False)
     affine(hc, wh, bh, inner, batch, hidden, out, 0, False)
     m.batch, m.hidden, m.gates, m.dz, m.c = batch, hidden, pointer(gates), pointer(inner), pointer(hc)

@@ -129,20 +129,24 @@ cdef tuple parameter_gradients(Loops loops, long n, object needs):
     return dwi, dwh, dbi, dbh
 
 
-cdef tuple one_step(int kind, object x, tuple states, tuple parameters, tuple steps):
-    """As `forward` in one direction, by cells, which pack no weights for a single step."""
+cdef tuple one_step(int kind, object below, tuple states, tuple parameters):
+    """As `forward` in one direction, by cells, which pack no weights for a single step; below (B, I)."""
     cdef long count = len(parameters) // 4, hidden = parameters[1].shape[1], i
-    below, ys, kept = gathered(x, steps[0]), [], []
+    ys, kept = [], []
     for i in range(count):
-        own = [of_loop(state, i, count) for state in states]
-        own = [_zeros((below.shape[0], hidden), below.dtype) if state is None else state for state in own]
+        h, *c = [
+            _zeros((below.shape[0], hidden), below.dtype) if state is None else of_loop(state, i, count)
+            for state in states
+        ]
+        wi, wh, bi, bh = parameters if count == 1 else parameters[4 * i : 4 * i + 4]
         if kind == DL_SEQUENCE_LSTM:
-            (below, extra), (*_, gates, _) = _cells.lstm_cell_forward(below, *own, *parameters[4 * i : 4 * i + 4])
+            (below, extra), of_cell = _cells.lstm_cell_forward(below, h, c[0], wi, wh, bi, bh)
+            gates = of_cell[5]
         elif kind == DL_SEQUENCE_GRU:
-            below, (*_, gates, extra) = _cells.gru_cell_forward(below, *own, *parameters[4 * i : 4 * i + 4])
+            below, (*_, gates, extra) = _cells.gru_cell_forward(below, h, wi, wh, bi, bh)
         else:
             act = "tanh" if kind == DL_SEQUENCE_RNN else "relu"
-            below, _ = _cells.rnn_cell_forward(below, *own, *parameters[4 * i : 4 * i + 4], nonlinearity=act)
+            below, _ = _cells.rnn_cell_forward(below, h, wi, wh, bi, bh, nonlinearity=act)
             gates = extra = None
         ys.append(below)
         kept.append((gates, extra))
@@ -161,8 +165,10 @@ cdef object finals(list rows, tuple steps):
 cdef tuple run_forward(int kind, object x, tuple states, tuple parameters, tuple steps):
     """(y, the last states) and what `backward` takes."""
     cdef long ways = len(steps), hidden = parameters[1].shape[1]
-    alone = ways == 1 and steps[0].offsets.shape[0] == 1
-    ys, kept = one_step(kind, x, states, parameters, steps) if alone else forward(kind, x, states, parameters, steps)
+    if ways == 1 and steps[0].offsets.shape[0] == 1:
+        ys, kept = one_step(kind, gathered(x, steps[0]), states, parameters)
+    else:
+        ys, kept = forward(kind, x, states, parameters, steps)
     rows = ys if ways == 1 else [y[:, way * hidden : (way + 1) * hidden] for y in ys for way in range(ways)]
     last = finals(rows, steps), *((finals([cells for _, cells in kept], steps),) if kind == DL_SEQUENCE_LSTM else ())
     return (scattered(ys[-1], x.shape[:2], steps[0]), *last), (x, states, parameters, ys, kept, steps)
