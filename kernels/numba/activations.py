@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ..reference.elementwise import SELU_ALPHA, SELU_SCALE
 from .loops import gradient, mapped
 from .vmath import clip, exp_negative, expm1_negative, real, sigmoid, softplus, where
+
+# As in the reference; here too, since compiled kernels are kept by the sources in this folder alone.
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
 @mapped
