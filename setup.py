@@ -11,7 +11,7 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.modified import newer_group
 
-KERNELS = "kernels/cython"
+KERNELS, CUDA = "kernels/cython", "kernels/cuda"
 HEADERS = sorted(glob(f"{KERNELS}/*.h") + glob(f"{KERNELS}/*.pxi"))
 WINDOWS = os.name == "nt"
 SANITIZE = bool(os.environ.get("SANITIZE"))  # see ci/sanitize
@@ -49,12 +49,12 @@ class BuildExtensions(build_ext):
         return str(target)
 
 
-def extension(package, source, depends=()):
+def extension(package, source, depends=(), headers=KERNELS):
     """The extension module of one .pyx."""
     return Extension(
         f"{package}.{Path(source).stem}",
         [Path(source).as_posix()],
-        include_dirs=[KERNELS, numpy.get_include()],
+        include_dirs=[headers, numpy.get_include()],
         depends=[*depends],
         extra_compile_args=["/O2"] if WINDOWS else GNU_FLAGS,
         extra_link_args=[] if WINDOWS else ["-pthread", *(["-fsanitize=address,undefined"] if SANITIZE else [])],
@@ -71,6 +71,7 @@ setup(
     ext_modules=[
         *(extension("dlfast", source, glob("dlfast/*.pxd")) for source in sorted(glob("dlfast/*.pyx"))),
         *(extension("dlfast.kernels.cython", source, HEADERS) for source in sorted(glob(f"{KERNELS}/*.pyx"))),
+        *(extension("dlfast.kernels.cuda", source, glob(f"{CUDA}/*.h"), CUDA) for source in glob(f"{CUDA}/*.pyx")),
     ],
     cmdclass={"build_ext": BuildExtensions},
     # An editable installation as a line in a .pth file: type checkers do not see the import hooks of the other modes.

@@ -1,0 +1,98 @@
+"""The words that CUDA kernels are written in, and the decorators that make them.
+
+    @kernel("ppi")
+    def double(x, y, n):
+        i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
+        if i < n:
+            y[i] = real(2) * x[i]
+
+    double((blocks, 1, 1), 128, x, y, n)      # x, y: `device.Array`
+
+A letter says what an argument is: p a pointer to numbers of the arrays' dtype, which `real` casts to; l a pointer to
+int64; b one to bytes; i an int32; w an int64; f a number of the arrays' dtype. Pointers start at a multiple of 16 bytes.
+
+The words stand for what each compiler puts in their place (`bind`):
+
+    cuda                threadIdx, blockIdx, blockDim, gridDim, syncthreads(), shared.array, local.array, as Numba has them
+    load4(p, i)         four numbers from p + i, a multiple of 4, by accesses of 16 bytes; store4(p, i, a, b, c, d)
+    shuffle_xor(v, m)   the v of the lane whose number is this one's with the bits of m flipped
+    real, i32, i64      casts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import CellType, FunctionType
+from typing import Any, NamedTuple
+
+WORDS = ("cuda", "load4", "store4", "shuffle_xor", "real", "i32", "i64")
+
+
+class _Word(str):
+    """A word that has no meaning before a compiler gives it one."""
+
+    def __getattr__(self, name: str):
+        raise AttributeError(f"{self}.{name} means something only in a kernel")
+
+    def __call__(self, *arguments):
+        raise TypeError(f"{self}() means something only in a kernel")
+
+
+cuda, load4, store4, shuffle_xor, real, i32, i64 = (_Word(word) for word in WORDS)
+
+
+class Device(NamedTuple):
+    """A function that kernels call; it is compiled into them."""
+
+    function: Callable
+
+
+class Kernel:
+    """A kernel: its source, and what its arguments are. Call it with a grid, a block and the arguments to run it."""
+
+    def __init__(self, function: Callable, kinds: str, name: str):
+        if function.__code__.co_argcount != len(kinds):
+            raise TypeError(f"kernel {name}: {function.__code__.co_argcount} arguments, but {kinds!r} names {len(kinds)}")
+        family = function.__module__.rpartition(".")[2]
+        self.function, self.kinds, self.name = function, kinds, f"{family}_{name.strip('_')}"
+        self.compiled: dict[Any, Any] = {}  # what devices make of it
+        KERNELS.append(self)
+
+    def __call__(self, grid: tuple[int, int, int], block: int | tuple[int, int], *arguments) -> None:
+        """Run on the device of the first array, in its order of work; an empty grid does nothing."""
+        if 0 in grid:
+            return
+        first = next(a for a, kind in zip(arguments, self.kinds) if kind == "p")
+        first.device.launch(self, grid, block if isinstance(block, tuple) else (block, 1), arguments, first.dtype)
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.name}>"
+
+
+KERNELS: list[Kernel] = []  # all that have been imported
+
+
+def kernel(kinds: str, name: str | None = None):
+    """Make a function a kernel whose arguments are of these kinds."""
+    return lambda function: Kernel(function, kinds, name or function.__name__)
+
+
+def device(function: Callable) -> Device:
+    """Make a function one that kernels call."""
+    return Device(function)
+
+
+def bind(function: Callable, meanings: dict[str, Any], compile_device: Callable[[Callable], Any]) -> Callable:
+    """A copy of a function in which words have these meanings and `Device` functions are compiled."""
+
+    def meant(value: Any) -> Any:
+        if isinstance(value, _Word):
+            return meanings[value]
+        if isinstance(value, Device):
+            return compile_device(bind(value.function, meanings, compile_device))
+        return value
+
+    names = {*function.__code__.co_names}
+    scope = {name: meant(value) if name in names else value for name, value in function.__globals__.items()}
+    closure = tuple(CellType(meant(cell.cell_contents)) for cell in function.__closure__ or ())
+    return FunctionType(function.__code__, scope, function.__name__, function.__defaults__, closure)

@@ -1,0 +1,185 @@
+"""Activations and dropout: a formula for one element each, made into kernels by `loops`.
+
+The operations are defined in `kernels/reference/elementwise.py`.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .dialect import cuda, device, i64, kernel, load4, real, store4
+from .loops import THREADS, blocks, gradient, like, mapped, mapped_pair, mapped_two
+
+ROOT_HALF = math.sqrt(0.5)
+INVERSE_ROOT_2PI = 1 / math.sqrt(2 * math.pi)
+DOUBLE_ROOT_2_BY_PI = 2 * math.sqrt(2 / math.pi)
+CUBE = 0.044715
+WORD = 0xFFFFFFFF
+
+
+@device
+def sigmoid(x):
+    """1 / (1 + exp(-x)) by exp(-|x|), which does not overflow."""
+    e = math.exp(-abs(x))
+    return (real(1) if x >= 0 else e) / (real(1) + e)
+
+
+@device
+def gated(x, gate):
+    """x * gate, and 0 where the gate is 0."""
+    return gate if gate == 0 else x * gate
+
+
+@device
+def softplus(x):
+    """log(1 + exp(x))."""
+    return max(x, real(0)) + math.log1p(math.exp(-abs(x)))
+
+
+@mapped
+def _relu(x, a, b):
+    return real(0) if x <= 0 else x
+
+
+def relu_forward(x):
+    y = _relu(x)
+    return y, (y,)
+
+
+@gradient
+def relu_backward(dy, y, a, b):
+    return real(0) if y <= 0 else dy
+
+
+@mapped
+def _sigmoid(x, a, b):
+    return sigmoid(x)
+
+
+def sigmoid_forward(x):
+    y = _sigmoid(x)
+    return y, (y,)
+
+
+@gradient
+def sigmoid_backward(dy, y, a, b):
+    return dy * (y * (real(1) - y))
+
+
+@mapped
+def _tanh(x, a, b):
+    return math.tanh(x)
+
+
+def tanh_forward(x):
+    y = _tanh(x)
+    return y, (y,)
+
+
+@gradient
+def tanh_backward(dy, y, a, b):
+    return dy * (real(1) - y * y)
+
+
+@mapped
+def _leaky_relu(x, slope, b):
+    return x if x > 0 else slope * x
+
+
+def leaky_relu_forward(x, *, negative_slope):
+    return _leaky_relu(x, negative_slope), (x, negative_slope)
+
+
+@gradient
+def leaky_relu_backward(dy, x, slope, b):
+    return dy if x > 0 else slope * dy
+
+
+@mapped
+def _elu(x, alpha, b):
+    return x if x > 0 else alpha * math.expm1(x)
+
+
+def elu_forward(x, *, alpha):
+    return _elu(x, alpha), (x, alpha)
+
+
+@gradient
+def elu_backward(dy, x, alpha, b):
+    return dy if x > 0 else dy * (alpha * math.exp(x))
+
+
+@mapped_two
+def _scaled(dy, slope, a, b):
+    return dy * slope
+
+
+def _scaled_backward(dy, saved, needs):
+    """dx = dy slope, for operations whose forward has made their derivative."""
+    return (_scaled(dy, saved[0]) if needs[0] else None,)
+
+
+@mapped_pair
+def _gelu(x, a, b):
+    gate = real(0.5) * math.erfc(x * real(-ROOT_HALF))
+    density = math.exp(real(-0.5) * (x * x)) * real(INVERSE_ROOT_2PI)
+    return gated(x, gate), gate + gated(x, density)
+
+
+@mapped_pair
+def _gelu_tanh(x, a, b):
+    double_u = real(DOUBLE_ROOT_2_BY_PI) * (x + real(CUBE) * (x * x * x))
+    gate = sigmoid(double_u)
+    slope = real(DOUBLE_ROOT_2_BY_PI) * (real(1) + real(3 * CUBE) * (x * x))
+    return gated(x, gate), gate + gated(x, gated(slope, gate * sigmoid(-double_u)))
+
+
+def gelu_forward(x, *, approximate):
+    y, slope = (_gelu if approximate == "none" else _gelu_tanh)(x)
+    return y, (slope,)
+
+
+gelu_backward = _scaled_backward
+
+
+@mapped_pair
+def _silu(x, a, b):
+    gate = sigmoid(x)
+    return gated(x, gate), gated(real(1) + gated(x, sigmoid(-x)), gate)
+
+
+def silu_forward(x):
+    y, slope = _silu(x)
+    return y, (slope,)
+
+
+silu_backward = _scaled_backward
+
+
+@mapped
+def _softplus(x, beta, threshold):
+    return x if beta * x > threshold else softplus(beta * x) / beta
+
+
+def softplus_forward(x, *, beta, threshold):
+    return _softplus(x, beta, threshold), (x, beta, threshold)
+
+
+@gradient
+def softplus_backward(dy, x, beta, threshold):
+    return dy if beta * x > threshold else dy * sigmoid(beta * x)
+
+
+@mapped
+def _hardswish(x, a, b):
+    return gated(x, min(max(x + real(3), real(0)), real(6)) / real(6))
+
+
+def hardswish_forward(x):
+    return _hardswish(x), (x,)
+
+
+@gradient
+def hardswish_backward(dy, x, a, b):
+    slope = real(1) if x >= 3 else (real(0) if x <= -3 else x / real(3) + real(0.5))
+    return dy * slope

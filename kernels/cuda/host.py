@@ -1,0 +1,193 @@
+"""Compiles CUDA kernels for the CPU by Numba; `fibers` runs them. No CUDA package is needed."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba import carray, cfunc, njit, types
+from numba.core import cgutils
+from numba.core.imputils import lower_constant
+from numba.extending import intrinsic, models, overload_attribute, register_model, typeof_impl
+
+from . import fibers
+from .dialect import Kernel, bind
+from .kinds import kind_types
+
+for _name, _address in fibers.symbols.items():
+    llvmlite.binding.add_symbol(_name, _address)
+
+_WIDTH = 4
+
+
+class _Place:
+    """threadIdx and its like: `x` and `y` are read from the running fiber."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+
+class _PlaceType(types.Type):
+    def __init__(self, name: str):
+        super().__init__(f"cuda.{name}")
+        self.place = name
+
+
+register_model(_PlaceType)(models.OpaqueModel)
+
+
+@typeof_impl.register(_Place)
+def _(value, context):
+    return _PlaceType(value.name)
+
+
+@lower_constant(_PlaceType)
+def _(context, builder, kind, value):
+    return context.get_dummy_value()
+
+
+def _give_axis(axis: str) -> None:
+    def read(place):
+        reader = types.ExternalFunction(f"dl_{place.place}_{axis}", types.int32())
+        return lambda place: reader()
+
+    overload_attribute(_PlaceType, axis)(read)
+
+
+_give_axis("x")
+_give_axis("y")
+_give_axis("z")
+
+
+@intrinsic
+def _shared(typing, count, dtype):
+    """The address of `count` numbers in the shared memory of the block."""
+
+    def codegen(context, builder, signature, values):
+        number = context.get_data_type(dtype.dtype)
+        size = ir.IntType(64)(context.get_abi_sizeof(number))
+        kind = ir.FunctionType(ir.IntType(8).as_pointer(), [ir.IntType(64)])
+        take = cgutils.get_or_insert_function(builder.module, kind, "dl_shared")
+        return builder.bitcast(builder.call(take, [builder.mul(values[0], size)]), number.as_pointer())
+
+    return types.CPointer(dtype.dtype)(types.int64, dtype), codegen
+
+
+@njit
+def _shared_array(shape, dtype):
+    return carray(_shared(shape, dtype), shape)
+
+
+@njit
+def _local_array(shape, dtype):
+    return np.empty(shape, dtype)
+
+
+def _vector_at(context, builder, kind, base, index):
+    """A pointer to four numbers, from that of a pointer or an array, whose address must be a multiple of 16."""
+    if isinstance(kind, types.Array):
+        base = context.make_array(kind)(context, builder, base).data
+    number = base.type.pointee
+    return builder.bitcast(builder.gep(base, [index]), ir.VectorType(number, _WIDTH).as_pointer())
+
+
+@intrinsic
+def _load4(typing, p, i):
+    def codegen(context, builder, signature, values):
+        vector = builder.load(_vector_at(context, builder, p, *values), align=16)
+        numbers = [builder.extract_element(vector, ir.IntType(32)(k)) for k in range(_WIDTH)]
+        return context.make_tuple(builder, signature.return_type, numbers)
+
+    return types.UniTuple(p.dtype, _WIDTH)(p, i), codegen
+
+
+@intrinsic
+def _store4(typing, p, i, a, b, c, d):
+    def codegen(context, builder, signature, values):
+        target = _vector_at(context, builder, p, *values[:2])
+        vector = ir.Constant(target.type.pointee, ir.Undefined)
+        for k in range(_WIDTH):
+            vector = builder.insert_element(vector, values[2 + k], ir.IntType(32)(k))
+        builder.store(vector, target, align=16)
+        return context.get_dummy_value()
+
+    return types.void(p, i, p.dtype, p.dtype, p.dtype, p.dtype), codegen
+
+
+@intrinsic
+def _shuffle_xor(typing, value, mask):
+    def codegen(context, builder, signature, values):
+        word, number = ir.IntType(64), values[0].type
+        bits = ir.IntType(context.get_abi_sizeof(number) * 8)
+        kind = ir.FunctionType(word, [word, ir.IntType(32)])
+        shuffle = cgutils.get_or_insert_function(builder.module, kind, "dl_shuffle_xor")
+        sent = builder.zext(builder.bitcast(values[0], bits), word)
+        got = builder.call(shuffle, [sent, builder.trunc(values[1], ir.IntType(32))])
+        return builder.bitcast(builder.trunc(got, bits), number)
+
+    return value(value, types.int64), codegen
+
+
+@njit
+def load4(p, i):
+    return _load4(p, i)
+
+
+@njit
+def store4(p, i, a, b, c, d):
+    _store4(p, i, a, b, c, d)
+
+
+@njit
+def shuffle_xor(value, mask):
+    return _shuffle_xor(value, mask)
+
+
+def _module(name: str, **members) -> ModuleType:
+    """A module, since Numba reads the members of modules."""
+    module = ModuleType(name)
+    vars(module).update(members)
+    return module
+
+
+_CUDA = _module(
+    "cuda",
+    threadIdx=_Place("thread"),
+    blockIdx=_Place("block"),
+    blockDim=_Place("block_dim"),
+    gridDim=_Place("grid_dim"),
+    syncthreads=types.ExternalFunction("dl_barrier", types.void()),
+    shared=_module("cuda.shared", array=_shared_array),
+    local=_module("cuda.local", array=_local_array),
+)
+
+
+@intrinsic
+def _argument(typing, cell, kind):
+    """Argument of a kernel from the 64 bits of its cell."""
+    wanted = kind.dtype if isinstance(kind, types.NumberClass) else kind.instance_type
+
+    def codegen(context, builder, signature, values):
+        target = context.get_value_type(wanted)
+        if isinstance(wanted, types.CPointer):
+            return builder.inttoptr(values[0], target)
+        bits = ir.IntType(context.get_abi_sizeof(target) * 8)
+        value = builder.trunc(values[0], bits) if bits.width < 64 else values[0]
+        return builder.bitcast(value, target)
+
+    return wanted(types.int64, kind), codegen
+
+
+def compile_kernel(kernel: Kernel, dtype: np.dtype, function=None):
+    """A kernel, or another function in its place, as a C function over cells (`fibers.launch`), for arrays of a dtype."""
+    kinds = kind_types(dtype)
+    meanings = {"cuda": _CUDA, "load4": load4, "store4": store4, "shuffle_xor": shuffle_xor, "real": kinds["f"],
+                "i32": types.int32, "i64": types.int64}  # fmt: skip
+    options = {"error_model": "numpy", "nogil": True}
+    body = njit(bind(function or kernel.function, meanings, lambda f: njit(f, **options)), **options)
+    arguments = ", ".join(f"argument(cells[{j}], k{j})" for j in range(len(kernel.kinds)))
+    scope = {"body": body, "argument": _argument, **{f"k{j}": kinds[kind] for j, kind in enumerate(kernel.kinds)}}
+    exec(f"def entry(cells):\n    body({arguments})\n", scope)
+    return cfunc(types.void(types.CPointer(types.int64)), **options)(scope["entry"])

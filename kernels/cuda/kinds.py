@@ -1,0 +1,17 @@
+"""The types of kernels' arguments, as Numba names them."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numba import types
+
+
+@cache
+def kind_types(dtype: np.dtype) -> dict:
+    """The type of each kind of argument (see `dialect`) of a kernel for arrays of a dtype."""
+    real = {"float32": types.float32, "float64": types.float64}[str(dtype)]
+    pointer = types.CPointer
+    return {"p": pointer(real), "l": pointer(types.int64), "b": pointer(types.uint8), "i": types.int32,
+            "w": types.int64, "f": real}  # fmt: skip
