@@ -142,8 +142,8 @@ def cells(kernel: Kernel, arguments: tuple, dtype: np.dtype) -> np.ndarray:
 
 
 def _address(kernel: Kernel, array: Array, kind: str, dtype: np.dtype) -> int:
-    wanted = {"p": dtype, "l": np.dtype(np.int64), "b": np.dtype(np.uint8)}[kind]
-    if array.dtype != wanted or array.pointer % ALIGNMENT:
+    wanted = {"l": np.dtype(np.int64), "b": np.dtype(np.uint8)}.get(kind, dtype)
+    if array.dtype != wanted or (kind != "u" and array.pointer % ALIGNMENT):
         raise TypeError(f"kernel {kernel.name}: expected an aligned array of {wanted}, got {array!r}")
     return array.pointer
 

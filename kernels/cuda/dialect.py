@@ -8,8 +8,9 @@
 
     double((blocks, 1, 1), 128, x, y, n)      # x, y: `device.Array`
 
-A letter says what an argument is: p a pointer to numbers of the arrays' dtype, which `real` casts to; l a pointer to
-int64; b one to bytes; i an int32; w an int64; f a number of the arrays' dtype. Pointers start at a multiple of 16 bytes.
+A letter says what an argument is: p a pointer to numbers of the arrays' dtype, which `real` casts to, from a
+multiple of 16 bytes on; u such a pointer to anywhere; l a pointer to int64; b one to bytes; i an int32; w an int64; f a
+number of the arrays' dtype.
 
 The words stand for what each compiler puts in their place (`bind`):
 
@@ -62,7 +63,7 @@ class Kernel:
         """Run on the device of the first array, in its order of work; an empty grid does nothing."""
         if 0 in grid:
             return
-        first = next(a for a, kind in zip(arguments, self.kinds) if kind == "p")
+        first = next(a for a, kind in zip(arguments, self.kinds) if kind in "pu" and a is not None)
         first.device.launch(self, grid, block if isinstance(block, tuple) else (block, 1), arguments, first.dtype)
 
     def __repr__(self) -> str:

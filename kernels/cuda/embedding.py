@@ -1,0 +1,71 @@
+"""Embedding: rows of a table. The operation is defined in `kernels/reference/embedding.py`.
+
+Backward, a block makes a token: where an earlier token has the same row it leaves at once, else it adds the gradients
+of all that have it, in their order: no atomics, so that the bits are always the same.
+"""
+
+from __future__ import annotations
+
+from .dialect import cuda, i32, kernel, real
+from .loops import THREADS
+
+SCAN = 128  # threads of a block, and tokens that it looks at in one turn
+
+
+@kernel("lppii")
+def take(indices, weight, y, features, n):
+    i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
+    if i < n:
+        y[i] = weight[indices[i // features] * features + i % features]
+
+
+@kernel("lppiiw")
+def scatter(indices, dy, dweight, features, tokens, padding):
+    same = cuda.shared.array(SCAN, i32)
+    t = cuda.threadIdx.x
+    token = cuda.blockIdx.x
+    row = indices[token]
+    seen = 0
+    for first in range(0, token, SCAN):  # is there an earlier one?
+        same[t] = i32(1) if first + t < token and indices[first + t] == row else i32(0)
+        cuda.syncthreads()
+        for k in range(SCAN):
+            seen += same[k]
+        cuda.syncthreads()
+        if seen > 0:
+            break
+    if seen == 0 and row != padding:
+        for first in range(token, tokens, SCAN):
+            same[t] = i32(1) if first + t < tokens and indices[first + t] == row else i32(0)
+            cuda.syncthreads()
+            for k in range(SCAN):
+                if same[k] == 1:
+                    for d in range(t, features, SCAN):
+                        dweight[row * features + d] += dy[(first + k) * features + d]
+            cuda.syncthreads()
+
+
+@kernel("pi")
+def clear(y, n):
+    i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
+    if i < n:
+        y[i] = real(0)
+
+
+def embedding_forward(indices, weight, *, padding_idx):
+    features = weight.shape[1]
+    y = weight.device.empty((*indices.shape, features), weight.dtype)
+    take((-(-y.size // THREADS), 1, 1), THREADS, indices, weight, y, features, y.size)
+    return y, (indices, weight.shape, padding_idx)
+
+
+def embedding_backward(dy, saved, needs):
+    indices, shape, padding_idx = saved
+    if not needs[1]:
+        return None, None
+    dweight = dy.device.empty(shape, dy.dtype)
+    clear((-(-dweight.size // THREADS), 1, 1), THREADS, dweight, dweight.size)
+    if dweight.size:
+        padding = -1 if padding_idx is None else padding_idx
+        scatter((indices.size, 1, 1), SCAN, indices, dy, dweight, shape[1], indices.size, padding)
+    return None, dweight

@@ -1,0 +1,151 @@
+"""Matrix products: c = act(a b + bias), tiles of 64 x 64 by blocks of 256 threads, 4 x 4 values a thread.
+
+A slice of 16 of the depth is in shared memory at a time. Each matrix has a stride from row to row and from column to
+column, so that transposes cost no copy; the threads load along whichever is 1, and neighbours read neighbours.
+Multiply-adds: m n k; bytes read: 4 (m k n / 64 + k n m / 64).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from .device import Array
+from .dialect import cuda, device, i32, kernel, load4, real, store4
+
+TILE, DEPTH, THREADS = 64, 16, 256
+ROW = TILE + 4  # of a tile in shared memory: padded, so that its columns lie in different banks
+CODES = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3}
+
+
+class Matrix(NamedTuple):
+    """Matrices in an array: where they start, and the strides from row to row, column to column, matrix to matrix."""
+
+    array: Array
+    row: int
+    column: int
+    step: int = 0
+
+    @property
+    def transposed(self) -> Matrix:
+        return Matrix(self.array, self.column, self.row, self.step)
+
+
+def matrix(array: Array) -> Matrix:
+    """The last two axes of an array as matrices, one after the other."""
+    rows, columns = array.shape[-2:]
+    return Matrix(array, columns, 1, rows * columns)
+
+
+@device
+def activate(value, code):
+    """None, ReLU, sigmoid or tanh, by CODES."""
+    if code == 1:
+        return real(0) if value <= 0 else value
+    if code == 2:
+        e = math.exp(-abs(value))
+        return (real(1) if value >= 0 else e) / (real(1) + e)
+    if code == 3:
+        return math.tanh(value)
+    return value
+
+
+@device
+def fetch(source, tile, first, line, column, base, lines, depth, depth0, t):
+    """64 lines by 16 of the depth, from line `first` and depth `depth0` on, into tile[depth][line]; 0 beyond the end."""
+    for i in range(4):
+        at = t + i * 256
+        if column == 1:
+            r = at // 16
+            k = at % 16
+        else:
+            r = at % 64
+            k = at // 64
+        inside = first + r < lines and depth0 + k < depth
+        tile[k * 68 + r] = source[base + (first + r) * line + (depth0 + k) * column] if inside else real(0)
+
+
+@kernel("uupuiiiiiiiiiiiii")
+def product(a, b, bias, c, m, n, k, a_row, a_column, a_step, b_row, b_column, b_step, c_step, has_bias, code, splits):
+    """One tile of c; with splits > 1 block z makes its share of the depth, which `reduce` adds up afterwards."""
+    tile_a = cuda.shared.array(16 * 68, real)
+    tile_b = cuda.shared.array(16 * 68, real)
+    sums = cuda.local.array(16, real)
+    t = cuda.threadIdx.x
+    tx = t % 16
+    ty = t // 16
+    row0 = cuda.blockIdx.y * 64
+    column0 = cuda.blockIdx.x * 64
+    z = cuda.blockIdx.z // splits
+    share = (k + splits * 16 - 1) // (splits * 16) * 16
+    begin = cuda.blockIdx.z % splits * share
+    end = min(begin + share, k)
+    for i in range(16):
+        sums[i] = real(0)
+    for depth0 in range(begin, end, 16):
+        fetch(a, tile_a, row0, a_row, a_column, z * a_step, m, end, depth0, t)
+        fetch(b, tile_b, column0, b_column, b_row, z * b_step, n, end, depth0, t)
+        cuda.syncthreads()
+        for d in range(16):
+            a0, a1, a2, a3 = load4(tile_a, i32(d * 68 + ty * 4))
+            b0, b1, b2, b3 = load4(tile_b, i32(d * 68 + tx * 4))
+            sums[0] += a0 * b0
+            sums[1] += a0 * b1
+            sums[2] += a0 * b2
+            sums[3] += a0 * b3
+            sums[4] += a1 * b0
+            sums[5] += a1 * b1
+            sums[6] += a1 * b2
+            sums[7] += a1 * b3
+            sums[8] += a2 * b0
+            sums[9] += a2 * b1
+            sums[10] += a2 * b2
+            sums[11] += a2 * b3
+            sums[12] += a3 * b0
+            sums[13] += a3 * b1
+            sums[14] += a3 * b2
+            sums[15] += a3 * b3
+        cuda.syncthreads()
+    for i in range(4):
+        row = row0 + ty * 4 + i
+        if row < m:
+            for j in range(4):
+                column = column0 + tx * 4 + j
+                if column < n:
+                    value = sums[i * 4 + j]
+                    if has_bias:
+                        value += bias[column]
+                    c[cuda.blockIdx.z * c_step + row * n + column] = activate(value, code)
+
+
+@kernel("ppii")
+def reduce(parts, c, size, count):
+    """c = the sum of `count` arrays of `size` numbers, in their order."""
+    i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
+    if i < size:
+        total = real(0)
+        for j in range(count):
+            total += parts[j * size + i]
+        c[i] = total
+
+
+def gemm(a: Matrix, b: Matrix, c: Array, m: int, n: int, k: int, *, batch=1, bias=None, activation=None) -> Array:
+    """c (batch, m, n) = act(a (batch, m, k) b (batch, k, n) + bias (n,)); c is written and returned.
+
+    A deep product of few tiles is cut along its depth, so that all of the GPU works; the parts are added in order.
+    """
+    tiles_x, tiles_y = -(-n // TILE), -(-m // TILE)
+    splits = _splits(tiles_x * tiles_y * batch, k) if bias is None and activation is None else 1
+    target = c.device.empty((splits, *c.shape), c.dtype) if splits > 1 else c
+    strides = (a.row, a.column, a.step, b.row, b.column, b.step)
+    grid = (tiles_x, tiles_y, batch * splits)
+    product(grid, THREADS, a.array, b.array, bias, target, m, n, k, *strides, m * n, bias is not None,
+            CODES[activation], splits)  # fmt: skip
+    if splits > 1:
+        reduce((-(-c.size // THREADS), 1, 1), THREADS, target, c, c.size, splits)
+    return c
+
+
+def _splits(tiles: int, depth: int) -> int:
+    """Into how many parts the depth is cut: for 128 blocks, of 256 of the depth at least, one matrix only."""
+    return 1 if tiles >= 64 else max(1, min(128 // max(tiles, 1), depth // 256))
