@@ -1,7 +1,7 @@
 """Sums over the rows of a matrix, one for each column: dbias of a linear layer, dweight and dbias of a norm.
 
 A block takes 32 columns by a share of the rows: 8 lines of threads add every eighth row each, so that neighbours read
-neighbours; then the lines are added, and the shares by `gemm.reduce`, in their order. Bytes moved: the matrix once.
+neighbours; then the lines are added, and the shares by `gemm.reduced_parts`, in their order. Bytes moved: the matrix once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 
 from .device import Array
 from .dialect import cuda, kernel, real
-from .gemm import THREADS, reduce
+from .gemm import THREADS, reduced_parts
 
 COLUMNS, LINES, ROWS = 32, 8, 512  # of a block; ROWS are its share
 
@@ -38,17 +38,7 @@ def column_sums(x: Array) -> Array:
     shares = max(1, -(-m // ROWS))
     parts = x.device.empty((shares, n), x.dtype)
     share((-(-n // COLUMNS), shares, 1), (COLUMNS, LINES), x, parts, m, n)
-    return added(parts)
-
-
-def added(parts: Array) -> Array:
-    """The sum over the first axis, in order."""
-    count, *shape = parts.shape
-    if count == 1:
-        return parts.reshape(tuple(shape))
-    y = parts.device.empty(tuple(shape), parts.dtype)
-    reduce((-(-y.size // THREADS), 1, 1), THREADS, parts, y, y.size, count)
-    return y
+    return reduced_parts(parts)
 
 
 @kernel("ppiii")

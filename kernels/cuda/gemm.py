@@ -65,6 +65,30 @@ def fetch(source, tile, first, line, column, base, lines, depth, depth0, t):
         tile[k * 68 + r] = source[base + (first + r) * line + (depth0 + k) * column] if inside else real(0)
 
 
+@device
+def multiply(tile_a, tile_b, sums, ty, tx):
+    """Add the product of two tiles, 16 deep, to the 4 x 4 values of a thread."""
+    for d in range(16):
+        a0, a1, a2, a3 = load4(tile_a, i32(d * 68 + ty * 4))
+        b0, b1, b2, b3 = load4(tile_b, i32(d * 68 + tx * 4))
+        sums[0] += a0 * b0
+        sums[1] += a0 * b1
+        sums[2] += a0 * b2
+        sums[3] += a0 * b3
+        sums[4] += a1 * b0
+        sums[5] += a1 * b1
+        sums[6] += a1 * b2
+        sums[7] += a1 * b3
+        sums[8] += a2 * b0
+        sums[9] += a2 * b1
+        sums[10] += a2 * b2
+        sums[11] += a2 * b3
+        sums[12] += a3 * b0
+        sums[13] += a3 * b1
+        sums[14] += a3 * b2
+        sums[15] += a3 * b3
+
+
 @kernel("uupuiiiiiiiiiiiii")
 def product(a, b, bias, c, m, n, k, a_row, a_column, a_step, b_row, b_column, b_step, c_step, has_bias, code, splits):
     """One tile of c; with splits > 1 block z makes its share of the depth, which `reduce` adds up afterwards."""
@@ -86,25 +110,7 @@ def product(a, b, bias, c, m, n, k, a_row, a_column, a_step, b_row, b_column, b_
         fetch(a, tile_a, row0, a_row, a_column, z * a_step, m, end, depth0, t)
         fetch(b, tile_b, column0, b_column, b_row, z * b_step, n, end, depth0, t)
         cuda.syncthreads()
-        for d in range(16):
-            a0, a1, a2, a3 = load4(tile_a, i32(d * 68 + ty * 4))
-            b0, b1, b2, b3 = load4(tile_b, i32(d * 68 + tx * 4))
-            sums[0] += a0 * b0
-            sums[1] += a0 * b1
-            sums[2] += a0 * b2
-            sums[3] += a0 * b3
-            sums[4] += a1 * b0
-            sums[5] += a1 * b1
-            sums[6] += a1 * b2
-            sums[7] += a1 * b3
-            sums[8] += a2 * b0
-            sums[9] += a2 * b1
-            sums[10] += a2 * b2
-            sums[11] += a2 * b3
-            sums[12] += a3 * b0
-            sums[13] += a3 * b1
-            sums[14] += a3 * b2
-            sums[15] += a3 * b3
+        multiply(tile_a, tile_b, sums, ty, tx)
         cuda.syncthreads()
     for i in range(4):
         row = row0 + ty * 4 + i
@@ -135,17 +141,25 @@ def gemm(a: Matrix, b: Matrix, c: Array, m: int, n: int, k: int, *, batch=1, bia
     A deep product of few tiles is cut along its depth, so that all of the GPU works; the parts are added in order.
     """
     tiles_x, tiles_y = -(-n // TILE), -(-m // TILE)
-    splits = _splits(tiles_x * tiles_y * batch, k) if bias is None and activation is None else 1
+    splits = splits_of(tiles_x * tiles_y * batch, k) if bias is None and activation is None else 1
     target = c.device.empty((splits, *c.shape), c.dtype) if splits > 1 else c
     strides = (a.row, a.column, a.step, b.row, b.column, b.step)
     grid = (tiles_x, tiles_y, batch * splits)
     product(grid, THREADS, a.array, b.array, bias, target, m, n, k, *strides, m * n, bias is not None,
             CODES[activation], splits)  # fmt: skip
-    if splits > 1:
-        reduce((-(-c.size // THREADS), 1, 1), THREADS, target, c, c.size, splits)
-    return c
+    return reduced_parts(target, c) if splits > 1 else c
 
 
-def _splits(tiles: int, depth: int) -> int:
-    """Into how many parts the depth is cut: for 128 blocks, of 256 of the depth at least, one matrix only."""
+def reduced_parts(parts: Array, out: Array | None = None) -> Array:
+    """The sum over the first axis, in its order; into `out`, where it is given."""
+    count, *shape = parts.shape
+    if count == 1 and out is None:
+        return parts.reshape(tuple(shape))
+    out = parts.device.empty(tuple(shape), parts.dtype) if out is None else out
+    reduce((-(-out.size // THREADS), 1, 1), THREADS, parts, out, out.size, count)
+    return out
+
+
+def splits_of(tiles: int, depth: int) -> int:
+    """Into how many parts a depth is cut: for 128 blocks, of 256 of the depth at least."""
     return 1 if tiles >= 64 else max(1, min(128 // max(tiles, 1), depth // 256))

@@ -13,9 +13,9 @@ from __future__ import annotations
 import math
 
 from .columns import COLUMNS as WIDTH
-from .columns import LINES, ROWS, added
+from .columns import LINES, ROWS
 from .dialect import cuda, i32, kernel, real
-from .gemm import CODES, activate
+from .gemm import CODES, activate, reduced_parts
 from .linear import activation_gradient
 from .loops import THREADS as ELEMENTS
 from .loops import like, mapped
@@ -126,7 +126,7 @@ def _group_backward(dy, x, weight, statistics, pixels, groups, needs, centre=Tru
         parts = [x.device.empty((shares, n), x.dtype) for _ in range(2)]
         group_columns((-(-n // WIDTH), shares, 1), (WIDTH, LINES), dy, x, statistics, *parts, m, n, max(pixels, 1),
                       groups, channels, images)  # fmt: skip
-        dweight, dbias = (added(each) for each in parts)
+        dweight, dbias = (reduced_parts(each) for each in parts)
     return dx, dweight if needs[1] else None, dbias if len(needs) > 2 and needs[2] else None
 
 
@@ -197,7 +197,7 @@ def _column_mean(x, mean, power):
     parts = x.device.empty((shares, n), x.dtype)
     deviations((-(-n // WIDTH), shares, 1), (WIDTH, LINES), x, mean, parts, m, n, power)
     result = zeros(mean) if power == 2 else mean
-    moved((-(-n // ELEMENTS), 1, 1), ELEMENTS, result, added(parts), max(m, 1), n)
+    moved((-(-n // ELEMENTS), 1, 1), ELEMENTS, result, reduced_parts(parts), max(m, 1), n)
     return result
 
 
@@ -293,7 +293,7 @@ def batch_norm_backward(dy, saved, needs):
     shares = max(1, -(-m // ROWS))
     parts = [x.device.empty((shares, n), x.dtype) for _ in range(2)]
     batch_columns((-(-n // WIDTH), shares, 1), (WIDTH, LINES), g, x, mean, var, *parts, m, n, eps)
-    dweight, dbias = (added(each) for each in parts)
+    dweight, dbias = (reduced_parts(each) for each in parts)
     dx = None
     if needs[0]:
         dx = like(x)
