@@ -39,7 +39,7 @@ def transposed_window(dz, row, depth, h, w, k, p, q, s, sh, sw, top, left, dh, d
     return dz[((row // w // h * p + y // sh) * q + z // sw) * channels + first + depth % k] if inside else real(0)
 
 
-GEOMETRY = "iiiiiiiiiiiiiiii"  # n h w c p q k r s sh sw top left dh dw groups; c and k of a group
+GEOMETRY = 16 * "i"  # n h w c p q k r s sh sw top left dh dw groups; c and k of a group
 
 
 @kernel("pppp" + GEOMETRY + "ii")

@@ -89,7 +89,7 @@ def multiply(tile_a, tile_b, sums, ty, tx):
         sums[15] += a3 * b3
 
 
-@kernel("uupuiiiiiiiiiiiii")
+@kernel("uupu" + 13 * "i")
 def product(a, b, bias, c, m, n, k, a_row, a_column, a_step, b_row, b_column, b_step, c_step, has_bias, code, splits):
     """One tile of c; with splits > 1 block z makes its share of the depth, which `reduce` adds up afterwards."""
     tile_a = cuda.shared.array(16 * 68, real)
