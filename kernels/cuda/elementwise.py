@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 
-from .dialect import cuda, device, i64, kernel, load4, real, store4
+from .dialect import cuda, device, i64, kernel, real
+from .hashing import keys, signed, threshold, word
 from .loops import THREADS, blocks, gradient, like, mapped, mapped_pair, mapped_two
 
 ROOT_HALF = math.sqrt(0.5)
 INVERSE_ROOT_2PI = 1 / math.sqrt(2 * math.pi)
 DOUBLE_ROOT_2_BY_PI = 2 * math.sqrt(2 / math.pi)
 CUBE = 0.044715
-WORD = 0xFFFFFFFF
 
 
 @device
@@ -183,3 +183,26 @@ def hardswish_forward(x):
 def hardswish_backward(dy, x, a, b):
     slope = real(1) if x >= 3 else (real(0) if x <= -3 else x / real(3) + real(0.5))
     return dy * slope
+
+
+@kernel("ppfwwi")
+def drop(x, y, scale, seed, limit, n):
+    i = (cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x) * 4
+    if i < n:
+        key_a, key_b = keys(seed, i64(0))
+        for j in range(i, min(i + 4, n)):
+            y[j] = x[j] * scale if word(key_a, key_b, i64(j)) >= limit else real(0)
+
+
+def _dropped(x, p, seed, scale):
+    y = like(x)
+    drop(blocks(x.size), THREADS, x, y, scale, signed(seed), threshold(p), x.size)
+    return y
+
+
+def dropout_forward(x, *, p, seed, scale):
+    return _dropped(x, p, seed, scale), (p, seed, scale)
+
+
+def dropout_backward(dy, saved, needs):
+    return (_dropped(dy, *saved) if needs[0] else None,)
