@@ -22,6 +22,7 @@ WARPS, LANES, WIDTH = 8, 32, 128
 PER_LANE = WIDTH // LANES
 PITCH = WIDTH + 1  # of a row of a tile: padded, so that the same feature of all rows lies in different banks
 THREADS = WARPS * LANES
+TILE, MINE = LANES * PITCH, WARPS * PITCH  # numbers of a tile, and of the queries or keys that a block makes
 
 
 class Heads(NamedTuple):
@@ -84,8 +85,8 @@ SHAPE = 4 * "i" + 9 * "i" + 5 * "i"  # see `_sizes`
 @kernel("uuupup" + SHAPE + "fwwf")
 def forward(q, k, v, mask, y, lse, heads, queries, keys_, features, q_b, q_h, q_t, k_b, k_h, k_t, m_b, m_h, m_t, group,
             has_mask, causal, y_h, y_t, scale, seed, limit, kept):  # fmt: skip
-    tile = cuda.shared.array(LANES * PITCH, real)
-    mine = cuda.shared.array(WARPS * PITCH, real)
+    tile = cuda.shared.array(TILE, real)
+    mine = cuda.shared.array(MINE, real)
     p = cuda.shared.array(THREADS, real)
     sums = cuda.local.array(PER_LANE, real)
     t = cuda.threadIdx.x
@@ -145,8 +146,8 @@ def forward(q, k, v, mask, y, lse, heads, queries, keys_, features, q_b, q_h, q_
 def dq(dy, k, v, mask, delta, q, out, lse, heads, queries, keys_, features, q_b, q_h, q_t, k_b, k_h, k_t, m_b, m_h, m_t,
        group, has_mask, causal, y_h, y_t, scale, seed, limit, kept):  # fmt: skip
     """dq = ds k; a warp a query."""
-    tile = cuda.shared.array(LANES * PITCH, real)
-    mine = cuda.shared.array(WARPS * PITCH, real)
+    tile = cuda.shared.array(TILE, real)
+    mine = cuda.shared.array(MINE, real)
     ds = cuda.shared.array(THREADS, real)
     sums = cuda.local.array(PER_LANE, real)
     t = cuda.threadIdx.x
@@ -200,8 +201,8 @@ def dq(dy, k, v, mask, delta, q, out, lse, heads, queries, keys_, features, q_b,
 def dkv(dy, k, v, mask, delta, q, dk, dv, lse, heads, queries, keys_, features, q_b, q_h, q_t, k_b, k_h, k_t, m_b, m_h,
         m_t, group, has_mask, causal, y_h, y_t, scale, seed, limit, kept):  # fmt: skip
     """dk = ds^T q and dv = drop(P)^T dy, over all queries' heads that share the keys; a warp a key, a lane a query."""
-    tile = cuda.shared.array(LANES * PITCH, real)
-    mine = cuda.shared.array(WARPS * PITCH, real)
+    tile = cuda.shared.array(TILE, real)
+    mine = cuda.shared.array(MINE, real)
     ds = cuda.shared.array(THREADS, real)
     p = cuda.shared.array(THREADS, real)
     sum_k = cuda.local.array(PER_LANE, real)

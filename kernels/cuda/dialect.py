@@ -54,8 +54,7 @@ class Kernel:
     def __init__(self, function: Callable, kinds: str, name: str):
         if function.__code__.co_argcount != len(kinds):
             raise TypeError(f"kernel {name}: {function.__code__.co_argcount} arguments, but {kinds!r} names {len(kinds)}")
-        family = function.__module__.rpartition(".")[2]
-        self.function, self.kinds, self.name = function, kinds, f"{family}_{name.strip('_')}"
+        self.function, self.kinds, self.name = function, kinds, name
         self.compiled: dict[Any, Any] = {}  # what devices make of it
         KERNELS.append(self)
 
@@ -75,7 +74,12 @@ KERNELS: list[Kernel] = []  # all that have been imported
 
 def kernel(kinds: str, name: str | None = None):
     """Make a function a kernel whose arguments are of these kinds."""
-    return lambda function: Kernel(function, kinds, name or function.__name__)
+    return lambda function: Kernel(function, kinds, name or full_name(function))
+
+
+def full_name(function: Callable) -> str:
+    """A name that no other kernel has: the function's, behind that of its file."""
+    return f"{function.__module__.rpartition('.')[2]}_{function.__name__.strip('_')}"
 
 
 def device(function: Callable) -> Device:

@@ -80,7 +80,7 @@ static void *dl_shared(int64_t bytes) {
     if (k < dl_tables && dl_table_bytes[k] == bytes) return dl_shared_memory + dl_table_at[k];
     if (k != dl_tables || k == DL_MOST_TABLES || dl_shared_used + bytes > DL_SHARED) {
         dl_tell(k != dl_tables ? "threads declare different shared memory" : "more shared memory than 48 KiB", dl_current);
-        dl_stop(DL_DONE);
+        dl_stop(DL_BARRIER);    // for ever: the launch ends here
     }
     dl_table_at[k] = dl_shared_used + k * DL_GUARD;
     dl_table_bytes[k] = (int)bytes;

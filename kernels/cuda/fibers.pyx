@@ -1,4 +1,4 @@
-# cython: language_level=3, binding=False
+# cython: language_level=3, binding=False, boundscheck=False
 """The fibers on which CUDA kernels run where there is no GPU; see fibers.h. `symbols` are what compiled kernels call."""
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 

@@ -6,7 +6,7 @@ Bytes moved: those of the arrays once, which is the least that there is.
 from __future__ import annotations
 
 from .device import Array
-from .dialect import Kernel, cuda, device, kernel, load4, store4
+from .dialect import cuda, device, full_name, kernel, load4, store4
 
 THREADS = 256
 PER_THREAD = 4
@@ -26,7 +26,7 @@ def mapped(formula):
     """run(x, a=0, b=0) -> y, y[i] = formula(x[i], a, b)."""
     one = device(formula)
 
-    @kernel("ppffi", formula.__name__)
+    @kernel("ppffi", full_name(formula))
     def loop(x, y, a, b, n):
         i = (cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x) * 4
         if i + 4 <= n:
@@ -48,7 +48,7 @@ def mapped_pair(formula):
     """run(x, a=0, b=0) -> y, z, the two results of formula(x[i], a, b)."""
     both = device(formula)
 
-    @kernel("pppffi", formula.__name__)
+    @kernel("pppffi", full_name(formula))
     def loop(x, y, z, a, b, n):
         i = (cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x) * 4
         if i + 4 <= n:
@@ -75,7 +75,7 @@ def mapped_two(formula):
     """run(x, z, a=0, b=0) -> y, y[i] = formula(x[i], z[i], a, b); x and z of one shape."""
     one = device(formula)
 
-    @kernel("pppffi", formula.__name__)
+    @kernel("pppffi", full_name(formula))
     def loop(x, z, y, a, b, n):
         i = (cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x) * 4
         if i + 4 <= n:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from .dialect import cuda, device, i64, kernel, real
+from .dialect import cuda, device, full_name, i64, kernel, real
 from .elementwise import gated, sigmoid, softplus
 from .loops import THREADS as ELEMENTS
 from .loops import like, mapped_two
@@ -67,7 +67,7 @@ def spread(slope):
     """
     one = device(slope)
 
-    @kernel("pppppfiif", slope.__name__)
+    @kernel("pppppfiif", full_name(slope))
     def loop(dy, x, target, dx, dtarget, a, n, single, factor):
         i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
         if i < n:
