@@ -44,7 +44,7 @@ import numpy
 from . import auto, environment, reference
 from .memory import empty
 
-BACKENDS = ("reference", "numba", "cython", "cuda")
+BACKENDS = ("reference", "numba", "cython")  # of the CPU; "cuda" has the same operations, for arrays on a device
 _PREFERENCE = ("numba", "cython", "reference")
 
 Pair = tuple[Callable, Callable]
@@ -268,6 +268,11 @@ def _auto_order(op: str) -> tuple[str, ...]:
 
 
 def _check_backend(name: str) -> None:
+    if name == "cuda":
+        raise ValueError(
+            "use_backend: the kernels of 'cuda' serve arrays that lie on a device, and no others; to time or compare "
+            "kernels of the CPU choose among " + ", ".join(("auto", *BACKENDS))
+        )
     if name != "auto" and name not in BACKENDS:
         raise ValueError(f"use_backend: unknown backend {name!r}; known are {', '.join(('auto', *BACKENDS))}")
     if name != "auto" and not built(name):

@@ -12,7 +12,7 @@ import dlfast as dl
 from dlfast import functional as F
 from dlfast import kernels, nn
 
-BACKENDS = tuple(name for name in kernels.BACKENDS if name != "cuda" and kernels.built(name))
+BACKENDS = tuple(name for name in kernels.BACKENDS if kernels.built(name))
 DTYPES = ("float32", "float64")
 
 

@@ -15,7 +15,7 @@ from dlfast import kernels
 from dlfast.kernels import sums
 
 ROWS = 100_000
-BACKENDS = tuple(name for name in kernels.BACKENDS if name != "cuda" and kernels.built(name))
+BACKENDS = tuple(name for name in kernels.BACKENDS if kernels.built(name))
 DTYPES = ("float32", "float64")
 
 

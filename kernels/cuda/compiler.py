@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from .dialect import Kernel, bind
 from .folder import cache_folder
 from .kinds import kind_types
 
+OLDEST = (8, 0)  # Ampere
 _PACKAGES = ("numba-cuda", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink")
 
 
@@ -37,7 +38,7 @@ def compile_kernel(kernel: Kernel, dtype: np.dtype, capability: tuple[int, int])
     path = cache_folder() / f"{kernel.name}-{_key(kernel, dtype, capability)}.cubin"
     if path.is_file() and (kept := _read(path)) is not None:
         return kept
-    cubin = _link(kernel.name, _intermediate(kernel, dtype, capability), capability)
+    cubin = _link(kernel.name, _intermediate(kernel, dtype), capability)
     content = f"{cubin.registers} {cubin.spilled} {cubin.shared}\n".encode() + cubin.code
     write_atomically(
         path, lambda temporary: temporary.write_bytes(hashlib.sha256(content).digest() + content), durable=False
@@ -69,7 +70,9 @@ def _sources() -> str:
     return digest.hexdigest()
 
 
-def _intermediate(kernel: Kernel, dtype: np.dtype, capability: tuple[int, int]) -> bytes:
+@lru_cache(8)
+def _intermediate(kernel: Kernel, dtype: np.dtype) -> bytes:
+    """LTO-IR for the oldest capability, which the linker makes machine code of any later one of."""
     from numba import cuda
 
     kinds = kind_types(dtype)
@@ -77,7 +80,7 @@ def _intermediate(kernel: Kernel, dtype: np.dtype, capability: tuple[int, int]) 
     body = bind(kernel.function, meanings, lambda f: cuda.jit(device=True, inline="always")(f))
     signature = tuple(kinds[kind] for kind in kernel.kinds)
     code, _ = cuda.compile(
-        body, signature, device=False, cc=capability, abi="numba", abi_info={"abi_name": kernel.name},
+        body, signature, device=False, cc=OLDEST, abi="numba", abi_info={"abi_name": kernel.name},
         output="ltoir", fastmath=False,
     )  # fmt: skip
     return code
