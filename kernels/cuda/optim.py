@@ -173,3 +173,12 @@ def _square(x, a, b):
 
 def square_sum(x):
     return float(summed(_square(x)).numpy())
+
+
+@mapped
+def _absolute(x, a, b):
+    return abs(x)
+
+
+def abs_sum(x):
+    return float(summed(_absolute(x)).numpy())
