@@ -2,7 +2,6 @@
 
 import os as _os
 import typing as _typing
-from types import SimpleNamespace as _Namespace
 
 import numpy as _np
 
@@ -10,7 +9,7 @@ _here = _os.path.dirname(_os.path.abspath(__file__))
 if not _os.path.isdir(_os.path.join(_here, "kernels")):  # in a source tree kernels/ lies beside dlfast/
     __path__.append(_os.path.dirname(_here))
 
-from . import autograd, data, functional, init, inspect, io, memory, models, nn, optim, train, utils
+from . import autograd, cuda, data, functional, init, inspect, io, memory, models, nn, optim, train, utils
 from ._creation import (
     arange,
     as_tensor,
@@ -97,7 +96,6 @@ from .tensor import Tensor
 
 float32, float64, int32, int64, uint8 = _np.float32, _np.float64, _np.int32, _np.int64, _np.uint8
 float, double, int, long, bool = float32, float64, int32, int64, _np.bool_
-cuda = _Namespace(is_available=lambda: False, device_count=lambda: 0)  # this version computes on CPUs only
 concat = concatenate = cat
 
 __all__ = [
