@@ -284,7 +284,7 @@ def deltas(dy, y, out, heads, queries, features, y_h, y_t):
 
 
 def _sizes(q, k, y, mask, causal):
-    """The sizes that the kernels take: heads, queries, keys, features; strides of q, of k and v, of the mask; the rest."""
+    """Heads, queries, keys, features; strides of q, of k and v, of the mask; the rest: what the kernels take."""
     strides = (0, 0, 0)
     if mask is not None:
         b, h, t, s = mask.shape

@@ -1,7 +1,8 @@
 """Sums over the rows of a matrix, one for each column: dbias of a linear layer, dweight and dbias of a norm.
 
 A block takes 32 columns by a share of the rows: 8 lines of threads add every eighth row each, so that neighbours read
-neighbours; then the lines are added, and the shares by `gemm.reduced_parts`, in their order. Bytes moved: the matrix once.
+neighbours; then the lines are added, and the shares by `gemm.reduced_parts`, in their order.
+Bytes moved: the matrix once.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ def dweight(x, dz, out, n, h, w, c, p, q, k, r, s, sh, sw, top, left, dh, dw, gr
 def _geometry(plan):
     """The sizes that the kernels take, see GEOMETRY."""
     (sh, sw), (top, _, left, _), (dh, dw), groups = plan.geometry
-    (n, h, w, channels), (_, p, q, outputs), (_, r, s, c) = plan.image, plan.output, plan.kernel
+    (n, h, w, _), (_, p, q, outputs), (_, r, s, c) = plan.image, plan.output, plan.kernel
     return n, h, w, c, p, q, outputs // groups, r, s, sh, sw, top, left, dh, dw, groups
 
 

@@ -8,13 +8,13 @@
 
     double((blocks, 1, 1), 128, x, y, n)      # x, y: `device.Array`
 
-A letter says what an argument is: p a pointer to numbers of the arrays' dtype, which `real` casts to, from a
-multiple of 16 bytes on; u such a pointer to anywhere; l a pointer to int64; j one to int32; b one to bytes; i an int32; w an int64; f a
-number of the arrays' dtype.
+A letter says what an argument is: p a pointer to numbers of the arrays' dtype, which `real` casts to, from a multiple of
+16 bytes on; u such a pointer to anywhere; l a pointer to int64; j one to int32; b one to bytes; i an int32; w an int64;
+f a number of the arrays' dtype.
 
 The words stand for what each compiler puts in their place (`bind`):
 
-    cuda                threadIdx, blockIdx, blockDim, gridDim, syncthreads(), shared.array, local.array, as Numba has them
+    cuda                Numba's: threadIdx, blockIdx, blockDim, gridDim, syncthreads(), shared.array, local.array
     load4(p, i)         four numbers from p + i, a multiple of 4, by accesses of 16 bytes; store4(p, i, a, b, c, d)
     shuffle_xor(v, m)   the v of the lane whose number is this one's with the bits of m flipped
     real, i32, i64      casts
@@ -53,7 +53,9 @@ class Kernel:
 
     def __init__(self, function: Callable, kinds: str, name: str):
         if function.__code__.co_argcount != len(kinds):
-            raise TypeError(f"kernel {name}: {function.__code__.co_argcount} arguments, but {kinds!r} names {len(kinds)}")
+            raise TypeError(
+                f"kernel {name}: {function.__code__.co_argcount} arguments, but {kinds!r} names {len(kinds)}"
+            )
         self.function, self.kinds, self.name = function, kinds, name
         self.compiled: dict[Any, Any] = {}  # what devices make of it
         KERNELS.append(self)

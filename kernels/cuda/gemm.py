@@ -11,7 +11,7 @@ import math
 from typing import NamedTuple
 
 from .device import Array
-from .dialect import cuda, device, i32, kernel, load4, real, store4
+from .dialect import cuda, device, i32, kernel, load4, real
 
 TILE, DEPTH, THREADS = 64, 16, 256
 ROW = TILE + 4  # of a tile in shared memory: padded, so that its columns lie in different banks
@@ -52,7 +52,7 @@ def activate(value, code):
 
 @device
 def fetch(source, tile, first, line, column, base, lines, depth, depth0, t):
-    """64 lines by 16 of the depth, from line `first` and depth `depth0` on, into tile[depth][line]; 0 beyond the end."""
+    """64 lines by 16 of the depth, from line `first` and depth `depth0` on, as tile[depth][line]; 0 past the end."""
     for i in range(4):
         at = t + i * 256
         if column == 1:

@@ -180,13 +180,13 @@ def _argument(typing, cell, kind):
     return wanted(types.int64, kind), codegen
 
 
-def compile_kernel(kernel: Kernel, dtype: np.dtype, function=None):
-    """A kernel, or another function in its place, as a C function over cells (`fibers.launch`), for arrays of a dtype."""
+def compile_kernel(kernel: Kernel, dtype: np.dtype):
+    """A kernel for arrays of a dtype as a C function over cells (`fibers.launch`)."""
     kinds = kind_types(dtype)
     meanings = {"cuda": _CUDA, "load4": load4, "store4": store4, "shuffle_xor": shuffle_xor, "real": kinds["f"],
                 "i32": types.int32, "i64": types.int64}  # fmt: skip
     options = {"error_model": "numpy", "nogil": True}
-    body = njit(bind(function or kernel.function, meanings, lambda f: njit(f, **options)), **options)
+    body = njit(bind(kernel.function, meanings, lambda f: njit(f, **options)), **options)
     arguments = ", ".join(f"argument(cells[{j}], k{j})" for j in range(len(kernel.kinds)))
     scope = {"body": body, "argument": _argument, **{f"k{j}": kinds[kind] for j, kind in enumerate(kernel.kinds)}}
     exec(f"def entry(cells):\n    body({arguments})\n", scope)

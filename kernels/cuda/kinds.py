@@ -13,6 +13,6 @@ def kind_types(dtype: np.dtype) -> dict:
     """The type of each kind of argument (see `dialect`) of a kernel for arrays of a dtype."""
     real = {"float32": types.float32, "float64": types.float64}[str(dtype)]
     pointer = types.CPointer
-    return {"p": pointer(real), "u": pointer(real), "l": pointer(types.int64), "b": pointer(types.uint8), "j": pointer(types.int32),
-            "i": types.int32,
-            "w": types.int64, "f": real}  # fmt: skip
+    numbers = {"p": pointer(real), "u": pointer(real), "f": real}
+    others = {"l": pointer(types.int64), "j": pointer(types.int32), "b": pointer(types.uint8)}
+    return {**numbers, **others, "i": types.int32, "w": types.int64}

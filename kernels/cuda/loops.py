@@ -102,4 +102,3 @@ def gradient(formula):
         return (run(dy, *saved) if needs[0] else None,)
 
     return backward
-

@@ -178,7 +178,9 @@ def bce_with_logits_backward(dy, saved, needs):
     dx, dtarget, grid = like(x), like(x), (-(-x.size // ELEMENTS), 1, 1)
     factor = 1.0 / max(x.size, 1) if reduction == "mean" else 1.0
     given = weight is not None, pos_weight is not None
-    bce_back(grid, ELEMENTS, dy, x, target, weight, pos_weight, dx, dtarget, *given, x.size, reduction != "none", factor)
+    bce_back(
+        grid, ELEMENTS, dy, x, target, weight, pos_weight, dx, dtarget, *given, x.size, reduction != "none", factor
+    )
     return dx if needs[0] else None, dtarget if needs[1] else None, None, None
 
 

@@ -1,7 +1,7 @@
 """Normalisation. The operations are defined in `kernels/reference/norm.py`.
 
-Layer, RMS and group norm are one: the numbers of an image's group, ``pixels`` times ``channels`` of them, are normalised
-together by a block (a row of layer norm is an image of one pixel and one group). Batch norm sums columns (`columns`).
+Layer, RMS and group norm are one: a block normalises the numbers of an image's group, ``pixels`` times ``channels`` of
+them, together (a row of layer norm is an image of one pixel and one group). Batch norm sums columns.
 Means are corrected by the mean of what is left, since that of numbers far from 0 is rounded. Saved by layer and group
 norm: both means and rstd, (3, N, G).
 

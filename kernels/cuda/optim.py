@@ -145,8 +145,8 @@ def nadam_step(
 ):  # fmt: skip
     fresh, old = lr * (1 - mu) / (1 - mu_product), lr * next_mu / (1 - mu_product * next_mu)
     nadam(_grid(param), THREADS, param, grad, exp_avg, exp_avg_sq,
-          *_averages(lr, beta1, beta2, weight_decay, decoupled, grad_scale), fresh, old, math.sqrt(1 - beta2**step), eps,
-          param.size)  # fmt: skip
+          *_averages(lr, beta1, beta2, weight_decay, decoupled, grad_scale), fresh, old, math.sqrt(1 - beta2**step),
+          eps, param.size)  # fmt: skip
 
 
 def radam_step(param, grad, exp_avg, exp_avg_sq, *, lr, beta1, beta2, eps, weight_decay, decoupled, grad_scale, step):

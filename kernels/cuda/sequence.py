@@ -70,7 +70,9 @@ class _Rows:
             row_of[:count] = np.arange(first, first + count)
         y = like(rows)
         n = y.size
-        pick_two((-(-max(n, 1) // THREADS), 1, 1), THREADS, self.device.upload(source), rows, initial, y, rows.shape[1], n)
+        pick_two(
+            (-(-max(n, 1) // THREADS), 1, 1), THREADS, self.device.upload(source), rows, initial, y, rows.shape[1], n
+        )
         return y
 
 

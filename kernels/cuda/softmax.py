@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from .dialect import cuda, device, i32, kernel, real
+from .dialect import cuda, device, kernel, real
 from .loops import like
 from .rows import THREADS, WARPS, block_max, block_sum, larger
 

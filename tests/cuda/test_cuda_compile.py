@@ -1,4 +1,4 @@
-"""Every CUDA kernel becomes machine code for three generations of GPUs, without a GPU: registers, spills, damaged files."""
+"""Every CUDA kernel becomes machine code for three generations of GPUs, without a GPU: registers, spills, files."""
 
 import pkgutil
 from importlib import import_module
@@ -12,7 +12,7 @@ from dlfast.kernels.cuda import dialect
 pytest.importorskip("numba.cuda.extending", reason="numba-cuda is not installed")
 pytest.importorskip("cuda.core", reason="cuda-core is not installed")
 
-from dlfast.kernels.cuda import compiler  # noqa: E402
+from dlfast.kernels.cuda import compiler
 
 CAPABILITIES = [(8, 0), (9, 0), (10, 0)]  # A100, H100, B200
 NO_KERNELS = ("compiler", "vectors")  # they import what compiles

@@ -88,7 +88,9 @@ def test_missing_barrier_shows_in_both_orders(order):
 
 def test_barrier_that_not_all_threads_reach(order):
     for last in (1, 32, 100):
-        with pytest.raises(RuntimeError, match=r"barrier_for_some: a barrier that not all (threads|warps) reach in block"):
+        with pytest.raises(
+            RuntimeError, match=r"barrier_for_some: a barrier that not all (threads|warps) reach in block"
+        ):
             run(barrier_for_some, last)
     run(barrier_for_some, N)
 

@@ -9,6 +9,7 @@ from cases import CASES, STEPS
 from dlfast import kernels
 from dlfast.kernels.cuda import fibers
 
+
 @pytest.fixture(autouse=True)
 def _no_floating_point_warnings():
     with np.errstate(all="ignore"):
