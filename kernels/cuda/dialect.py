@@ -8,9 +8,9 @@
 
     double((blocks, 1, 1), 128, x, y, n)      # x, y: `device.Array`
 
-A letter says what an argument is: p a pointer to numbers of the arrays' dtype, which `real` casts to, from a multiple of
-16 bytes on; u such a pointer to anywhere; l a pointer to int64; j one to int32; b one to bytes; i an int32; w an int64;
-f a number of the arrays' dtype.
+A letter says what an argument is: p a pointer to numbers of the arrays' dtype, which `real` casts to, from a multiple
+of 16 bytes on; u such a pointer to anywhere; l a pointer to int64; j one to int32; b one to bytes; i an int32; w an
+int64; f a number of the arrays' dtype.
 
 The words stand for what each compiler puts in their place (`bind`):
 
