@@ -1,6 +1,7 @@
 """Recurrent layers over whole sequences. Defined in `kernels/reference/sequence.py`.
 
-Inside, the rows of a step follow each other, the longest sequence first: `_Rows` moves them there and back. All inputs
+A layer and direction after the other, each a function of whole sequences (`_lstm`, `_lstm_back`); `_through` and `_back`
+put several together. Inside, the rows of a step follow each other, the longest sequence first: `_Rows` moves them there and back. All inputs
 are multiplied at once; a step is then one product and one kernel of gates on the rows of the sequences that still run.
 Saved, as rows in this order: the results and what the gates left; they serve this backend alone.
 """
@@ -112,7 +113,7 @@ def _copied(source, target):
     source.device.copy(source, target)
 
 
-def rnn_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps, nonlinearity):
+def _rnn(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps, nonlinearity):
     where, hidden = _Rows(x.device, steps, len(steps.lengths)), weight_hh.shape[1]
     inputs = where.gathered(x)
     zx, initial = affine(inputs, weight_ih, bias_ih), where.state(h, hidden, x.dtype)
@@ -127,7 +128,7 @@ def rnn_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps, nonlinea
     return (y, where.unsorted(state)), saved
 
 
-def rnn_backward(dy, saved, needs):
+def _rnn_back(dy, saved, needs):
     inputs, initial, weight_ih, weight_hh, rows, where, code, shape = saved
     hidden = rows.shape[1]
     dy_rows, dz = where.gathered(dy[0]), like(rows)
@@ -140,7 +141,7 @@ def rnn_backward(dy, saved, needs):
     return _gradients(dz, dz, (dstate,), inputs, where.before(rows, initial), weight_ih, where, shape, needs)
 
 
-def lstm_forward(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
+def _lstm(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
     where, hidden = _Rows(x.device, steps, len(steps.lengths)), weight_hh.shape[1]
     inputs, empty = where.gathered(x), x.device.empty
     zx = affine(inputs, weight_ih, bias_ih)
@@ -161,7 +162,7 @@ def lstm_forward(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
     return (y, where.unsorted(state), where.unsorted(cell)), saved
 
 
-def lstm_backward(dy, saved, needs):
+def _lstm_back(dy, saved, needs):
     inputs, initial, first_cell, weight_ih, weight_hh, rows, activated, memory, roots, where, shape = saved
     hidden, dtype = rows.shape[1], rows.dtype
     memory_before = where.before(memory, first_cell)
@@ -177,7 +178,7 @@ def lstm_backward(dy, saved, needs):
     return _gradients(dz, dz, (dstate, dcell), inputs, where.before(rows, initial), weight_ih, where, shape, needs)
 
 
-def gru_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
+def _gru(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
     where, hidden = _Rows(x.device, steps, len(steps.lengths)), weight_hh.shape[1]
     inputs, empty = where.gathered(x), x.device.empty
     zx, initial = affine(inputs, weight_ih, bias_ih), where.state(h, hidden, x.dtype)
@@ -194,7 +195,7 @@ def gru_forward(x, h, weight_ih, weight_hh, bias_ih, bias_hh, *, steps):
     return (y, where.unsorted(state)), saved
 
 
-def gru_backward(dy, saved, needs):
+def _gru_back(dy, saved, needs):
     inputs, initial, weight_ih, weight_hh, rows, activated, inner, where, shape = saved
     hidden, dtype = rows.shape[1], rows.dtype
     before, dy_rows = where.before(rows, initial), where.gathered(dy[0])
@@ -225,3 +226,121 @@ def _gradients(dz_ih, dz_hh, dstates, inputs, before, weight_ih, where, shape, n
         column_sums(dz_ih) if weights[2] else None,
         column_sums(dz_hh) if weights[3] else None,
     )
+
+
+@kernel("uuiiiii")
+def columns_in(x, y, features, width, first, n, out):
+    """Columns first .. of y (R, width), or with out=1 x itself, taken from (written to) the matrix (R, features)."""
+    i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
+    if i < n:
+        wide = i // features * width + first + i % features
+        if out:
+            y[wide] = x[i]
+        else:
+            y[i] = x[wide]
+
+
+def _side_by_side(parts):
+    """(T, B, D Hd) from the results of D directions."""
+    if len(parts) == 1:
+        return parts[0]
+    *shape, hidden = parts[0].shape
+    whole = parts[0].device.empty((*shape, hidden * len(parts)), parts[0].dtype)
+    for way, part in enumerate(parts):
+        _move(part, whole, part, way, 1)
+    return whole
+
+
+def _own_part(whole, way, ways):
+    """What is of one direction in (T, B, D Hd)."""
+    if ways == 1:
+        return whole
+    *shape, width = whole.shape
+    part = whole.device.empty((*shape, width // ways), whole.dtype)
+    _move(whole, part, part, way, 0)
+    return part
+
+
+def _move(x, y, part, way, out):
+    hidden, width = part.shape[-1], (y if out else x).shape[-1]
+    grid = -(-max(part.size, 1) // THREADS), 1, 1
+    columns_in(grid, THREADS, x, y, hidden, width, way * hidden, part.size, out)
+
+
+def _of_loop(state, i, loops):
+    """The state of one loop in (L D, B, Hd); itself where there is one loop, None for 0."""
+    return state if state is None or loops == 1 else state.rows(i, i + 1).reshape(state.shape[1:])
+
+
+def _together(states, loops):
+    """(L D, B, Hd) of the states of all loops."""
+    if loops == 1:
+        return states[0]
+    whole = states[0].device.empty((loops, *states[0].shape), states[0].dtype)
+    for i, state in enumerate(states):
+        if state.size:
+            _copied(state, whole.rows(i, i + 1))
+    return whole
+
+
+def _through(one, x, states, parameters, steps, **options):
+    """All layers and directions: (y, last states ...), saved."""
+    ways, loops, saved, lasts = len(steps), len(parameters) // 4, [], []
+    for first in range(0, loops, ways):
+        outputs = []
+        for i in range(first, first + ways):
+            own = (_of_loop(state, i, loops) for state in states)
+            (y, *last), kept = one(x, *own, *parameters[4 * i : 4 * i + 4], steps=steps[i - first], **options)
+            outputs.append(y)
+            lasts.append(last)
+            saved.append(kept)
+        x = _side_by_side(outputs)
+    return (x, *(_together(list(each), loops) for each in zip(*lasts))), (saved, ways)
+
+
+def _back(one, dy, saved, needs):
+    """The gradients in the order of the arguments."""
+    kept, ways = saved
+    loops, states = len(kept), len(dy) - 1
+    flags = needs[1 + states :]
+    gradients, dstates, down = [None] * (4 * loops), [], dy[0]
+    lowest = 0 if any(needs[: 1 + states]) else next((i // (4 * ways) for i, need in enumerate(flags) if need), 0)
+    for layer in reversed(range(lowest, loops // ways)):
+        dx = None
+        for way in reversed(range(ways)):
+            i = layer * ways + way
+            own = _own_part(down, way, ways), *(_of_loop(each, i, loops) for each in dy[1:])
+            wanted = needs[0] or layer > lowest, *(True,) * states, *flags[4 * i : 4 * i + 4]
+            part, *found = one(own, kept[i], wanted)
+            dstates.insert(0, found[:states])
+            gradients[4 * i : 4 * i + 4] = found[states:]
+            if dx is not None and part is not None:
+                gates.add((-(-part.size // THREADS), 1, 1), THREADS, part, dx, part.size)
+            dx = part if dx is None else dx
+        down = dx
+    wanted = (need and _together([each[k] for each in dstates], loops) for k, need in enumerate(needs[1 : 1 + states]))
+    return down if needs[0] else None, *(None if each is False else each for each in wanted), *gradients
+
+
+def rnn_forward(x, h, *parameters, steps, nonlinearity):
+    return _through(_rnn, x, (h,), parameters, steps, nonlinearity=nonlinearity)
+
+
+def rnn_backward(dy, saved, needs):
+    return _back(_rnn_back, dy, saved, needs)
+
+
+def lstm_forward(x, h, c, *parameters, steps):
+    return _through(_lstm, x, (h, c), parameters, steps)
+
+
+def lstm_backward(dy, saved, needs):
+    return _back(_lstm_back, dy, saved, needs)
+
+
+def gru_forward(x, h, *parameters, steps):
+    return _through(_gru, x, (h,), parameters, steps)
+
+
+def gru_backward(dy, saved, needs):
+    return _back(_gru_back, dy, saved, needs)

@@ -29,5 +29,5 @@ def call(case, dtype):
     dy = case.gradient(y, float_type(inputs))
     dy = tuple(map(up, dy)) if isinstance(dy, tuple) else up(dy)
     gradients = backward(dy, saved, tuple(x is not None for x in inputs))
-    names = [f"d{name}" for name in argument_names(case.op)]
+    names = [f"d{name}" for name in argument_names(case.op, len(inputs))]
     return outputs(y) | {name: down(dx) for name, dx in zip(names, gradients, strict=True) if dx is not None}
