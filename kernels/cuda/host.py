@@ -12,14 +12,12 @@ from numba.core import cgutils
 from numba.core.imputils import lower_constant
 from numba.extending import intrinsic, models, overload_attribute, register_model, typeof_impl
 
-from . import fibers
+from . import fibers, wide
 from .dialect import Kernel, bind
 from .kinds import kind_types
 
 for _name, _address in fibers.symbols.items():
     llvmlite.binding.add_symbol(_name, _address)
-
-_WIDTH = 4
 
 
 class _Place:
@@ -85,35 +83,8 @@ def _local_array(shape, dtype):
     return np.empty(shape, dtype)
 
 
-def _vector_at(context, builder, kind, base, index):
-    """A pointer to four numbers, from that of a pointer or an array, whose address must be a multiple of 16."""
-    if isinstance(kind, types.Array):
-        base = context.make_array(kind)(context, builder, base).data
-    number = base.type.pointee
-    return builder.bitcast(builder.gep(base, [index]), ir.VectorType(number, _WIDTH).as_pointer())
-
-
-@intrinsic
-def _load4(typing, p, i):
-    def codegen(context, builder, signature, values):
-        vector = builder.load(_vector_at(context, builder, p, *values), align=16)
-        numbers = [builder.extract_element(vector, ir.IntType(32)(k)) for k in range(_WIDTH)]
-        return context.make_tuple(builder, signature.return_type, numbers)
-
-    return types.UniTuple(p.dtype, _WIDTH)(p, i), codegen
-
-
-@intrinsic
-def _store4(typing, p, i, a, b, c, d):
-    def codegen(context, builder, signature, values):
-        target = _vector_at(context, builder, p, *values[:2])
-        vector = ir.Constant(target.type.pointee, ir.Undefined)
-        for k in range(_WIDTH):
-            vector = builder.insert_element(vector, values[2 + k], ir.IntType(32)(k))
-        builder.store(vector, target, align=16)
-        return context.get_dummy_value()
-
-    return types.void(p, i, p.dtype, p.dtype, p.dtype, p.dtype), codegen
+_load4 = intrinsic(wide.load4)
+_store4 = intrinsic(wide.store4)
 
 
 @intrinsic
@@ -128,16 +99,6 @@ def _shuffle_xor(typing, value, mask):
         return builder.bitcast(builder.trunc(got, bits), number)
 
     return value(value, types.int64), codegen
-
-
-@njit
-def load4(p, i):
-    return _load4(p, i)
-
-
-@njit
-def store4(p, i, a, b, c, d):
-    _store4(p, i, a, b, c, d)
 
 
 @njit
@@ -183,7 +144,7 @@ def _argument(typing, cell, kind):
 def compile_kernel(kernel: Kernel, dtype: np.dtype):
     """A kernel for arrays of a dtype as a C function over cells (`fibers.launch`)."""
     kinds = kind_types(dtype)
-    meanings = {"cuda": _CUDA, "load4": load4, "store4": store4, "shuffle_xor": shuffle_xor, "real": kinds["f"],
+    meanings = {"cuda": _CUDA, "load4": _load4, "store4": _store4, "shuffle_xor": shuffle_xor, "real": kinds["f"],
                 "i32": types.int32, "i64": types.int64}  # fmt: skip
     options = {"error_model": "numpy", "nogil": True}
     body = njit(bind(kernel.function, meanings, lambda f: njit(f, **options)), **options)

@@ -1,9 +1,9 @@
 """Recurrent layers over whole sequences. Defined in `kernels/reference/sequence.py`.
 
-A layer and direction after the other, each a function of whole sequences (`_lstm`, `_lstm_back`); `_through` and `_back`
-put several together. Inside, the rows of a step follow each other, the longest sequence first: `_Rows` moves them there and back. All inputs
-are multiplied at once; a step is then one product and one kernel of gates on the rows of the sequences that still run.
-Saved, as rows in this order: the results and what the gates left; they serve this backend alone.
+A layer and direction after the other, each a function of whole sequences (`_lstm`, `_lstm_back`); `_through` and
+`_back` put several together. Inside, the rows of a step follow each other, the longest sequence first: `_Rows` moves
+them there and back. All inputs are multiplied at once; a step is then one product and one kernel of gates on the rows
+of the sequences that still run. Saved, as rows in this order: the results and what the gates left.
 """
 
 from __future__ import annotations
