@@ -32,6 +32,9 @@ def twice(x):
     return x + x
 
 
+twice.__module__ = f"{jit.__package__}.twice"  # users' kernels are not kept
+
+
 def kernel():
     """The kernel as a new process has it: nothing compiled or loaded yet."""
     return jit.jit(twice)
@@ -87,6 +90,7 @@ def test_signatures_and_kernels_do_not_mix(folder):
     def thrice(x):
         return x + x + x
 
+    thrice.__module__ = twice.__module__
     assert jit.jit(thrice)(2.0) == 6.0
     assert len(files(folder)) == 3
     assert [use(x=1.5), use(x=3), use(x=np.float32(2)), use(x=np.float32(2))] == [False, False, True, False]
