@@ -178,7 +178,7 @@ _OF_DATA: dict[tuple[str, str], dict[str, Any]] = {
         "schedule": "one-cycle",
         "warmup": 0,
     },
-    ("small_vgg", "fashion-mnist"): {"augment": ["flip", "crop"]},
+    ("small_vgg", "fashion-mnist"): {"augment": ["flip", "crop"], "epochs": 40},
 }
 
 
