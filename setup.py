@@ -14,6 +14,7 @@ from setuptools.modified import newer_group
 KERNELS, CUDA = "kernels/cython", "kernels/cuda"
 HEADERS = sorted(glob(f"{KERNELS}/*.h") + glob(f"{KERNELS}/*.pxi"))
 WINDOWS = os.name == "nt"
+HOST_OF_CUDA = [] if WINDOWS else sorted(glob(f"{CUDA}/*.pyx"))  # its fibers switch stacks as POSIX has it
 SANITIZE = bool(os.environ.get("SANITIZE"))  # see ci/sanitize
 GNU_FLAGS = ["-O3", "-g0", "-fno-math-errno", "-ffp-contract=fast", "-pthread"]
 GNU_FLAGS += ["-falign-functions=64", "-falign-loops=64"]  # else unrelated code moves a loop, and 5 % of a small step
@@ -71,7 +72,7 @@ setup(
     ext_modules=[
         *(extension("dlfast", source, glob("dlfast/*.pxd")) for source in sorted(glob("dlfast/*.pyx"))),
         *(extension("dlfast.kernels.cython", source, HEADERS) for source in sorted(glob(f"{KERNELS}/*.pyx"))),
-        *(extension("dlfast.kernels.cuda", source, glob(f"{CUDA}/*.h"), CUDA) for source in glob(f"{CUDA}/*.pyx")),
+        *(extension("dlfast.kernels.cuda", source, glob(f"{CUDA}/*.h"), CUDA) for source in HOST_OF_CUDA),
     ],
     cmdclass={"build_ext": BuildExtensions},
     # An editable installation as a line in a .pth file: type checkers do not see the import hooks of the other modes.

@@ -132,5 +132,5 @@ def _host():
     try:
         from .kernels.cuda.device import host_device
     except ImportError as error:
-        raise ImportError(f"dlfast.cuda: kernels run on the host by Numba: install numba ({error})") from error
+        raise ImportError(f"dlfast.cuda: kernels run on the host by Numba, and not on Windows: {error}") from error
     return host_device()
