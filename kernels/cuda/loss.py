@@ -251,34 +251,20 @@ def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_ind
     logs, losses, row_weights = empty((2, rows), dtype), empty((rows,), dtype), empty((rows,), dtype)
     cross_entropy((rows, 1, 1), THREADS, logits, target, weight, logs, losses, row_weights, classes,
                   weight is not None, ignore_index, label_smoothing)  # fmt: skip
-    saved = (logits, logs, target, weight, label_smoothing, ignore_index, reduction)
+    divisor = summed(row_weights) if reduction == "mean" else logits.device.upload(np.ones((), dtype))
+    saved = (logits, logs, target, weight, divisor, label_smoothing, ignore_index, reduction)
     if reduction != "mean":
         return reduced(losses, reduction), saved
     y = empty((), dtype)
-    divided((1, 1, 1), 32, summed(losses), summed(row_weights), y)
+    divided((1, 1, 1), 32, summed(losses), divisor, y)
     return y, saved
 
 
-@kernel("lppiiw")
-def weights_of(target, weight, y, n, has_weight, ignore_index):
-    """The weight that each row counts with."""
-    i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
-    if i < n:
-        label = target[i]
-        y[i] = (weight[label] if has_weight else real(1)) if label != ignore_index else real(0)
-
-
 def cross_entropy_backward(dy, saved, needs):
-    logits, logs, target, weight, label_smoothing, ignore_index, reduction = saved
+    logits, logs, target, weight, divisor, label_smoothing, ignore_index, reduction = saved
     if not needs[0]:
         return None, None, None
     rows, classes = logits.shape
-    device_ = logits.device
-    divisor = device_.upload(np.ones((), logits.dtype))
-    if reduction == "mean":
-        row_weights, grid = device_.empty((rows,), logits.dtype), (-(-rows // ELEMENTS), 1, 1)
-        weights_of(grid, ELEMENTS, target, weight, row_weights, rows, weight is not None, ignore_index)
-        divisor = summed(row_weights)
     all_weights = classes if weight is None else float(weight.numpy().sum()) if label_smoothing > 0 else 0.0
     dlogits = like(logits)
     cross_entropy_back((rows, 1, 1), THREADS, dy, divisor, logits, logs, target, weight, dlogits, classes,
