@@ -27,13 +27,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .kernels.cuda.dialect import cuda, device, i32, i64, kernel, load4, real, shuffle_xor, store4
+from .kernels.cuda.dialect import cuda, device, f64, i32, i64, kernel, load4, real, shuffle_xor, store4
 
 if TYPE_CHECKING:
     from .kernels.cuda.compiler import Cubin
     from .kernels.cuda.device import Array
 
-__all__ = ["Status", "array", "build", "cuda", "device", "device_count", "empty", "i32", "i64", "is_available",
+__all__ = ["Status", "array", "build", "cuda", "device", "device_count", "empty", "f64", "i32", "i64", "is_available",
            "kernel", "load4", "real", "run_backwards", "shuffle_xor", "status", "store4"]  # fmt: skip
 
 _PACKAGES = ("numba-cuda", "cuda-core")

@@ -92,7 +92,7 @@ def _meanings(real) -> dict:
     from . import vectors
 
     return {"cuda": cuda, "load4": vectors.load4, "store4": vectors.store4, "shuffle_xor": vectors.shuffle_xor,
-            "real": real, "i32": types.int32, "i64": types.int64}  # fmt: skip
+            "real": real, "i32": types.int32, "i64": types.int64, "f64": types.float64}  # fmt: skip
 
 
 def _link(name: str, code: bytes, capability: tuple[int, int]) -> Cubin:

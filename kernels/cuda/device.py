@@ -141,8 +141,11 @@ def cells(kernel: Kernel, arguments: tuple, dtype: np.dtype) -> np.ndarray:
     return values
 
 
+_DTYPES = {"d": np.dtype(np.float64), "l": np.dtype(np.int64), "j": np.dtype(np.int32), "b": np.dtype(np.uint8)}
+
+
 def _address(kernel: Kernel, array: Array, kind: str, dtype: np.dtype) -> int:
-    wanted = {"l": np.dtype(np.int64), "j": np.dtype(np.int32), "b": np.dtype(np.uint8)}.get(kind, dtype)
+    wanted = _DTYPES.get(kind, dtype)
     if array.dtype != wanted or (kind != "u" and array.pointer % ALIGNMENT):
         raise TypeError(f"kernel {kernel.name}: expected an aligned array of {wanted}, got {array!r}")
     return array.pointer

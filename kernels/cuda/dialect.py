@@ -9,15 +9,15 @@
     double((blocks, 1, 1), 128, x, y, n)      # x, y: `device.Array`
 
 A letter says what an argument is: p a pointer to numbers of the arrays' dtype, which `real` casts to, from a multiple
-of 16 bytes on; u such a pointer to anywhere; l a pointer to int64; j one to int32; b one to bytes; i an int32; w an
-int64; f a number of the arrays' dtype.
+of 16 bytes on; u such a pointer to anywhere; d a pointer to float64; l one to int64; j one to int32; b one to bytes; i
+an int32; w an int64; f a number of the arrays' dtype.
 
 The words stand for what each compiler puts in their place (`bind`):
 
     cuda                Numba's: threadIdx, blockIdx, blockDim, gridDim, syncthreads(), shared.array, local.array
     load4(p, i)         four numbers from p + i, a multiple of 4, by accesses of 16 bytes; store4(p, i, a, b, c, d)
     shuffle_xor(v, m)   the v of the lane whose number is this one's with the bits of m flipped
-    real, i32, i64      casts
+    real, i32, i64, f64 casts
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Callable
 from types import CellType, FunctionType
 from typing import Any, NamedTuple
 
-WORDS = ("cuda", "load4", "store4", "shuffle_xor", "real", "i32", "i64")
+WORDS = ("cuda", "load4", "store4", "shuffle_xor", "real", "i32", "i64", "f64")
 
 
 class _Word(str):
@@ -39,7 +39,7 @@ class _Word(str):
         raise TypeError(f"{self}() means something only in a kernel")
 
 
-cuda, load4, store4, shuffle_xor, real, i32, i64 = (_Word(word) for word in WORDS)
+cuda, load4, store4, shuffle_xor, real, i32, i64, f64 = (_Word(word) for word in WORDS)
 
 
 class Device(NamedTuple):

@@ -145,7 +145,7 @@ def compile_kernel(kernel: Kernel, dtype: np.dtype):
     """A kernel for arrays of a dtype as a C function over cells (`fibers.launch`)."""
     kinds = kind_types(dtype)
     meanings = {"cuda": _CUDA, "load4": _load4, "store4": _store4, "shuffle_xor": shuffle_xor, "real": kinds["f"],
-                "i32": types.int32, "i64": types.int64}  # fmt: skip
+                "i32": types.int32, "i64": types.int64, "f64": types.float64}  # fmt: skip
     options = {"error_model": "numpy", "nogil": True}
     body = njit(bind(kernel.function, meanings, lambda f: njit(f, **options)), **options)
     arguments = ", ".join(f"argument(cells[{j}], k{j})" for j in range(len(kernel.kinds)))

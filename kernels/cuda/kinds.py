@@ -14,5 +14,10 @@ def kind_types(dtype: np.dtype) -> dict:
     real = {"float32": types.float32, "float64": types.float64}[str(dtype)]
     pointer = types.CPointer
     numbers = {"p": pointer(real), "u": pointer(real), "f": real}
-    others = {"l": pointer(types.int64), "j": pointer(types.int32), "b": pointer(types.uint8)}
+    others = {
+        "d": pointer(types.float64),
+        "l": pointer(types.int64),
+        "j": pointer(types.int32),
+        "b": pointer(types.uint8),
+    }
     return {**numbers, **others, "i": types.int32, "w": types.int64}
