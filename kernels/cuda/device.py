@@ -1,9 +1,8 @@
-"""Arrays on a device, and the device that is the host."""
+"""The device that is the host."""
 
 from __future__ import annotations
 
 import ctypes
-import math
 import mmap
 from functools import cache
 from typing import Any
@@ -11,58 +10,8 @@ from typing import Any
 import numpy as np
 
 from . import fibers, host
+from .array import ALIGNMENT, Array, shadow
 from .dialect import Kernel
-
-ALIGNMENT = 16  # of what kernels read and write four numbers at a time
-
-
-class Array:
-    """A contiguous array on a device: an address, a shape, a dtype and the owner of the memory."""
-
-    __slots__ = ("device", "dtype", "owner", "pointer", "shape")
-
-    def __init__(self, device: Any, shape: tuple[int, ...], dtype: Any, owner: Any, pointer: int):
-        self.device, self.shape, self.dtype = device, tuple(shape), np.dtype(dtype)
-        self.owner, self.pointer = owner, pointer
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        return self.size * self.dtype.itemsize
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len() of a 0-d array")
-        return self.shape[0]
-
-    def numpy(self) -> np.ndarray:
-        """A copy on the host."""
-        return self.device.download(self)
-
-    def reshape(self, *shape) -> Array:
-        """The same memory in another shape; one length may be -1. Raises ValueError where the sizes differ."""
-        wanted = list(shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
-        if -1 in wanted:
-            rest = -math.prod(wanted)
-            wanted[wanted.index(-1)] = self.size // rest if rest > 0 else 0
-        if math.prod(wanted) != self.size:
-            raise ValueError(f"cannot reshape an array of shape {self.shape} to {tuple(shape)}")
-        return Array(self.device, tuple(wanted), self.dtype, self.owner, self.pointer)
-
-    def rows(self, first: int, end: int) -> Array:
-        """Rows first to end - 1 of the first axis, in the same memory."""
-        step = self.nbytes // len(self) if len(self) else 0
-        return Array(self.device, (end - first, *self.shape[1:]), self.dtype, self.owner, self.pointer + first * step)
-
-    def __repr__(self) -> str:
-        return f"Array(shape={self.shape}, dtype={self.dtype}, device={self.device.name!r})"
 
 
 class Host:
@@ -76,6 +25,9 @@ class Host:
     def __init__(self) -> None:
         self._protect = ctypes.CDLL(None).mprotect
         self._protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+    def __str__(self) -> str:
+        return "cuda:0"
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
         array = Array(self, shape, dtype, None, 0)
@@ -91,10 +43,7 @@ class Host:
 
     def view(self, array: Array) -> np.ndarray:
         """The array's memory as an array of NumPy."""
-        if not array.size:
-            return np.empty(array.shape, array.dtype)
-        data = (ctypes.c_char * array.nbytes).from_address(array.pointer)
-        return np.frombuffer(data, array.dtype).reshape(array.shape)
+        return shadow(array)
 
     def upload(self, x: np.ndarray) -> Array:
         array = self.empty(x.shape, x.dtype)
@@ -102,7 +51,7 @@ class Host:
         return array
 
     def download(self, array: Array) -> np.ndarray:
-        return self.view(array).copy()
+        return self.view(array).copy(order="C")
 
     def fill(self, array: Array, value: int) -> None:
         """Set every byte."""
