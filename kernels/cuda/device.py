@@ -20,14 +20,21 @@ class Host:
     A read or a write past the end of an array ends the process with a fault at once, and what nobody wrote is NaN.
     """
 
-    name = "cuda (host)"
+    name = "the host"
+    index = 0
+
+    def __str__(self) -> str:
+        return f"cuda:{self.index}"
+
+    def __repr__(self) -> str:
+        return f"<{self}, played by the CPU>"
+
+    def synchronize(self) -> None:
+        """Wait for the work that has been asked for: none is ever left."""
 
     def __init__(self) -> None:
         self._protect = ctypes.CDLL(None).mprotect
         self._protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-
-    def __str__(self) -> str:
-        return "cuda:0"
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
         array = Array(self, shape, dtype, None, 0)

@@ -3,12 +3,13 @@
 import numpy as np
 from agreement import argument_names, float_type, outputs
 
+import dlfast as dl
 from dlfast import kernels
 from dlfast.kernels.cuda import device
 
 
 def device_in_use():
-    return device.host_device()
+    return dl.cuda.get_device() if dl.cuda.is_available() else device.host_device()
 
 
 def up(x):
