@@ -6,22 +6,20 @@ source, compute capability and versions. Install dlfast with its extra `cuda`.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from functools import cache, lru_cache
-from importlib.metadata import version
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ..._files import write_atomically
+from . import folder
 from .dialect import Kernel, bind
-from .folder import cache_folder
 from .kinds import kind_types
 
 OLDEST = (8, 0)  # Ampere
 _PACKAGES = ("numba-cuda", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink")
+_SOURCES = ("compiler", "vectors", "wide", "kinds", "dialect")
 
 
 class Cubin(NamedTuple):
@@ -35,39 +33,17 @@ class Cubin(NamedTuple):
 
 def compile_kernel(kernel: Kernel, dtype: np.dtype, capability: tuple[int, int]) -> Cubin:
     """The machine code of a kernel for arrays of a dtype, from the disk where it has been compiled before."""
-    path = cache_folder() / f"{kernel.name}-{_key(kernel, dtype, capability)}.cubin"
-    if path.is_file() and (kept := _read(path)) is not None:
-        return kept
+    path = _place(kernel, dtype, capability)
+    if (content := folder.kept(path)) is not None:
+        numbers, _, code = content.partition(b"\n")
+        return Cubin(code, *map(int, numbers.split()))
     cubin = _link(kernel.name, _intermediate(kernel, dtype), capability)
-    content = f"{cubin.registers} {cubin.spilled} {cubin.shared}\n".encode() + cubin.code
-    write_atomically(
-        path, lambda temporary: temporary.write_bytes(hashlib.sha256(content).digest() + content), durable=False
-    )
+    folder.keep(path, f"{cubin.registers} {cubin.spilled} {cubin.shared}\n".encode() + cubin.code)
     return cubin
 
 
-def _read(path: Path) -> Cubin | None:
-    """What a file holds, None where it is damaged."""
-    whole = path.read_bytes()
-    if hashlib.sha256(whole[32:]).digest() != whole[:32]:
-        return None
-    numbers, _, code = whole[32:].partition(b"\n")
-    return Cubin(code, *map(int, numbers.split()))
-
-
-def _key(kernel: Kernel, dtype: np.dtype, capability: tuple[int, int]) -> str:
-    versions = [f"{name} {version(name)}" for name in _PACKAGES]
-    text = f"{_sources()} {kernel.name} {kernel.kinds} {dtype} {capability} {versions}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@cache
-def _sources() -> str:
-    """A digest of all kernels' sources: an edit anywhere never meets a stale kernel."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def _place(kernel: Kernel, dtype: np.dtype, capability: tuple[int, int]) -> Path:
+    return folder.place(kernel, "cubin", _PACKAGES, _SOURCES, dtype, capability)
 
 
 @lru_cache(8)

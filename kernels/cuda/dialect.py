@@ -22,8 +22,8 @@ The words stand for what each compiler puts in their place (`bind`):
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import CellType, FunctionType
+from collections.abc import Callable, Iterator
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 WORDS = ("cuda", "load4", "store4", "shuffle_xor", "real", "i32", "i64", "f64")
@@ -103,3 +103,25 @@ def bind(function: Callable, meanings: dict[str, Any], compile_device: Callable[
     scope = {name: meant(value) if name in names else value for name, value in function.__globals__.items()}
     closure = tuple(CellType(meant(cell.cell_contents)) for cell in function.__closure__ or ())
     return FunctionType(function.__code__, scope, function.__name__, function.__defaults__, closure)
+
+
+def made_of(function: Callable) -> Iterator[str]:
+    """What tells a function from others, however they are named: code, constants, and the functions that it calls."""
+    yield from _of_code(function.__code__)
+    named = {name: value for name, value in function.__globals__.items() if name in function.__code__.co_names}
+    for name, value in [*sorted(named.items()), *enumerate(cell.cell_contents for cell in function.__closure__ or ())]:
+        called = value.function if isinstance(value, Device) else getattr(value, "py_func", None)  # Numba's own
+        if called is not None:
+            yield f"{name}:"
+            yield from made_of(called)
+        else:
+            yield f"{name}: {value.__name__ if isinstance(value, ModuleType) else repr(value)}"
+
+
+def _of_code(code: CodeType) -> Iterator[str]:
+    yield f"{code.co_code.hex()} {code.co_names} {code.co_varnames}"
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _of_code(constant)
+        else:
+            yield repr(constant)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from types import ModuleType
+from typing import Any, NamedTuple
 
 import llvmlite.binding
 import numpy as np
@@ -10,14 +12,18 @@ from llvmlite import ir
 from numba import carray, cfunc, njit, types
 from numba.core import cgutils
 from numba.core.imputils import lower_constant
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, overload_attribute, register_model, typeof_impl
 
-from . import fibers, wide
+from . import fibers, folder, wide
 from .dialect import Kernel, bind
 from .kinds import kind_types
 
 for _name, _address in fibers.symbols.items():
     llvmlite.binding.add_symbol(_name, _address)
+
+
+_PACKAGES, _SOURCES = ("numba", "llvmlite", "numpy"), ("host", "wide", "kinds", "dialect")
 
 
 class _Place:
@@ -141,8 +147,30 @@ def _argument(typing, cell, kind):
     return wanted(types.int64, kind), codegen
 
 
-def compile_kernel(kernel: Kernel, dtype: np.dtype):
-    """A kernel for arrays of a dtype as a C function over cells (`fibers.launch`)."""
+class Entry(NamedTuple):
+    """A compiled kernel: the address of its C function over cells, and the library that it lives in."""
+
+    address: int
+    library: Any
+
+
+def compile_kernel(kernel: Kernel, dtype: np.dtype) -> Entry:
+    """A kernel for arrays of a dtype, for `fibers.launch`; from the disk where it has been compiled before."""
+    codegen = cpu_target.target_context.codegen()
+    path = folder.place(kernel, "host", _PACKAGES, _SOURCES, dtype, codegen.magic_tuple())
+    if (content := folder.kept(path)) is not None:
+        cpu_target.target_context.refresh()  # what compiled code calls must be there
+        name, serialized = pickle.loads(content)
+        library = codegen.unserialize_library(serialized)
+    else:
+        compiled = _compiled(kernel, dtype)
+        name, library = compiled.native_name, compiled._library
+        if not library.has_dynamic_globals:
+            folder.keep(path, pickle.dumps((name, library.serialize_using_object_code())))
+    return Entry(library.get_pointer_to_function(name), library)
+
+
+def _compiled(kernel: Kernel, dtype: np.dtype):
     kinds = kind_types(dtype)
     meanings = {"cuda": _CUDA, "load4": _load4, "store4": _store4, "shuffle_xor": shuffle_xor, "real": kinds["f"],
                 "i32": types.int32, "i64": types.int64, "f64": types.float64}  # fmt: skip

@@ -52,7 +52,7 @@ def test_compiles_without_spills(kernel):
 def test_a_kept_kernel_is_read_back_and_a_damaged_one_made_anew(monkeypatch):
     kernel, dtype, capability = KERNELS[0], np.dtype(np.float32), (9, 0)
     first = compiler.compile_kernel(kernel, dtype, capability)
-    (path,) = compiler.cache_folder().glob(f"{kernel.name}-{compiler._key(kernel, dtype, capability)}.cubin")
+    path = compiler._place(kernel, dtype, capability)
     made = []
     link = compiler._link
     monkeypatch.setattr(compiler, "_link", lambda *given: made.append(given) or link(*given))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from ondevice import device_in_use, down, up
 
-from dlfast.kernels.cuda import fibers
-from dlfast.kernels.cuda.dialect import cuda, kernel, load4, real, shuffle_xor, store4
+from dlfast.kernels.cuda import fibers, folder, host
+from dlfast.kernels.cuda.dialect import cuda, device, kernel, load4, made_of, real, shuffle_xor, store4
 
 N = 128
 
@@ -151,3 +151,45 @@ def test_wrong_arguments_of_a_kernel():
         load4(None, 0)
     with pytest.raises(AttributeError, match="only in a kernel"):
         cuda.threadIdx  # noqa: B018
+
+
+def test_a_compiled_kernel_is_kept_and_a_damaged_one_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("DLFAST_CACHE_DIR", str(tmp_path))
+    made, dtype = [], np.dtype(np.float32)
+    compiled = host._compiled
+    monkeypatch.setattr(host, "_compiled", lambda *given: made.append(given) or compiled(*given))
+    x, y = np.arange(N, dtype=np.float32), device_in_use().empty((N,), np.float32)
+
+    def run_anew():
+        copied.compiled.clear()
+        copied((1, 1, 1), 32, up(x), y, N)
+        return down(y).tolist() == x.tolist()
+
+    assert run_anew()
+    assert run_anew()
+    assert len(made) == 1
+    (path,) = folder.cache_folder().iterdir()
+    path.write_bytes(path.read_bytes()[:-100])
+    assert run_anew()
+    assert len(made) == 2
+    assert host.compile_kernel(copied, dtype).address
+    assert len(made) == 2
+
+
+def test_what_a_kernel_is_made_of():
+    """Two kernels of one name whose helpers differ in a constant, or whose constants of the module do, are not one."""
+
+    def source(factor, added):
+        @device
+        def helper(x):
+            return x * factor
+
+        def function(x, y, n):
+            if cuda.threadIdx.x < n:
+                y[cuda.threadIdx.x] = helper(x[cuda.threadIdx.x]) + real(added)
+
+        return function
+
+    found = ["".join(made_of(source(*numbers))) for numbers in ((2, 3), (2, 3), (2, 4), (5, 3))]
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
