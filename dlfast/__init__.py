@@ -13,7 +13,6 @@ from . import autograd, cuda, data, functional, init, inspect, io, memory, model
 from ._creation import (
     arange,
     as_tensor,
-    device,
     empty,
     empty_like,
     eye,
@@ -33,6 +32,7 @@ from ._creation import (
     zeros,
     zeros_like,
 )
+from ._devices import device
 from ._dlpack import from_dlpack
 from ._explain import explain
 from ._functions import (

@@ -6,9 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from .kernels.devices import DeviceArray
+
 
 def to_array(data: Any) -> np.ndarray:
-    """An array of numbers; lists and bare Python floats become float32, typed data keep their dtype."""
+    """An array of numbers; lists and bare Python floats become float32, typed data keep their dtype, and arrays on a
+    device stay there."""
+    if isinstance(data, DeviceArray):
+        return data
     refuse_masked("Tensor", "data", data)
     array = plain_array(data)
     if array.dtype.kind not in "fiub":

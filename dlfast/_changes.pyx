@@ -11,6 +11,8 @@ import weakref
 
 import numpy
 
+from .kernels.devices import DeviceArray
+
 cdef object ndarray = numpy.ndarray
 # count, declared in _changes.pxd: of changes since the start of the process
 cdef dict noted = {}  # (first byte, byte after the last) -> the latest Change of just these, while their memory lives
@@ -51,7 +53,9 @@ cdef class Change:
 
 
 cdef (Py_ssize_t, Py_ssize_t) bounds(object array):
-    """The address of the array's first byte and of the one after its last."""
+    """The address of the array's first byte and of the one after its last; no two devices share an address."""
+    if type(array) is not ndarray and isinstance(array, DeviceArray):
+        return bounds_on_device(array)
     cdef cnp.ndarray a = array
     cdef Py_ssize_t low = <Py_ssize_t>cnp.PyArray_DATA(a), high = low + cnp.PyArray_ITEMSIZE(a), reach
     cdef int axis
@@ -59,6 +63,19 @@ cdef (Py_ssize_t, Py_ssize_t) bounds(object array):
         if cnp.PyArray_DIM(a, axis) == 0:
             return low, low
         reach = cnp.PyArray_STRIDE(a, axis) * (cnp.PyArray_DIM(a, axis) - 1)
+        if reach > 0:
+            high += reach
+        else:
+            low += reach
+    return low, high
+
+
+cdef (Py_ssize_t, Py_ssize_t) bounds_on_device(object array):
+    cdef Py_ssize_t low = array.pointer, high = low + array.itemsize, reach
+    for length, stride in zip(array.shape, array.strides):
+        if length == 0:
+            return low, low
+        reach = stride * (length - 1)
         if reach > 0:
             high += reach
         else:
@@ -80,11 +97,12 @@ cpdef Change change_of(array):
     return first_change(key, array) if change is None else change
 
 
-def first_change(tuple key, owner):
+def first_change(tuple key, array):
     """A Change of the bytes of this array, which is forgotten with the memory that they lie in."""
     cdef Change change = Change.__new__(Change)
     change.low, change.high = key
-    while isinstance(owner.base, ndarray):
+    owner = array.owner if isinstance(array, DeviceArray) else array
+    while isinstance(owner, ndarray) and isinstance(owner.base, ndarray):
         owner = owner.base
     change.owner = weakref.ref(owner, lambda _: noted.pop(key, None))
     noted[key] = change
@@ -118,7 +136,7 @@ def first_stale(object backward, object saved, tuple needs, long long number, li
 cdef object stale_part(object value, long long number, list changes):
     cdef Change change
     cdef Py_ssize_t low, high
-    if isinstance(value, ndarray):
+    if isinstance(value, (ndarray, DeviceArray)):
         low, high = bounds(value)
         for change in changes:
             if change.number > number and change.low < high and low < change.high:

@@ -11,6 +11,8 @@ import operator
 
 import numpy as np
 
+from ._devices import check_one_device, on_device
+
 FLOAT32, FLOAT64, INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 FLOATS = (FLOAT32, FLOAT64)
 MOST_INTEGER = 2**63 - 1
@@ -50,16 +52,22 @@ def is_float(op, name, array):
 
 
 def floats(op, names, arrays, Py_ssize_t needed=1):
-    """Raise TypeError unless all arrays are float32, or all float64; all but the first `needed` of them may be None."""
+    """Raise TypeError unless all arrays are float32, or all float64, on one device; those after the first `needed` may be
+    None."""
     cdef Py_ssize_t i
+    cdef bint plain = True
     first = None if arrays[0] is None else dtype_of(arrays[0])
     if first is float32 or first is float64:
         for i, array in enumerate(arrays):
             if i < needed if array is None else dtype_of(array) is not first:
                 break
+            plain = plain and (array is None or type(array) is ndarray)
         else:
+            if not plain:
+                check_one_device(op, names, arrays)
             return
     given(op, names[:needed], arrays[:needed])
+    check_one_device(op, names, arrays)
     others = {array.dtype for name, array in zip(names, arrays) if array is not None and name in PARAMETERS}
     for name, array in zip(names, arrays):
         if array is not None:
@@ -106,6 +114,8 @@ def fits_conv(x, weight, bias, groups):
 
 cpdef bint fits_rows(object weight, object rows):
     """Whether each of the rows is None or a plain array (K,) of the dtype of weight (K, ...), a plain array too."""
+    if type(weight) is not ndarray:
+        return False
     cdef cnp.ndarray one
     cdef Py_ssize_t outputs = cnp.PyArray_DIM(<cnp.ndarray>weight, 0)
     for row in rows:
@@ -179,7 +189,10 @@ def choice(op, name, value, allowed):
 
 
 def indices(op, name, values, count, ignored=None):
-    """`values` as int64, each in 0..count-1 or equal to `ignored`. TypeError for other dtypes, ValueError else."""
+    """`values` as int64, each in 0..count-1 or equal to `ignored`. TypeError for other dtypes, ValueError else.
+
+    Of values on a device only the dtype is checked: to read them the CPU would have to wait for the device.
+    """
     signed = values
     if dtype_of(values) is not int64:
         if values.dtype.kind not in "iu":
@@ -188,7 +201,7 @@ def indices(op, name, values, count, ignored=None):
                 f"{op}: {name} must be integers, got {values.dtype}{nan}; cast with {name}.astype(np.int64)"
             )
         signed = values.astype(np.int64, copy=False)
-    if not all_below(signed, count):
+    if not on_device(signed) and not all_below(signed, count):
         bad = (signed < 0) | (signed >= count)
         if ignored is not None:
             bad &= signed != ignored
@@ -202,6 +215,7 @@ def labels(op, name, x, target, weight, ignored):
     if weight is None and type(ignored) is int and fits_labels(x, target):
         return target
     given(op, (name, "target"), (x, target))
+    check_one_device(op, (name, "target", "weight"), (x, target, weight))
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"{op}: {name} must have shape (..., C) with at least one class, got {x.shape}")
     integer(op, "ignore_index", ignored, -(2**63))

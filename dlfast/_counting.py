@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _check as check
+from ._devices import on_device
 
 
 class Count(NamedTuple):
@@ -42,7 +43,12 @@ def tell(labels: np.ndarray, weight: np.ndarray | None, ignored: int) -> None:
     """Say that a mean is taken over these labels, with the weights of the classes or None."""
     heard = listeners.get(get_ident())
     if heard is not None:
-        if weight is None:
+        if on_device(labels):
+            counted = labels != ignored
+            total = (
+                (counted if weight is None else np.where(counted, weight[np.where(counted, labels, 0)], 0)).sum().item()
+            )
+        elif weight is None:
             total = check.count_of_others(labels, ignored)
         else:
             total = weight[labels[labels != ignored]].sum(dtype=np.float64)

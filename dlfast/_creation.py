@@ -1,7 +1,7 @@
 """Tensors made from nothing: dlfast.zeros, dlfast.arange, dlfast.randn and their like, as in PyTorch.
 
-dtype: float32 where none is given. device: "cpu", the only one. Random numbers come from dlfast's generator
-(`manual_seed`).
+dtype: float32 where none is given. device: "cpu" where none is given, or "cuda", "cuda:1"; it raises as `Tensor.to`.
+Random numbers come from dlfast's generator (`manual_seed`), the same ones on every device.
 """
 
 from __future__ import annotations
@@ -11,31 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from ._names import target_of
+from ._devices import device_of, moved, on_device, wanted
 from .random import generator
 from .tensor import ArrayLike, Tensor, unwrap
 
 _FLOAT = np.dtype(np.float32)
 
 
-class device(str):
-    """The name of a device: "cpu". ValueError for any other: this version computes on CPUs only."""
-
-    def __new__(cls, name: str = "cpu") -> device:
-        target_of("device", None, None, name)
-        if name.partition(":")[0] != "cpu":
-            raise ValueError(f"device: must be 'cpu', got {name!r}")
-        return super().__new__(cls, name)
-
-    @property
-    def type(self) -> str:
-        return self.partition(":")[0]
-
-
 def tensor(data: ArrayLike, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A Tensor with a copy of the data: lists of floats become float32, arrays keep their dtype."""
-    target_of("tensor", None, None, device)
-    return Tensor(np.array(unwrap(data), dtype, order="C"), requires_grad)
+    array = unwrap(data)
+    copy = array.astype(dtype or array.dtype) if on_device(array) else np.array(array, dtype, order="C")
+    return _made("tensor", copy, device, requires_grad)
 
 
 def as_tensor(data: ArrayLike, dtype: Any = None, device: Any = None) -> Tensor:
@@ -67,8 +54,8 @@ def _shape(op: str, sizes: tuple, size: Any) -> tuple[int, ...]:
 
 
 def _made(op: str, array: np.ndarray, device: Any, requires_grad: bool) -> Tensor:
-    target_of(op, None, None, device)
-    return Tensor(array, requires_grad)
+    place = wanted(op, None, None, device)[1]
+    return Tensor(array if place is None else moved(array, place), requires_grad)
 
 
 def zeros(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -134,18 +121,19 @@ def randint(low: int, high: Any = None, size: Any = None, dtype: Any = None, dev
     return _made("randint", array.astype(dtype or np.int64, copy=False), device, False)
 
 
-def randperm(n: int) -> Tensor:
+def randperm(n: int, device: Any = None) -> Tensor:
     """0..n-1 in random order."""
-    return Tensor(generator().permutation(n))
+    return _made("randperm", generator().permutation(n), device, False)
 
 
 def _like(make: Any, name: str, what: str) -> Any:
     def like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
         array = unwrap(x)
-        return make(array.shape, dtype=dtype or array.dtype, device=device, requires_grad=requires_grad)
+        place = device_of(array) if device is None else device
+        return make(array.shape, dtype=dtype or array.dtype, device=place, requires_grad=requires_grad)
 
     like.__name__ = like.__qualname__ = name
-    like.__doc__ = f"{what}, in the shape and dtype of x."
+    like.__doc__ = f"{what}, in the shape and dtype and on the device of x."
     return like
 
 
@@ -157,6 +145,7 @@ randn_like = _like(randn, "randn_like", "Normal with mean 0 and variance 1")
 
 
 def full_like(x: Tensor, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """All `fill_value`, in the shape and dtype of x."""
+    """All `fill_value`, in the shape and dtype and on the device of x."""
     array = unwrap(x)
-    return full(array.shape, fill_value, dtype or array.dtype, device, requires_grad)
+    place = device_of(array) if device is None else device
+    return full(array.shape, fill_value, dtype or array.dtype, place, requires_grad)

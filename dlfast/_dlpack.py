@@ -11,7 +11,7 @@ import numpy as np
 
 import dlfast.tensor as tensor
 
-from ._names import target_of
+from ._devices import device as device_name
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -53,7 +53,10 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
     Raises TypeError for other objects and for what holds no real numbers, BufferError for arrays on other devices and
     for tensors of PyTorch that require a gradient.
     """
-    target_of("from_dlpack", None, None, device)
+    if device is not None and device_name(device).type != "cpu":
+        raise ValueError(
+            f"from_dlpack: device must be 'cpu', got {device!r}; move the Tensor afterwards: x.to({device!r})"
+        )
     if type(x).__name__ == "PyCapsule":
         x = _Capsule(x)
     if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import _devices as devices
 from . import _inplace as inplace
 from . import _operators as ops
 from . import _selecting as selecting
@@ -29,18 +30,6 @@ class Count(int):
         return int, (int(self),)
 
 
-def target_of(op: str, target: Any, dtype: Any, device: Any) -> Any:
-    """The dtype that `to` is asked for, None for none. ValueError for a device other than the CPU."""
-    for value in (target, device):
-        if isinstance(value, str) and value.partition(":")[0] in ("cuda", "gpu", "mps", "xpu"):
-            raise ValueError(f"{op}: device must be 'cpu', got {value!r}; this version computes on CPUs only")
-    if isinstance(target, str) and target.partition(":")[0] == "cpu":
-        target = None
-    if isinstance(target, Methods):
-        target = target.data.dtype
-    return target if dtype is None else dtype
-
-
 class Names(Methods):
     """What PyTorch calls things that NumPy calls otherwise, or has not."""
 
@@ -56,9 +45,14 @@ class Names(Methods):
         return count
 
     @property
-    def device(self) -> str:
-        """Always "cpu"."""
-        return "cpu"
+    def device(self) -> devices.device:
+        """Where it lies: "cpu" or, say, "cuda:0"."""
+        return devices.device_of(self.data)
+
+    @property
+    def is_cuda(self) -> builtins.bool:
+        """Whether it lies on a GPU."""
+        return devices.on_device(self.data)
 
     @property
     def is_leaf(self) -> builtins.bool:
@@ -75,7 +69,7 @@ class Names(Methods):
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
-        return self.data.tolist()
+        return devices.on_cpu(self.data).tolist()
 
     # Copies and casts
 
@@ -85,29 +79,39 @@ class Names(Methods):
 
     def contiguous(self) -> Tensor:
         """Itself, or a copy in row-major order where it is not in that."""
-        return self if self.data.flags.c_contiguous else self.clone()  # type: ignore[return-value]
+        array = self.data
+        whole = array.is_contiguous if devices.on_device(array) else array.flags.c_contiguous  # type: ignore[attr-defined]
+        return self if whole else self.clone()  # type: ignore[return-value]
 
     def to(
         self, target: Any = None, dtype: Any = None, *, device: Any = None, non_blocking: builtins.bool = False,
         copy: builtins.bool = False,
     ) -> Tensor:  # fmt: skip
-        """This Tensor on a device ("cpu" is the only one), cast to a dtype or to that of another Tensor."""
-        dtype = target_of("to", target, dtype, device)
+        """This Tensor on a device ("cpu", "cuda", "cuda:1"), cast to a dtype, or both as another Tensor has them.
+
+        Itself where nothing is to be done, unless `copy`; gradients flow back to where it lies. non_blocking is for
+        PyTorch's sake: copies to a device never wait for it.
+        Raises ValueError for a device of no such kind, RuntimeError for a GPU that cannot be used, with the reason.
+        """
+        dtype, place = devices.wanted("to", target, dtype, device)
+        result: Any = self
         if dtype is not None and np.dtype(dtype) != self.data.dtype:
-            return self.astype(dtype)
-        return self.clone() if copy else self  # type: ignore[return-value]
+            result = result.astype(dtype)
+        if place is not None:
+            result = _moved(result, place)
+        return result.clone() if copy and result is self else result
 
     def type(self, dtype: Any) -> Tensor:
         """A cast, as `astype`."""
         return self.astype(dtype)
 
     def cpu(self) -> Tensor:
-        """Itself: this version computes on CPUs only."""
-        return self.to()
+        """Itself, or a copy of what lies on a device."""
+        return self.to("cpu")
 
     def cuda(self, device: Any = None) -> Tensor:
-        """ValueError: this version computes on CPUs only."""
-        return self.to("cuda")
+        """On a GPU: the first one, or "cuda:1" or 1 for another. Raises as `to`."""
+        return self.to("cuda" if device is None else device)
 
     def float(self) -> Tensor:
         """Cast to float32."""
@@ -281,6 +285,17 @@ class Names(Methods):
 
 def _clone_backward(dy, saved, needs):
     return (dy,)
+
+
+def _moved(x: Any, place: Any) -> Any:
+    """x on a device, as a step of a graph."""
+    array = devices.moved(x.data, place)
+    back = x.data.device if devices.on_device(x.data) else devices.CPU
+    return x if array is x.data else ops.tensor.record(array, _moved_backward, (back,), (x,))
+
+
+def _moved_backward(dy, saved, needs):
+    return (devices.moved(dy, saved[0]),)
 
 
 def split(x: Any, sizes: Any, axis: int) -> tuple[Tensor, ...]:

@@ -15,7 +15,9 @@ import numpy
 from ._arrays import to_array
 from . cimport _changes
 from ._changes import changes_since, first_stale, overlap
+from ._devices import check_kernel_arguments
 from .kernels import active
+from .kernels.devices import DeviceArray
 from .kernels.memory import empty
 
 cdef object ndarray = numpy.ndarray
@@ -118,7 +120,7 @@ cdef class Variable:
         elif self.gradient is not None:  # out of place: the user may hold the array
             self.gradient = added(self.gradient, gradient)
         else:
-            self.gradient = gradient if fresh else numpy.array(gradient, order="C")
+            self.gradient = gradient if fresh else copied(gradient)
         return 0
 
 
@@ -180,9 +182,19 @@ cpdef list arrays_of(object values):
 
 cpdef object run(str op, object inputs, object arrays, dict options):
     """Run kernel `op` and record it; `arrays` is what the kernel takes, and `inputs` what gradients go to."""
+    if not are_plain(arrays):
+        check_kernel_arguments(op, arrays)
     forward, backward = active(op, arrays[0])
     y, saved = PyObject_Call(forward, tuple(arrays), options)
     return record(y, backward, saved, inputs, True)
+
+
+cdef bint are_plain(object arrays):
+    """Whether these are arrays of NumPy, or None, and so all on the CPU."""
+    for array in arrays:
+        if type(array) is not ndarray and array is not None:
+            return False
+    return True
 
 
 cpdef bint wants_gradient(object inputs):
@@ -204,10 +216,15 @@ cpdef object record(object y, object backward, object saved, object inputs, bint
     if wants_gradient(inputs):
         needs = tuple([isinstance(x, Variable) and (<Variable>x).learns for x in inputs])
         node = new_node(backward, saved, tuple([edge_to(x) for x in inputs]), needs, fresh)
-    if type(y) is not tuple:  # NumPy's arithmetic on 0-d arrays gives scalars
-        return wrap(y if type(y) is ndarray else numpy.asarray(y), node)
+    if type(y) is not tuple:
+        return wrap(y if type(y) is ndarray else no_scalar(y), node)
     nodes = split_outputs(node, y) if node is not None else [None] * len(y)
     return tuple([wrap(one, part) for one, part in zip(y, nodes)])
+
+
+cdef object no_scalar(object y):
+    """A result as an array: NumPy's arithmetic on 0-d arrays gives scalars, that of devices does not."""
+    return y if isinstance(y, DeviceArray) else numpy.asarray(y)
 
 
 cdef object edge_to(object x):
@@ -233,8 +250,14 @@ def pick_backward(dy, saved, needs):
 
 def joint_backward(dys, saved, needs):
     backward, inner, blank = saved
-    full = [numpy.zeros(*like) if dy is None else dy for dy, like in zip(dys, blank)]
+    known = [dy for dy in dys if dy is not None][0]
+    full = [zeros_beside(known, shape, dtype) if dy is None else dy for dy, (shape, dtype) in zip(dys, blank)]
     return backward(tuple(full), inner, needs)
+
+
+cdef object zeros_beside(object array, object shape, object dtype):
+    """Zeros on the array's device."""
+    return numpy.zeros(shape, dtype) if type(array) is ndarray else numpy.zeros_like(array, dtype, shape=shape)
 
 
 # The way back
@@ -286,7 +309,16 @@ cdef int hand_on(tuple edges, object gradients, bint fresh) except -1:
 
 cdef object added(object a, object b):
     """a + b, of one shape and dtype, in memory of the pool."""
+    if type(b) is not ndarray and isinstance(b, DeviceArray):
+        return a + b
     return numpy.add(a, b, out=empty(b.shape, b.dtype))
+
+
+cdef object copied(object gradient):
+    """A copy in row-major order."""
+    if type(gradient) is not ndarray and isinstance(gradient, DeviceArray):
+        return gradient.copy()
+    return numpy.array(gradient, order="C")
 
 
 cdef object with_places(tuple needs, tuple edges):

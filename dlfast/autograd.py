@@ -9,9 +9,11 @@ import numpy as np
 from . import _inplace
 from ._changes import note
 from ._check import FLOATS
+from ._devices import on_device
 from ._gradcheck import gradcheck
 from ._modes import no_grad
 from ._tape import wrap
+from .kernels.devices import DeviceArray
 from .tensor import Tensor, record, unwrap, wants_gradient
 
 __all__ = ["Context", "Function", "gradcheck"]
@@ -38,7 +40,7 @@ class Context:
         attribute is not. Raises TypeError for anything else.
         """
         for i, value in enumerate(arrays):
-            if value is not None and not isinstance(value, (np.ndarray, Tensor)):
+            if value is not None and not isinstance(value, (np.ndarray, Tensor, DeviceArray)):
                 raise TypeError(
                     f"{self._name}: save_for_backward takes arrays, got {type(value).__name__} in place {i}; "
                     "keep other things as attributes: ctx.alpha = alpha"
@@ -154,9 +156,17 @@ def _refuse_hidden(name: str, place: int, argument: Any, part: Any) -> None:
             _refuse_hidden(name, place, argument, one)
 
 
+_ARRAYS = (np.ndarray, np.generic, Tensor, DeviceArray)
+
+
+def _array(value: Any) -> np.ndarray:
+    array = unwrap(value)
+    return array if on_device(array) else np.asarray(array)
+
+
 def _result(name: str, value: Any) -> np.ndarray:
-    if isinstance(value, (np.ndarray, np.generic, Tensor)):
-        return np.asarray(unwrap(value))
+    if isinstance(value, _ARRAYS):
+        return _array(value)
     raise TypeError(f"{name}: forward must return an array or a tuple of arrays, got {type(value).__name__}")
 
 
@@ -168,7 +178,7 @@ def _recorded(cls: Any, ctx: Context, inputs: tuple, results: list[np.ndarray], 
         note(results[place])  # before the operation is recorded, whose own saved arrays have the new values
     tensors = [wrap(y, None) for y in results]
     if carrying:
-        described = [(x.shape, x.dtype) if isinstance(x, (Tensor, np.ndarray)) else None for x in inputs]
+        described = [(x.shape, x.dtype) if isinstance(x, (Tensor, np.ndarray, DeviceArray)) else None for x in inputs]
         applied = _Applied(cls, ctx, described, [(y.shape, y.dtype) for y in results], carrying)
         outputs = tuple([results[i] for i in carrying])
         y = record(outputs if len(outputs) > 1 else outputs[0], own_backward, (applied, ctx._saved), inputs)
@@ -208,7 +218,8 @@ def own_backward(dy: Any, saved: tuple, needs: tuple) -> list:
     applied: _Applied = saved[0]
     ctx, name = applied.ctx, f"{applied.function.__name__}.backward"
     given = dict(zip(applied.carrying, dy if isinstance(dy, tuple) else (dy,)))
-    blank = (lambda like: np.zeros(*like)) if ctx._materialize else (lambda like: None)
+    known = next(iter(given.values()))
+    blank = (lambda like: np.zeros_like(known, like[1], shape=like[0])) if ctx._materialize else (lambda like: None)
     with no_grad():
         found = applied.function.backward(
             ctx, *[given[i] if i in given else blank(like) for i, like in enumerate(applied.results)]
@@ -231,9 +242,9 @@ def _gradient(name: str, i: int, value: Any, like: tuple | None) -> np.ndarray:
     """A gradient as an array of the dtype of argument i."""
     if like is None:
         raise ValueError(f"{name}: gradient {i} must be None, as argument {i} is no array, got {type(value).__name__}")
-    if not isinstance(value, (np.ndarray, np.generic, Tensor)):
+    if not isinstance(value, _ARRAYS):
         raise TypeError(f"{name}: gradient {i} must be an array or None, got {type(value).__name__}")
-    array = np.asarray(unwrap(value))
+    array = _array(value)
     if array.shape != like[0]:
         raise ValueError(f"{name}: gradient {i} must have shape {like[0]}, as argument {i}, got {array.shape}")
     return array.astype(like[1], copy=False)

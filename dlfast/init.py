@@ -14,6 +14,7 @@ import numpy as np
 
 from . import _check as check
 from ._changes import note
+from ._devices import assign, on_device
 from ._suggest import missing as _missing
 from .random import generator
 from .tensor import Tensor
@@ -23,9 +24,9 @@ T = TypeVar("T", Tensor, np.ndarray)
 
 def _fill(op: str, tensor: T, values: object) -> T:
     array = tensor.data if isinstance(tensor, Tensor) else tensor
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+    if not (isinstance(array, np.ndarray) or on_device(array)) or array.dtype.kind != "f":
         raise TypeError(f"{op}: tensor must be a Tensor or array of floats, got {type(tensor).__name__}")
-    array[...] = values
+    assign(array, values)
     note(array)
     return tensor
 

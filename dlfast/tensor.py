@@ -11,6 +11,7 @@ from . import _dlpack, _ufuncs
 from ._arrays import to_array
 from ._changes import note
 from ._check import FLOATS
+from ._devices import assign, check_one_device, on_cpu, on_device
 from ._methods import Methods
 from ._modes import no_grad
 from ._names import Names
@@ -92,7 +93,7 @@ class Tensor(Variable, Names):
                 f"{type(self).__name__}: data must have shape {own.shape} and dtype {own.dtype}, "
                 f"got {array.shape} and {array.dtype}"
             )
-        own[...] = array
+        assign(own, array)
         note(own)
 
     def _set_requires_grad(self, value: bool) -> None:
@@ -111,6 +112,7 @@ class Tensor(Variable, Names):
         array = unwrap(value)
         if array.shape != self._data.shape:
             raise ValueError(f"{type(self).__name__}: grad must have shape {self._data.shape}, got {array.shape}")
+        check_one_device(type(self).__name__, ("data", "grad"), (self._data, array))
         self._grad = None
         self._accumulate(array.astype(self._data.dtype, copy=False), False)
 
@@ -129,7 +131,9 @@ class Tensor(Variable, Names):
         return self.data.ndim
 
     def numpy(self) -> np.ndarray:
-        """The array itself, not a copy."""
+        """The array itself, not a copy. Raises TypeError for a Tensor on a device, as PyTorch does: x.cpu().numpy()."""
+        if type(self.data) is not np.ndarray and on_device(self.data):
+            raise TypeError(f"numpy: this Tensor lies on {self.device}; copy it to the CPU first: x.cpu().numpy()")
         return self.data
 
     def item(self) -> Any:
@@ -141,11 +145,12 @@ class Tensor(Variable, Names):
         return wrap(self.data, None)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
         if copy:
-            return np.array(self.data, dtype=dtype)
-        if copy is False and dtype is not None and self.data.dtype != dtype:
-            raise ValueError(f"a Tensor of {self.data.dtype} cannot become an array of {dtype} without a copy")
-        return np.asarray(self.data, dtype=dtype)
+            return np.array(array, dtype=dtype)
+        if copy is False and dtype is not None and array.dtype != dtype:
+            raise ValueError(f"a Tensor of {array.dtype} cannot become an array of {dtype} without a copy")
+        return np.asarray(array, dtype=dtype)
 
     def __dlpack__(
         self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
@@ -181,12 +186,14 @@ class Tensor(Variable, Names):
         return format(self.data.item() if spec and self.data.ndim == 0 else str(self), spec)
 
     def __repr__(self) -> str:
-        text = np.array2string(self.data, separator=", ", prefix="Tensor(")
+        away = on_device(self.data)
+        text = np.array2string(on_cpu(self.data) if away else self.data, separator=", ", prefix="Tensor(")
+        device = f", device='{self.device}'" if away else ""
         dtype = "" if self.data.dtype == FLOATS[0] else f", dtype={self.data.dtype}"
-        return f"Tensor({text}{dtype}{', requires_grad=True' if self.requires_grad else ''})"
+        return f"Tensor({text}{device}{dtype}{', requires_grad=True' if self.requires_grad else ''})"
 
     def __reduce__(self) -> tuple:
-        return _restore, (type(self), np.array(self.data), self.requires_grad, self._name)
+        return _restore, (type(self), self.data.copy(), self.requires_grad, self._name)
 
     __hash__ = object.__hash__
 
@@ -226,11 +233,13 @@ class Tensor(Variable, Names):
                     f"backward: a Tensor of shape {self.shape} has several elements and so no single gradient; "
                     "reduce it first (loss.mean().backward()) or pass gradient=, an array of that shape"
                 )
-            one = _ONE.get(self.data.dtype) if self.data.ndim == 0 else None
-            return np.ones(self.data.shape, self.data.dtype) if one is None else one
+            one = _ONE.get(self.data.dtype) if self.data.ndim == 0 and type(self.data) is np.ndarray else None
+            return np.ones_like(self.data) if one is None else one
         array = unwrap(gradient)
         if array.shape != self.data.shape:
             raise ValueError(f"backward: gradient must have shape {self.shape}, got {array.shape}")
+        if type(array) is not np.ndarray or type(self.data) is not np.ndarray:
+            check_one_device("backward", ("the Tensor", "gradient"), (self.data, array))
         return array.astype(self.data.dtype, copy=False)
 
 
@@ -253,7 +262,8 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: ArrayLike, requires_grad: bool = True) -> None:
-        self._data = np.array(Tensor(data, requires_grad).data, order="C")
+        array = Tensor(data, requires_grad).data
+        self._data = np.array(array, order="C") if type(array) is np.ndarray else array.copy()
         self._learns = bool(requires_grad)
 
     def _set_data(self, value: ArrayLike) -> None:
@@ -267,9 +277,9 @@ class Parameter(Tensor):
             self._grad = grad
         self._data, self._place = data, Into(grad)
 
-    def _rebind(self, data: np.ndarray) -> None:
-        """Take over an array of perhaps another dtype, out of any arena; the gradient is forgotten."""
-        self._data, self._grad, self._place = data, None, None
+    def _rebind(self, data: np.ndarray, grad: np.ndarray | None = None) -> None:
+        """Take over an array of perhaps another dtype or device, out of any arena, and a gradient of its own."""
+        self._data, self._grad, self._place = data, grad, None
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"

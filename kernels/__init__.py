@@ -41,11 +41,15 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from . import auto, environment, reference
+from . import auto, environment, on_device, reference
+from .devices import DeviceArray
 from .memory import empty
 
 BACKENDS = ("reference", "numba", "cython")  # of the CPU; "cuda" has the same operations, for arrays on a device
 _PREFERENCE = ("numba", "cython", "reference")
+
+_DEVICE = ("cuda",)
+_ndarray = numpy.ndarray
 
 Pair = tuple[Callable, Callable]
 
@@ -148,42 +152,50 @@ class use_backend:
         _table = self._before
 
 
-def get_backend() -> tuple[str, ...]:
-    """The names given to ``use_backend`` last, ``("auto",)`` at first."""
-    return _table.names
+def get_backend(x: Any = None) -> tuple[str, ...]:
+    """The names given to ``use_backend`` last, ``("auto",)`` at first; ``("cuda",)`` for an array x on a device."""
+    return _DEVICE if isinstance(x, DeviceArray) else _table.names
 
 
 def active(op: str, x: numpy.ndarray | None = None) -> Pair:
     """(forward, backward) of the backend in force, for an operation whose first array is x (None: a large one).
 
+    Arrays on a device are served by "cuda", whatever backend is in force for those of the CPU.
     Raises RuntimeError where the chosen backend lacks the operation.
     """
-    if x is not None and x.size < auto.SMALL:
-        return _table.small[op]
+    if x is not None:
+        if type(x) is not _ndarray and isinstance(x, DeviceArray):
+            return _table.on_device[op]
+        if x.size < auto.SMALL:
+            return _table.small[op]
     return _table[op]
 
 
-def active_module(op: str) -> ModuleType | None:
-    """The file that serves ``op``, for what a family says of itself (``ABILITIES``); None where none does."""
+def active_module(op: str, names: tuple[str, ...] | None = None) -> ModuleType | None:
+    """The file that serves ``op``, for what a family says of itself (``ABILITIES``); None where none does.
+
+    names: what `get_backend` said, for other backends than those in force."""
+    if names == _DEVICE:
+        return _module("cuda", operations()[op])
     if op not in _table.modules:
         backend = _serving(op, _table.names)
         _table.modules[op] = backend and _module(backend, operations()[op])
     return _table.modules[op]
 
 
-def active_step(name: str) -> Callable:
-    """The optimizer update ``<name>_step`` of the backend in force."""
-    return _table[f"{name}_step"]
+def active_step(name: str, x: Any = None) -> Callable:
+    """The optimizer update ``<name>_step`` of the backend in force, or for an array x on a device that of "cuda"."""
+    return (_table.on_device if isinstance(x, DeviceArray) else _table)[f"{name}_step"]
 
 
-def active_sum(name: str) -> Callable:
-    """The sum ``<name>_sum`` of the backend in force."""
-    return _table[f"{name}_sum"]
+def active_sum(name: str, x: Any = None) -> Callable:
+    """The sum ``<name>_sum`` of the backend in force, or for an array x on a device that of "cuda"."""
+    return (_table.on_device if isinstance(x, DeviceArray) else _table)[f"{name}_sum"]
 
 
-def active_transform(name: str) -> Callable:
-    """The transform ``<name>_transform`` of the backend in force."""
-    return _table[f"{name}_transform"]
+def active_transform(name: str, x: Any = None) -> Callable:
+    """The transform ``<name>_transform`` of the backend in force, or for an array x on a device that of "cuda"."""
+    return (_table.on_device if isinstance(x, DeviceArray) else _table)[f"{name}_transform"]
 
 
 class Call(NamedTuple):
@@ -210,7 +222,7 @@ def watch() -> Iterator[list[Call]]:
 class _Table(dict):
     """op, or op and its method ("conv2d direct") -> functions; filled when needed, so that nothing is imported before.
 
-    `small` is the table for small arrays, where ``auto`` prefers Cython.
+    `small` is the table for small arrays, where ``auto`` prefers Cython, `on_device` that for arrays on a device.
     """
 
     def __init__(self, names: tuple[str, ...]):
@@ -218,6 +230,7 @@ class _Table(dict):
         self.names = names
         self.modules: dict[str, ModuleType | None] = {}
         self.small = _Table(("cython", *names)) if names[:1] == ("auto",) and built("cython") else self
+        self.on_device = self if names == _DEVICE else _Table(_DEVICE)
 
     def __missing__(self, op: str):
         self[op] = functions = _resolve(op, self.names)[1]
@@ -231,6 +244,7 @@ class _Watched(_Table):
         super().__init__(names)
         self.calls = calls
         self.small = self if self.small is self else _Watched(self.small.names, calls)
+        self.on_device = self if names == _DEVICE else _Watched(_DEVICE, calls)
 
     def __missing__(self, op: str):
         backend, functions = _resolve(op, self.names)
@@ -250,7 +264,10 @@ class _Watched(_Table):
 
 def _resolve(op: str, names: tuple[str, ...]) -> tuple[str, Pair | Callable]:
     if backend := _serving(op, names):
-        return backend, pair(op, backend)
+        functions = pair(op, backend)
+        return backend, on_device.taking_views(op, functions) if names == _DEVICE else functions
+    if names == _DEVICE:
+        raise RuntimeError(f"arrays on a device: there is no kernel for {op!r}; move them to the CPU, with x.cpu()")
     raise RuntimeError(
         f"backend {names[0]!r} has no kernel for {op!r} (these have: {', '.join(backends_of(op))}); "
         f"use_backend({', '.join(map(repr, names))}, 'reference') lets the reference stand in"

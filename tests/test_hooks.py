@@ -226,5 +226,5 @@ def test_casts_of_a_module():
     assert layer.to(dtype=dl.float64).weight.dtype == np.float64
     assert layer.to("cpu", dl.float32).weight.dtype == np.float32
     assert layer.to(device=dl.device("cpu")) is layer is layer.cpu()
-    with pytest.raises(ValueError, match="device must be 'cpu'"):
-        layer.cuda()
+    with pytest.raises(ValueError, match="device: must be 'cpu', 'cuda'"):
+        layer.cuda("cuda:one")

@@ -114,8 +114,8 @@ def test_to_and_apply():
     assert net.to("cpu") is net
     with pytest.raises(TypeError, match="dtype must be float32 or float64, got float16"):
         net.to(np.float16)
-    with pytest.raises(ValueError, match="device must be 'cpu'"):
-        net.to("cuda:0")
+    with pytest.raises(ValueError, match="device: must be 'cpu', 'cuda'"):
+        net.to("gpu:0")
     seen = []
     assert net.apply(seen.append) is net
     assert seen[-1] is net

@@ -246,5 +246,10 @@ def test_to():
     assert x.to("cpu") is x
     assert x.to(np.float64).dtype == np.float64
     assert x.to("float64").dtype == np.float64
-    with pytest.raises(ValueError, match="device must be 'cpu'"):
-        x.to("cuda")
+    assert x.to(Tensor(np.array([1.0]))).dtype == np.float64
+    assert x.device == dl.device("cpu") == "cpu"
+    assert not x.is_cuda
+    with pytest.raises(
+        ValueError, match="to: device: must be 'cpu', 'cuda' or 'cuda:' and the number of a GPU, got 'tpu'"
+    ):
+        x.to("tpu")

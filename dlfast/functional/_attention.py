@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from .. import _check as check
 from .. import random
+from .._devices import CPU, check_one_device, moved, on_device
 from ..kernels import active
 from ..tensor import ArrayLike, Tensor, arrays_of, record, run, unwrap
 
@@ -47,7 +49,7 @@ def scaled_dot_product_attention(
         1 / math.sqrt(max(1, q.shape[-1])) if scale is None else check.number(op, "scale", scale, -math.inf, math.inf)
     )
     lead = q.shape[:-3]
-    mask = attention_mask(op, attn_mask, (*q.shape[:-1], k.shape[-2]), q.dtype)
+    mask = attention_mask(op, attn_mask, (*q.shape[:-1], k.shape[-2]), q)
     options = {"heads_last": False, **_options(bool(is_causal), scale, dropout_p)}
     if q.ndim == 4:
         return run("attention", (*inputs, None), [q, k, v, mask], options)
@@ -97,11 +99,12 @@ def _check_heads(op: str, q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, 
         raise ValueError(f"{op}: key's {k[-3]} heads must divide query's {q[-3]}")
 
 
-def attention_mask(op: str, mask: ArrayLike | None, scores: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
+def attention_mask(op: str, mask: ArrayLike | None, scores: tuple[int, ...], query: np.ndarray) -> np.ndarray | None:
     """A mask that broadcasts to `scores` (..., H, T, S) as kernels take it: additive, (B or 1, H or 1, T or 1, S)."""
     if mask is None:
         return None
-    found = unwrap(mask)
+    found, dtype = unwrap(mask), query.dtype
+    check_one_device(op, ("query", "attn_mask"), (query, found))
     if isinstance(mask, Tensor) and mask.requires_grad:
         raise ValueError(f"{op}: attn_mask has no gradient here; add it to the scores by hand, or detach() it")
     if found.dtype == bool:
@@ -119,7 +122,8 @@ def attention_mask(op: str, mask: ArrayLike | None, scores: tuple[int, ...], dty
             found = np.broadcast_to(found, (*scores[:-3], *found.shape[-3:]))
             lead = math.prod(scores[:-3])
         found = found.reshape(lead, *found.shape[-3:])
-    return np.ascontiguousarray(np.broadcast_to(found, (*found.shape[:3], scores[-1])))
+    found = np.broadcast_to(found, (*found.shape[:3], scores[-1]))
+    return found if on_device(found) else np.ascontiguousarray(found)
 
 
 def rotary_embedding(x: ArrayLike, base: float = 10000.0, start: int = 0) -> Tensor:
@@ -137,10 +141,15 @@ def rotary_embedding(x: ArrayLike, base: float = 10000.0, start: int = 0) -> Ten
         raise ValueError(f"rotary_embedding: x must have shape (..., T, D) with an even D, got {a.shape}")
     start = check.integer("rotary_embedding", "start", start, 0)
     base = check.number("rotary_embedding", "base", base, 0, math.inf, low_open=True)
-    half = a.shape[-1] // 2
-    angle = np.arange(start, start + a.shape[-2])[:, None] * base ** (-np.arange(half) / max(1, half))
-    turn = np.cos(angle).astype(a.dtype), np.sin(angle).astype(a.dtype)
+    turn = _turns(start, a.shape[-2], a.shape[-1] // 2, base, a.dtype, a.device if on_device(a) else CPU)
     return record(_turned(a, *turn), _rotary_backward, turn, (x,))
+
+
+@lru_cache(maxsize=16)
+def _turns(start: int, steps: int, half: int, base: float, dtype: np.dtype, place: Any) -> tuple[Any, Any]:
+    """Cosine and sine of the angles (T, D / 2), on a device."""
+    angle = np.arange(start, start + steps)[:, None] * base ** (-np.arange(half) / max(1, half))
+    return moved(np.cos(angle).astype(dtype), place), moved(np.sin(angle).astype(dtype), place)
 
 
 def _turned(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.ndarray:

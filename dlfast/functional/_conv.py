@@ -60,7 +60,7 @@ def checked(
     if type(groups) is not int or not check.fits_conv(a, w, b, groups):
         groups = check_arrays(op, a, w, b, groups)
     options = stride, padding, dilation, groups, activation, method, pool_size, average
-    return _planned(op, a.shape, w.shape, *options, automatic(), get_backend())
+    return _planned(op, a.shape, w.shape, *options, automatic(), get_backend(a))
 
 
 @check.remembered
@@ -72,9 +72,9 @@ def _planned(
     geometry = Geometry(*conv_geometry(op, image, kernel, stride, padding, dilation), groups)
     if activation is not None:
         check.choice(op, "activation", activation, FUSED_ACTIVATIONS)
-    method = conv_method(op, method, kernel, geometry)
+    method, able = conv_method(op, method, kernel, geometry, backend), abilities(backend)
     pool = None if pool_size is None else check.pair(op, "pool_size", pool_size, 1)
-    made = plan(image, kernel, geometry, activation, method, pool, bool(average), abilities())
+    made = plan(image, kernel, geometry, activation, method, pool, bool(average), able)
     check.room(op, made.output)
     if pool is not None and (pool[0] > made.output[1] or pool[1] > made.output[2]):
         raise ValueError(
@@ -110,7 +110,7 @@ def conv1d(
     groups = check_arrays("conv1d", a, w, b, groups)
     image, taps = a[:, None], w[:, None]
     options = stride, padding, dilation, groups, activation, method
-    planned = _planned_1d(a.shape, w.shape, *options, automatic(), get_backend())
+    planned = _planned_1d(a.shape, w.shape, *options, automatic(), get_backend(a))
     forward, backward = active("conv2d", image)
     y, saved = forward(image, taps, b, **planned)
     return record(y[:, 0], _conv1d_backward, (backward, saved), inputs, True)
@@ -131,7 +131,8 @@ def _planned_1d(
     image, taps = (steps[0], 1, *steps[1:]), (kernel[0], 1, *kernel[1:])
     if activation is not None:
         check.choice(op, "activation", activation, FUSED_ACTIVATIONS)
-    made = plan(image, taps, geometry, activation, conv_method(op, method, taps, geometry), abilities=abilities())
+    method = conv_method(op, method, taps, geometry, backend)
+    made = plan(image, taps, geometry, activation, method, abilities=abilities(backend))
     check.room(op, made.output)
     return {"plan": made}
 
@@ -171,20 +172,20 @@ def _wrong_shapes(op: str, a, w, groups: int) -> None:
     raise ValueError(f"{op}: groups={groups} must divide the {kernels} output channels of weight {w.shape}")
 
 
-def conv_method(op: str, method: str, kernel: tuple, geometry: Geometry) -> str:
+def conv_method(op: str, method: str, kernel: tuple, geometry: Geometry, backend: tuple) -> str:
     """The method for the kernels: "auto" and the precision in force, or the one asked for if it fits."""
     if method == "auto":
         return automatic()
-    check_method(op, method, kernel, geometry, abilities().only_3x3)
-    known = abilities().methods
+    check_method(op, method, kernel, geometry, abilities(backend).only_3x3)
+    known = abilities(backend).methods
     if method not in known:
         raise ValueError(f"{op}: the backend in force has the methods {', '.join(known)}, not {method!r}")
     return method
 
 
-def abilities() -> Abilities:
-    """What the convolutions of the backend in force can do."""
-    return getattr(active_module("conv2d"), "ABILITIES", PLAIN)
+def abilities(backend: tuple) -> Abilities:
+    """What the convolutions of the backend in force, or of a device, can do; backend: what `get_backend` says."""
+    return getattr(active_module("conv2d", backend), "ABILITIES", PLAIN)
 
 
 def check_method(op: str, method: str, kernel: tuple, geometry: Geometry, only_3x3: bool = False) -> str:

@@ -72,7 +72,7 @@ def pools_at_once(
     a, w = unwrap(x), weight.data
     if a.dtype != w.dtype or a.ndim != 4:
         return False
-    return _pooling_pays(a.shape, w.shape, geometry, pool_size, int(average), automatic(), get_backend())
+    return _pooling_pays(a.shape, w.shape, geometry, pool_size, int(average), automatic(), get_backend(a))
 
 
 @check.remembered
@@ -87,4 +87,4 @@ def _pooling_pays(
         return False
     if image[3] != kernel[3] * groups:
         return False
-    return plan(image, kernel, geometry, None, auto, pool_size, bool(average), abilities()).pays
+    return plan(image, kernel, geometry, None, auto, pool_size, bool(average), abilities(backend)).pays

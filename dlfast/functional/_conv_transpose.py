@@ -52,7 +52,7 @@ def conv_transpose2d(
         _wrong_channels(a, w, groups)
     check.shape("conv_transpose2d", "bias", b, (w.shape[3] * groups,), f"to match weight {w.shape}, groups={groups}")
     options = stride, padding, output_padding, dilation, groups, activation
-    return run("conv_transpose2d", inputs, arrays, _planned(a.shape, w.shape, *options, automatic(), get_backend()))
+    return run("conv_transpose2d", inputs, arrays, _planned(a.shape, w.shape, *options, automatic(), get_backend(a)))
 
 
 def conv_transpose1d(
@@ -131,7 +131,7 @@ def _planned(
     sh, sw = (step if size > 1 else 1 for step, size in zip(stride, image[1:]))  # one pixel has no next one
     dh, dw = map(least_dilation, dilation, kernel[1:])
     geometry = Geometry((sh, sw), padding, (dh, dw), groups)
-    made = plan_of_transposed(image, kernel, geometry, extra, activation, auto, abilities())
+    made = plan_of_transposed(image, kernel, geometry, extra, activation, auto, abilities(backend))
     check.room(op, made.image)
     return {"plan": made}
 

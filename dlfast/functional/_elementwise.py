@@ -127,7 +127,7 @@ def _dropped_channels(op: str, letters: str, x: ArrayLike, p: float, training: b
     given = as_tensor(x)
     check.is_float(op, "x", given.data)
     check.rank(op, "x", given, letters)
-    channels = np.ones((given.shape[0], *(1,) * (given.ndim - 2), given.shape[-1]), given.dtype)
+    channels = np.ones_like(given.data, shape=(given.shape[0], *(1,) * (given.ndim - 2), given.shape[-1]))
     kept = dropout(channels, p, training)
     y = given * kept if training else given
     return _inplace.take_over(op, x, y) if inplace else y

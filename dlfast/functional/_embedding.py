@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import _check as check
+from .._devices import beside
 from ..tensor import ArrayLike, Tensor, arrays_of, run, unwrap
 
 
@@ -38,4 +39,4 @@ def one_hot(labels: ArrayLike, num_classes: int, dtype=np.float32) -> Tensor:
     check.given("one_hot", ("labels",), (labels,))
     i = check.indices("one_hot", "labels", unwrap(labels), classes)
     check.room("one_hot", (*i.shape, classes))
-    return Tensor((i[..., None] == np.arange(classes)).astype(dtype))
+    return Tensor((i[..., None] == beside(np.arange(classes), i)).astype(dtype))

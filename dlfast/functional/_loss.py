@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _check as check
 from .._counting import listeners, tell
+from .._devices import on_device
 from ..kernels.sums import total
 from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, record, run, unwrap
 from ._soft_labels import soft_cross_entropy
@@ -87,7 +88,7 @@ def nll_loss(
 def _nll_backward(dy, saved, needs):
     """dlog_probs[..., target] = -dy scale, scale being weight[target], over their sum for "mean"; 0 where ignored."""
     shape, labels, counted, scale, weights = saved
-    dx = np.zeros(shape, scale.dtype)
+    dx = np.zeros_like(scale, shape=shape)
     with np.errstate(invalid="ignore", divide="ignore"):
         picked = np.where(counted, -scale * (dy / weights), scale.dtype.type(0))
     np.put_along_axis(dx, labels[..., None], picked[..., None], axis=-1)
@@ -182,7 +183,7 @@ def binary_cross_entropy(
     w = _broadcast("binary_cross_entropy", "weight", weight, a)
     _reduction("binary_cross_entropy", reduction)
     for name, array in (("x", a), ("target", t)):
-        if not ((array >= 0) & (array <= 1)).all():
+        if not on_device(array) and not ((array >= 0) & (array <= 1)).all():
             raise ValueError(f"binary_cross_entropy: {name} must hold probabilities in [0, 1], got {_outside(array)}")
     with np.errstate(divide="ignore"):
         log_x, log_not_x = (np.maximum(np.log(a), -100), np.maximum(np.log1p(-a), -100))
@@ -190,8 +191,12 @@ def binary_cross_entropy(
     if reduction == "mean":
         scale = scale / max(a.size, 1)
     losses = -scale * (t * log_x + (1 - t) * log_not_x)
-    y = losses if reduction == "none" else total(losses) if a.size or reduction == "sum" else a.dtype.type(np.nan)
+    y = losses if reduction == "none" else total(losses) if a.size or reduction == "sum" else _nan_beside(a)
     return record(y, _binary_cross_entropy_backward, (a, t, scale, log_x, log_not_x), (x, target))
+
+
+def _nan_beside(array: np.ndarray) -> np.ndarray:
+    return np.full_like(array, np.nan, shape=())
 
 
 def _outside(array: np.ndarray) -> float:

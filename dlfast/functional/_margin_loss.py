@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from .. import _check as check
+from .._devices import beside, check_one_device, on_device
 from ..tensor import ArrayLike, Tensor, as_tensor, unwrap
 from ._elementwise import relu, softplus
 from ._loss import _alike, _broadcast, _reduction
@@ -98,9 +99,9 @@ def multi_margin_loss(
     _reduction("multi_margin_loss", reduction)
     w = None if weight is None else unwrap(weight)
     labels = check.labels("multi_margin_loss", "x", a.data, unwrap(target), w, _NO_LABEL)
-    rows = np.arange(len(labels))
+    rows = beside(np.arange(len(labels)), labels)
     right = a[rows, labels].reshape(-1, 1)
-    others = np.ones(a.shape, a.dtype)
+    others = np.ones_like(a.data)
     others[rows, labels] = 0
     terms = relu(margin - right + a) ** p * others
     terms = terms if w is None else terms * w[labels][:, None]
@@ -173,7 +174,7 @@ def gaussian_nll_loss(
     a, _ = _alike("gaussian_nll_loss", x, target)
     _reduction("gaussian_nll_loss", reduction)
     _broadcast("gaussian_nll_loss", "var", var, a)
-    if (unwrap(var) < 0).any():
+    if not on_device(unwrap(var)) and (unwrap(var) < 0).any():
         raise ValueError(f"gaussian_nll_loss: var must be at least 0, got {unwrap(var).min()}")
     v = as_tensor(var).clip(eps)
     difference = as_tensor(x) - as_tensor(target)
@@ -191,10 +192,11 @@ def _floats(op: str, **values: ArrayLike) -> list[Tensor]:
 def _signs(op: str, target: ArrayLike, x: Tensor) -> np.ndarray:
     """The target in the dtype of x, when it has the shape of x and all its numbers are 1 or -1."""
     check.given(op, ("target",), (target,))
-    signs = np.asarray(unwrap(target))
+    signs = unwrap(target)
+    check_one_device(op, ("x", "target"), (x.data, signs))
     if signs.shape != x.shape:
         raise ValueError(f"{op}: target must have shape {x.shape}, got {signs.shape}")
-    if not (np.abs(signs) == 1).all():
+    if not on_device(signs) and not (np.abs(signs) == 1).all():
         raise ValueError(f"{op}: target must be 1 or -1, got {signs[np.abs(signs) != 1][0]}")
     return signs.astype(x.dtype)
 

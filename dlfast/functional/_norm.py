@@ -71,7 +71,7 @@ def batch_norm(
 def _fixed(a: np.ndarray, mean: np.ndarray | None, var: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Copies of the running statistics, for they may move before backward; 0 and 1 where there are none."""
     if mean is None or var is None:
-        return np.zeros(a.shape[-1], a.dtype), np.ones(a.shape[-1], a.dtype)
+        return np.zeros_like(a, shape=a.shape[-1:]), np.ones_like(a, shape=a.shape[-1:])
     return mean.copy(), var.copy()
 
 

@@ -3,7 +3,8 @@
 x (T, B, I), or (B, T, I) with batch_first; weight_ih (G Hd, I), weight_hh (G Hd, Hd), bias_ih and bias_hh (G Hd,) or
 None, as PyTorch lays them out; states (B, Hd), None for 0. y is like x with Hd features.
 
-lengths (B,), integers in 1..T in any order, tell how long each sequence is; the rest of x is padding. Then y is 0 in
+lengths (B,), integers in 1..T in any order, tell how long each sequence is; the rest of x is padding. They are read by
+the CPU and best lie there; from a device they are copied, for which the CPU waits. Then y is 0 in
 the padding, the last states are those at each sequence's own last step, nothing flows into or out of the padding, and
 only the steps that exist are computed. reverse: from the last step to the first; each sequence begins at its own end.
 
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from .. import _check as check
+from .._devices import on_cpu, on_device
 from ..kernels.sequences import Steps, steps_of
 from ..tensor import ArrayLike, Tensor, arrays_of, run, unwrap
 
@@ -188,6 +190,8 @@ def _lengths(op: str, lengths: Any, batch: int, length: int) -> np.ndarray | Non
     if lengths is None:
         return None
     found = unwrap(lengths)
+    if on_device(found):  # the CPU lays out the steps
+        found = on_cpu(found)
     if found.dtype.kind not in "iu":
         raise TypeError(f"{op}: lengths must be integers, got dtype {found.dtype}; cast with lengths.astype(np.int64)")
     if found.shape != (batch,):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _check as check
+from .._devices import check_one_device, on_device
 from ..kernels.memory import empty, pooled
 from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, record, unwrap
 
@@ -47,6 +48,7 @@ def _one_dtype(op: str, tensors: Any) -> list[np.ndarray]:
         raise ValueError(f"{op}: tensors must be a list of at least one, got {type(tensors).__name__}")
     check.given(op, [f"tensors[{i}]" for i in range(len(tensors))], tensors)
     arrays = arrays_of(tensors)
+    check_one_device(op, [f"tensors[{i}]" for i in range(len(tensors))], arrays)
     dtypes = {a.dtype for a in arrays}
     if len(dtypes) > 1:
         raise TypeError(f"{op}: all must have one dtype, got {', '.join(sorted(map(str, dtypes)))}; cast with x.astype")
@@ -78,7 +80,7 @@ def pad(x: ArrayLike, pad_width: Sequence[tuple[int, int]], value: float = 0.0, 
     check.room("pad", shape)
     if check.choice("pad", "mode", mode, ("constant", *_NUMPY_MODES)) != "constant":
         return _pad_from_within(x, a, widths, mode)
-    y = empty(shape, a.dtype)
+    y = np.empty_like(a, shape=shape) if on_device(a) else empty(shape, a.dtype)
     y[...] = float(value)
     y[inner] = a
     return record(y, _pad_backward, (inner,), (x,))
@@ -94,7 +96,7 @@ def _pad_from_within(x: ArrayLike, a: np.ndarray, widths: list[tuple[int, int]],
             raise ValueError(f"pad: pad_width {width} of axis {axis}, of length {n}, must be at most {most} to {mode}")
     sources = [np.pad(np.arange(n), width, _NUMPY_MODES[mode]) for width, n in zip(widths, a.shape)]
     with pooled():
-        y = np.ascontiguousarray(np.pad(a, widths, _NUMPY_MODES[mode]))
+        y = _whole(np.pad(a, widths, _NUMPY_MODES[mode]))
     return record(y, _pad_from_within_backward, (widths, sources), (x,))
 
 
@@ -109,7 +111,12 @@ def _pad_from_within_backward(dy, saved, needs):
         for place in (*range(before), *range(end, len(rows))):
             inner[source[place]] += rows[place]
         dy = np.moveaxis(inner, 0, axis)
-    return (np.ascontiguousarray(dy),)
+    return (_whole(dy),)
+
+
+def _whole(x: np.ndarray) -> np.ndarray:
+    """In row-major order; on a device kernels see to that themselves."""
+    return x if on_device(x) else np.ascontiguousarray(x)
 
 
 def pixel_shuffle(x: ArrayLike, upscale_factor: int) -> Tensor:

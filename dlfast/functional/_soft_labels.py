@@ -28,7 +28,7 @@ def soft_cross_entropy(
         losses = -np.where(q == 0, q, q * logs).sum(axis=-1)  # a class that cannot be, and is not, costs nothing
     rows = x.size // x.shape[-1]
     share = x.dtype.type(1 / rows if rows else np.nan) if reduction == "mean" else x.dtype.type(1)
-    y = losses if reduction == "none" else np.asarray(losses.sum() * share, x.dtype)
+    y = losses if reduction == "none" else losses.sum() * share
     return record(y, _soft_cross_entropy_backward, (q, logs, scale, share, x.shape), (logits, target))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from .. import _check as check
 from .. import functional as F
 from .. import init
+from .._devices import check_one_device, on_device
 from ..functional._attention import attention_mask
 from ..tensor import ArrayLike, Parameter, Tensor, as_tensor, unwrap
 from . import plain
@@ -127,7 +128,7 @@ class MultiheadAttention(Module):
         keys, values = cache.append(qkv[:, :, 1:])
         first = cache.length == steps
         if not first and steps > 1:
-            mask = np.triu(np.full((steps, cache.length), -np.inf, x.dtype), cache.length - steps + 1)
+            mask = np.triu(np.full_like(x, -np.inf, shape=(steps, cache.length)), cache.length - steps + 1)
         y = plain.attention(qkv[:, :, 0], keys, values, mask, first and steps > 1)
         return plain.run(self.out_proj, y.reshape(x.shape))
 
@@ -191,14 +192,14 @@ class MultiheadAttention(Module):
         scores = batch, self.num_heads, queries, keys
         total: np.ndarray | None = None
         if key_padding_mask is not None:
-            padding = _added("key_padding_mask", key_padding_mask, q.dtype)
+            padding = _added("key_padding_mask", key_padding_mask, q.data)
             if padding.shape != (batch, keys) and padding.shape != (keys,):
                 raise ValueError(
                     f"MultiheadAttention: key_padding_mask must have shape ({batch}, {keys}), got {padding.shape}"
                 )
-            total = attention_mask("MultiheadAttention", padding.reshape(-1, 1, 1, keys), scores, q.dtype)
+            total = attention_mask("MultiheadAttention", padding.reshape(-1, 1, 1, keys), scores, q.data)
         if attn_mask is not None:
-            added = _added("attn_mask", attn_mask, q.dtype)
+            added = _added("attn_mask", attn_mask, q.data)
             if added.shape not in ((queries, keys), (batch * self.num_heads, queries, keys)):
                 raise ValueError(
                     f"MultiheadAttention: attn_mask must have shape ({queries}, {keys}) or "
@@ -221,12 +222,13 @@ def rows_to_extend(owner: str, x: ArrayLike, width: int, dtype: np.dtype) -> np.
         raise ValueError(f"{owner}: extend takes x (B, T, {width}), got {a.shape}")
     if a.dtype != dtype:
         raise TypeError(f"{owner}: x must have the dtype of the weights, {dtype}, got {a.dtype}")
-    return np.ascontiguousarray(a)
+    return a if on_device(a) else np.ascontiguousarray(a)
 
 
-def _added(name: str, mask: ArrayLike, dtype: np.dtype) -> np.ndarray:
+def _added(name: str, mask: ArrayLike, query: np.ndarray) -> np.ndarray:
     """A mask as floats to add: -inf where it says True."""
-    found = unwrap(mask)
+    found, dtype = unwrap(mask), query.dtype
+    check_one_device("MultiheadAttention", ("query", name), (query, found))
     if found.dtype == bool:
         return np.where(found, dtype.type(-np.inf), dtype.type(0))
     if found.dtype != dtype:
@@ -239,11 +241,11 @@ def _with_weights(
 ) -> tuple[Tensor, Tensor]:
     """(y, weights (B, H, T, S)) with the whole matrix; a query that may look nowhere has weights of 0."""
     scores = q @ k.transpose(2, 3) * (1 / math.sqrt(q.shape[-1]))
-    added = np.zeros((1, 1, *scores.shape[2:]), scores.dtype) if mask is None else mask
+    added = np.zeros_like(scores.data, shape=(1, 1, *scores.shape[2:])) if mask is None else mask
     if causal:
-        added = added + np.triu(np.full(scores.shape[2:], -np.inf, scores.dtype), 1)
+        added = added + np.triu(np.full_like(scores.data, -np.inf, shape=scores.shape[2:]), 1)
     blind = np.isneginf(added).all(axis=-1, keepdims=True)
     weights = F.softmax(scores + np.where(blind, 0, added).astype(scores.dtype), axis=-1)
-    if blind.any():
+    if on_device(blind) or blind.any():  # whether any is, the CPU would have to wait for
         weights = weights * (~blind).astype(scores.dtype)
     return (F.dropout(weights, dropout) if dropout else weights) @ v, weights

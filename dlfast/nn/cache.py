@@ -23,7 +23,7 @@ class KeyValueCache:
         Raises ValueError, and takes nothing, where they do not fit behind the steps before.
         """
         if self._kept is None:
-            self._kept = np.empty((len(new), self.max_len, *new.shape[2:]), new.dtype)
+            self._kept = np.empty_like(new, shape=(len(new), self.max_len, *new.shape[2:]))
         total = self.length + new.shape[1]
         if total > self.max_len:
             raise ValueError(f"KeyValueCache: it holds {self.max_len} steps, got {total} with those before")

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import _check as check
 from .._arrays import refuse_masked
 from .._changes import note
-from .._names import target_of
+from .._devices import assign, on_cpu, on_device, wanted
 from .._tape import forget_gradients
+from ..kernels.devices import DeviceArray
 from ..tensor import Parameter, Tensor
 from ._blame import name_layer
+from ._conversion import convert
 from ._torch_layout import warn_of_layout
 from .hooks import Hooks, RemovableHandle, add_hook
 
@@ -31,6 +32,7 @@ class Module:
     _hooks: Hooks | None = None
     changes = 0  # to attributes of any module, arrays and Tensors aside: they make plans by structure stale
     _buffer_names: tuple[str, ...] = ()
+    _table_names: tuple[str, ...] = ()  # buffers that belong to no state
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define forward")
@@ -71,7 +73,7 @@ class Module:
                 f"assign the values with .{name}.data = array"
             )
         object.__setattr__(self, name, value)
-        if not isinstance(value, (np.ndarray, Tensor)):
+        if not isinstance(value, (np.ndarray, Tensor, DeviceArray)):
             Module.changes += 1
         elif isinstance(value, Parameter):
             value._name = f"{type(self).__name__}.{name}"
@@ -80,10 +82,16 @@ class Module:
         object.__delattr__(self, name)
         Module.changes += 1
 
-    def register_buffer(self, name: str, array: np.ndarray | None) -> None:
-        """Keep an array that belongs to the state but is not learned, such as running statistics."""
+    def register_buffer(self, name: str, array: np.ndarray | None, persistent: bool = True) -> None:
+        """Keep an array that is not learned and moves with the module (`to`), such as running statistics.
+
+        It belongs to the state, unless persistent=False: for tables that are made anew with the module.
+        """
         setattr(self, name, array)
-        self._buffer_names = (*self._buffer_names, name)
+        if persistent:
+            self._buffer_names = (*self._buffer_names, name)
+        else:
+            self._table_names = (*self._table_names, name)
 
     # The tree
 
@@ -135,7 +143,7 @@ class Module:
     def named_buffers(self) -> Iterator[tuple[str, np.ndarray]]:
         """Every buffer of the tree once, with its dotted name."""
         seen: set[int] = set()
-        for name, buffer in self._entries(np.ndarray):
+        for name, buffer in self._entries(_ARRAYS):
             if id(buffer) not in seen:
                 seen.add(id(buffer))
                 yield name, buffer
@@ -161,18 +169,18 @@ class Module:
     # State
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers by dotted name; the names are PyTorch's, the layouts channels last.
+        """Copies of all parameters and buffers by dotted name, on the CPU wherever the module lies.
 
-        What is found under several names is there under each.
+        The names are PyTorch's, the layouts channels last. What is found under several names is there under each.
         """
         warn_of_hidden(self)
-        return {name: np.array(value.data if isinstance(value, Parameter) else value) for name, value in self._state()}
+        return {name: on_cpu(value.data if isinstance(value, Parameter) else value) for name, value in self._state()}
 
     def _state(self) -> Iterator[tuple[str, Any]]:
-        return self._entries((Parameter, np.ndarray))
+        return self._entries((Parameter, *_ARRAYS))
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> dict[str, list[str]]:
-        """Write these values into parameters and buffers, in place and cast to their dtypes.
+        """Write these values into parameters and buffers, in place, cast to their dtypes and wherever they lie.
 
         Everything is checked before anything is changed: ValueError lists keys that are missing or unexpected (both
         allowed without `strict`) and shapes that differ, TypeError values that are no numbers.
@@ -201,7 +209,7 @@ class Module:
         for key, value in own.items():
             if key in given:
                 array = value.data if isinstance(value, Parameter) else value
-                array[...] = given[key]
+                assign(array, given[key])
                 note(array)
         return {"missing": missing, "unexpected": unexpected}
 
@@ -236,22 +244,14 @@ class Module:
     def to(
         self, target: Any = None, dtype: Any = None, *, device: Any = None, non_blocking: bool = False
     ) -> Module:  # fmt: skip
-        """Cast float parameters and buffers to a dtype (float32 or float64), or stay on the "cpu". Returns self.
+        """Move parameters and buffers to a device ("cpu", "cuda", "cuda:1"), cast those of floats to a dtype, or both.
 
-        Gradients are forgotten by a cast; make the optimizer afterwards.
+        Parameters stay the same objects, and their gradients move with them; a cast forgets gradients. An optimizer
+        that was made before: see its own `to`. Counters, buffers of one integer, stay on the CPU, which counts.
+        Returns self. Raises TypeError for a dtype other than float32 and float64, and for a device as `Tensor.to`,
+        before anything is changed.
         """
-        dtype = target_of("to", target, dtype, device)
-        if dtype is None:
-            return self
-        dtype = np.dtype(dtype)
-        if dtype not in check.FLOATS:
-            raise TypeError(f"to: dtype must be float32 or float64, got {dtype}")
-        for module in self.modules():
-            for name, value in list(vars(module).items()):
-                if isinstance(value, Parameter) and value.dtype != dtype:
-                    value._rebind(value.data.astype(dtype))
-                elif name in module._buffer_names and value is not None and value.dtype.kind == "f":
-                    setattr(module, name, value.astype(dtype))
+        convert(self, *wanted("to", target, dtype, device))
         return self
 
     def float(self) -> Module:
@@ -263,12 +263,12 @@ class Module:
         return self.to(np.float64)
 
     def cpu(self) -> Module:
-        """Returns self: this version computes on CPUs only."""
-        return self
+        """Move to the CPU. Returns self."""
+        return self.to("cpu")
 
     def cuda(self, device: Any = None) -> Module:
-        """ValueError: this version computes on CPUs only."""
-        return self.to("cuda")
+        """Move to a GPU: the first one, or "cuda:1" or 1 for another. Returns self. Raises as `to`."""
+        return self.to("cuda" if device is None else device)
 
     # Printing
 
@@ -284,10 +284,14 @@ class Module:
         return "\n  ".join([f"{type(self).__name__}({extra}", *children]) + "\n)"
 
 
-def _given(key: str, value: Any) -> np.ndarray:
+_ARRAYS = (np.ndarray, DeviceArray)
+
+
+def _given(key: str, value: Any) -> Any:
     """A value for `load_state_dict` as an array."""
     refuse_masked("load_state_dict", key, value)
-    return np.asarray(value.data if isinstance(value, Tensor) else value)
+    array = value.data if isinstance(value, Tensor) else value
+    return array if on_device(array) else np.asarray(array)
 
 
 def clear_gradients(parameters: list, set_to_none: bool) -> None:

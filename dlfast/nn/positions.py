@@ -49,10 +49,13 @@ class PositionalEncoding(_Positions):
     x (T, B, E), with batch_first (B, T, E), or (T, E); T up to max_len. Source: Vaswani et al. 2017, section 3.5.
     """
 
+    table: np.ndarray
+
     def __init__(self, embed_dim: int, dropout: float = 0.1, max_len: int = 5000, *, batch_first: bool = False) -> None:
         super().__init__(embed_dim, dropout, max_len, batch_first)
         angle = np.arange(max_len)[:, None] * 10000.0 ** (-2 * (np.arange(embed_dim) // 2) / embed_dim)
-        self.table = np.where(np.arange(embed_dim) % 2, np.cos(angle), np.sin(angle)).astype(np.float32)
+        table = np.where(np.arange(embed_dim) % 2, np.cos(angle), np.sin(angle)).astype(np.float32)
+        self.register_buffer("table", table, persistent=False)
 
     def _rows(self, start: int, stop: int, dtype: Any) -> np.ndarray:
         return self.table[start:stop].astype(dtype, copy=False)

@@ -38,7 +38,7 @@ class _Cell(Module):
     def _zeros(self, x: ArrayLike) -> np.ndarray:
         array = unwrap(x)
         check.rank(type(self).__name__, "x", array, "B, I")
-        return np.zeros((array.shape[0], self.hidden_size), array.dtype)
+        return np.zeros_like(array, shape=(array.shape[0], self.hidden_size))
 
     def _parameters(self) -> tuple[Parameter, Parameter, Parameter | None, Parameter | None]:
         return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _check as check
 from .. import functional as F
+from .._devices import find, moved
 from ..tensor import ArrayLike, Tensor, as_tensor
 from . import plain
 from .attention import MultiheadAttention, rows_to_extend
@@ -23,9 +24,10 @@ from .norm import LayerNorm
 _ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
 
 
-def causal_mask(steps: int, dtype: Any = np.float32) -> np.ndarray:
+def causal_mask(steps: int, dtype: Any = np.float32, device: Any = None) -> np.ndarray:
     """(T, T) to add to scores: 0 on and below the diagonal, -inf above. `is_causal` does the same and is faster."""
-    return np.triu(np.full((steps, steps), -np.inf, dtype), 1)
+    mask = np.triu(np.full((steps, steps), -np.inf, dtype), 1)
+    return mask if device is None else moved(mask, find(device))
 
 
 class _Layer(Module):

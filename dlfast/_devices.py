@@ -1,0 +1,163 @@
+"""Devices: their names, arrays on the way from one to another, and the error where arguments lie on several.
+
+All that layers know of devices stands here. An array of NumPy lies on the CPU, a `DeviceArray` on its own device; what
+is made beside an array is made with `np.zeros_like(array, shape=...)` and its like, which know where it lies.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from . import kernels
+from .kernels.devices import DeviceArray, device_name
+
+CUDA = "cuda"
+
+
+class device(str):
+    """The name of a device: "cpu", "cuda" (the first GPU) or "cuda:1", as `Tensor.device` tells it.
+
+    `type`: "cpu" or "cuda"; `index`: the number of the GPU, None for the CPU and where none is named.
+    Raises ValueError for any other name. Whether there is such a device shows when something is moved there.
+    """
+
+    def __new__(cls, name: Any = "cpu", index: int | None = None) -> device:
+        text = f"{CUDA}:{name}" if type(name) is int else str(name) if index is None else f"{name}:{index}"
+        kind, colon, number = text.partition(":")
+        if not (kind in ("cpu", CUDA) and (number.isdecimal() if colon else True)):
+            raise ValueError(f"device: must be 'cpu', 'cuda' or 'cuda:' and the number of a GPU, got {name!r}")
+        return super().__new__(cls, "cpu" if kind == "cpu" else text)
+
+    @property
+    def type(self) -> str:
+        return self.partition(":")[0]
+
+    @property
+    def index(self) -> int | None:  # type: ignore[override]
+        number = self.partition(":")[2]
+        return int(number) if number else None
+
+
+CPU = device("cpu")
+_ARRAYS = (np.ndarray, DeviceArray)
+
+
+def device_of(array: Any) -> device:
+    """Where an array lies."""
+    return CPU if type(array) is np.ndarray else device(device_name(array))
+
+
+def on_device(array: Any) -> bool:
+    """Whether an array lies on a device other than the CPU."""
+    return isinstance(array, DeviceArray)
+
+
+def find(name: Any) -> Any:
+    """The device of that name: `CPU`, or what makes and copies arrays of a GPU.
+
+    Raises ValueError for what is no name of a device, RuntimeError for a GPU that cannot be used, with the reason and
+    what to install.
+    """
+    if hasattr(name, "upload"):
+        return name
+    wanted = device(name)
+    if wanted.type == "cpu":
+        return CPU
+    from .cuda import get_device
+
+    return get_device(wanted)
+
+
+def wanted(op: str, target: Any, dtype: Any, place: Any) -> tuple[Any, Any]:
+    """What `to(target, dtype, device=place)` asks for: a dtype and a device as `find` gives it, None where none.
+
+    target: the name of a device, a dtype, or a Tensor, whose dtype and device are meant. Raises as `find`.
+    """
+    array = getattr(target, "data", None) if not isinstance(target, (str, np.ndarray)) else target
+    if isinstance(array, _ARRAYS):
+        target, place = array.dtype, (array.device if on_device(array) else CPU) if place is None else place
+    elif type(target) is int or hasattr(target, "upload") or (isinstance(target, str) and not _is_dtype(target)):
+        target, place = None, target
+    try:
+        found = None if place is None else find(place)
+    except ValueError as error:
+        raise ValueError(f"{op}: {error}") from None
+    return (target if dtype is None else dtype), found
+
+
+def _is_dtype(name: str) -> bool:
+    if isinstance(name, device):
+        return False
+    try:
+        np.dtype(name)
+    except TypeError:
+        return False
+    return True
+
+
+def moved(array: Any, place: Any) -> Any:
+    """The array on a device that `find` gave: itself where it lies there, else a copy."""
+    if place is CPU:
+        return array.numpy() if on_device(array) else array
+    if on_device(array):
+        if array.device is place:
+            return array
+        array = array.numpy()  # from one GPU to another by way of the CPU
+    return place.upload(np.asarray(array, order="C"))
+
+
+def beside(values: Any, array: Any) -> Any:
+    """Values where `array` lies, as they are or copied there."""
+    return moved(values, array.device if on_device(array) else CPU)
+
+
+def assign(array: Any, values: Any) -> None:
+    """array[...] = values, wherever either lies; values that come from elsewhere are cast before they are moved."""
+    if isinstance(values, _ARRAYS) and device_of(values) != device_of(array):
+        values = beside(values.astype(array.dtype, copy=False), array)
+    array[...] = values
+
+
+def on_cpu(array: Any) -> np.ndarray:
+    """A copy of the array on the CPU."""
+    return array.numpy() if on_device(array) else np.array(array)
+
+
+# Arguments that lie on several devices
+
+
+def check_one_device(op: str, names: Sequence[str], arrays: Iterable[Any]) -> None:
+    """Raise TypeError, which says where each argument lies, unless the arrays lie on one device; None lies nowhere."""
+    places = {name: device_of(array) for name, array in zip(names, arrays) if isinstance(array, _ARRAYS)}
+    if len(set(places.values())) > 1:
+        lies = [f"{name} on {place}" for name, place in places.items()]
+        lies[0] = lies[0].replace(" on ", " lies on ")
+        here = CPU if CPU in places.values() else next(iter(places.values()))
+        name = next(name for name, place in places.items() if (place == here) == (here is CPU))
+        target = next(place for place in places.values() if place != places[name])
+        fix = f"{name}.to({target.removesuffix(':0')!r})"
+        raise TypeError(f"{op}: {', '.join(lies[:-1])} and {lies[-1]}; move one, for example {fix}")
+
+
+def check_kernel_arguments(op: str, arrays: Sequence[Any]) -> None:
+    """`check_one_device` with the names that the operation's definition has for its arguments."""
+    if any(isinstance(array, DeviceArray) for array in arrays):
+        check_one_device(op, argument_names(op, len(arrays)), arrays)
+
+
+@cache
+def argument_names(op: str, count: int) -> tuple[str, ...]:
+    """The names of an operation's first `count` arrays."""
+    forward: Any = kernels.pair(op, "reference")
+    names: list[str] = []
+    for name, parameter in inspect.signature(forward[0]).parameters.items():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            names += [f"{name}[{i}]" for i in range(count - len(names))]
+        elif parameter.kind is not parameter.KEYWORD_ONLY:
+            names.append(name)
+    return tuple(names)
