@@ -11,7 +11,7 @@ import math
 
 from .device import Array
 from .dialect import cuda, kernel, real
-from .gemm import THREADS, reduced_parts
+from .gemm import CODES, THREADS, activation_slope, reduced_parts
 
 COLUMNS, LINES, ROWS = 32, 8, 512  # of a block; ROWS are its share
 
@@ -33,6 +33,26 @@ def share(x, parts, m, n):
         parts[cuda.blockIdx.y * n + column] = total
 
 
+@kernel("ppppiii")
+def activated_share(dy, y, dz, parts, m, n, code):
+    """dz = dy act'(y), and `share` of dz, in one pass."""
+    sums = cuda.shared.array(256, real)
+    column = cuda.blockIdx.x * 32 + cuda.threadIdx.x
+    first = cuda.blockIdx.y * 512
+    total = real(0)
+    if column < n:
+        for row in range(first + cuda.threadIdx.y, min(first + 512, m), 8):
+            value = activation_slope(dy[row * n + column], y[row * n + column], code)
+            dz[row * n + column] = value
+            total += value
+    sums[cuda.threadIdx.y * 32 + cuda.threadIdx.x] = total
+    cuda.syncthreads()
+    if cuda.threadIdx.y == 0 and column < n:
+        for line in range(1, 8):
+            total += sums[line * 32 + cuda.threadIdx.x]
+        parts[cuda.blockIdx.y * n + column] = total
+
+
 def column_sums(x: Array) -> Array:
     """(N,), the sum over M of x (M, N)."""
     m, n = x.shape
@@ -40,6 +60,15 @@ def column_sums(x: Array) -> Array:
     parts = x.device.empty((shares, n), x.dtype)
     share((-(-n // COLUMNS), shares, 1), (COLUMNS, LINES), x, parts, m, n)
     return reduced_parts(parts)
+
+
+def activated_sums(dy: Array, y: Array, activation: str) -> tuple[Array, Array]:
+    """dz (M, N) = dy act'(.), from the output y, and its sum over M."""
+    m, n = dy.shape
+    shares = max(1, -(-m // ROWS))
+    dz, parts = dy.device.empty(dy.shape, dy.dtype), dy.device.empty((shares, n), dy.dtype)
+    activated_share((-(-n // COLUMNS), shares, 1), (COLUMNS, LINES), dy, y, dz, parts, m, n, CODES[activation])
+    return dz, reduced_parts(parts)
 
 
 @kernel("ppiii")

@@ -22,6 +22,8 @@ class Host:
 
     name = "the host"
     index = 0
+    stream_handle = 0
+    cublas = None  # see `libraries.Libraries`
 
     def __str__(self) -> str:
         return f"cuda:{self.index}"

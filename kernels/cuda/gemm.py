@@ -1,7 +1,8 @@
-"""Matrix products: c = act(a b + bias), tiles of 64 x 64 by blocks of 256 threads, 4 x 4 values a thread.
+"""Matrix products: c = act(a b + bias), by cuBLASLt where the device has it (`cublas.py`), else by the tiles here.
 
-A slice of 16 of the depth is in shared memory at a time. Each matrix has a stride from row to row and from column to
-column, so that transposes cost no copy; the threads load along whichever is 1, and neighbours read neighbours.
+Tiles are 64 x 64, by blocks of 256 threads, 4 x 4 values a thread. A slice of 16 of the depth is in shared memory at a
+time. Each matrix has a stride from row to row and from column to column, so that transposes cost no copy; the threads
+load along whichever is 1, and neighbours read neighbours.
 Multiply-adds: m n k; bytes read: 4 (m k n / 64 + k n m / 64).
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from .cublas_problem import epilogue_of
 from .device import Array
 from .dialect import cuda, device, i32, kernel, load4, real
 
@@ -48,6 +50,16 @@ def activate(value, code):
     if code == 3:
         return math.tanh(value)
     return value
+
+
+@device
+def activation_slope(dy, y, code):
+    """dy act'(.) from y = act(.), by CODES."""
+    if code == 1:
+        return real(0) if y <= 0 else dy
+    if code == 2:
+        return dy * (y * (real(1) - y))
+    return dy * (real(1) - y * y)
 
 
 @device
@@ -135,8 +147,36 @@ def reduce(parts, c, size, count):
         c[i] = total
 
 
+@kernel("uuiii")
+def finish(bias, c, n, size, code):
+    """c = act(c + bias) in place, four numbers a thread; code's tens say whether there is a bias."""
+    first = (cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x) * 4
+    for i in range(first, min(first + 4, size)):
+        value = c[i] + bias[i % n] if code >= 10 else c[i]
+        c[i] = activate(value, code % 10)
+
+
 def gemm(a: Matrix, b: Matrix, c: Array, m: int, n: int, k: int, *, batch=1, bias=None, activation=None) -> Array:
-    """c (batch, m, n) = act(a (batch, m, k) b (batch, k, n) + bias (n,)); c is written and returned.
+    """c (batch, m, n) = act(a (batch, m, k) b (batch, k, n) + bias (n,)); c is written and returned."""
+    if c.device.cublas is not None and _by_cublas(a, b, c, m, n, k, batch, bias, activation):
+        return c
+    return tiled(a, b, c, m, n, k, batch=batch, bias=bias, activation=activation)
+
+
+def _by_cublas(a, b, c, m, n, k, batch, bias, activation) -> bool:
+    """Whether cuBLASLt did it: at once, or the product alone and bias and activation in a pass of our own."""
+    ask, epilogue = c.device.cublas.product, epilogue_of(bias is not None, activation)
+    if epilogue is not None and ask(a, b, c, m, n, k, batch=batch, epilogue=epilogue, vector=bias):
+        return True
+    if epilogue == "DEFAULT" or not ask(a, b, c, m, n, k, batch=batch):
+        return False
+    code = CODES[activation] + (10 if bias is not None else 0)
+    finish((-(-c.size // (4 * THREADS)), 1, 1), THREADS, bias, c, n, c.size, code)
+    return True
+
+
+def tiled(a: Matrix, b: Matrix, c: Array, m: int, n: int, k: int, *, batch=1, bias=None, activation=None) -> Array:
+    """`gemm` by our own tiles.
 
     A deep product of few tiles is cut along its depth, so that all of the GPU works; the parts are added in order.
     """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from .columns import column_sums, sum_to
+from .columns import activated_sums, column_sums, sum_to
 from .elementwise import relu_backward, sigmoid_backward, tanh_backward
-from .gemm import Matrix, gemm, matrix
+from .gemm import gemm, matrix
 
 _GRADIENTS = {"relu": relu_backward, "sigmoid": sigmoid_backward, "tanh": tanh_backward}
 
@@ -29,17 +29,42 @@ def linear_backward(dy, saved, needs):
     x, weight, y, activation = saved
     outputs, inputs = weight.shape
     rows = math.prod(x.shape[:-1])
-    dz = activation_gradient(dy, y, activation).reshape(rows, outputs)
-    empty = x.device.empty
-    dx = dweight = dbias = None
+    dz, dbias = activated(dy, y, activation, rows, needs[2])
+    dx = dweight = None
     if needs[0]:
-        dx = gemm(matrix(dz), matrix(weight), empty(x.shape, x.dtype), rows, inputs, outputs)
+        dx = gemm(matrix(dz), matrix(weight), x.device.empty(x.shape, x.dtype), rows, inputs, outputs)
     if needs[1]:
-        flat = matrix(x.reshape(rows, inputs))
-        dweight = gemm(matrix(dz).transposed, flat, empty(weight.shape, x.dtype), outputs, inputs, rows)
-    if needs[2]:
+        dweight, dbias = weight_gradient(dz, x.reshape(rows, inputs), needs[2], dbias)
+    elif needs[2] and dbias is None:
         dbias = column_sums(dz)
     return dx, dweight, dbias
+
+
+def activated(dy, y, activation, rows, sums):
+    """dz (rows, O) = dy act'(.), and behind an activation, where they are wanted, its sums from the same pass."""
+    dy = dy.reshape(rows, dy.shape[-1])
+    if not activation:
+        return dy, None
+    y = y.reshape(dy.shape)
+    return activated_sums(dy, y, activation) if sums else (activation_gradient(dy, y, activation), None)
+
+
+def weight_gradient(dz, x, sums, dbias=None):
+    """dweight (O, I) = dz^T x for dz (rows, O) and x (rows, I); and dbias (O,), dz's sums, where wanted and not there.
+
+    cuBLASLt can add dz up while it multiplies (BGRADB).
+    """
+    (rows, outputs), inputs = dz.shape, x.shape[1]
+    dweight = dz.device.empty((outputs, inputs), dz.dtype)
+    left, right = matrix(dz).transposed, matrix(x)
+    if sums and dbias is None:
+        dbias, cublas = dz.device.empty((outputs,), dz.dtype), dz.device.cublas
+        if cublas is not None and cublas.product(
+            left, right, dweight, outputs, inputs, rows, epilogue="BGRADB", vector=dbias
+        ):
+            return dweight, dbias
+        dbias = column_sums(dz)
+    return gemm(left, right, dweight, outputs, inputs, rows), dbias
 
 
 def _broadcast(a, b):
@@ -67,20 +92,39 @@ def _parts(array, leading):
     return [matrix(flat.rows(i, i + 1)) for i in _offsets(array.shape, leading)]
 
 
+def _stacked(array, count):
+    """The matrices of an array as `count` ones: all of them, or the only one again and again; None for a mixture."""
+    own = math.prod(array.shape[:-2])
+    return matrix(array) if own == count else matrix(array)._replace(step=0) if own == 1 else None
+
+
+def _multiply(a, b, leading, m, n, k, turn_a=False, turn_b=False):
+    """(*leading, M, N): the products of two stacks, the left or the right matrices transposed."""
+    count = math.prod(leading)
+    out = a.device.empty((*leading, m, n), a.dtype)
+    left, right = _stacked(a, count), _stacked(b, count)
+    if left is not None and right is not None:
+        return gemm(left.transposed if turn_a else left, right.transposed if turn_b else right, out, m, n, k,
+                    batch=count)  # fmt: skip
+    for one, other, result in zip(_parts(a, leading), _parts(b, leading), _parts(out, leading)):
+        gemm(one.transposed if turn_a else one, other.transposed if turn_b else other, result.array, m, n, k)
+    return out
+
+
+def _folds(a, b, leading):
+    """Whether one b is for all matrices of a, so that their rows can lie one behind the other in a single product."""
+    return math.prod(b.shape[:-2]) == 1 and math.prod(a.shape[:-2]) == math.prod(leading)
+
+
 def matmul_forward(a, b):
     leading = _broadcast(a, b)
     (m, k), n = a.shape[-2:], b.shape[-1]
-    y = a.device.empty((*leading, m, n), a.dtype)
-    if a.shape[:-2] == b.shape[:-2]:
-        gemm(matrix(a), matrix(b), y, m, n, k, batch=math.prod(leading))
+    if _folds(a, b, leading):
+        rows = math.prod(leading) * m
+        y = gemm(matrix(a), matrix(b), a.device.empty((*leading, m, n), a.dtype), rows, n, k)
     else:
-        _each(_parts(a, leading), _parts(b, leading), _parts(y, leading), m, n, k)
+        y = _multiply(a, b, leading, m, n, k)
     return y, (a, b)
-
-
-def _each(left: list[Matrix], right: list[Matrix], out: list[Matrix], m, n, k):
-    for one, other, result in zip(left, right, out):
-        gemm(one, other, result.array, m, n, k)
 
 
 def matmul_backward(dy, saved, needs):
@@ -88,19 +132,15 @@ def matmul_backward(dy, saved, needs):
     leading = dy.shape[:-2]
     (m, k), n = a.shape[-2:], b.shape[-1]
     da = db = None
+    if _folds(a, b, leading):
+        rows = math.prod(leading) * m
+        if needs[0]:
+            da = gemm(matrix(dy), matrix(b).transposed, a.device.empty(a.shape, a.dtype), rows, k, n)
+        if needs[1]:
+            db = gemm(matrix(a).transposed, matrix(dy), a.device.empty(b.shape, b.dtype), k, n, rows)
+        return da, db
     if needs[0]:
-        da = _stack(dy, leading, (m, k), _parts(dy, leading), _turned(_parts(b, leading)), m, k, n)
+        da = sum_to(_multiply(dy, b, leading, m, k, n, turn_b=True), a.shape)
     if needs[1]:
-        db = _stack(dy, leading, (k, n), _turned(_parts(a, leading)), _parts(dy, leading), k, n, m)
-    return (None if da is None else sum_to(da, a.shape)), (None if db is None else sum_to(db, b.shape))
-
-
-def _turned(matrices: list[Matrix]) -> list[Matrix]:
-    return [each.transposed for each in matrices]
-
-
-def _stack(like, leading, shape, left, right, m, n, k):
-    """The products of two lists of matrices, as one array."""
-    out = like.device.empty((*leading, *shape), like.dtype)
-    _each(left, right, _parts(out, leading), m, n, k)
-    return out
+        db = sum_to(_multiply(a, dy, leading, k, n, m, turn_a=True), b.shape)
+    return da, db
