@@ -1,13 +1,8 @@
 """Every CUDA kernel becomes machine code for three generations of GPUs, without a GPU: registers, spills, files."""
 
-import pkgutil
-from importlib import import_module
-
 import numpy as np
 import pytest
-
-from dlfast.kernels import cuda as backend
-from dlfast.kernels.cuda import dialect
+from every import KERNELS
 
 pytest.importorskip("numba.cuda.extending", reason="numba-cuda is not installed")
 pytest.importorskip("cuda.core", reason="cuda-core is not installed")
@@ -15,15 +10,9 @@ pytest.importorskip("cuda.core", reason="cuda-core is not installed")
 from dlfast.kernels.cuda import compiler
 
 CAPABILITIES = [(8, 0), (9, 0), (10, 0)]  # A100, H100, B200
-NO_KERNELS = ("compiler", "vectors")  # they import what compiles
 REGISTERS = 64  # of a thread: blocks of 256 then fill a multiprocessor four times
 TILES = {"gemm_product": 168, "conv_forward": 128, "conv_dx": 128, "conv_dweight": 128}  # 16 sums, and both tiles ahead
 TILES |= {"attention_forward": 168, "attention_dq": 168, "attention_dkv": 168}  # a row of 128 features at a time
-
-for _module in pkgutil.iter_modules(backend.__path__):
-    if _module.name not in NO_KERNELS:
-        import_module(f"{backend.__name__}.{_module.name}")
-KERNELS = [each for each in dialect.KERNELS if each.function.__module__.startswith(backend.__name__)]
 
 
 @pytest.fixture(autouse=True, scope="module")
