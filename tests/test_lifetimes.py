@@ -59,7 +59,7 @@ def test_a_model_and_its_optimizer(model, optimizer):
     step(net, rule, np.random.default_rng(0).normal(size=shape).astype(np.float32), loaded=True)
     kept = [weakref.ref(p.data.base) for p in net.parameters()]
     kept += [weakref.ref(p._place.array.base) for p in net.parameters()]
-    kept += [weakref.ref(array.base) for block in rule._blocks[0] for array in block.states.values()]
+    kept += [weakref.ref(array.base) for block in rule._blocks[0] for array in block.states_of(0).values()]
     kept += [weakref.ref(net), weakref.ref(rule)]
     assert all(ref() is not None for ref in kept)
     del net, rule

@@ -24,7 +24,7 @@ class TestArena:
 
     def test_one_kernel_call_for_a_whole_step(self, monkeypatch):
         calls, active_step = [], kernels.active_step
-        monkeypatch.setattr(kernels, "active_step", lambda name: calls.append(name) or active_step(name))
+        monkeypatch.setattr(kernels, "active_step", lambda name, x: calls.append(name) or active_step(name, x))
         params = parameters()
         take_steps(optim.Adam(params), params, steps=3)
         assert calls == ["adam"] * 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import kernels
 from .arena import Stretch
 from .optimizer import Optimizer
@@ -43,11 +45,11 @@ class Adagrad(Optimizer):
             self._check_range(group, name)
         self._check_range(group, "eps", low_open=True)
 
-    def _update(self, group: dict, stretch: Stretch, grad_scale: float) -> None:
+    def _update(self, group: dict, stretch: Stretch, grad_scale: Any) -> None:
         square_sum = stretch.state("sum")
         if stretch.steps == 0:
             square_sum.fill(group["initial_accumulator_value"])  # of the padding too, whose gradient is 0
-        kernels.active_step("adagrad")(
+        kernels.active_step("adagrad", stretch.data)(
             stretch.data,
             stretch.grad,
             square_sum,

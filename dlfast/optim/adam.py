@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import kernels
 from .arena import Stretch
 from .optimizer import Optimizer
@@ -34,14 +36,14 @@ class Adam(Optimizer):
         self._check_range(group, "eps", low_open=True)
         self._check_betas(group)
 
-    def _update(self, group: dict, stretch: Stretch, grad_scale: float) -> None:
+    def _update(self, group: dict, stretch: Stretch, grad_scale: Any) -> None:
         self._step("adam", group, stretch, grad_scale, self._decoupled, step=stretch.count_step())
 
     @staticmethod
-    def _step(name: str, group: dict, stretch: Stretch, grad_scale: float, decoupled: bool, **options) -> None:
+    def _step(name: str, group: dict, stretch: Stretch, grad_scale: Any, decoupled: bool, **options) -> None:
         """The update that the optimizers with Adam's two averages have in common."""
         beta1, beta2 = group["betas"]
-        kernels.active_step(name)(
+        kernels.active_step(name, stretch.data)(
             stretch.data,
             stretch.grad,
             stretch.state("exp_avg"),

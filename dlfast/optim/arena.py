@@ -6,15 +6,21 @@
 A parameter is moved into an arena once, by the first optimizer that takes it, and stays there. A later optimizer finds
 which of its parameters lie side by side and updates each such stretch with one call, so any number of optimizers may
 share parameters. The padding is zero in every array and stays zero under every update.
+
+An arena lies where its parameters do. One that is moved to another device leaves its arena; at the next step it is put
+into one there, and its state follows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 
 from .._changes import change_of
+from .._devices import assign, device_of, on_device
 from .._tape import have_gradients
 from ..kernels.memory import pooled
 
@@ -22,7 +28,7 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest SIMD register
 
 
 class Arena(np.ndarray):
-    """The bytes of an arena. Parameters are plain arrays whose ``.base`` is one of these."""
+    """The bytes of an arena on the CPU. Parameters are plain arrays whose ``.base`` is one of these."""
 
     @classmethod
     def zeros(cls, nbytes: int) -> Arena:
@@ -36,33 +42,50 @@ class Arena(np.ndarray):
         return np.ndarray(shape, dtype, buffer=self, offset=address - _address(self))
 
 
-def _address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
+def _address(array: Any) -> int:
+    return array.pointer if on_device(array) else array.__array_interface__["data"][0]
+
+
+def _memory(array: Any) -> Any:
+    """The object that stands for the memory of an arena, the same for all that lies in it."""
+    return array.owner if on_device(array) else array.base
 
 
 def _padded(nbytes: int) -> int:
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
-def zeros(count: int, dtype) -> np.ndarray:
-    """A flat array of zeros, aligned."""
-    arena = Arena.zeros(count * np.dtype(dtype).itemsize)
-    return arena.array_at(_aligned_start(arena), (count,), dtype)
+def zeros(count: int, dtype, beside: Any) -> Any:
+    """A flat array of zeros, aligned, on the device of another."""
+    nbytes = _padded(count * np.dtype(dtype).itemsize)
+    if on_device(beside):
+        arena = beside.device.empty((nbytes,), np.uint8)
+        beside.device.fill(arena, 0)
+        return arena.part(0, (count,), dtype)
+    arena = Arena.zeros(nbytes)
+    return arena.array_at(_padded(_address(arena)), (count,), dtype)
 
 
-def _aligned_start(arena: Arena) -> int:
-    return _padded(_address(arena))
+def _array_at(array: Any, offset: int, shape: tuple[int, ...], dtype) -> Any:
+    """An array in the memory of another of an arena, so many bytes behind its start."""
+    if on_device(array):
+        return type(array)(array.device, shape, dtype, array.owner, array.pointer + offset)
+    assert isinstance(array.base, Arena)
+    return array.base.array_at(_address(array) + offset, shape, dtype)
 
 
 def bind(parameters) -> None:
-    """Move those parameters, all of one dtype, that lie in no arena yet into a new one."""
-    loose = [p for p in parameters if not isinstance(p.data.base, Arena)]
-    nbytes = sum(_padded(p.data.nbytes) for p in loose)
-    data, grad = Arena.zeros(nbytes), Arena.zeros(nbytes)
-    offset = 0
-    for p in loose:
-        p._bind(*(a.array_at(_aligned_start(a) + offset, p.data.shape, p.data.dtype) for a in (data, grad)))
-        offset += _padded(p.data.nbytes)
+    """Move those parameters, all of one dtype, that lie in no arena yet into a new one on their device."""
+    loose: dict[str, list] = {}
+    for p in parameters:
+        if p._place is None:
+            loose.setdefault(device_of(p.data), []).append(p)
+    for group in loose.values():
+        nbytes, first = sum(_padded(p.data.nbytes) for p in group), group[0].data
+        arenas, offset = [zeros(nbytes, np.uint8, first) for _ in range(2)], 0
+        for p in group:
+            p._bind(*(_array_at(arena, offset, p.data.shape, p.data.dtype) for arena in arenas))
+            offset += _padded(p.data.nbytes)
 
 
 class Stretch:
@@ -73,15 +96,15 @@ class Stretch:
 
     def __init__(self, block: Block, first: int, last: int):
         # No reference to the block, which holds its stretches: memory must go with the last name of the optimizer.
-        self._steps, self._states, self.first, self.last = block.steps, block.states, first, last
+        self._steps, self._states, self.first, self.last = block.steps, block.states_of(first), first, last
         self._numbers = block.numbers
         self.low, self.high = block.offsets[first], block.offsets[last] + block.parameters[last].data.size
-        self.data = _flat_view(block.parameters[first].data, self.high - self.low)
-        self.grad = _flat_view(block.parameters[first]._place.array, self.high - self.low)
-        self._views: dict[str, np.ndarray] = {}
+        data, grad = block.parameters[first].data, block.parameters[first]._place.array
+        self.data, self.grad = (_array_at(array, 0, (self.high - self.low,), block.dtype) for array in (data, grad))
+        self._views: dict[str, Any] = {}
         self.change = change_of(self.data)  # for the tape, which must not take old weights for new ones
 
-    def state(self, name: str) -> np.ndarray:
+    def state(self, name: str) -> Any:
         """The stretch's part of the state ``name``, zero at first."""
         if name not in self._views:
             self._views[name] = self._states[name][self.low : self.high]
@@ -110,25 +133,23 @@ def _all_alike(values: list) -> bool:
     return values.count(values[0]) == len(values)
 
 
-def _flat_view(array: np.ndarray, count: int) -> np.ndarray:
-    assert isinstance(array.base, Arena)
-    return array.base.array_at(_address(array), (count,), array.dtype)
-
-
 class _States(dict):
     """Name of a kind of state -> its flat array for all parameters of a block, made of zeros at its first use."""
 
-    def __init__(self, length: int, dtype: np.dtype):
+    def __init__(self, length: int, dtype: np.dtype, beside: Any):
         super().__init__()
-        self._length, self._dtype = length, dtype
+        self._length, self._dtype, self._beside = length, dtype, beside
 
-    def __missing__(self, name: str) -> np.ndarray:
-        self[name] = array = zeros(self._length, self._dtype)
+    def __missing__(self, name: str) -> Any:
+        self[name] = array = zeros(self._length, self._dtype, self._beside)
         return array
 
 
 class Block:
-    """The parameters of one dtype in one parameter group, with the state that an optimizer keeps for them."""
+    """The parameters of one dtype in one parameter group, with the state that an optimizer keeps for them.
+
+    The state of parameters on several devices has flat arrays on each, of which only their own parts are used.
+    """
 
     def __init__(self, parameters: list):
         bind(parameters)
@@ -140,16 +161,28 @@ class Block:
         for p in parameters:
             self.offsets.append(self.length)
             self.length += _padded(p.data.nbytes) // self.dtype.itemsize
-        self.states = _States(self.length, self.dtype)
+        self._states: dict[str, _States] = {}
+        self._devices = self._where()
         self._plan()
 
-    def state_names(self) -> list[str]:
-        return list(self.states)
+    def _where(self) -> list[str]:
+        """The device of each parameter."""
+        return [device_of(p.data) for p in self.parameters]
 
-    def state_view(self, name: str, i: int) -> np.ndarray:
+    def states_of(self, i: int) -> _States:
+        """The flat arrays on the device of parameter ``i``."""
+        device = self._devices[i]
+        if device not in self._states:
+            self._states[device] = _States(self.length, self.dtype, self.parameters[i].data)
+        return self._states[device]
+
+    def state_names(self) -> list[str]:
+        return list(dict.fromkeys(name for states in self._states.values() for name in states))
+
+    def state_view(self, name: str, i: int) -> Any:
         """The state of parameter ``i``, in its shape."""
         p = self.parameters[i].data
-        return self.states[name][self.offsets[i] : self.offsets[i] + p.size].reshape(p.shape)
+        return self.states_of(i)[name][self.offsets[i] : self.offsets[i] + p.size].reshape(p.shape)
 
     def of_each(self, name: str) -> list[float]:
         """A number for each parameter, 1 at first."""
@@ -161,7 +194,7 @@ class Block:
         for name, values in other.numbers.items():
             self.of_each(name)[i] = values[j]
         for name in other.state_names():
-            self.state_view(name, i)[...] = other.state_view(name, j)
+            assign(self.state_view(name, i), other.state_view(name, j))
 
     def stretches(self) -> list[Stretch]:
         """The longest stretches whose parameters all have a gradient, as many steps and the same numbers."""
@@ -178,7 +211,19 @@ class Block:
         if any(p.data.dtype != self.dtype for p in self.parameters):
             raise RuntimeError("step: a parameter has another dtype than when the optimizer was made; make a new one")
         bind(self.parameters)
+        before, self._devices = self._devices, self._where()
+        if self._devices != before:
+            self._move_states(before)
         self._plan()
+
+    def _move_states(self, before: list[str]) -> None:
+        """Copy the state of parameters that lie on another device than before after them; neighbours together."""
+        for (old, new), run in groupby(range(len(before)), lambda i: (before[i], self._devices[i])):
+            places = list(run)
+            part = slice(self.offsets[places[0]], [*self.offsets, self.length][places[-1] + 1])
+            for name, array in self._states.get(old, {}).items() if old != new else ():
+                assign(self.states_of(places[0])[name][part], array[part])
+        self._states = {device: states for device, states in self._states.items() if device in self._devices}
 
     def _plan(self) -> None:
         """Find the stretches of a step in which every parameter has a gradient, the usual one."""
@@ -190,8 +235,8 @@ class Block:
         (data, grad), (next_data, next_grad) = ((p.data, p._place.array) for p in self.parameters[i : i + 2])
         pitch = _padded(data.nbytes)
         return (
-            data.base is next_data.base
-            and grad.base is next_grad.base
+            _memory(data) is _memory(next_data)
+            and _memory(grad) is _memory(next_grad)
             and _address(next_data) - _address(data) == pitch == _address(next_grad) - _address(grad)
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .. import kernels
+from .._devices import on_device
 from ..tensor import Tensor
 
 
@@ -77,12 +78,26 @@ def listed(op: str, name: str, parameters) -> list:
 def norm(gradients: list[np.ndarray], norm_type: float = 2.0) -> float:
     """The common norm of the arrays; the sum has the range of float64."""
     if norm_type == 2:
-        square_sum = kernels.active_sum("square")
-        return math.sqrt(sum(square_sum(g.reshape(-1)) for g in gradients))
+        return math.sqrt(square_sum([g.reshape(-1) for g in gradients]))
     if norm_type == math.inf:
-        return float(np.max([np.abs(g).max(initial=0.0) for g in gradients], initial=0.0))
+        return float(np.max([np.abs(g).max(initial=0.0).item() for g in gradients], initial=0.0))
     powers = (np.abs(g, dtype=np.float64) ** norm_type for g in gradients)
     return sum(float(power.sum()) for power in powers) ** (1 / norm_type)
+
+
+def square_sum(gradients: list) -> float:
+    """sum g^2 over flat arrays, with the range of float64; of those of one dtype on one device by one download."""
+    if on_one_device(gradients):
+        from ..kernels.cuda.optim import clip_factor as sum_on_device
+
+        return float(sum_on_device(gradients, 0.0)[1].numpy()[0])
+    return float(sum(kernels.active_sum("square", g)(g) for g in gradients))
+
+
+def on_one_device(arrays: list) -> bool:
+    """Whether there are arrays, and all lie on the same device other than the CPU and have one dtype."""
+    kinds = {(on_device(array), array.dtype, str(array.device)) if on_device(array) else False for array in arrays}
+    return len(kinds) == 1 and False not in kinds
 
 
 def _check_bound(function: str, name: str, value: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import kernels
 from .arena import Stretch
 from .optimizer import Optimizer
@@ -30,9 +32,9 @@ class Lion(Optimizer):
             self._check_range(group, name)
         self._check_betas(group)
 
-    def _update(self, group: dict, stretch: Stretch, grad_scale: float) -> None:
+    def _update(self, group: dict, stretch: Stretch, grad_scale: Any) -> None:
         beta1, beta2 = group["betas"]
-        kernels.active_step("lion")(
+        kernels.active_step("lion", stretch.data)(
             stretch.data,
             stretch.grad,
             stretch.state("exp_avg"),

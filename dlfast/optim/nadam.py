@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .adam import Adam
 from .arena import Stretch
 
@@ -50,7 +52,7 @@ class NAdam(_DecoupledOption):
         super()._check_options(group)
         self._check_range(group, "momentum_decay")
 
-    def _update(self, group: dict, stretch: Stretch, grad_scale: float) -> None:
+    def _update(self, group: dict, stretch: Stretch, grad_scale: Any) -> None:
         step = stretch.count_step()
         mu, next_mu = (group["betas"][0] * (1 - 0.5 * 0.96 ** (t * group["momentum_decay"])) for t in (step, step + 1))
         numbers = {"mu": mu, "next_mu": next_mu, "mu_product": stretch.multiply("mu_product", mu)}
@@ -87,6 +89,6 @@ class RAdam(_DecoupledOption):
         options["decoupled_weight_decay"] = decoupled_weight_decay
         super(Adam, self).__init__(params, options, clip_grad_norm, **others)
 
-    def _update(self, group: dict, stretch: Stretch, grad_scale: float) -> None:
+    def _update(self, group: dict, stretch: Stretch, grad_scale: Any) -> None:
         decoupled = group["decoupled_weight_decay"]
         self._step("radam", group, stretch, grad_scale, decoupled, step=stretch.count_step())

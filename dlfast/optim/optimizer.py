@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from .. import _check as check
-from .. import kernels
+from .._devices import assign, find, moved, on_cpu, on_device
 from .._tape import forget_gradients, same_parameters
 from ..tensor import Parameter, Tensor
 from .arena import Block, Stretch
-from .clip import clip_factor, listed
+from .clip import clip_factor, listed, on_one_device, square_sum
 
 # Options of PyTorch's optimizers that these have not: where they are off, or choose an implementation, it is the same.
 _OFF = {"amsgrad", "centered", "differentiable"}
@@ -38,6 +38,9 @@ class Optimizer:
     as `clip_grad_norm_` does it, but in the pass of the update: ``p.grad`` stays as it is. ``optimizer.grad_norm`` is
     the norm of the last step before it was clipped, None without clipping; ``clip_grad_norm`` may be changed any time.
 
+    State lies beside the parameters. Where they are moved to another device, it follows at the next step; on a device a
+    step waits for nothing, the norm of clipping is read there, and only ``grad_norm`` waits for it.
+
     maximize: an option of every optimizer and group: go up the gradient, g <- -g, instead of down. PyTorch's foreach,
     fused and capturable, which choose an implementation, are taken and have no effect; amsgrad, centered and
     differentiable are refused where they are on.
@@ -56,7 +59,7 @@ class Optimizer:
         if clip_grad_norm is not None:
             clip_grad_norm = check.number(self._name, "clip_grad_norm", clip_grad_norm, 0, math.inf)
         self.clip_grad_norm = clip_grad_norm
-        self.grad_norm: float | None = None
+        self._grad_norm: Any = None  # or the square of it, on a device
         self.defaults = {**defaults, "maximize": bool(maximize)}
         self.param_groups: list[dict] = []
         self._blocks: list[list[Block]] = []  # of each group, and below the parameters that they were made for
@@ -146,27 +149,38 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients: ``p.grad`` is None until the next backward; with set_to_none=False fill them with 0."""
-        for group in self.param_groups:
-            if set_to_none:
+        if set_to_none:
+            for group in self.param_groups:
                 forget_gradients(group["params"])
-                continue
-            for p in group["params"]:
-                if p.grad is not None:
-                    p.grad[...] = 0
+            return
+        for stretch in self._stretches():
+            stretch.grad.fill(0)
 
     def step(self, closure: Callable | None = None) -> Any:
         """Update every parameter that has a gradient. closure: called first, computes the loss, which is returned."""
         loss = closure() if closure is not None else None
-        self.step_by(None if self.clip_grad_norm is None else self.gradient_norm())
+        if self.clip_grad_norm is None:
+            self._update_all(1.0)
+        elif on_one_device(gradients := [stretch.grad for stretch in self._stretches()]):
+            from ..kernels.cuda.optim import clip_factor as factor_of
+
+            factor, self._grad_norm = factor_of(gradients, self.clip_grad_norm)
+            self._update_all(factor)
+        else:
+            self.step_by(math.sqrt(square_sum(gradients)))
         return loss
 
     def step_by(self, norm: float | None) -> None:
         """`step` where the `gradient_norm` of the gradients as they are is known, or nothing is clipped (None)."""
-        if not same_parameters(self.param_groups, self._taken):
-            self._follow_groups()
         grad_scale = 1.0
         if norm is not None and self.clip_grad_norm is not None:
             self.grad_norm, grad_scale = norm, clip_factor(norm, self.clip_grad_norm)
+        self._update_all(grad_scale)
+
+    def _update_all(self, grad_scale: Any) -> None:
+        """Update by the gradients times a number, or an array of one number on their device."""
+        if not same_parameters(self.param_groups, self._taken):
+            self._follow_groups()
         for group, blocks in zip(self.param_groups, self._blocks, strict=True):
             scale = -grad_scale if group["maximize"] else grad_scale
             for block in blocks:
@@ -174,18 +188,45 @@ class Optimizer:
                     self._update(group, stretch, scale)
                     stretch.change.again()
 
-    def gradient_norm(self) -> float:
-        """sqrt(sum g^2) over every parameter that has a gradient; NaN or infinite where one of the numbers is."""
+    def _stretches(self) -> list[Stretch]:
+        """Those of all groups, of the parameters that have a gradient."""
         if not same_parameters(self.param_groups, self._taken):
             self._follow_groups()
-        square_sum, total = kernels.active_sum("square"), 0.0
+        return [stretch for blocks in self._blocks for block in blocks for stretch in block.stretches()]
+
+    def gradient_norm(self) -> float:
+        """sqrt(sum g^2) over every parameter that has a gradient; NaN or infinite where one of the numbers is."""
+        return math.sqrt(square_sum([stretch.grad for stretch in self._stretches()]))
+
+    @property
+    def grad_norm(self) -> float | None:
+        """The norm that the last step clipped, before it did; None where it did not."""
+        if on_device(self._grad_norm):
+            self._grad_norm = math.sqrt(self._grad_norm.numpy()[0])
+        return self._grad_norm
+
+    @grad_norm.setter
+    def grad_norm(self, norm: float | None) -> None:
+        self._grad_norm = norm
+
+    def to(self, device: Any) -> Optimizer:
+        """Move the parameters to a device, "cpu" or "cuda", and their state with them. Returns self.
+
+        ``model.to(device)`` moves the parameters too, and buffers; it may come before or after the optimizer is made.
+        Gradients move too. Raises RuntimeError for a device that cannot be used, with the reason.
+        """
+        place = find(device)
+        self._follow_groups()
+        for block, i in self._located():
+            p = block.parameters[i]
+            if (array := moved(p.data, place)) is not p.data:
+                p._rebind(array, None if p.grad is None else moved(p.grad, place))
         for blocks in self._blocks:
             for block in blocks:
-                for stretch in block.stretches():
-                    total += square_sum(stretch.grad)
-        return math.sqrt(total)
+                block.stretches()
+        return self
 
-    def _update(self, group: dict, stretch: Stretch, grad_scale: float) -> None:
+    def _update(self, group: dict, stretch: Stretch, grad_scale: Any) -> None:
         raise NotImplementedError
 
     def _located(self) -> list[tuple[Block, int]]:
@@ -204,7 +245,7 @@ class Optimizer:
         state = {}
         for number, (block, i) in enumerate(self._located()):
             if block.steps[i]:
-                arrays = {name: block.state_view(name, i).copy() for name in block.state_names()}
+                arrays = {name: on_cpu(block.state_view(name, i)) for name in block.state_names()}
                 numbers = {name: values[i] for name, values in block.numbers.items()}
                 state[number] = {"step": block.steps[i], **numbers, **arrays}
         groups, places = [], iter(range(len(self._located())))
@@ -283,7 +324,7 @@ class Optimizer:
         for name in self._number_names:
             block.of_each(name)[i] = float(entry.get(name, 1.0))
         for name in dict.fromkeys((*arrays, *block.state_names())):  # in the order in which they were saved
-            block.state_view(name, i)[...] = arrays.get(name, 0)
+            assign(block.state_view(name, i), arrays.get(name, 0))
 
     @property
     def _name(self) -> str:

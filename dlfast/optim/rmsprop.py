@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import kernels
 from .arena import Stretch
 from .optimizer import Optimizer
@@ -46,8 +48,8 @@ class RMSprop(Optimizer):
         self._check_range(group, "alpha", high=1.0)
         self._check_range(group, "eps", low_open=True)
 
-    def _update(self, group: dict, stretch: Stretch, grad_scale: float) -> None:
-        kernels.active_step("rmsprop")(
+    def _update(self, group: dict, stretch: Stretch, grad_scale: Any) -> None:
+        kernels.active_step("rmsprop", stretch.data)(
             stretch.data,
             stretch.grad,
             stretch.state("square_avg"),

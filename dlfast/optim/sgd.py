@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import kernels
 from .arena import Stretch
 from .optimizer import Optimizer
@@ -48,9 +50,9 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
             raise ValueError("SGD: nesterov needs a momentum above 0 and dampening 0")
 
-    def _update(self, group: dict, stretch: Stretch, grad_scale: float) -> None:
+    def _update(self, group: dict, stretch: Stretch, grad_scale: Any) -> None:
         momentum = group["momentum"]
-        kernels.active_step("sgd")(
+        kernels.active_step("sgd", stretch.data)(
             stretch.data,
             stretch.grad,
             stretch.state("momentum_buffer") if momentum else None,

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import random
 from .._changes import note
+from .._devices import device_of
 from ..nn import Module
 from ..tensor import Tensor, no_grad
 from .history import History
@@ -30,20 +31,31 @@ class Before:
 
     def __init__(self, model: Module):
         self._places = [(module, name) for module in model.modules() for name in module._buffer_names]
-        self.take()
+        self._kept: list[Any] = [None] * len(self._places)  # copies, written over by the next ones
 
     def take(self) -> None:
         """Remember them as they are now."""
         self._random = random.generator().bit_generator.state
-        self._buffers = [np.array(getattr(module, name)) for module, name in self._places]
+        kept = self._kept
+        for i, (module, name) in enumerate(self._places):
+            buffer, copy = getattr(module, name), kept[i]
+            if type(copy) is type(buffer) and copy is not None and _alike(copy, buffer):
+                copy[...] = buffer
+            else:
+                kept[i] = None if buffer is None else buffer.copy()
 
     def restore(self) -> None:
+        """Put them back as they were when they were taken."""
         random.set_state(dict(self._random))
-        for (module, name), values in zip(self._places, self._buffers):
+        for (module, name), values in zip(self._places, self._kept):
             array = getattr(module, name)
             if array is not None:
                 array[...] = values
                 note(array)
+
+
+def _alike(copy: Any, buffer: Any) -> bool:
+    return copy.shape == buffer.shape and copy.dtype == buffer.dtype and device_of(copy) == device_of(buffer)
 
 
 _LARGE = 1e4  # numbers of a training that diverges, rather than of one that goes well
