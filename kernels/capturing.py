@@ -1,0 +1,30 @@
+"""Whether this thread captures a CUDA graph, asked at little cost where numbers differ from step to step.
+
+A graph repeats what the GPU did, not what Python did. What Python must do again before each replay, for the numbers
+that it gives to kernels (a learning rate, a step count, a seed), goes through here; see `kernels/cuda/capture.py`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+class _Local(threading.local):
+    capture: Any = None  # a `cuda.capture.Capture`
+
+
+LOCAL = _Local()
+
+
+def again(function: Callable, *arguments: Any) -> Any:
+    """function(*arguments); for a captured graph again before each replay, when launches in it do nothing."""
+    capture = LOCAL.capture
+    return function(*arguments) if capture is None else capture.again(function, arguments)
+
+
+def seed(draw: Callable[[], int]) -> int:
+    """A seed of 64 bits, draw(); for a captured graph a fresh one in each replay, in the order of the draws."""
+    capture = LOCAL.capture
+    return draw() if capture is None else capture.seed(draw)

@@ -1,0 +1,57 @@
+"""The arguments of a kernel as the driver and the fibers take them: each in a cell of 64 bits."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+
+from .array import ALIGNMENT
+from .dialect import Kernel
+
+POINTERS = {"d": np.dtype(np.float64), "l": np.dtype(np.int64), "j": np.dtype(np.int32), "b": np.dtype(np.uint8)}
+_NUMBERS = {"i": "i4x", "w": "q"}
+_REALS = {"float32": "f4x", "float64": "d"}
+
+
+class Packing:
+    """Packs the arguments of a kernel for arrays of one dtype."""
+
+    def __init__(self, kernel: Kernel, dtype: np.dtype):
+        formats = {**_NUMBERS, "f": _REALS[str(dtype)]}
+        self._kernel, self._real = kernel, dtype
+        self._struct = struct.Struct("=" + "".join(formats.get(kind, "Q") for kind in kernel.kinds))
+        self._wanted = [None if kind in formats else (POINTERS.get(kind, dtype), kind != "u") for kind in kernel.kinds]
+        self.count = len(kernel.kinds)
+
+    def into(self, cells: Any, arguments: tuple) -> None:
+        """Write the arguments into cells, a buffer of `count` int64.
+
+        Raises TypeError for an array of another dtype or alignment than the kernel's, OverflowError for a size that an
+        int32 does not hold.
+        """
+        values = [
+            value if wanted is None else 0 if value is None else self._address(value, wanted)
+            for value, wanted in zip(arguments, self._wanted, strict=True)
+        ]
+        try:
+            self._struct.pack_into(cells, 0, *values)
+        except OverflowError:  # a number beyond float32 is infinite there, as NumPy has it
+            with np.errstate(over="ignore"):
+                values = [
+                    float(self._real.type(value)) if kind == "f" else value
+                    for value, kind in zip(values, self._kernel.kinds)
+                ]
+            self._struct.pack_into(cells, 0, *values)
+        except struct.error as error:
+            raise OverflowError(
+                f"kernel {self._kernel.name}: a number is beyond its kind ({self._kernel.kinds}): {error}; arrays have "
+                "fewer than 2^31 elements"
+            ) from error
+
+    def _address(self, array: Any, wanted: tuple[np.dtype, bool]) -> int:
+        dtype, aligned = wanted
+        if array.dtype != dtype or (aligned and array.pointer % ALIGNMENT):
+            raise TypeError(f"kernel {self._kernel.name}: expected an aligned array of {dtype}, got {array!r}")
+        return array.pointer
