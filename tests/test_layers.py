@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from layers import LAYERS, LOSSES
 from samples import image
 
 import dlfast as dl
@@ -16,107 +17,6 @@ from dlfast.nn import margin_loss, padding
 @pytest.fixture(autouse=True)
 def _seed():
     dl.manual_seed(0)
-
-
-P = np.random.default_rng(1).uniform(0.1, 0.9, (3, 4))
-
-
-LABELS = np.array([2, 0, 3])
-
-
-LAYERS = [
-    (nn.Linear(4, 3), [(2, 5, 4)]),
-    (nn.Linear(4, 3, bias=False, activation="tanh"), [(2, 4)]),
-    (nn.Conv2d(2, 4, 3, padding=1), [(2, 4, 5, 2)]),
-    (nn.Conv2d(2, 4, (3, 2), stride=(2, 1), dilation=(1, 2), groups=2, bias=False), [(1, 5, 6, 2)]),
-    (nn.Conv2d(2, 3, 3, padding="same", activation="sigmoid"), [(1, 3, 3, 2)]),
-    (nn.Conv2d(2, 3, 3, stride=2, method="im2col"), [(1, 5, 5, 2)]),
-    (nn.Conv1d(2, 4, 3, stride=2, padding=(2, 0), groups=2), [(2, 7, 2)]),
-    (nn.Conv1d(2, 3, 3, padding="causal", dilation=2), [(2, 7, 2)]),
-    (nn.Conv1d(2, 3, 2, padding="same", dilation=2, bias=False, activation="tanh"), [(1, 5, 2)]),
-    (nn.ConvTranspose2d(2, 3, 3, 2, 1, 1, activation="sigmoid"), [(1, 3, 2, 2)]),
-    (nn.ConvTranspose2d(2, 4, (2, 3), (1, 2), ((1, 0), (0, 1)), groups=2, bias=False, dilation=2), [(1, 4, 3, 2)]),
-    (nn.ConvTranspose1d(2, 3, 3, 2, 1, 1, activation="sigmoid"), [(1, 4, 2)]),
-    (nn.ConvTranspose1d(2, 4, 2, padding=(0, 1), groups=2, bias=False, dilation=2), [(1, 4, 2)]),
-    (nn.MaxPool1d(2), [(2, 6, 3)]),
-    (nn.AvgPool1d(3, 2, 1, count_include_pad=False), [(2, 6, 3)]),
-    (nn.MaxPool2d(3, 2, 1), [(1, 5, 6, 2)]),
-    (nn.AvgPool2d(2, padding=1, count_include_pad=False), [(1, 5, 6, 2)]),
-    (nn.AdaptiveAvgPool1d(4), [(2, 6, 3)]),
-    (nn.AdaptiveAvgPool2d((2, 3)), [(1, 5, 6, 2)]),
-    (nn.AdaptiveMaxPool1d(4), [(2, 6, 3)]),
-    (nn.AdaptiveMaxPool2d((2, 3)), [(1, 5, 6, 2)]),
-    (nn.Upsample(scale_factor=2), [(1, 3, 2, 2)]),
-    (nn.Upsample((4, 7), mode="bilinear", align_corners=True), [(1, 3, 2, 2)]),
-    (nn.Upsample(5, mode="linear"), [(2, 3, 2)]),
-    (nn.ReLU(), [(3, 4)]),
-    (nn.LeakyReLU(0.2), [(3, 4)]),
-    (nn.ELU(0.7), [(3, 4)]),
-    (nn.GELU(), [(3, 4)]),
-    (nn.GELU("tanh"), [(3, 4)]),
-    (nn.SiLU(), [(3, 4)]),
-    (nn.Swish(), [(3, 4)]),
-    (nn.Sigmoid(), [(3, 4)]),
-    (nn.Tanh(), [(3, 4)]),
-    (nn.Softplus(2.0), [(3, 4)]),
-    (nn.Hardswish(), [(3, 4)]),
-    (nn.Hardtanh(-0.5, 0.7), [(3, 4)]),
-    (nn.ReLU6(), [(3, 4)]),
-    (nn.Hardsigmoid(), [(3, 4)]),
-    (nn.SELU(), [(3, 4)]),
-    (nn.CELU(0.7), [(3, 4)]),
-    (nn.Mish(), [(3, 4)]),
-    (nn.Softsign(), [(3, 4)]),
-    (nn.LogSigmoid(), [(3, 4)]),
-    (nn.Tanhshrink(), [(3, 4)]),
-    (nn.Threshold(0.1, -1.0), [(3, 4)]),
-    (nn.Hardshrink(), [(3, 4)]),
-    (nn.Softshrink(0.3), [(3, 4)]),
-    (nn.PReLU(), [(3, 4)]),
-    (nn.PReLU(4, 0.1), [(2, 3, 4)]),
-    (nn.GLU(), [(3, 4)]),
-    (nn.GLU(dim=1), [(3, 4, 2)]),
-    (nn.Softmin(), [(3, 4)]),
-    (nn.Softmax(0), [(3, 4)]),
-    (nn.LogSoftmax(), [(3, 4)]),
-    (nn.Dropout(0.4), [(3, 4)]),
-    (nn.Dropout(0.4, mode="notes").eval(), [(3, 4)]),
-    (nn.Dropout1d(0.4), [(3, 2, 4)]),
-    (nn.Dropout2d(0.4), [(3, 2, 2, 4)]),
-    (nn.BatchNorm1d(3), [(4, 3)]),
-    (nn.BatchNorm1d(3, affine=False), [(2, 4, 3)]),
-    (nn.BatchNorm2d(3), [(2, 2, 3, 3)]),
-    (nn.BatchNorm2d(3).eval(), [(2, 2, 3, 3)]),
-    (nn.LayerNorm(4), [(2, 3, 4)]),
-    (nn.LayerNorm((3, 4), bias=False), [(2, 3, 4)]),
-    (nn.RMSNorm(4), [(2, 3, 4)]),
-    (nn.RMSNorm((3, 4), 1e-3, False), [(2, 3, 4)]),
-    (nn.GroupNorm(2, 4), [(2, 3, 4)]),
-    (nn.GroupNorm(1, 4, affine=False), [(2, 2, 3, 4)]),
-    (nn.RNNCell(3, 4), [(2, 3), (2, 4)]),
-    (nn.RNNCell(3, 4, nonlinearity="relu"), [(2, 3)]),
-    (nn.GRUCell(3, 4, bias=False), [(2, 3), (2, 4)]),
-    (nn.LSTMCell(3, 4), [(2, 3)]),
-    (nn.Flatten(), [(2, 3, 4)]),
-    (nn.Identity(), [(2, 3)]),
-    (nn.Residual(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 4)), [(2, 4)]),
-    (nn.Residual(nn.Linear(4, 3), shortcut=nn.Linear(4, 3, bias=False), activation="tanh"), [(2, 4)]),
-    (nn.Sequential(nn.Linear(4, 3), nn.Softplus()), [(2, 4)]),
-    (nn.MSELoss(), [(3, 4), (3, 4)]),
-]
-
-
-LOSSES = [
-    (nn.CrossEntropyLoss(np.arange(1.0, 5), label_smoothing=0.1), LABELS, image(3, 4)),
-    (nn.NLLLoss(reduction="sum"), LABELS, image(3, 4)),
-    (nn.L1Loss(), image(3, 4) + 0.5, image(3, 4)),
-    (nn.HuberLoss(delta=0.3), image(3, 4) + 0.5, image(3, 4)),
-    (nn.SmoothL1Loss(beta=0.3), image(3, 4) + 0.5, image(3, 4)),
-    (nn.KLDivLoss("batchmean"), P, image(3, 4)),
-    (nn.KLDivLoss("none", log_target=True), image(3, 4), image(3, 4)),
-    (nn.BCELoss(), P[::-1].copy(), P),
-    (nn.BCEWithLogitsLoss(reduction="none"), P, image(3, 4)),
-]
 
 
 def name_of(value):

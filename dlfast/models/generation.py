@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _check as check
 from .. import random
+from .._devices import beside, on_cpu
 from ..tensor import unwrap
 
 
@@ -29,7 +30,7 @@ def generate(
     A GPT whose context is full forgets all but the last half of it and goes on. The model is in evaluation mode until
     the iterator ends or is closed. Raises TypeError and ValueError for arguments that do not fit, at once.
     """
-    codes = unwrap(prompt)
+    codes = on_cpu(unwrap(prompt))
     if codes.ndim != 1 or codes.dtype.kind not in "iu" or not len(codes):
         raise ValueError(
             f"generate: prompt must hold codes, integers (T,), at least one, got {codes.dtype} {codes.shape}"
@@ -45,6 +46,7 @@ def generate(
 def _drawn(
     model: Any, codes: np.ndarray, length: int, temperature: float, top_k: int | None, rng: np.random.Generator
 ) -> Iterator[int]:
+    weight = next((parameter.data for parameter in model.parameters()), codes)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -56,9 +58,9 @@ def _drawn(
             if len(text) - first > context:
                 state, first = None, len(text) - max(1, context // 2)
                 seen = first
-            logits, state = model.advance(np.array(text[seen:], np.int64), state)
+            logits, state = model.advance(beside(np.array(text[seen:], np.int64), weight), state)
             seen = len(text)
-            text.append(draw(logits.data[-1], temperature, top_k, rng))
+            text.append(draw(on_cpu(logits.data[-1]), temperature, top_k, rng))
             yield text[-1]
     finally:
         for module, training in modes:

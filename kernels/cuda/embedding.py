@@ -1,26 +1,31 @@
 """Embedding: rows of a table. The operation is defined in `kernels/reference/embedding.py`.
 
 Backward, a block makes a token: where an earlier token has the same row it leaves at once, else it adds the gradients
-of all that have it, in their order: no atomics, so that the bits are always the same.
+of all that have it, in their order: no atomics, so that the bits are always the same. An index of no row, for which
+nobody has looked on the CPU, gives NaN and gets nothing.
 """
 
 from __future__ import annotations
 
+import math
+
 from .dialect import cuda, i32, kernel, real
 from .loops import THREADS
 
+NAN = math.nan
 SCAN = 128  # threads of a block, and tokens that it looks at in one turn
 
 
-@kernel("lppii")
-def take(indices, weight, y, features, n):
+@kernel("lppiii")
+def take(indices, weight, y, rows, features, n):
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
     if i < n:
-        y[i] = weight[indices[i // features] * features + i % features]
+        row = indices[i // features]
+        y[i] = weight[row * features + i % features] if row >= 0 and row < rows else real(NAN)
 
 
-@kernel("lppiiw")
-def scatter(indices, dy, dweight, features, tokens, padding):
+@kernel("lppiiiw")
+def scatter(indices, dy, dweight, rows, features, tokens, padding):
     same = cuda.shared.array(SCAN, i32)
     t = cuda.threadIdx.x
     token = cuda.blockIdx.x
@@ -34,7 +39,7 @@ def scatter(indices, dy, dweight, features, tokens, padding):
         cuda.syncthreads()
         if seen > 0:
             break
-    if seen == 0 and row != padding:
+    if seen == 0 and row != padding and row >= 0 and row < rows:
         for first in range(token, tokens, SCAN):
             same[t] = i32(1) if first + t < tokens and indices[first + t] == row else i32(0)
             cuda.syncthreads()
@@ -55,7 +60,7 @@ def clear(y, n):
 def embedding_forward(indices, weight, *, padding_idx):
     features = weight.shape[1]
     y = weight.device.empty((*indices.shape, features), weight.dtype)
-    take((-(-y.size // THREADS), 1, 1), THREADS, indices, weight, y, features, y.size)
+    take((-(-y.size // THREADS), 1, 1), THREADS, indices, weight, y, *weight.shape, y.size)
     return y, (indices, weight.shape, padding_idx)
 
 
@@ -67,5 +72,5 @@ def embedding_backward(dy, saved, needs):
     clear((-(-dweight.size // THREADS), 1, 1), THREADS, dweight, dweight.size)
     if dweight.size:
         padding = -1 if padding_idx is None else padding_idx
-        scatter((indices.size, 1, 1), SCAN, indices, dy, dweight, shape[1], indices.size, padding)
+        scatter((indices.size, 1, 1), SCAN, indices, dy, dweight, *shape, indices.size, padding)
     return None, dweight

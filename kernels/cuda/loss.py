@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from .dialect import cuda, device, full_name, i64, kernel, real
 from .elementwise import gated, sigmoid, softplus
 from .loops import THREADS as ELEMENTS
 from .loops import like, mapped_two
 from .rows import THREADS, WARPS, block_max, block_sum, larger
 
-INFINITY = math.inf
+INFINITY, NAN = math.inf, math.nan
 
 
 @kernel("ppii")
@@ -186,7 +184,10 @@ def bce_with_logits_backward(dy, saved, needs):
 
 @kernel("plppppiiwf")
 def cross_entropy(logits, target, weight, logs, losses, row_weights, classes, has_weight, ignore_index, smoothing):
-    """A row's maximum and log of its sum of exponentials, its loss, and the weight it counts with."""
+    """A row's maximum and log of its sum of exponentials, its loss, and the weight it counts with.
+
+    A label of no class, for which nobody has looked on the CPU, makes the loss NaN.
+    """
     part = cuda.shared.array(WARPS, real)
     row = cuda.blockIdx.x
     base = row * classes
@@ -205,7 +206,8 @@ def cross_entropy(logits, target, weight, logs, losses, row_weights, classes, ha
     if cuda.threadIdx.x == 0:
         label = target[row]
         counted = label != ignore_index
-        label = label if counted else i64(0)
+        wrong = counted and (label < 0 or label >= classes)
+        label = label if counted and not wrong else i64(0)
         row_weight = (weight[label] if has_weight else real(1)) if counted else real(0)
         loss = gated(-((logits[base + label] - best) - log), row_weight)
         if smoothing > 0:
@@ -213,23 +215,27 @@ def cross_entropy(logits, target, weight, logs, losses, row_weights, classes, ha
             loss = (real(1) - smoothing) * loss + smoothing * spread_loss
         logs[row] = best
         logs[cuda.gridDim.x + row] = log
-        losses[row] = loss
+        losses[row] = real(NAN) if wrong else loss
         row_weights[row] = row_weight
 
 
-@kernel("pppplppiiiwff")
-def cross_entropy_back(dy, divisor, logits, logs, target, weight, dlogits, classes, has_weight, single, ignore_index,
-                       smoothing, weights):  # fmt: skip
-    """dlogits of a row; divisor[0] is the sum of the rows' weights, weights that of the classes'."""
+@kernel("pppplpppiiiiwf")
+def cross_entropy_back(dy, divisor, logits, logs, target, weight, weights, dlogits, classes, has_weight, single, mean,
+                       ignore_index, smoothing):  # fmt: skip
+    """dlogits of a row; divisor[0] is the sum of the rows' weights, weights[0] that of the classes'."""
     row = cuda.blockIdx.x
     base = row * classes
     label = target[row]
     counted = label != ignore_index
-    label = label if counted else i64(0)
+    wrong = counted and (label < 0 or label >= classes)
+    label = label if counted and not wrong else i64(0)
     row_weight = weight[label] if has_weight else real(1)
-    g = dy[0 if single else row] / divisor[0]
+    g = real(NAN) if wrong else dy[0 if single else row]
+    g = g / divisor[0] if mean else g
     spread_weight = smoothing / real(classes)
-    all_q = spread_weight * weights + (real(1) - smoothing) * row_weight
+    all_q = (real(1) - smoothing) * row_weight
+    if smoothing > 0:
+        all_q += spread_weight * (weights[0] if has_weight else real(classes))
     for c in range(cuda.threadIdx.x, classes, THREADS):
         q = spread_weight * weight[c] if has_weight else spread_weight
         if c == label:
@@ -251,7 +257,7 @@ def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_ind
     logs, losses, row_weights = empty((2, rows), dtype), empty((rows,), dtype), empty((rows,), dtype)
     cross_entropy((rows, 1, 1), THREADS, logits, target, weight, logs, losses, row_weights, classes,
                   weight is not None, ignore_index, label_smoothing)  # fmt: skip
-    divisor = summed(row_weights) if reduction == "mean" else logits.device.upload(np.ones((), dtype))
+    divisor = summed(row_weights) if reduction == "mean" else None
     saved = (logits, logs, target, weight, divisor, label_smoothing, ignore_index, reduction)
     if reduction != "mean":
         return reduced(losses, reduction), saved
@@ -265,8 +271,9 @@ def cross_entropy_backward(dy, saved, needs):
     if not needs[0]:
         return None, None, None
     rows, classes = logits.shape
-    all_weights = classes if weight is None else float(weight.numpy().sum()) if label_smoothing > 0 else 0.0
+    weights = summed(weight) if weight is not None and label_smoothing > 0 else None
     dlogits = like(logits)
-    cross_entropy_back((rows, 1, 1), THREADS, dy, divisor, logits, logs, target, weight, dlogits, classes,
-                       weight is not None, reduction != "none", ignore_index, label_smoothing, all_weights)  # fmt: skip
+    cross_entropy_back((rows, 1, 1), THREADS, dy, divisor, logits, logs, target, weight, weights, dlogits, classes,
+                       weight is not None, reduction != "none", reduction == "mean", ignore_index,
+                       label_smoothing)  # fmt: skip
     return dlogits, None, None
