@@ -23,9 +23,12 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .geometry import conv_output_size
+
+if TYPE_CHECKING:
+    from .conv_on_device import OnDevice
 
 METHODS = ("im2col", "direct", "winograd", "pointwise", "depthwise")
 AUTOMATIC = ("auto", "exact")  # "exact" leaves out Winograd, the one method that gives up accuracy
@@ -57,7 +60,8 @@ class Abilities(NamedTuple):
 
     only_3x3: Winograd's method for kernels of 3 x 3 with stride 1 only. pooled: the methods that do max-pooling on the
     way and write no pixel between; averaged: those that read the windows of average-pooling from cache. scatters: a
-    transposed convolution of few outputs by a method of its own.
+    transposed convolution of few outputs by a method of its own. on_device: of kernels for arrays on a device, whose
+    methods are those of `conv_on_device`.
     """
 
     methods: tuple[str, ...] = METHODS
@@ -65,6 +69,7 @@ class Abilities(NamedTuple):
     pooled: tuple[str, ...] = ()
     averaged: tuple[str, ...] = ()
     scatters: bool = False
+    on_device: OnDevice | None = None
 
 
 PLAIN = Abilities(("im2col",))

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from .conv_methods import FEW_CHANNELS, Abilities, Choice, Geometry, choose, direct_bytes, output_shape
+from .conv_on_device import choose_on_device
 from .geometry import conv_transpose_output_size
 
 PASSES = ("forward", "dx", "dweight")
@@ -73,6 +74,8 @@ class Plan:
         return self._alone[activation]
 
     def _choice(self, passing: str) -> Choice:
+        if self.abilities.on_device is not None:
+            return choose_on_device(self.image, self.kernel, self.geometry, self.method, self.abilities.on_device)
         only_3x3 = self.abilities.only_3x3
         choice = choose(passing, self.image, self.kernel, self.geometry, self.method, only_3x3)
         if choice.method in self.abilities.methods:

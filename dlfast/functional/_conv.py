@@ -10,6 +10,7 @@ from .._layout import channels_first
 from .._precision import automatic
 from ..kernels import active, active_module, get_backend
 from ..kernels.conv_methods import METHODS, PLAIN, Abilities, Geometry, unfit
+from ..kernels.conv_on_device import DEVICE_METHODS, unfit_on_device
 from ..kernels.conv_plan import Plan, plan
 from ..kernels.geometry import MOST_PADDING, conv_output_size, least_dilation, least_stride
 from ..tensor import ArrayLike, Tensor, arrays_of, record, run
@@ -41,7 +42,8 @@ def conv2d(
     (rows, columns), ((top, bottom), (left, right)), "valid" (none) or "same" (P = H, Q = W; needs stride 1), at most
     2^20 on a side. A stride beyond the padded image leaves one window.
     activation: None, "relu", "sigmoid" or "tanh", computed in the same pass. method: "auto" chooses by shape, see
-    `dlfast.explain`; "im2col", "direct", "winograd", "pointwise" or "depthwise" insist on one.
+    `dlfast.explain`; "im2col", "direct", "winograd", "pointwise" or "depthwise" insist on one on the CPU, "implicit",
+    "im2col" or "cudnn" on a device.
     Raises TypeError for dtypes other than float32 and float64 or mixed ones and for geometry that is not integer;
     ValueError for shapes that do not fit, channels that groups does not divide, a kernel larger than the padded image.
     """
@@ -60,7 +62,7 @@ def checked(
     if type(groups) is not int or not check.fits_conv(a, w, b, groups):
         groups = check_arrays(op, a, w, b, groups)
     options = stride, padding, dilation, groups, activation, method, pool_size, average
-    return _planned(op, a.shape, w.shape, *options, automatic(), get_backend(a))
+    return _planned(op, a.shape, w.shape, *options, automatic(), serving(a))
 
 
 @check.remembered
@@ -72,7 +74,7 @@ def _planned(
     geometry = Geometry(*conv_geometry(op, image, kernel, stride, padding, dilation), groups)
     if activation is not None:
         check.choice(op, "activation", activation, FUSED_ACTIVATIONS)
-    method, able = conv_method(op, method, kernel, geometry, backend), abilities(backend)
+    method, able = conv_method(op, method, image, kernel, geometry, backend), abilities(backend)
     pool = None if pool_size is None else check.pair(op, "pool_size", pool_size, 1)
     made = plan(image, kernel, geometry, activation, method, pool, bool(average), able)
     check.room(op, made.output)
@@ -110,7 +112,7 @@ def conv1d(
     groups = check_arrays("conv1d", a, w, b, groups)
     image, taps = a[:, None], w[:, None]
     options = stride, padding, dilation, groups, activation, method
-    planned = _planned_1d(a.shape, w.shape, *options, automatic(), get_backend(a))
+    planned = _planned_1d(a.shape, w.shape, *options, automatic(), serving(a))
     forward, backward = active("conv2d", image)
     y, saved = forward(image, taps, b, **planned)
     return record(y[:, 0], _conv1d_backward, (backward, saved), inputs, True)
@@ -131,7 +133,7 @@ def _planned_1d(
     image, taps = (steps[0], 1, *steps[1:]), (kernel[0], 1, *kernel[1:])
     if activation is not None:
         check.choice(op, "activation", activation, FUSED_ACTIVATIONS)
-    method = conv_method(op, method, taps, geometry, backend)
+    method = conv_method(op, method, image, taps, geometry, backend)
     made = plan(image, taps, geometry, activation, method, abilities=abilities(backend))
     check.room(op, made.output)
     return {"plan": made}
@@ -172,26 +174,53 @@ def _wrong_shapes(op: str, a, w, groups: int) -> None:
     raise ValueError(f"{op}: groups={groups} must divide the {kernels} output channels of weight {w.shape}")
 
 
-def conv_method(op: str, method: str, kernel: tuple, geometry: Geometry, backend: tuple) -> str:
+def conv_method(op: str, method: str, image: tuple, kernel: tuple, geometry: Geometry, backend: tuple) -> str:
     """The method for the kernels: "auto" and the precision in force, or the one asked for if it fits."""
     if method == "auto":
         return automatic()
-    check_method(op, method, kernel, geometry, abilities(backend).only_3x3)
-    known = abilities(backend).methods
-    if method not in known:
-        raise ValueError(f"{op}: the backend in force has the methods {', '.join(known)}, not {method!r}")
+    able = abilities(backend)
+    check_method(op, method, kernel, geometry, able.only_3x3)
+    if able.on_device is not None:
+        return _device_method(op, method, image, kernel, geometry, able)
+    if method not in METHODS:
+        raise ValueError(f"{op}: method {method!r} is for arrays on a device; the CPU has {', '.join(METHODS)}")
+    if method not in able.methods:
+        raise ValueError(f"{op}: the backend in force has the methods {', '.join(able.methods)}, not {method!r}")
     return method
 
 
+def _device_method(op: str, method: str, image: tuple, kernel: tuple, geometry: Geometry, able: Abilities) -> str:
+    """`method`; raises ValueError, with what there is, for one that the device lacks or that cannot do this."""
+    assert able.on_device is not None
+    if method not in DEVICE_METHODS:
+        there = f"'auto', {', '.join(map(repr, able.methods))}"
+        lacking = able.on_device.no_cudnn
+        lacking = f"; cudnn cannot be used: {lacking}" if lacking else ""
+        raise ValueError(f"{op}: method {method!r} is one of the CPU; arrays on a device have {there}{lacking}")
+    if why := unfit_on_device(method, image, kernel, geometry, able.on_device):
+        rest = ", ".join(repr(name) for name in able.methods if name != method)
+        raise ValueError(f"{op}: method {method!r} {why}; 'auto', {rest} take x {image}, weight {kernel}, {geometry}")
+    return method
+
+
+def serving(x: Any) -> tuple:
+    """What serves convolutions of x: `get_backend`, and for an array on a device what they can do there."""
+    names = get_backend(x)
+    if names[0] != "cuda":
+        return names
+    module: Any = active_module("conv2d", names)
+    return *names, module.abilities(x.device, x.dtype)
+
+
 def abilities(backend: tuple) -> Abilities:
-    """What the convolutions of the backend in force, or of a device, can do; backend: what `get_backend` says."""
-    return getattr(active_module("conv2d", backend), "ABILITIES", PLAIN)
+    """What convolutions can do; backend: what `serving` says."""
+    return backend[1] if backend[0] == "cuda" else getattr(active_module("conv2d"), "ABILITIES", PLAIN)
 
 
 def check_method(op: str, method: str, kernel: tuple, geometry: Geometry, only_3x3: bool = False) -> str:
-    """`method`; raises ValueError for one that is unknown or cannot do a convolution of this geometry."""
-    check.choice(op, "method", method, ("auto", *METHODS))
-    if method != "auto" and (why := unfit(method, "forward", kernel, geometry, only_3x3)):
+    """`method`; raises ValueError for one that is unknown or, on the CPU, cannot do a convolution of this geometry."""
+    check.choice(op, "method", method, ("auto", *METHODS, *(name for name in DEVICE_METHODS if name not in METHODS)))
+    if method in METHODS and (why := unfit(method, "forward", kernel, geometry, only_3x3)):
         raise ValueError(f"{op}: method {method!r} {why}; got weight {kernel}, {geometry}")
     return method
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from .. import _check as check
 from .._precision import automatic
-from ..kernels import get_backend
 from ..kernels.conv_methods import Geometry
 from ..kernels.conv_plan import plan
 from ..tensor import ArrayLike, Tensor, arrays_of, run, unwrap
-from ._conv import Padding, abilities, checked, conv_geometry
+from ._conv import Padding, abilities, checked, conv_geometry, serving
 
 
 def conv2d_max_pool2d(
@@ -72,7 +71,7 @@ def pools_at_once(
     a, w = unwrap(x), weight.data
     if a.dtype != w.dtype or a.ndim != 4:
         return False
-    return _pooling_pays(a.shape, w.shape, geometry, pool_size, int(average), automatic(), get_backend(a))
+    return _pooling_pays(a.shape, w.shape, geometry, pool_size, int(average), automatic(), serving(a))
 
 
 @check.remembered

@@ -6,12 +6,11 @@ from typing import Any
 
 from .. import _check as check
 from .._precision import automatic
-from ..kernels import get_backend
 from ..kernels.conv_methods import Geometry
 from ..kernels.conv_plan import Plan, plan_of_transposed
 from ..kernels.geometry import MOST_PADDING, conv_transpose_output_size, least_dilation
 from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, run
-from ._conv import abilities, sides
+from ._conv import abilities, serving, sides
 from ._linear import FUSED_ACTIVATIONS
 
 
@@ -52,7 +51,7 @@ def conv_transpose2d(
         _wrong_channels(a, w, groups)
     check.shape("conv_transpose2d", "bias", b, (w.shape[3] * groups,), f"to match weight {w.shape}, groups={groups}")
     options = stride, padding, output_padding, dilation, groups, activation
-    return run("conv_transpose2d", inputs, arrays, _planned(a.shape, w.shape, *options, automatic(), get_backend(a)))
+    return run("conv_transpose2d", inputs, arrays, _planned(a.shape, w.shape, *options, automatic(), serving(a)))
 
 
 def conv_transpose1d(

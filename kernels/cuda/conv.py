@@ -10,13 +10,20 @@ No matrix of windows is written; a group is a product of its own. The operations
 
 from __future__ import annotations
 
-from ..conv_methods import PLAIN
+import math
+from functools import cache
+from typing import Any
+
+from ..conv_methods import Abilities
+from ..conv_on_device import DEVICE_METHODS, OnDevice
+from . import conv_im2col
 from .columns import column_sums
 from .dialect import cuda, device, kernel, real
 from .gemm import CODES, THREADS, TILE, activate, multiply, reduced_parts, splits_of
-from .linear import activation_gradient
+from .linear import activated
+from .tf32 import tf32_is_allowed
 
-ABILITIES = PLAIN
+HALVES = ("float16", "bfloat16")
 
 
 @device
@@ -166,38 +173,74 @@ def _grid(rows, columns, groups):
     return -(-columns // TILE), -(-rows // TILE), groups
 
 
+def abilities(device_: Any, dtype: Any) -> Abilities:
+    """What the convolutions of a device can do for arrays of a dtype."""
+    tensor_cores = str(dtype) in HALVES or (str(dtype) == "float32" and tf32_is_allowed())
+    return _abilities("cuDNN is not used", device_.cublas is not None, tensor_cores)
+
+
+@cache
+def _abilities(no_cudnn: str, cublas: bool, tensor_cores: bool) -> Abilities:
+    methods = tuple(name for name in DEVICE_METHODS if name != "cudnn" or not no_cudnn)
+    return Abilities(methods, on_device=OnDevice(no_cudnn, cublas, tensor_cores))
+
+
+def on_device(plan, x):
+    """The plan for arrays as x, made anew where another backend made it."""
+    return plan.of(abilities(x.device, x.dtype))
+
+
 def conv2d_forward(x, weight, bias, *, plan):
-    n, h, w, c, p, q, k, *_, groups = geometry = _geometry(plan)
-    y = x.device.empty(plan.output, x.dtype)
-    code = CODES[plan.activation]
-    forward(_grid(n * p * q, k, groups), THREADS, x, weight, bias, y, *geometry, bias is not None, code)
+    plan = on_device(plan, x)
+    if plan.forward == "im2col":
+        y = conv_im2col.forward(x, weight, bias, plan)
+    else:
+        n, h, w, c, p, q, k, *_, groups = geometry = _geometry(plan)
+        y = x.device.empty(plan.output, x.dtype)
+        code = CODES[plan.activation]
+        forward(_grid(n * p * q, k, groups), THREADS, x, weight, bias, y, *geometry, bias is not None, code)
     return y, (x, weight, y if plan.activation else None, plan)
 
 
 def conv2d_backward(dy, saved, needs):
     x, weight, y, plan = saved
-    dz = activation_gradient(dy, y, plan.activation)
+    dz, dbias = activated(dy, y, plan.activation, math.prod(plan.output[:3]), needs[2])
+    dz = dz.reshape(plan.output)
     gradient_of_x = image_gradient(dz, weight, plan) if needs[0] else None
-    gradient_of_weight = weight_gradient(x, dz, plan) if needs[1] else None
-    return gradient_of_x, gradient_of_weight, channel_sums(dz) if needs[2] else None
+    gradient_of_weight = None
+    if needs[1]:
+        gradient_of_weight, total = weight_gradient(x, dz, plan, needs[2] and dbias is None)
+        dbias = total if dbias is None else dbias
+    elif needs[2] and dbias is None:
+        dbias = channel_sums(dz)
+    return gradient_of_x, gradient_of_weight, dbias
 
 
 def image_gradient(dz, weight, plan):
     """dx (N, H, W, C)."""
+    plan = on_device(plan, dz)
+    if plan.dx == "im2col":
+        return conv_im2col.image_gradient(dz, weight, plan)
     n, h, w, c, p, q, k, *_, groups = geometry = _geometry(plan)
     out = dz.device.empty(plan.image, dz.dtype)
     dx(_grid(n * h * w, c, groups), THREADS, dz, weight, out, *geometry)
     return out
 
 
-def weight_gradient(x, dz, plan):
-    """dweight (K, R, S, C/groups): the depth, all windows, is cut into shares where there are few tiles."""
+def weight_gradient(x, dz, plan, sums=False):
+    """dweight (K, R, S, C/groups), and where wanted dz's sums (K,).
+
+    The depth, all windows, is cut into shares where there are few tiles.
+    """
+    plan = on_device(plan, x)
+    if plan.dweight == "im2col":
+        return conv_im2col.weight_gradient(x, dz, plan, sums)
     n, h, w, c, p, q, k, r, s, *_, groups = geometry = _geometry(plan)
     tiles_x, tiles_y, _ = _grid(k, r * s * c, groups)
     splits = splits_of(tiles_x * tiles_y * groups, n * p * q)
     parts = x.device.empty((splits, *plan.kernel), x.dtype)
     dweight((tiles_x, tiles_y, groups * splits), THREADS, x, dz, parts, *geometry, splits)
-    return reduced_parts(parts)
+    return reduced_parts(parts), channel_sums(dz) if sums else None
 
 
 def channel_sums(dz):

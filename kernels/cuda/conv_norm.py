@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from ..conv_methods import PLAIN
 from ..conv_then_norm import convolved_and_normalised, gradients_of_both
 from . import conv, norm
-
-ABILITIES = PLAIN
 
 
 def conv2d_batch_norm_forward(x, weight, bias, norm_weight, norm_bias, residual, mean, var, *, plan, eps):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from ..conv_methods import PLAIN
 from . import conv, pool
 from .gemm import CODES, activate
 from .linear import activation_gradient
 from .loops import mapped
-
-ABILITIES = PLAIN
 
 
 @mapped

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from ..conv_methods import PLAIN
-from .conv import channel_sums, conv2d_forward, image_gradient, weight_gradient
-from .dialect import cuda, kernel
-from .gemm import CODES, activate
-from .linear import activation_gradient
-from .loops import THREADS
+import math
 
-ABILITIES = PLAIN
-
-
-@kernel("ppiiii")
-def finish(y, bias, n, channels, has_bias, code):
-    """y = act(y + bias), in place."""
-    i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
-    if i < n:
-        value = y[i] + bias[i % channels] if has_bias else y[i]
-        y[i] = activate(value, code)
+from .conv import channel_sums, conv2d_forward, image_gradient, on_device, weight_gradient
+from .gemm import finished
+from .linear import activated
 
 
 def conv_transpose2d_forward(x, weight, bias, *, plan):
-    y = image_gradient(x, weight, plan)
-    if bias is not None or plan.activation:
-        grid = (-(-y.size // THREADS), 1, 1)
-        finish(grid, THREADS, y, bias, y.size, y.shape[-1], bias is not None, CODES[plan.activation])
+    y = finished(image_gradient(x, weight, plan), bias, plan.activation)
     return y, (x, weight, y if plan.activation else None, plan)
 
 
 def conv_transpose2d_backward(dy, saved, needs):
     x, weight, y, plan = saved
-    dz = activation_gradient(dy, y, plan.activation)
+    plan = on_device(plan, x)
+    dz, dbias = activated(dy, y, plan.activation, math.prod(dy.shape[:-1]), needs[2])
+    dz = dz.reshape(plan.image)
     dx = conv2d_forward(dz, weight, None, plan=plan.alone(None))[0] if needs[0] else None
-    return dx, weight_gradient(dz, x, plan) if needs[1] else None, channel_sums(dz) if needs[2] else None
+    dweight, _ = weight_gradient(dz, x, plan) if needs[1] else (None, None)
+    return dx, dweight, channel_sums(dz) if needs[2] and dbias is None else dbias

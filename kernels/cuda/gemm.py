@@ -147,13 +147,13 @@ def reduce(parts, c, size, count):
         c[i] = total
 
 
-@kernel("uuiii")
-def finish(bias, c, n, size, code):
-    """c = act(c + bias) in place, four numbers a thread; code's tens say whether there is a bias."""
+@kernel("uuiiii")
+def finish(bias, c, n, size, has_bias, code):
+    """c = act(c + bias) in place, four numbers a thread."""
     first = (cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x) * 4
     for i in range(first, min(first + 4, size)):
-        value = c[i] + bias[i % n] if code >= 10 else c[i]
-        c[i] = activate(value, code % 10)
+        value = c[i] + bias[i % n] if has_bias else c[i]
+        c[i] = activate(value, code)
 
 
 def gemm(a: Matrix, b: Matrix, c: Array, m: int, n: int, k: int, *, batch=1, bias=None, activation=None) -> Array:
@@ -170,9 +170,16 @@ def _by_cublas(a, b, c, m, n, k, batch, bias, activation) -> bool:
         return True
     if epilogue == "DEFAULT" or not ask(a, b, c, m, n, k, batch=batch):
         return False
-    code = CODES[activation] + (10 if bias is not None else 0)
-    finish((-(-c.size // (4 * THREADS)), 1, 1), THREADS, bias, c, n, c.size, code)
+    finished(c, bias, activation)
     return True
+
+
+def finished(c: Array, bias: Array | None, activation: str | None) -> Array:
+    """c = act(c + bias) in place, with a bias for each of the last axis."""
+    if bias is not None or activation is not None:
+        grid = (-(-c.size // (4 * THREADS)), 1, 1)
+        finish(grid, THREADS, bias, c, c.shape[-1], c.size, bias is not None, CODES[activation])
+    return c
 
 
 def tiled(a: Matrix, b: Matrix, c: Array, m: int, n: int, k: int, *, batch=1, bias=None, activation=None) -> Array:
