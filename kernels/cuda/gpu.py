@@ -197,7 +197,7 @@ class Gpu(Libraries):
         """Wait for all work of all streams."""
         self.refuse_in_capture("wait for the device")
         self.enter()
-        self._device.sync()
+        self.check(self.driver.cuCtxSynchronize())
 
     # Streams
 

@@ -22,8 +22,9 @@ class Stream:
 
     def wait(self, other: Event | Stream) -> None:
         """Let the work given from now on wait for an event, or for all work given so far to another stream."""
-        self.device.enter()
-        self._core.wait((other.record() if isinstance(other, Stream) else other)._core)
+        event = other.record() if isinstance(other, Stream) else other
+        self.device.enter()  # after the other one's: a device's own stream has the same handle on all of them
+        self._core.wait(event._core)
 
     def synchronize(self) -> None:
         """Wait for all work given so far."""
