@@ -1,4 +1,4 @@
-"""`Gpu` over the real cuda.core and a stand-in for the driver (`driver.c`): it checks calls, not a GPU.
+"""`Gpu` over the real cuda.core and a stand-in for the driver (`driver.h`): it checks calls, not a GPU.
 
 `test_cuda_gpu.py` runs this file in a process of its own, which loads the stand-in. Kernels run on the host's fibers.
 """
@@ -6,6 +6,7 @@
 import ctypes
 import gc
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -265,7 +266,7 @@ def test_memory_and_what_is_said_where_there_is_none(gpu):
 
 def test_an_error_of_the_driver_is_told(gpu):
     with pytest.raises(RuntimeError, match=r"cuda:0: CUDA_ERROR_INVALID_VALUE: an error of the stand-in.*DLFAST_CUDA"):
-        gpu.check(gpu.driver.cuMemFree(12345))
+        gpu.check(gpu.driver.huMemFree(12345))
 
 
 def test_a_graph_is_captured_and_replayed(gpu):
@@ -305,7 +306,7 @@ def test_a_graph_keeps_what_it_reads(gpu):
         run(scaled, x, y, 2.0, 30)
         return y
 
-    graph = Graph(gpu, lambda: step(x))
+    graph = Graph(gpu, partial(step, x))
     del x
     others = [gpu.empty((30,)) for _ in range(4)]
     assert pointer not in [each.pointer for each in others]

@@ -15,7 +15,18 @@ HERE = Path(__file__).parent
 @pytest.mark.skipif(not (sys.platform == "linux" and shutil.which("cc")), reason="no C compiler for Linux")
 def test_calls_of_the_driver(tmp_path):
     library = tmp_path / "libcuda.so.1"
-    compile_ = ["cc", "-O1", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", library, HERE / "driver.c"]
+    compile_ = [
+        "cc",
+        "-O1",
+        "-shared",
+        "-fPIC",
+        "-Wl,-soname,libcuda.so.1",
+        "-o",
+        library,
+        "-x",
+        "c",
+        HERE / "driver.h",
+    ]
     subprocess.run([*compile_, "-ldl", "-lpthread"], check=True)
     environment = os.environ | {"LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     environment.pop("DLFAST_CUDA", None)
