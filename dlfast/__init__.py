@@ -9,7 +9,7 @@ _here = _os.path.dirname(_os.path.abspath(__file__))
 if not _os.path.isdir(_os.path.join(_here, "kernels")):  # in a source tree kernels/ lies beside dlfast/
     __path__.append(_os.path.dirname(_here))
 
-from . import autograd, cuda, data, functional, init, inspect, io, memory, models, nn, optim, train, utils
+from . import autograd, cuda, data, distributed, functional, init, inspect, io, memory, models, nn, optim, train, utils
 from ._creation import (
     arange,
     as_tensor,
@@ -109,6 +109,7 @@ __all__ = [
     "autograd",
     "cat",
     "data",
+    "distributed",
     "enable_grad",
     "explain",
     "eye",

@@ -54,3 +54,8 @@ def permutation(count: int) -> np.ndarray:
 def seed64() -> int:
     """A seed of 64 bits, for a kernel that makes its own random numbers."""
     return int(generator().bit_generator.random_raw())
+
+
+def peek64() -> int:
+    """The seed that `seed64` would give next, without drawing it."""
+    return int(copy.deepcopy(generator().bit_generator).random_raw())

@@ -25,6 +25,15 @@ def collate(rows: list) -> Any:
     return np.stack(arrays)
 
 
+def without_rows(batch: Any) -> Any:
+    """A batch of no rows, laid out like this one."""
+    if isinstance(batch, (tuple, list)):
+        return tuple(without_rows(part) for part in batch)
+    if isinstance(batch, dict):
+        return {key: without_rows(part) for key, part in batch.items()}
+    return batch[:0]
+
+
 def is_batch(batch: Any, row: Any, count: int) -> bool:
     """Whether a batch has `count` rows laid out like this one."""
     if isinstance(row, (tuple, list)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ import numpy as np
 from .. import _check as check
 from .. import random
 from ..kernels.memory import pooled
-from .batches import collate
+from .batches import collate, without_rows
 from .splitting import gives_rows, is_arrays
 
 _AHEAD = 2  # batches of each thread: PyTorch's prefetch_factor
@@ -71,6 +72,7 @@ class DataLoader:
             raise TypeError(f"DataLoader: collate_fn must be a function of a list of rows, got {collate_fn!r}")
         self.collate_fn = collate_fn
         self._by_rows: bool | None = None if collate_fn is None else True  # None: not known before the first batch
+        self._comm: Any = None  # of the ranks that share each batch
 
     def __len__(self) -> int:
         """The number of batches in a pass."""
@@ -84,15 +86,23 @@ class DataLoader:
         """One pass over the data from batch ``start`` on; the ones before, of the same order, are not gathered."""
         order = self._order()
         numbers = range(start, len(self))
-        batches = [order[i * self.batch_size : (i + 1) * self.batch_size] for i in numbers]
-        if not self.prefetch:
-            return map(self._gather, batches)
-        threads = max(1, self.num_workers)
-        if is_arrays(self.dataset):
-            return _ahead(self._gather, batches, threads, self.prefetch)
-        seed = random.seed64()
-        jobs = [(indices, seed, i) for i, indices in zip(numbers, batches)]
-        return _ahead(self._gather_drawing, jobs, threads, self.prefetch)
+        batches = [self._own(order[i * self.batch_size : (i + 1) * self.batch_size]) for i in numbers]
+        gather: Callable = self._gather
+        jobs: list = batches
+        if not is_arrays(self.dataset) and (self.prefetch or self._comm is not None):
+            gather, jobs = self._gather_drawing, self._seeded(numbers, batches)
+        return _ahead(gather, jobs, max(1, self.num_workers), self.prefetch) if self.prefetch else map(gather, jobs)
+
+    def shard(self, comm: Any) -> DataLoader:
+        """The part of one rank, of a `distributed.Communicator`: batches of comm.size times as many rows, of which each
+        rank gets as many neighbours, so batch_size of them; the rows of a smaller last batch are shared out evenly.
+
+        All go by the order that rank 0 draws, so no row is met twice in a pass; where a last batch has fewer rows than
+        there are ranks, some get a batch of no rows.
+        """
+        other = copy.copy(self)
+        other.batch_size, other._comm = self.batch_size * comm.size, comm
+        return other
 
     def peek(self):
         """The first row as a batch, no row where there is none; no random order is drawn."""
@@ -103,6 +113,14 @@ class DataLoader:
         return len(self.dataset if self.sampler is None else self.sampler)
 
     def _order(self) -> np.ndarray:
+        order = self._drawn_order()
+        return order if self._comm is None else self._comm.broadcast(order)
+
+    def _own(self, rows: np.ndarray) -> np.ndarray:
+        """Which rows of a batch are those of this rank."""
+        return rows if self._comm is None else np.array_split(rows, self._comm.size)[self._comm.rank]
+
+    def _drawn_order(self) -> np.ndarray:
         if self.sampler is None:
             count = len(self.dataset)
             return random.permutation(count) if self.shuffle else np.arange(count)
@@ -114,12 +132,20 @@ class DataLoader:
     def _gather(self, indices: np.ndarray) -> Any:
         with pooled():  # each batch takes the memory of one before
             if self._by_rows is None:
-                self._by_rows = gives_rows(self.dataset, indices)
+                self._by_rows = gives_rows(self.dataset, indices if len(indices) else np.arange(1))
             if self._by_rows:
-                return (self.collate_fn or collate)([self.dataset[int(i)] for i in indices])
+                rows = [self.dataset[int(i)] for i in (indices if len(indices) else [0])]
+                batch = (self.collate_fn or collate)(rows)
+                return batch if len(indices) else without_rows(batch)
             return self.dataset[indices]
 
-    def _gather_drawing(self, job: tuple[np.ndarray, int, int]) -> Any:
+    def _seeded(self, numbers: Iterable[int], batches: list) -> list:
+        """Each batch with the seeds of its random numbers."""
+        seed = random.seed64() if self.prefetch else random.peek64()  # ranks draw what one without them would
+        rank = () if self._comm is None else (self._comm.rank,)
+        return [(indices, seed, i, *rank) for i, indices in zip(numbers, batches)]
+
+    def _gather_drawing(self, job: tuple) -> Any:
         indices, *seeds = job
         with random.using(np.random.default_rng(seeds)):
             return self._gather(indices)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._counting import Count
+from ..tensor import Tensor
 from . import nonfinite
 from .evaluation import batch_loss
 from .interrupts import Interrupts
@@ -22,8 +24,18 @@ def _augmented(augment: Callable, inputs: list) -> list:
     return [x, *inputs[1:]]
 
 
-def train_batch(run: Run, inputs: list, targets: Any, interrupts: Interrupts) -> None:
-    """Forward, loss, backward; the update, where a group of batches is whole; callbacks."""
+class _Forward(NamedTuple):
+    """The forward pass of a rank's part of a batch; of no rows, without a loss."""
+
+    inputs: list
+    outputs: Any = None
+    loss: Tensor | None = None
+    value: float = 0.0
+    weight: float = 0.0
+    counts: Sequence[Count] = ()
+
+
+def _forward(run: Run, inputs: list, targets: Any) -> _Forward:
     if run.augment is not None:
         inputs = _augmented(run.augment, inputs)
     run.before.take()
@@ -33,14 +45,28 @@ def train_batch(run: Run, inputs: list, targets: Any, interrupts: Interrupts) ->
     if weight and not math.isfinite(value):  # a mean over nothing is NaN
         what = f"the loss of batch {run.batch} in epoch {run.epoch} is {value}"
         raise nonfinite.of_loss(run, what, inputs, targets)
-    run.update.add(loss, weight)
-    run.means.add("loss", value, weight)
-    learns = run.update.due(last=run.batch == run.batches) and _prepared(run, inputs)
+    return _Forward(inputs, outputs, loss, value if weight else 0.0, weight, counts)
+
+
+def train_batch(run: Run, inputs: list, targets: Any, interrupts: Interrupts) -> None:
+    """Forward, loss, backward; the update, where a group of batches is whole; callbacks."""
+    part, error = _Forward(inputs), None
+    try:
+        if len(targets) or run.ranks.comm.size == 1:
+            with run.ranks.drawing(run):
+                part = _forward(run, inputs, targets)
+    except Exception as raised:
+        error = raised
+    own = [part.weight, part.value * part.weight, len(targets)]
+    weight, total, rows = run.ranks.totals(run, own, error, interrupts)
+    run.update.add(part.loss, part.weight, weight)
+    run.means.add_total("loss", total, weight)
+    learns = run.update.due(last=run.batch == run.batches) and _prepared(run, part.inputs)
     if learns:
         with interrupts.held():
             run.update.step()
             run.steps += 1
-    run.means.measure(outputs, targets, counts)
+    run.means.measure(part.outputs, targets, part.counts, rows)
     run.tell("on_batch_end")
     if learns:
         with interrupts.held():

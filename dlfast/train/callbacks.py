@@ -15,7 +15,11 @@ class Callback:
 
     A callback stops the training by setting ``run.stop`` to the reason, in words. What it must remember to resume
     exactly, it gives in `state_dict` and takes back in `load_state_dict`: nested dictionaries of arrays and JSON.
+    In distributed training it is called on every rank, with the same records; one that writes or prints says
+    ``on_every_rank = False`` in its class, and is called on rank 0 alone.
     """
+
+    on_every_rank = True
 
     def on_train_begin(self, run) -> None:
         """Before the first epoch, after a resumed state is in place."""
@@ -112,6 +116,8 @@ class EarlyStopping(Callback):
 
 class CSVLogger(Callback):
     """Keep a CSV file of the history, one line an epoch, written anew after each, so that it is never half a line."""
+
+    on_every_rank = False
 
     def __init__(self, path):
         self.path = path

@@ -38,7 +38,7 @@ class Checkpoint(Callback):
         self._best = Best("Checkpoint", monitor, mode)
 
     def on_train_begin(self, run) -> None:
-        check_writable(self.folder / LAST)  # fails before the first epoch, not after it
+        run.ranks.by_first(lambda: check_writable(self.folder / LAST))  # fails before the first epoch, not after it
         self._follows = run.resumed
         if not run.resumed:
             self._best.forget()
@@ -49,10 +49,14 @@ class Checkpoint(Callback):
 
     def after_epoch(self, run) -> None:
         if self._best.improved(run.history.epochs[-1]):
-            save(self.folder / "best.safetensors", run.model.state_dict())
+            run.ranks.by_first(lambda: save(self.folder / "best.safetensors", run.model.state_dict()))
         self._save(run)
 
     def _save(self, run) -> None:
+        run.ranks.sum_metrics(run)
+        run.ranks.by_first(lambda: self._write(run))
+
+    def _write(self, run) -> None:
         arrays, previous = pack(run_state(run)), self.folder / PREVIOUS
         keep = previous if self._follows else None  # what another run left is of no use to this one
         write_atomically(self.folder / LAST, lambda path: _safetensors.write(path, arrays), keep=keep)

@@ -8,13 +8,23 @@ from contextlib import contextmanager
 import numpy as np
 
 from .._counting import Count, counted
+from ..distributed import Communicator
 from ..tensor import Tensor, no_grad, unwrap
 from .checking import check_loss, check_model
 from .means import Means, metrics_by_name
+from .ranks import ranks_of
 from .sources import as_loader, input_batches
 
 
-def evaluate(model, data, *, loss: Callable | None = None, metrics=None, batch_size: int = 256) -> dict[str, float]:
+def evaluate(
+    model,
+    data,
+    *,
+    loss: Callable | None = None,
+    metrics=None,
+    batch_size: int = 256,
+    distributed: bool | Communicator = False,
+) -> dict[str, float]:
     """Mean loss and metrics of ``model`` over ``data``: ``{"loss": ..., "accuracy": ...}``.
 
     ``data`` is as in `fit`; ``loss(outputs, targets)`` gives the mean of a batch. ``metrics`` are names (accuracy,
@@ -22,20 +32,25 @@ def evaluate(model, data, *, loss: Callable | None = None, metrics=None, batch_s
     targets) -> mean of the batch`` of arrays; None means accuracy where the targets are integers, else none. The loss
     is the mean over rows, or for `cross_entropy` and `nll_loss` over the targets that count, with their weights. Loss
     and metrics are those of the whole, whatever the size of the batches; of a function it is the mean over rows.
+    distributed: share the rows out among the ranks, as `fit` does; all get the same result.
     """
     if loss is not None:
         check_loss("evaluate", loss)
     check_model("evaluate", model)
-    loader = as_loader("data", data, batch_size)
+    ranks = ranks_of("evaluate", distributed)
+    loader = ranks.share(as_loader("data", data, batch_size))
     means = Means(metrics_by_name(metrics, loader))
     with evaluating(model):
         for *inputs, targets in loader:
+            if ranks.comm.size > 1 and not len(targets):
+                continue
             outputs = model(*inputs)
             counts: Sequence[Count] = ()
             if loss is not None:
                 value, weight, counts = batch_loss("evaluate", loss, outputs, targets)
                 means.add("loss", value.item(), weight)
             means.measure(outputs, targets, counts)
+    ranks.join(means)
     return means.values()
 
 

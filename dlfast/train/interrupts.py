@@ -10,9 +10,11 @@ class Interrupts:
     """Ctrl-C while weights, history or files change waits until they are whole.
 
     Only in the main thread, where signals arrive, and only where Python's own handler is in place.
+    together: of several ranks, which must end at the same batch: Ctrl-C waits until they tell each other.
     """
 
-    def __init__(self):
+    def __init__(self, together: bool = False):
+        self._together = together
         self.holding = self.waiting = False
         self._held = _Held(self)
 
@@ -28,7 +30,7 @@ class Interrupts:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _handle(self, number, frame) -> None:
-        if not self.holding:
+        if not (self.holding or self._together):
             raise KeyboardInterrupt
         self.waiting = True
 
@@ -48,6 +50,6 @@ class _Held:
 
     def __exit__(self, kind, error, trace) -> None:
         self._interrupts.holding = False
-        if self._interrupts.waiting and kind is None:
+        if self._interrupts.waiting and kind is None and not self._interrupts._together:
             self._interrupts.waiting = False
             raise KeyboardInterrupt

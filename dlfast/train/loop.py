@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from .. import _check as check
 from .. import random
+from ..distributed import Communicator
 from ..optim import Optimizer
 from .batch import train_batch
 from .checking import check_augment, check_callbacks, check_loss, check_model, check_optimizer
@@ -16,6 +17,7 @@ from .history import History
 from .interrupts import Interrupts
 from .means import Means, metrics_by_name
 from .nonfinite import Before
+from .ranks import ranks_of
 from .resuming import resume as resume_run
 from .run import Run
 from .schedule import Schedule
@@ -46,6 +48,7 @@ def fit(
     progress: bool = True,
     shuffle: bool = True,
     resume=None,
+    distributed: bool | Communicator = False,
 ) -> History:
     """Train ``model`` on ``train`` and give the `History`, with validation after each epoch if there is ``val``.
 
@@ -68,6 +71,11 @@ def fit(
     clip_grad_value, clip_grad_norm    limits of each number of an update's gradient, then of its norm
     resume           a folder that a `Checkpoint` wrote: go on where it was written, in the middle of an epoch too.
                      ``epochs`` counts from the beginning. Give the other arguments as before
+    distributed      True: train on all ranks that a launcher such as mpiexec has started (`dlfast.distributed`), or a
+                     communicator. ``batch_size`` is that of each rank: an update is that of one batch size times as
+                     large, whose rows are shared out. Losses and metrics are those of all ranks; rank 0 alone writes
+                     and prints. A run may be resumed with another number of ranks, in the middle of an epoch where size
+                     times batch_size is as before. Batches of others are each rank's own
 
     After `dlfast.manual_seed` every run gives the same bits, whether it was interrupted and resumed or not. Batches of
     others, such as PyTorch's loaders, are passed over up to where the run was: give them in the same order again. That
@@ -82,14 +90,17 @@ def fit(
     check_model("fit", model)
     epochs = check.integer("fit", "epochs", epochs, least=1)
     batch_size = check.integer("fit", "batch_size", batch_size, least=1)
-    loader = as_loader("train", train, batch_size, shuffle=shuffle)
+    ranks = ranks_of("fit", distributed)
+    loader = ranks.share(as_loader("train", train, batch_size, shuffle=shuffle))
     val_loader = None if val is None else as_loader("val", val, max(batch_size, 256))
     loss = weighted_loss(check_loss("fit", loss), class_weight, loader)
     measures = metrics_by_name(metrics, loader)
     optimizer = check_optimizer("fit", model, optimizer)
     schedule = Schedule(scheduler, scheduler_step, optimizer)
-    update = Update(optimizer, accumulate, clip_grad_norm, clip_grad_value, regularizers)
+    update = Update(optimizer, accumulate, clip_grad_norm, clip_grad_value, regularizers, ranks)
     callbacks = check_callbacks(callbacks, progress)
+    if ranks.comm.rank:
+        callbacks = [callback for callback in callbacks if callback.on_every_rank]
     check_augment("fit", augment)
     run = Run(
         model,
@@ -103,10 +114,12 @@ def fit(
         update,
         Before(model),
         augment,
+        ranks=ranks,
     )
+    ranks.begin(run)
     if resume is not None:
         resume_run(resume, run)
-    with _training(run), update.clipping(), Interrupts() as interrupts:
+    with _training(run), update.clipping(), Interrupts(ranks.comm.size > 1) as interrupts:
         _train(run, loader, val_loader, interrupts)
     run.history.stopped = run.stop
     return run.history
@@ -133,18 +146,23 @@ def _train(run: Run, loader: Loader, val_loader: Loader | None, interrupts: Inte
         run.tell("on_train_begin")
         if run.resumed:  # it goes on from its random state, whatever callbacks have drawn
             random.set_state(state)
+        run.stop = run.ranks.first_stop(run.stop)
         while len(run.history) < run.epochs and run.stop is None:
             run.epoch = len(run.history) + 1
             _train_epoch(run, _batches(run, loader), interrupts)
             validation = {}
+            run.ranks.before_validation()
             if val_loader is not None:
-                validation = evaluate(run.model, val_loader, loss=run.loss, metrics=run.metrics.values())
+                metrics = run.metrics.values()
+                validation = evaluate(run.model, val_loader, loss=run.loss, metrics=metrics, distributed=run.ranks.comm)
             with interrupts.held():
                 run.order = None
-                run.history.epochs.append(_record(run, validation))
+                run.ranks.sum_metrics(run)
+                run.history.epochs.append(run.ranks.of_first(_record(run, validation)))
                 run.tell("on_epoch_end")
                 run.schedule.after_epoch(run.history.epochs[-1])
                 run.tell("after_epoch")
+                run.stop = run.ranks.first_stop(run.stop)
     except KeyboardInterrupt:
         run.stop = "interrupted"
     with interrupts.held():
@@ -158,11 +176,12 @@ def _batches(run: Run, loader: Loader) -> Iterator[tuple]:
     if run.order is None:
         run.batch, run.means, run.seconds = 0, Means(run.metrics), 0.0
         run.tell("on_epoch_begin")
-        run.order = random.get_state()
+        run.order, run.seed = random.get_state(), random.peek64()
         return iter(loader)
     state = random.get_state()
     run.tell("on_epoch_begin")
     random.set_state(run.order)
+    run.seed = random.peek64()
     batches = batches_after(loader, run.batch)
     random.set_state(state)
     return batches

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .._counting import Count
+from ..distributed import Communicator
 from ..tensor import unwrap
 from .metrics import Metric, named
 from .sources import Loader, first_targets
@@ -23,13 +24,18 @@ class Means:
 
     def add(self, name: str, value: float, weight: float) -> None:
         """Take the mean of a batch, with its weight; with a weight of 0 it does not count."""
-        total, whole = self._sums.get(name, (0.0, 0.0))
-        self._sums[name] = (total + value * weight, whole + weight) if weight else (total, whole)
+        self.add_total(name, value * weight, weight)
 
-    def measure(self, outputs: Any, targets: Any, counts: Sequence[Count] = ()) -> None:
-        """Count the rows of a batch, and let the metrics see it. counts: what the loss said of its targets."""
-        self.count += len(targets)
-        if not self._metrics:  # outputs may be anything then
+    def add_total(self, name: str, total: float, weight: float) -> None:
+        """Take the sum of a batch, weight times its mean."""
+        before, whole = self._sums.get(name, (0.0, 0.0))
+        self._sums[name] = (before + total, whole + weight) if weight else (before, whole)
+
+    def measure(self, outputs: Any, targets: Any, counts: Sequence[Count] = (), rows: float | None = None) -> None:
+        """Count the rows of a batch, and let the metrics see it. counts: what the loss said of its targets; rows: those
+        of all ranks, of which the metrics see this one's."""
+        self.count += len(targets) if rows is None else int(rows)
+        if not self._metrics or outputs is None:  # outputs may be anything where nothing is measured
             return
         array, ignored = unwrap(outputs), {count.ignored for count in counts}
         for metric in self._metrics.values():
@@ -40,6 +46,33 @@ class Means:
         means = {name: total / (weight or float("nan")) for name, (total, weight) in self._sums.items()}
         first = {"loss": means.pop("loss")} if "loss" in means else {}
         return first | {name: metric.value() for name, metric in self._metrics.items()} | means
+
+    def metrics(self) -> Iterable[Metric]:
+        return self._metrics.values()
+
+    def join(self, comm: Communicator) -> None:
+        """Count in, on every rank, what the other ranks have seen."""
+        sums = comm.all_gather_object((self.count, self._sums))
+        self.count, self._sums = 0, {}
+        for count, of_rank in sums:
+            self.count += count
+            for name, (total, whole) in of_rank.items():
+                self.add_total(name, total, whole)
+        self.join_metrics(comm)
+        for metric in self._metrics.values():
+            metric.load_state_dict(comm.broadcast_object(metric.state_dict()))
+
+    def join_metrics(self, comm: Communicator) -> None:
+        """Let the metrics of rank 0 count in what those of the other ranks have seen, which begin anew."""
+        for metric in self._metrics.values():
+            states = comm.all_gather_object(metric.state_dict())
+            others = [metric.fresh() for _ in states[1:]]
+            for other, state in zip(others, states[1:], strict=True):
+                other.load_state_dict(state)
+                if comm.rank == 0:
+                    metric.merge(other)
+            if comm.rank:
+                metric.reset()
 
     def state_dict(self) -> dict:
         metrics = {name: metric.state_dict() for name, metric in self._metrics.items()}
@@ -74,6 +107,9 @@ class _BatchMean(Metric):
 
     def value(self) -> float:
         return self.total / self.count if self.count else float("nan")
+
+    def merge(self, other) -> None:
+        self.total, self.count = self.total + other.total, self.count + other.count
 
     def state_dict(self) -> dict:
         return {"total": self.total, "count": self.count}

@@ -17,6 +17,8 @@ class ProgressBar(Callback):
     given in ``unit``, of which a row of the data holds ``per_row``: for windows of text, characters.
     """
 
+    on_every_rank = False
+
     def __init__(self, console=None, *, unit: str = "images", per_row: int = 1):
         self._console = console
         self._unit, self._per_row = unit, per_row

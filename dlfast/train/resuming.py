@@ -25,7 +25,7 @@ def resume(folder, run) -> None:
     Raises FileNotFoundError where there is no state, ValueError where it is damaged or is not one of this model,
     optimizer, scheduler, data and callbacks; nothing is changed then.
     """
-    path, state = _read(Path(folder))
+    path, state = run.ranks.by_first(lambda: _read(Path(folder)))
     if lacking := [part for part in _PARTS if not isinstance(state.get(part), dict)]:
         raise ValueError(f"fit: {path} is not what Checkpoint writes: it lacks {', '.join(lacking)}")
     _check_classes(folder, path, state, run)

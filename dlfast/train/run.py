@@ -13,6 +13,7 @@ from .history import History
 from .means import Means
 from .metrics import Metric
 from .nonfinite import Before
+from .ranks import Alone
 from .schedule import Schedule
 from .update import Update
 
@@ -47,6 +48,8 @@ class Run:
     seconds: float = 0.0
     order: dict | None = None
     resumed: bool = False
+    ranks: Alone = field(default_factory=Alone)
+    seed: int = 0
     stop: str | None = None
 
     @property

@@ -19,6 +19,8 @@ class TensorBoard(Callback):
     Raises ImportError without tensorboardX (the extra ``tensorboard``).
     """
 
+    on_every_rank = False
+
     def __init__(self, folder, *, every_steps: int | None = None):
         try:
             from tensorboardX import SummaryWriter

@@ -12,6 +12,7 @@ import numpy as np
 from .. import _check as check
 from ..optim import Optimizer, clip_grad_value_
 from ..tensor import Parameter, Tensor
+from .ranks import Alone
 
 
 class NonFiniteGradient(FloatingPointError):
@@ -34,12 +35,14 @@ class Update:
         clip_grad_norm: float | None = None,
         clip_grad_value: float | None = None,
         regularizers: Any = (),
+        ranks: Alone | None = None,
     ):
         self.optimizer = optimizer
         self.accumulate = check.integer("fit", "accumulate", accumulate, least=1)
         self._norm, self._value = _bound("clip_grad_norm", clip_grad_norm), _bound("clip_grad_value", clip_grad_value)
         self._regularizers = _regularizers(regularizers)
         self._own_norm = optimizer.clip_grad_norm
+        self._ranks = ranks or Alone()
         self.penalty: float | None = None  # of the latest update, where there are regularizers
         self.begin()
 
@@ -63,15 +66,20 @@ class Update:
         """Begin a group of batches, without what an interrupted one may have left."""
         self._batches, self._weight = 0, 0.0
 
-    def add(self, loss: Tensor, weight: float) -> None:
-        """Take the gradient of a batch; with a weight of 0 nothing counts in it."""
+    def add(self, loss: Tensor | None, weight: float, total: float) -> None:
+        """Take the gradient of a batch, or of a rank's part of it; with a weight of 0 nothing counts in it.
+
+        total: the weight of the batch on all ranks, that of this one among them.
+        """
         self._batches += 1
-        if not weight:
+        if not total:
             return
         if not self._weight:
             self.optimizer.zero_grad()
-        self._weight += weight
-        loss.backward(None if self.accumulate == 1 else np.full(loss.shape, weight, loss.dtype))
+        self._weight += total
+        if loss is not None and weight:
+            share = weight / total if self.accumulate == 1 else weight
+            loss.backward(None if share == 1 else np.full(loss.shape, share, loss.dtype))
 
     def due(self, last: bool) -> bool:
         """Whether the group is whole; the last batch of an epoch makes it so."""
@@ -89,6 +97,7 @@ class Update:
             for p in self._parameters():
                 if p.grad is not None:
                     p.grad *= 1 / weight
+        self._ranks.sum_gradients(self.optimizer)
         if self._regularizers:
             self.penalty = self._penalize()
             if not math.isfinite(self.penalty):

@@ -13,8 +13,9 @@ NOTHING = float("nan")  # the value where nothing counts
 
 
 class Metric:
-    """A measure of an epoch. A subclass gives its ``name``, `reset`, `update` and `value`; all attributes are its state
-    and must be numbers, strings, arrays, or None. Called with outputs and targets it measures those alone.
+    """A measure of an epoch. A subclass gives its ``name``, `reset`, `update` and `value`, and to measure what several
+    ranks see `merge`; all attributes are its state and must be numbers, strings, arrays, or None. Called with outputs
+    and targets it measures those alone.
     """
 
     name = "metric"
@@ -30,6 +31,10 @@ class Metric:
     def value(self) -> float:
         """Of all batches since `reset`."""
         raise NotImplementedError(f"{type(self).__name__} must define value")
+
+    def merge(self, other: Metric) -> None:
+        """Count in what another one like this has seen: for several ranks, each of which sees its own rows."""
+        raise NotImplementedError(f"{type(self).__name__} must define merge(other) to measure what several ranks see")
 
     def fresh(self) -> Metric:
         """Another one like this, that has seen nothing."""

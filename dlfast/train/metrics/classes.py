@@ -23,6 +23,9 @@ class _Share(Metric):
     def value(self) -> float:
         return self.right / self.count if self.count else NOTHING
 
+    def merge(self, other) -> None:
+        self.right, self.count = self.right + other.right, self.count + other.count
+
 
 class Accuracy(_Share):
     """The share of the targets that are predicted."""
@@ -99,6 +102,10 @@ class _ByClass(Metric):
         weights = self.actual if self.average == "weighted" else self.predicted + self.actual > 0
         return float((scores * weights).sum() / weights.sum())
 
+    def merge(self, other) -> None:
+        for name in ("right", "predicted", "actual"):
+            setattr(self, name, _sum(getattr(self, name), getattr(other, name)))
+
     def _score(self, right: Any, predicted: Any, actual: Any) -> Any:
         raise NotImplementedError
 
@@ -151,6 +158,9 @@ class Perplexity(Metric):
         self.total += float(loss.item())
         self.count += int(counted.sum())
 
+    def merge(self, other) -> None:
+        self.total, self.count = self.total + other.total, self.count + other.count
+
     def value(self) -> float:
         return float(np.exp(min(self.total / self.count, 700.0))) if self.count else NOTHING
 
@@ -171,6 +181,12 @@ def _added(counts: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Counts of the classes, and of these labels too."""
     if labels.dtype.kind == "f":
         labels = labels.astype(np.int64)
-    more = np.bincount(labels, minlength=max(classes, len(counts)))
-    more[: len(counts)] += counts
-    return more
+    return _sum(counts, np.bincount(labels, minlength=classes))
+
+
+def _sum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The sums of two lists of counts, of which one may be longer."""
+    total = np.zeros(max(len(a), len(b)), np.int64)
+    total[: len(a)] += a
+    total[: len(b)] += b
+    return total

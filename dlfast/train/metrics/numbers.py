@@ -21,6 +21,9 @@ class _Error(Metric):
     def value(self) -> float:
         return self.total / self.count if self.count else NOTHING
 
+    def merge(self, other) -> None:
+        self.total, self.count = self.total + other.total, self.count + other.count
+
     def _errors(self, difference: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
@@ -62,11 +65,18 @@ class R2(Metric):
         y, t = (a.reshape(-1, a.shape[-1] if a.ndim > 1 else 1) for a in (y, t))
         if not len(t):
             return
-        mean, total = t.mean(axis=0), self.count + len(t)
-        shift = mean - self.mean
-        self.squares = self.squares + ((t - mean) ** 2).sum(axis=0) + shift**2 * (self.count * len(t) / total)
-        self.mean = self.mean + shift * (len(t) / total)
-        self.errors = self.errors + ((t - y) ** 2).sum(axis=0)
+        mean = t.mean(axis=0)
+        self._join(len(t), mean, ((t - mean) ** 2).sum(axis=0), ((t - y) ** 2).sum(axis=0))
+
+    def merge(self, other) -> None:
+        if other.count:
+            self._join(other.count, other.mean, other.squares, other.errors)
+
+    def _join(self, count: int, mean: np.ndarray, squares: np.ndarray, errors: np.ndarray) -> None:
+        total, shift = self.count + count, mean - self.mean
+        self.squares = self.squares + squares + shift**2 * (self.count * count / total)
+        self.mean = self.mean + shift * (count / total)
+        self.errors = self.errors + errors
         self.count = total
 
     def value(self) -> float:
