@@ -266,7 +266,7 @@ def test_memory_and_what_is_said_where_there_is_none(gpu):
 
 def test_an_error_of_the_driver_is_told(gpu):
     with pytest.raises(RuntimeError, match=r"cuda:0: CUDA_ERROR_INVALID_VALUE: an error of the stand-in.*DLFAST_CUDA"):
-        gpu.check(gpu.driver.huMemFree(12345))
+        gpu.check(gpu.driver.cuMemFree(12345))
 
 
 def test_a_graph_is_captured_and_replayed(gpu):
