@@ -158,7 +158,8 @@ class _Shadow:
 
 def shadow(x: Array) -> np.ndarray:
     """An array of NumPy at x's address. It serves to reckon with views; on a GPU its elements cannot be read."""
-    return np.asarray(_Shadow(x))
+    seen = np.asarray(_Shadow(x))
+    return seen if seen.dtype == x.dtype else seen.view(x.dtype)  # a dtype of ml_dtypes, whose `str` does not name it
 
 
 def viewed(x: Array, view: Any) -> Array:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .device import Array
-from .dialect import cuda, device, i64, kernel, real
+from .dialect import cuda, device, i64, kernel, real, real_dtype
 from .hashing import keys, signed, threshold, word
 from .rows import larger, warp_max, warp_sum
 
@@ -82,7 +82,7 @@ def score(value, scale, mask, has_mask, mask_at, query, key, queries, keys_, cau
 SHAPE = 4 * "i" + 9 * "i" + 5 * "i"  # see `_sizes`
 
 
-@kernel("uuupup" + SHAPE + "fwwf")
+@kernel("uuupus" + SHAPE + "fwwf")
 def forward(q, k, v, mask, y, lse, heads, queries, keys_, features, q_b, q_h, q_t, k_b, k_h, k_t, m_b, m_h, m_t, group,
             has_mask, causal, y_h, y_t, scale, seed, limit, kept):  # fmt: skip
     tile = cuda.shared.array(TILE, real)
@@ -142,7 +142,7 @@ def forward(q, k, v, mask, y, lse, heads, queries, keys_, features, q_b, q_h, q_
             lse[head * queries + query] = real(INFINITY) if total == 0 else best + math.log(total)
 
 
-@kernel("uuuppuup" + SHAPE + "fwwf")
+@kernel("uuupsuus" + SHAPE + "fwwf")
 def dq(dy, k, v, mask, delta, q, out, lse, heads, queries, keys_, features, q_b, q_h, q_t, k_b, k_h, k_t, m_b, m_h, m_t,
        group, has_mask, causal, y_h, y_t, scale, seed, limit, kept):  # fmt: skip
     """dq = ds k; a warp a query."""
@@ -197,7 +197,7 @@ def dq(dy, k, v, mask, delta, q, out, lse, heads, queries, keys_, features, q_b,
             out[mine_base + query * q_t + d] = sums[i]
 
 
-@kernel("uuuppuuup" + SHAPE + "fwwf")
+@kernel("uuupsuuus" + SHAPE + "fwwf")
 def dkv(dy, k, v, mask, delta, q, dk, dv, lse, heads, queries, keys_, features, q_b, q_h, q_t, k_b, k_h, k_t, m_b, m_h,
         m_t, group, has_mask, causal, y_h, y_t, scale, seed, limit, kept):  # fmt: skip
     """dk = ds^T q and dv = drop(P)^T dy, over all queries' heads that share the keys; a warp a key, a lane a query."""
@@ -266,7 +266,7 @@ def dkv(dy, k, v, mask, delta, q, dk, dv, lse, heads, queries, keys_, features, 
             dv[base + key * k_t + d] = sum_v[i]
 
 
-@kernel("ppuiiiii")
+@kernel("ppsiiiii")
 def deltas(dy, y, out, heads, queries, features, y_h, y_t):
     """The sum of dy y over the features, of each row; a warp a row."""
     row = cuda.blockIdx.x * WARPS + cuda.threadIdx.x // 32
@@ -298,7 +298,7 @@ def _chunks(features):
 
 
 def _forward(q, k, v, mask, y, causal, scale, dropout, seed):
-    lse = y.array.device.empty((q.batch, q.heads, q.rows), y.array.dtype)
+    lse = y.array.device.empty((q.batch, q.heads, q.rows), real_dtype(y.array.dtype))
     grid = -(-q.rows // WARPS), q.batch * q.heads, max(_chunks(q.features), 1)
     kept = 1 / (1 - dropout) if dropout < 1 else 0.0
     forward(grid, THREADS, q.array, k.array, v.array, mask, y.array, lse, *_sizes(q, k, y, mask, causal), scale,
@@ -308,8 +308,7 @@ def _forward(q, k, v, mask, y, causal, scale, dropout, seed):
 
 def _backward(dy, q, k, v, mask, y, lse, out, causal, scale, dropout, seed):
     """The gradients into `out`, heads like q, k and v; the first, or the other two, may be None."""
-    device_, dtype = dy.array.device, dy.array.dtype
-    delta = device_.empty((q.batch, q.heads, q.rows), dtype)
+    delta = dy.array.device.empty((q.batch, q.heads, q.rows), real_dtype(dy.array.dtype))
     grid = -(-q.heads * q.rows // WARPS), q.batch, 1
     deltas(grid, THREADS, dy.array, y.array, delta, q.heads, q.rows, q.features, *y.steps[1:])
     kept = 1 / (1 - dropout) if dropout < 1 else 0.0

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from .device import Array
-from .dialect import cuda, kernel, real
+from .dialect import cuda, kernel, real, real_dtype
 from .gemm import CODES, THREADS, activation_slope, reduced_parts
 
 COLUMNS, LINES, ROWS = 32, 8, 512  # of a block; ROWS are its share
 
 
-@kernel("ppii")
+@kernel("psii")
 def share(x, parts, m, n):
     sums = cuda.shared.array(256, real)
     column = cuda.blockIdx.x * 32 + cuda.threadIdx.x
@@ -33,7 +35,7 @@ def share(x, parts, m, n):
         parts[cuda.blockIdx.y * n + column] = total
 
 
-@kernel("ppppiii")
+@kernel("pppsiii")
 def activated_share(dy, y, dz, parts, m, n, code):
     """dz = dy act'(y), and `share` of dz, in one pass."""
     sums = cuda.shared.array(256, real)
@@ -53,22 +55,22 @@ def activated_share(dy, y, dz, parts, m, n, code):
         parts[cuda.blockIdx.y * n + column] = total
 
 
-def column_sums(x: Array) -> Array:
-    """(N,), the sum over M of x (M, N)."""
+def column_sums(x: Array, dtype: np.dtype | None = None) -> Array:
+    """(N,), the sum over M of x (M, N), as a dtype (None: x's); added up in the one that kernels compute in."""
     m, n = x.shape
     shares = max(1, -(-m // ROWS))
-    parts = x.device.empty((shares, n), x.dtype)
+    parts = x.device.empty((shares, n), real_dtype(x.dtype))
     share((-(-n // COLUMNS), shares, 1), (COLUMNS, LINES), x, parts, m, n)
-    return reduced_parts(parts)
+    return reduced_parts(parts, x.dtype if dtype is None else dtype)
 
 
 def activated_sums(dy: Array, y: Array, activation: str) -> tuple[Array, Array]:
     """dz (M, N) = dy act'(.), from the output y, and its sum over M."""
     m, n = dy.shape
     shares = max(1, -(-m // ROWS))
-    dz, parts = dy.device.empty(dy.shape, dy.dtype), dy.device.empty((shares, n), dy.dtype)
+    dz, parts = dy.device.empty(dy.shape, dy.dtype), dy.device.empty((shares, n), real_dtype(dy.dtype))
     activated_share((-(-n // COLUMNS), shares, 1), (COLUMNS, LINES), dy, y, dz, parts, m, n, CODES[activation])
-    return dz, reduced_parts(parts)
+    return dz, reduced_parts(parts, dy.dtype)
 
 
 @kernel("ppiii")

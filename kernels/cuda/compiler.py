@@ -19,7 +19,7 @@ from .kinds import kind_types
 
 OLDEST = (8, 0)  # Ampere
 _PACKAGES = ("numba-cuda", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink")
-_SOURCES = ("compiler", "vectors", "wide", "kinds", "dialect")
+_SOURCES = ("compiler", "half", "vectors", "wide", "kinds", "dialect")
 
 
 class Cubin(NamedTuple):

@@ -16,14 +16,13 @@ from typing import Any
 
 from ..conv_methods import Abilities
 from ..conv_on_device import DEVICE_METHODS, OnDevice
+from ..halves import HALVES
 from . import conv_im2col
 from .columns import column_sums
-from .dialect import cuda, device, kernel, real
+from .dialect import cuda, device, kernel, real, real_dtype
 from .gemm import CODES, THREADS, TILE, activate, multiply, reduced_parts, splits_of
 from .linear import activated
 from .tf32 import tf32_is_allowed
-
-HALVES = ("float16", "bfloat16")
 
 
 @device
@@ -123,7 +122,7 @@ def dx(dz, weight, out, n, h, w, c, p, q, k, r, s, sh, sw, top, left, dh, dw, gr
             out[row * groups * c + group * c + column] = sums[i]
 
 
-@kernel("ppp" + GEOMETRY + "i")
+@kernel("pps" + GEOMETRY + "i")
 def dweight(x, dz, out, n, h, w, c, p, q, k, r, s, sh, sw, top, left, dh, dw, groups, splits):
     """Block z makes a share of the depth of one group."""
     tile_a = cuda.shared.array(16 * 68, real)
@@ -238,9 +237,9 @@ def weight_gradient(x, dz, plan, sums=False):
     n, h, w, c, p, q, k, r, s, *_, groups = geometry = _geometry(plan)
     tiles_x, tiles_y, _ = _grid(k, r * s * c, groups)
     splits = splits_of(tiles_x * tiles_y * groups, n * p * q)
-    parts = x.device.empty((splits, *plan.kernel), x.dtype)
+    parts = x.device.empty((splits, *plan.kernel), real_dtype(x.dtype))
     dweight((tiles_x, tiles_y, groups * splits), THREADS, x, dz, parts, *geometry, splits)
-    return reduced_parts(parts), channel_sums(dz) if sums else None
+    return reduced_parts(parts, x.dtype), channel_sums(dz) if sums else None
 
 
 def channel_sums(dz):

@@ -12,9 +12,10 @@ import math
 from collections.abc import Iterator
 
 from ..conv_on_device import is_product
+from .cast import cast
 from .columns import column_sums
 from .device import Array
-from .dialect import cuda, device, kernel, real, store4
+from .dialect import cuda, device, kernel, real, real_dtype, store4
 from .gemm import finished, gemm, matrix, reduced_parts
 from .linear import weight_gradient as product_of_gradients
 from .loops import THREADS, blocks
@@ -179,4 +180,4 @@ def weight_gradient(x: Array, dz: Array, plan, sums: bool = False) -> tuple[Arra
             out = parts.rows(number, number + 1).reshape(outputs, depth).rows(group * each, (group + 1) * each)
             gemm(left, matrix(_columns(x.rows(first, end), plan, group)), out, each, depth, rows)
     total = column_sums(_group(dz, 1, 0)) if sums else None
-    return reduced_parts(parts).reshape(plan.kernel), total
+    return reduced_parts(cast(parts, real_dtype(x.dtype)), x.dtype).reshape(plan.kernel), total

@@ -8,9 +8,10 @@
 
     double((blocks, 1, 1), 128, x, y, n)      # x, y: `device.Array`
 
-A letter says what an argument is: p a pointer to numbers of the arrays' dtype, which `real` casts to, from a multiple
-of 16 bytes on; u such a pointer to anywhere; d a pointer to float64; l one to int64; j one to int32; b one to bytes; i
-an int32; w an int64; f a number of the arrays' dtype.
+A letter says what an argument is: p a pointer to numbers of the arrays' dtype from a multiple of 16 bytes on; u such a
+pointer to anywhere; s a pointer like p to numbers of the dtype that kernels compute in, which `real` casts to: float32
+for arrays of float16 and bfloat16, else the arrays' own. Sums and statistics are s. d is a pointer to float64; l one to
+int64; j one to int32; b one to bytes; i an int32; w an int64; f a number that `real` casts to.
 
 The words stand for what each compiler puts in their place (`bind`):
 
@@ -26,7 +27,16 @@ from collections.abc import Callable, Iterator
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from ..halves import HALVES
+
 WORDS = ("cuda", "load4", "store4", "shuffle_xor", "real", "i32", "i64", "f64")
+
+
+def real_dtype(dtype: Any) -> np.dtype:
+    """What kernels compute in for arrays of a dtype, and keep sums and statistics in."""
+    return np.dtype(np.float32) if str(dtype) in HALVES else np.dtype(dtype)
 
 
 class _Word(str):

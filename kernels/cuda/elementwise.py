@@ -9,7 +9,7 @@ import math
 
 from ..reference.elementwise import SELU_ALPHA, SELU_SCALE
 from .columns import column_sums
-from .dialect import cuda, device, i64, kernel, real
+from .dialect import cuda, device, i64, kernel, real, real_dtype
 from .hashing import keys, signed, threshold, word
 from .loops import THREADS, blocks, gradient, like, mapped, mapped_pair, mapped_two
 
@@ -359,7 +359,7 @@ def prelu(x, weight, y, channels, n):
         y[i] = x[i] if x[i] > 0 else below
 
 
-@kernel("pppppii")
+@kernel("ppppsii")
 def prelu_back(dy, x, weight, dx, parts, channels, n):
     """dx, and what each number gives to dweight."""
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
@@ -381,9 +381,12 @@ def prelu_forward(x, weight):
 
 def prelu_backward(dy, saved, needs):
     x, weight = saved
-    dx, parts = like(x), like(x)
+    dx, parts = like(x), x.device.empty(x.shape, real_dtype(x.dtype))
     prelu_back(_singles(x), THREADS, dy, x, weight, dx, parts, weight.size, x.size)
-    dweight = column_sums(parts.reshape(x.size // weight.size, weight.size)).reshape(weight.shape) if needs[1] else None
+    dweight = None
+    if needs[1]:
+        sums = column_sums(parts.reshape(x.size // weight.size, weight.size), weight.dtype)
+        dweight = sums.reshape(weight.shape)
     return dx if needs[0] else None, dweight
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 
-from .dialect import cuda, i32, kernel, real
+from .cast import cast
+from .dialect import cuda, i32, kernel, real, real_dtype
 from .loops import THREADS
 
 NAN = math.nan
@@ -24,7 +25,7 @@ def take(indices, weight, y, rows, features, n):
         y[i] = weight[row * features + i % features] if row >= 0 and row < rows else real(NAN)
 
 
-@kernel("lppiiiw")
+@kernel("lpsiiiw")
 def scatter(indices, dy, dweight, rows, features, tokens, padding):
     same = cuda.shared.array(SCAN, i32)
     t = cuda.threadIdx.x
@@ -68,9 +69,9 @@ def embedding_backward(dy, saved, needs):
     indices, shape, padding_idx = saved
     if not needs[1]:
         return None, None
-    dweight = dy.device.empty(shape, dy.dtype)
+    dweight = dy.device.empty(shape, real_dtype(dy.dtype))
     clear((-(-dweight.size // THREADS), 1, 1), THREADS, dweight, dweight.size)
     if dweight.size:
         padding = -1 if padding_idx is None else padding_idx
         scatter((indices.size, 1, 1), SCAN, indices, dy, dweight, *shape, indices.size, padding)
-    return None, dweight
+    return None, cast(dweight, dy.dtype)

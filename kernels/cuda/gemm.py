@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from .cublas_problem import epilogue_of
 from .device import Array
-from .dialect import cuda, device, i32, kernel, load4, real
+from .dialect import cuda, device, i32, kernel, load4, real, real_dtype
 
 TILE, DEPTH, THREADS = 64, 16, 256
 ROW = TILE + 4  # of a tile in shared memory: padded, so that its columns lie in different banks
@@ -101,9 +103,11 @@ def multiply(tile_a, tile_b, sums, ty, tx):
         sums[15] += a3 * b3
 
 
-@kernel("uupu" + 13 * "i")
-def product(a, b, bias, c, m, n, k, a_row, a_column, a_step, b_row, b_column, b_step, c_step, has_bias, code, splits):
-    """One tile of c; with splits > 1 block z makes its share of the depth, which `reduce` adds up afterwards."""
+@kernel("uupus" + 13 * "i")
+def product(
+    a, b, bias, c, parts, m, n, k, a_row, a_column, a_step, b_row, b_column, b_step, c_step, has_bias, code, splits
+):
+    """One tile of c; with splits > 1 block z makes its share of the depth in parts, which `reduce` adds up."""
     tile_a = cuda.shared.array(16 * 68, real)
     tile_b = cuda.shared.array(16 * 68, real)
     sums = cuda.local.array(16, real)
@@ -131,12 +135,15 @@ def product(a, b, bias, c, m, n, k, a_row, a_column, a_step, b_row, b_column, b_
                 column = column0 + tx * 4 + j
                 if column < n:
                     value = sums[i * 4 + j]
-                    if has_bias:
-                        value += bias[column]
-                    c[cuda.blockIdx.z * c_step + row * n + column] = activate(value, code)
+                    at = cuda.blockIdx.z * c_step + row * n + column
+                    if splits > 1:
+                        parts[at] = value
+                    else:
+                        value = value + bias[column] if has_bias else value
+                        c[at] = activate(value, code)
 
 
-@kernel("ppii")
+@kernel("spii")
 def reduce(parts, c, size, count):
     """c = the sum of `count` arrays of `size` numbers, in their order."""
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
@@ -189,20 +196,21 @@ def tiled(a: Matrix, b: Matrix, c: Array, m: int, n: int, k: int, *, batch=1, bi
     """
     tiles_x, tiles_y = -(-n // TILE), -(-m // TILE)
     splits = splits_of(tiles_x * tiles_y * batch, k) if bias is None and activation is None else 1
-    target = c.device.empty((splits, *c.shape), c.dtype) if splits > 1 else c
+    parts = c.device.empty((splits, *c.shape), real_dtype(c.dtype)) if splits > 1 else None
     strides = (a.row, a.column, a.step, b.row, b.column, b.step)
     grid = (tiles_x, tiles_y, batch * splits)
-    product(grid, THREADS, a.array, b.array, bias, target, m, n, k, *strides, m * n, bias is not None,
+    product(grid, THREADS, a.array, b.array, bias, c, parts, m, n, k, *strides, m * n, bias is not None,
             CODES[activation], splits)  # fmt: skip
-    return reduced_parts(target, c) if splits > 1 else c
+    return reduced_parts(parts, out=c) if splits > 1 else c
 
 
-def reduced_parts(parts: Array, out: Array | None = None) -> Array:
-    """The sum over the first axis, in its order; into `out`, where it is given."""
+def reduced_parts(parts: Array, dtype: np.dtype | None = None, out: Array | None = None) -> Array:
+    """The sum over the first axis, in its order, as a dtype (None: the parts'); into `out`, where it is given."""
     count, *shape = parts.shape
-    if count == 1 and out is None:
+    dtype = parts.dtype if dtype is None else dtype
+    if count == 1 and out is None and parts.dtype == dtype:
         return parts.reshape(tuple(shape))
-    out = parts.device.empty(tuple(shape), parts.dtype) if out is None else out
+    out = parts.device.empty(tuple(shape), dtype) if out is None else out
     reduce((-(-out.size // THREADS), 1, 1), THREADS, parts, out, out.size, count)
     return out
 

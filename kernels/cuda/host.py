@@ -13,17 +13,19 @@ from numba import carray, cfunc, njit, types
 from numba.core import cgutils
 from numba.core.imputils import lower_constant
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic, models, overload_attribute, register_model, typeof_impl
+from numba.extending import intrinsic, lower_builtin, models, overload_attribute, register_model, typeof_impl
 
-from . import fibers, folder, wide
+from . import fibers, folder
 from .dialect import Kernel, bind
+from .half import BY_INTEGERS, teach
 from .kinds import kind_types
+from .wide import accesses
 
 for _name, _address in fibers.symbols.items():
     llvmlite.binding.add_symbol(_name, _address)
 
 
-_PACKAGES, _SOURCES = ("numba", "llvmlite", "numpy"), ("host", "wide", "kinds", "dialect")
+_PACKAGES, _SOURCES = ("numba", "llvmlite", "numpy"), ("host", "half", "wide", "kinds", "dialect")
 
 
 class _Place:
@@ -89,8 +91,8 @@ def _local_array(shape, dtype):
     return np.empty(shape, dtype)
 
 
-_load4 = intrinsic(wide.load4)
-_store4 = intrinsic(wide.store4)
+teach(BY_INTEGERS, lower_builtin, register_model, models)
+_load4, _store4 = map(intrinsic, accesses(BY_INTEGERS))
 
 
 @intrinsic

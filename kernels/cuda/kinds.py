@@ -7,13 +7,18 @@ from functools import cache
 import numpy as np
 from numba import types
 
+from ..halves import HALVES
+from .dialect import real_dtype
+from .half import HalfPointer
+
 
 @cache
 def kind_types(dtype: np.dtype) -> dict:
     """The type of each kind of argument (see `dialect`) of a kernel for arrays of a dtype."""
-    real = {"float32": types.float32, "float64": types.float64}[str(dtype)]
+    real = {"float32": types.float32, "float64": types.float64}[str(real_dtype(dtype))]
     pointer = types.CPointer
-    numbers = {"p": pointer(real), "u": pointer(real), "f": real}
+    stored = HalfPointer(str(dtype)) if str(dtype) in HALVES else pointer(real)
+    numbers = {"p": stored, "u": stored, "s": pointer(real), "f": real}
     others = {
         "d": pointer(types.float64),
         "l": pointer(types.int64),

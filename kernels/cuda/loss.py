@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from .dialect import cuda, device, full_name, i64, kernel, real
+from .dialect import cuda, device, full_name, i64, kernel, real, real_dtype
 from .elementwise import gated, sigmoid, softplus
 from .loops import THREADS as ELEMENTS
 from .loops import like, mapped_two
@@ -16,7 +16,7 @@ from .rows import THREADS, WARPS, block_max, block_sum, larger
 INFINITY, NAN = math.inf, math.nan
 
 
-@kernel("ppii")
+@kernel("psii")
 def partial(x, parts, n, share):
     """parts[block] = the sum of a share of x."""
     part = cuda.shared.array(WARPS, real)
@@ -29,7 +29,7 @@ def partial(x, parts, n, share):
         parts[cuda.blockIdx.x] = total
 
 
-@kernel("ppif")
+@kernel("spif")
 def whole(parts, y, n, divisor):
     """y[0] = the sum of x / divisor, by one block."""
     part = cuda.shared.array(WARPS, real)
@@ -41,12 +41,12 @@ def whole(parts, y, n, divisor):
         y[0] = total / divisor
 
 
-def summed(x, divisor=1.0):
-    """The sum of all numbers of x over a divisor, as a 0-d array: shares of 4096 first, then their sum."""
+def summed(x, divisor=1.0, dtype=None):
+    """The sum of all numbers of x over a divisor, as a 0-d array of a dtype (None: x's); shares of 4096 first."""
     share = max(4096, -(-x.size // 4096))
-    parts = x.device.empty((max(1, -(-x.size // share)),), x.dtype)
+    parts = x.device.empty((max(1, -(-x.size // share)),), real_dtype(x.dtype))
     partial((parts.size, 1, 1), THREADS, x, parts, x.size, share)
-    y = x.device.empty((), x.dtype)
+    y = x.device.empty((), x.dtype if dtype is None else dtype)
     whole((1, 1, 1), THREADS, parts, y, parts.size, divisor)
     return y
 
@@ -182,7 +182,7 @@ def bce_with_logits_backward(dy, saved, needs):
     return dx if needs[0] else None, dtarget if needs[1] else None, None, None
 
 
-@kernel("plppppiiwf")
+@kernel("plsspsiiwf")
 def cross_entropy(logits, target, weight, logs, losses, row_weights, classes, has_weight, ignore_index, smoothing):
     """A row's maximum and log of its sum of exponentials, its loss, and the weight it counts with.
 
@@ -219,7 +219,7 @@ def cross_entropy(logits, target, weight, logs, losses, row_weights, classes, ha
         row_weights[row] = row_weight
 
 
-@kernel("pppplpppiiiiwf")
+@kernel("pspslsspiiiiwf")
 def cross_entropy_back(dy, divisor, logits, logs, target, weight, weights, dlogits, classes, has_weight, single, mean,
                        ignore_index, smoothing):  # fmt: skip
     """dlogits of a row; divisor[0] is the sum of the rows' weights, weights[0] that of the classes'."""
@@ -244,7 +244,7 @@ def cross_entropy_back(dy, divisor, logits, logs, target, weight, weights, dlogi
         dlogits[base + c] = g * (p * all_q - q) if counted else real(0)
 
 
-@kernel("ppp")
+@kernel("ssp")
 def divided(total, weights, y):
     """y[0] = total[0] / weights[0]."""
     if cuda.threadIdx.x == 0:
@@ -253,8 +253,8 @@ def divided(total, weights, y):
 
 def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_index, reduction):
     rows, classes = logits.shape
-    empty, dtype = logits.device.empty, logits.dtype
-    logs, losses, row_weights = empty((2, rows), dtype), empty((rows,), dtype), empty((rows,), dtype)
+    empty, dtype, wide = logits.device.empty, logits.dtype, real_dtype(logits.dtype)
+    logs, losses, row_weights = empty((2, rows), wide), empty((rows,), dtype), empty((rows,), wide)
     cross_entropy((rows, 1, 1), THREADS, logits, target, weight, logs, losses, row_weights, classes,
                   weight is not None, ignore_index, label_smoothing)  # fmt: skip
     divisor = summed(row_weights) if reduction == "mean" else None
@@ -262,7 +262,7 @@ def cross_entropy_forward(logits, target, weight, *, label_smoothing, ignore_ind
     if reduction != "mean":
         return reduced(losses, reduction), saved
     y = empty((), dtype)
-    divided((1, 1, 1), 32, summed(losses), divisor, y)
+    divided((1, 1, 1), 32, summed(losses, dtype=wide), divisor, y)
     return y, saved
 
 

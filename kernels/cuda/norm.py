@@ -3,7 +3,8 @@
 Layer, RMS and group norm are one: a block normalises the numbers of an image's group, ``pixels`` times ``channels`` of
 them, together (a row of layer norm is an image of one pixel and one group). Batch norm sums columns.
 Means are corrected by the mean of what is left, since that of numbers far from 0 is rounded. Saved by layer and group
-norm: both means and rstd, (3, N, G).
+norm: both means and rstd, (3, N, G). Weight, bias, mean, variance and their gradients are of the dtype that kernels
+compute in: float32 for an x in half.
 
 Bytes moved: layer norm forward 8 a number where the caches hold a row, backward 20; batch norm forward 16, backward 24.
 """
@@ -14,7 +15,7 @@ import math
 
 from .columns import COLUMNS as WIDTH
 from .columns import LINES, ROWS
-from .dialect import cuda, i32, kernel, real
+from .dialect import cuda, i32, kernel, real, real_dtype
 from .gemm import CODES, activate, reduced_parts
 from .linear import activation_gradient
 from .loops import THREADS as ELEMENTS
@@ -22,7 +23,7 @@ from .loops import like, mapped
 from .rows import THREADS, WARPS, block_sum
 
 
-@kernel("pppppiiifiii")
+@kernel("psspsiiifiii")
 def group(x, weight, bias, y, statistics, pixels, groups, channels, eps, centre, has_weight, has_bias):
     part = cuda.shared.array(WARPS, real)
     g = cuda.blockIdx.x % groups
@@ -55,7 +56,7 @@ def group(x, weight, bias, y, statistics, pixels, groups, channels, eps, centre,
         statistics[2 * cuda.gridDim.x + cuda.blockIdx.x] = rstd
 
 
-@kernel("pppppiiiii")
+@kernel("ppsspiiiii")
 def group_back(dy, x, weight, statistics, dx, pixels, groups, channels, centre, has_weight):
     part = cuda.shared.array(WARPS, real)
     g = cuda.blockIdx.x % groups
@@ -79,7 +80,7 @@ def group_back(dy, x, weight, statistics, dx, pixels, groups, channels, centre, 
         dx[at] = (h - mean_h - (x[at] - mean - left) * rstd * mean_hu) * rstd
 
 
-@kernel("pppppiiiiii")
+@kernel("ppsssiiiiii")
 def group_columns(dy, x, statistics, dweight, dbias, m, n, pixels, groups, channels, images):
     """Shares of dweight = the sum of dy u and dbias = the sum of dy, over the rows of a block."""
     sums = cuda.shared.array(512, real)
@@ -107,7 +108,7 @@ def group_columns(dy, x, statistics, dweight, dbias, m, n, pixels, groups, chann
 def _group_forward(x, weight, bias, pixels, groups, eps, centre=True):
     channels = x.shape[-1] // groups
     images = x.size // (pixels * channels) if x.size else 0
-    y, statistics = like(x), x.device.empty((3, images), x.dtype)
+    y, statistics = like(x), x.device.empty((3, images), real_dtype(x.dtype))
     group((images, 1, 1), THREADS, x, weight, bias, y, statistics, pixels, groups, channels, eps, centre,
           weight is not None, bias is not None)  # fmt: skip
     return y, statistics
@@ -123,7 +124,7 @@ def _group_backward(dy, x, weight, statistics, pixels, groups, needs, centre=Tru
                    weight is not None)  # fmt: skip
     if any(needs[1:]):
         shares = max(1, -(-m // ROWS))
-        parts = [x.device.empty((shares, n), x.dtype) for _ in range(2)]
+        parts = [x.device.empty((shares, n), statistics.dtype) for _ in range(2)]
         group_columns((-(-n // WIDTH), shares, 1), (WIDTH, LINES), dy, x, statistics, *parts, m, n, max(pixels, 1),
                       groups, channels, images)  # fmt: skip
         dweight, dbias = (reduced_parts(each) for each in parts)
@@ -161,7 +162,7 @@ def group_norm_backward(dy, saved, needs):
     return _group_backward(dy, x, weight, statistics, pixels, groups, needs)
 
 
-@kernel("pppiii")
+@kernel("pssiii")
 def deviations(x, mean, parts, m, n, power):
     """Shares of the sums of (x - mean)^power over the rows of each column."""
     sums = cuda.shared.array(256, real)
@@ -194,7 +195,7 @@ def _column_mean(x, mean, power):
     n = x.shape[-1]
     m = math.prod(x.shape[:-1])
     shares = max(1, -(-m // ROWS))
-    parts = x.device.empty((shares, n), x.dtype)
+    parts = x.device.empty((shares, n), mean.dtype)
     deviations((-(-n // WIDTH), shares, 1), (WIDTH, LINES), x, mean, parts, m, n, power)
     result = zeros(mean) if power == 2 else mean
     moved((-(-n // ELEMENTS), 1, 1), ELEMENTS, result, reduced_parts(parts), max(m, 1), n)
@@ -208,7 +209,7 @@ def zeros(x):
     return y
 
 
-@kernel("pppppppiiiiiif")
+@kernel("psspsspiiiiiif")
 def batch(x, weight, bias, residual, mean, var, y, has_weight, has_bias, has_residual, code, n, total, eps):
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
     if i < total:
@@ -220,7 +221,7 @@ def batch(x, weight, bias, residual, mean, var, y, has_weight, has_bias, has_res
         y[i] = activate(z, code)
 
 
-@kernel("ppppppiif")
+@kernel("ppssssiif")
 def batch_columns(g, x, mean, var, dweight, dbias, m, n, eps):
     """Shares of dweight = the sum of g u and dbias = the sum of g, over the rows of a block."""
     sums = cuda.shared.array(512, real)
@@ -244,7 +245,7 @@ def batch_columns(g, x, mean, var, dweight, dbias, m, n, eps):
         dbias[cuda.blockIdx.y * n + column] = sum_b
 
 
-@kernel("ppppppppiiiff")
+@kernel("ppssssspiiiff")
 def batch_back(g, x, weight, mean, var, dweight, dbias, dx, has_weight, from_batch, n, rows, eps):
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
     if i < n * i32(rows):
@@ -276,7 +277,7 @@ def _scaled(x, weight, bias, residual, mean, var, eps, activation):
 def batch_norm_forward(x, weight, bias, residual, mean, var, *, eps, activation):
     from_batch = mean is None
     if from_batch:
-        mean = zeros(x.device.empty(x.shape[-1:], x.dtype))
+        mean = zeros(x.device.empty(x.shape[-1:], real_dtype(x.dtype)))
         mean = _column_mean(x, _column_mean(x, mean, 1), 1)
         var = _column_mean(x, mean, 2)
     y = _scaled(x, weight, bias, residual, mean, var, eps, activation)
@@ -291,7 +292,7 @@ def batch_norm_backward(dy, saved, needs):
     g = activation_gradient(dy, y, activation)
     n, m = x.shape[-1], math.prod(x.shape[:-1])
     shares = max(1, -(-m // ROWS))
-    parts = [x.device.empty((shares, n), x.dtype) for _ in range(2)]
+    parts = [x.device.empty((shares, n), mean.dtype) for _ in range(2)]
     batch_columns((-(-n // WIDTH), shares, 1), (WIDTH, LINES), g, x, mean, var, *parts, m, n, eps)
     dweight, dbias = (reduced_parts(each) for each in parts)
     dx = None

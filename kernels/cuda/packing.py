@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .array import ALIGNMENT
-from .dialect import Kernel
+from .dialect import Kernel, real_dtype
 
 POINTERS = {"d": np.dtype(np.float64), "l": np.dtype(np.int64), "j": np.dtype(np.int32), "b": np.dtype(np.uint8)}
 _NUMBERS = {"i": "i4x", "w": "q"}
@@ -19,10 +19,11 @@ class Packing:
     """Packs the arguments of a kernel for arrays of one dtype."""
 
     def __init__(self, kernel: Kernel, dtype: np.dtype):
-        formats = {**_NUMBERS, "f": _REALS[str(dtype)]}
-        self._kernel, self._real = kernel, dtype
+        self._kernel, self._real = kernel, real_dtype(dtype)
+        formats = {**_NUMBERS, "f": _REALS[str(self._real)]}
+        pointers = {**POINTERS, "s": self._real}
         self._struct = struct.Struct("=" + "".join(formats.get(kind, "Q") for kind in kernel.kinds))
-        self._wanted = [None if kind in formats else (POINTERS.get(kind, dtype), kind != "u") for kind in kernel.kinds]
+        self._wanted = [None if kind in formats else (pointers.get(kind, dtype), kind != "u") for kind in kernel.kinds]
         self.count = len(kernel.kinds)
 
     def into(self, cells: Any, arguments: tuple) -> None:

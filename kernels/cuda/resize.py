@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from ..resizing import bins, taps
-from .dialect import cuda, kernel, real
+from .dialect import cuda, kernel, real, real_dtype
 from .loops import THREADS
 
 INFINITY = math.inf
@@ -20,7 +20,7 @@ def _blocks(x):
     return -(-x.size // THREADS), 1, 1
 
 
-@kernel("ppjjpiiii")
+@kernel("ppjjsiiii")
 def blend(x, y, low, high, share, size, out, inner, n):
     """y (outer, out, inner) = (1 - share) x[low] + share x[high] of x (outer, size, inner)."""
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
@@ -33,7 +33,7 @@ def blend(x, y, low, high, share, size, out, inner, n):
         y[i] = value
 
 
-@kernel("ppjjpjjiiii")
+@kernel("ppjjsjjiiii")
 def spread(dy, dx, low, high, share, first, end, size, out, inner, n):
     """The gradient of `blend`: pixel i gave to no others than first[i] .. end[i] - 1."""
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
@@ -52,9 +52,10 @@ def spread(dy, dx, low, high, share, first, end, size, out, inner, n):
 
 def _axis(x, axis, size, out, step, mode, align_corners, kernel_, extent):
     """`blend` or `spread` along one axis of images, to `extent`."""
-    low, high, share = taps(size, out, step, mode, align_corners, x.dtype)
+    real_ = real_dtype(x.dtype)
+    low, high, share = taps(size, out, step, mode, align_corners, real_)
     put = x.device.upload
-    tables = [put(low.astype(np.int32)), put(high.astype(np.int32)), put(share.astype(x.dtype))]
+    tables = [put(low.astype(np.int32)), put(high.astype(np.int32)), put(share.astype(real_))]
     if kernel_ is spread:
         pixels = np.arange(size)
         tables.append(put(np.searchsorted(high, pixels, side="left").astype(np.int32)))

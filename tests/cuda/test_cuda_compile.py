@@ -38,6 +38,18 @@ def test_compiles_without_spills(kernel):
         assert cubin.shared <= 48 << 10
 
 
+HALVES = ("cast_narrow", "gemm_product", "norm_group")
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+@pytest.mark.parametrize("kernel", [each for each in KERNELS if each.name in HALVES], ids=lambda kernel: kernel.name)
+def test_compiles_in_half(kernel, name):
+    dtype = np.dtype(getattr(pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed"), name, name))
+    cubin = compiler.compile_kernel(kernel, dtype, (9, 0))
+    assert cubin.spilled == 0
+    assert 0 < cubin.registers <= TILES.get(kernel.name, REGISTERS)
+
+
 def test_a_kept_kernel_is_read_back_and_a_damaged_one_made_anew(monkeypatch):
     kernel, dtype, capability = KERNELS[0], np.dtype(np.float32), (9, 0)
     first = compiler.compile_kernel(kernel, dtype, capability)

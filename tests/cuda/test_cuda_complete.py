@@ -13,6 +13,8 @@ from dlfast.kernels.cuda.dialect import Kernel
 
 # Kernels that no row of cases.py and no transform launches: the file whose tests hold them against NumPy.
 ELSEWHERE = {
+    "cast_narrow": "test_cuda_half.py",
+    "cast_widen": "test_cuda_half.py",
     "gemm_finish": "test_cuda_libraries.py",  # behind products of cuBLASLt
 }
 
