@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from ..devices import DeviceArray
+from . import array_moving as moving
+from .array_methods import Methods
+from .array_views import ALIGNMENT, regrouped, viewed
 
-ALIGNMENT = 16  # of what kernels read and write four numbers at a time
 
-
-class Array(DeviceArray):
+class Array(Methods, DeviceArray):
     """An array on a device: an address, a shape, a dtype, strides in bytes and the owner of the memory.
 
     strides: None where the elements lie in C order without gaps, which is what kernels take (`contiguous`). Views
@@ -103,7 +104,7 @@ class Array(DeviceArray):
             raise ValueError(f"cannot reshape an array of shape {self.shape} to {tuple(shape)}")
         if self._strides is None:
             return Array(self.device, tuple(wanted), self.dtype, self.owner, self.pointer)
-        strides = _regrouped(self.shape, self._strides, wanted)
+        strides = regrouped(self.shape, self._strides, wanted)
         if strides is None:
             return self.contiguous().reshape(wanted)
         return Array(self.device, tuple(wanted), self.dtype, self.owner, self.pointer, strides)
@@ -121,18 +122,56 @@ class Array(DeviceArray):
     def T(self) -> Array:
         return self.transpose()
 
-    def __getitem__(self, index: Any) -> Array:
-        """A view: integers, slices, None and Ellipsis."""
-        parts = index if isinstance(index, tuple) else (index,)
-        if not any(part is Ellipsis for part in parts):
-            parts = (*parts, Ellipsis)  # of all integers NumPy makes a number, which it would have to read
-        return viewed(self, lambda x: x[parts])
+    def view(self, dtype: Any) -> Array:
+        """The same bits as another dtype of the same size. Raises ValueError for one of another."""
+        dtype = np.dtype(dtype)
+        if dtype.itemsize != self.dtype.itemsize:
+            raise ValueError(f"view: {dtype} is of another size than {self.dtype}")
+        return Array(self.device, self.shape, dtype, self.owner, self.pointer, self._strides)
+
+    def ravel(self) -> Array:
+        """All elements along one axis, in the same memory where that can be."""
+        return self.reshape(-1)
+
+    def squeeze(self, axis: Any = None) -> Array:
+        """Without axes of length 1, in the same memory."""
+        return viewed(self, lambda x: x.squeeze(axis))
+
+    # Copies
+
+    def contiguous(self) -> Array:
+        """The array as kernels take it, in C order and from a multiple of 16 bytes on: itself, or a copy."""
+        return self if self._strides is None and self.pointer % ALIGNMENT == 0 else moving.copied(self)
+
+    def copy(self, order: str = "C") -> Array:
+        """A contiguous copy."""
+        return moving.copied(self)
+
+    def flatten(self) -> Array:
+        """A copy along one axis."""
+        return self.copy().reshape(-1)
+
+    def astype(self, dtype: Any, copy: bool = True) -> Array:
+        """A copy of another dtype; the array itself where it has that dtype already and copy=False."""
+        return self if not copy and self.dtype == np.dtype(dtype) else moving.converted(self, dtype)
+
+    def fill(self, value: Any) -> None:
+        """Write a number into all elements."""
+        self[...] = value
 
     # To the CPU
 
     def numpy(self) -> np.ndarray:
         """A copy on the CPU."""
-        return self.device.download(self)
+        return self.device.download(self if self.is_contiguous else self.copy())
+
+    def __reduce__(self) -> tuple:
+        return _uploaded, (str(self.device), self.numpy())
+
+    def __deepcopy__(self, memo: Any) -> Array:
+        return self.copy()
+
+    __copy__ = copy
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise TypeError(
@@ -141,55 +180,13 @@ class Array(DeviceArray):
         )
 
     def __repr__(self) -> str:
-        return f"Array(shape={self.shape}, dtype={self.dtype}, device={str(self.device)!r})"
+        values = self.numpy()
+        text = np.array2string(values, separator=", ", prefix="Array(", threshold=1000)
+        return f"Array({text}, dtype={self.dtype}, device={str(self.device)!r})"
 
 
-class _Shadow:
-    """An array's address, shape and strides as NumPy asks for them; it keeps the memory."""
+def _uploaded(device: str, values: np.ndarray) -> Array:
+    """The array that pickle has kept, on the device that it lay on."""
+    from ...cuda import get_device
 
-    __slots__ = ("__array_interface__", "_owner")
-
-    def __init__(self, x: Array):
-        self._owner = x.owner
-        self.__array_interface__ = {
-            "version": 3, "data": (x.pointer, False), "shape": x.shape, "typestr": x.dtype.str, "strides": x._strides,
-        }  # fmt: skip
-
-
-def shadow(x: Array) -> np.ndarray:
-    """An array of NumPy at x's address. It serves to reckon with views; on a GPU its elements cannot be read."""
-    seen = np.asarray(_Shadow(x))
-    return seen if seen.dtype == x.dtype else seen.view(x.dtype)  # a dtype of ml_dtypes, whose `str` does not name it
-
-
-def viewed(x: Array, view: Any) -> Array:
-    """What a function of NumPy that makes views makes of x: NumPy reckons with shape and strides, and reads nothing."""
-    y = view(shadow(x))
-    return Array(x.device, y.shape, x.dtype, x.owner, y.__array_interface__["data"][0], y.strides)
-
-
-def _regrouped(shape: tuple[int, ...], strides: tuple[int, ...], wanted: list[int]) -> list[int] | None:
-    """The strides of a view in another shape of the same size; None where there is none."""
-    axes = [(length, stride) for length, stride in zip(shape, strides) if length != 1]
-    found: list[int] = []
-    for length in wanted[::-1]:
-        step, left = 0, length
-        while left > 1:
-            if not axes:
-                return None
-            size, stride = axes.pop()
-            if left == length:
-                step = stride
-            elif stride != step * (length // left):
-                return None
-            if size > left:
-                if size % left:
-                    return None
-                axes.append((size // left, stride * left))
-                left = 1
-            elif left % size:
-                return None
-            else:
-                left //= size
-        found.append(step)
-    return found[::-1]
+    return get_device(device).upload(values)

@@ -13,7 +13,8 @@ import numpy as np
 
 from ..capturing import LOCAL as CAPTURING
 from . import fibers, host
-from .array import ALIGNMENT, Array, shadow
+from .array import Array
+from .array_views import ALIGNMENT, shadow
 from .dialect import Kernel
 from .launches import check_grid
 from .memory import MemoryStats

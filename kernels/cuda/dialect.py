@@ -10,8 +10,8 @@
 
 A letter says what an argument is: p a pointer to numbers of the arrays' dtype from a multiple of 16 bytes on; u such a
 pointer to anywhere; s a pointer like p to numbers of the dtype that kernels compute in, which `real` casts to: float32
-for arrays of float16 and bfloat16, else the arrays' own. Sums and statistics are s. d is a pointer to float64; l one to
-int64; j one to int32; b one to bytes; i an int32; w an int64; f a number that `real` casts to.
+for arrays of float16 and bfloat16, else the arrays' own. Sums and statistics are s. r is a pointer to float32; d one to
+float64; l one to int64; j one to int32; b one to bytes; i an int32; w an int64; f a number that `real` casts to.
 
 The words stand for what each compiler puts in their place (`bind`):
 

@@ -15,11 +15,12 @@ from .half import HalfPointer
 @cache
 def kind_types(dtype: np.dtype) -> dict:
     """The type of each kind of argument (see `dialect`) of a kernel for arrays of a dtype."""
-    real = {"float32": types.float32, "float64": types.float64}[str(real_dtype(dtype))]
+    real = getattr(types, str(real_dtype(dtype)))
     pointer = types.CPointer
     stored = HalfPointer(str(dtype)) if str(dtype) in HALVES else pointer(real)
     numbers = {"p": stored, "u": stored, "s": pointer(real), "f": real}
     others = {
+        "r": pointer(types.float32),
         "d": pointer(types.float64),
         "l": pointer(types.int64),
         "j": pointer(types.int32),

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .array import ALIGNMENT
+from .array_views import ALIGNMENT
 from .dialect import Kernel, real_dtype
 
-POINTERS = {"d": np.dtype(np.float64), "l": np.dtype(np.int64), "j": np.dtype(np.int32), "b": np.dtype(np.uint8)}
+POINTERS = {kind: np.dtype(name) for kind, name in zip("rdljb", ("float32", "float64", "int64", "int32", "uint8"))}
 _NUMBERS = {"i": "i4x", "w": "q"}
-_REALS = {"float32": "f4x", "float64": "d"}
+_REALS = {"float32": "f4x", "float64": "d", "int64": "q", "int32": "i4x", "int16": "h6x", "uint8": "B7x"}
 
 
 class Packing:

@@ -1,0 +1,341 @@
+"""NumPy's ufuncs for arrays on a device: which dtype a result has, and the launch that makes it.
+
+Dtypes follow NumPy 2: Python's numbers take the dtype of the array beside them, unless that is of a lower kind;
+functions such as exp give float64 of integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..devices import DeviceArray
+from . import array_elementwise as kernels
+from .array_axes import THREADS, blocks, is_wide, joined, steps
+from .array_moving import assign, bits, check_dtype, converted, number_bits, overlap, plain
+from .array_views import ALIGNMENT
+
+if TYPE_CHECKING:
+    from .array import Array
+
+_OF_BOOLEANS = {"add": "bitwise_or", "multiply": "bitwise_and", "maximum": "bitwise_or", "minimum": "bitwise_and"}
+
+
+def is_real(dtype: np.dtype) -> bool:
+    """Whether it is a dtype of floats, bfloat16 among them, which is none of NumPy's own."""
+    return dtype.kind not in "biu"
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number of Python or NumPy, a 0-d array of NumPy among them."""
+    return isinstance(value, (bool, int, float, np.generic)) or (type(value) is np.ndarray and value.ndim == 0)
+
+
+def operand(name: str, value: Any) -> Any:
+    """An Array or a number. Raises TypeError for an array of NumPy: it would have to be copied to the device."""
+    if isinstance(value, DeviceArray) or is_number(value):
+        return value
+    if isinstance(value, np.ndarray):
+        raise TypeError(
+            f"{name}: an array of NumPy, of shape {value.shape}, does not mix with one on a GPU; move it there first, "
+            "dlfast.cuda.array(x), or the other one to the CPU, x.numpy()"
+        )
+    raise TypeError(f"{name}: expected arrays on one device and numbers, got {type(value).__name__}")
+
+
+def promoted(*values: Any) -> np.dtype:
+    """The dtype that arrays and numbers have in common. Raises TypeError where devices have no such dtype."""
+    dtypes = [value.dtype for value in values if hasattr(value, "dtype")]
+    dtype = dtypes[0]
+    for other in dtypes[1:]:
+        dtype = dtype if dtype == other else np.promote_types(dtype, other)
+    for value in values:
+        if not hasattr(value, "dtype"):
+            dtype = _beside(value, dtype)
+    check_dtype(dtype)
+    return dtype
+
+
+def _beside(number: Any, dtype: np.dtype) -> np.dtype:
+    """The dtype of an array together with a number of Python."""
+    if isinstance(number, float) and dtype.kind in "biu":
+        return np.dtype(np.float64)
+    if isinstance(number, int) and not isinstance(number, bool) and dtype.kind == "b":
+        return np.dtype(np.int64)
+    return dtype
+
+
+def _shape(name: str, operands: list[Any]) -> tuple[int, ...]:
+    """The common shape. Raises ValueError where there is none, and for arrays of several devices."""
+    found = [value for value in operands if isinstance(value, DeviceArray)]
+    if any(value.device is not found[0].device for value in found[1:]):
+        where = ", ".join(str(value.device) for value in found)
+        raise ValueError(f"{name}: all arrays must lie on one device, got {where}")
+    shape = found[0].shape
+    for value in found[1:]:
+        if value.shape != shape:
+            shape = np.broadcast_shapes(shape, value.shape)
+    return shape
+
+
+def _prepared(operands: list[Any], dtype: np.dtype, shape: tuple[int, ...], *out: Array) -> tuple | None:
+    """Operands of one dtype, the numbers among them, and their axes; None where the axes are too many."""
+    given = [value if isinstance(value, DeviceArray) else None for value in operands]
+    given = [x if x is None or x.dtype == dtype else converted(x, dtype) for x in given]
+    numbers = [0 if isinstance(v, DeviceArray) else _number(v, dtype) for v in operands]
+    zero = [0] * len(shape)
+    axes = joined(shape, *[zero if x is None else steps(x, shape) for x in (*given, *out)])
+    return None if axes is None else ([x if x is None else plain(x) for x in given], numbers, *axes)
+
+
+def _number(value: Any, dtype: np.dtype) -> Any:
+    """A number as kernels take it."""
+    if dtype.kind in "biu":
+        return int(value) if dtype.kind != "b" else int(bool(value))
+    return float(value)
+
+
+def _dense(operands: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    """The operands written out in full, whose axes are one."""
+    found = []
+    for value in operands:
+        if isinstance(value, DeviceArray):
+            whole = value.device.empty(shape, value.dtype)
+            assign(whole, value)
+            value = whole
+        found.append(value)
+    return found
+
+
+def _target(operands: list[Any], shape: tuple[int, ...], dtype: np.dtype, out: Array | None) -> Any:
+    """The array to compute into: `out` itself, unless an operand would be read where it is written already."""
+    device = next(value.device for value in operands if isinstance(value, DeviceArray))
+    if out is None or out.dtype != dtype:
+        return device.empty(shape, dtype)
+    for value in operands:
+        if not isinstance(value, DeviceArray) or not overlap(value, out):
+            continue
+        if (value.pointer, value.shape, value.strides) != (out.pointer, out.shape, out.strides):
+            return device.empty(shape, dtype)
+    return out
+
+
+def finished(name: str, y: Array, out: Array | None) -> Array:
+    """y, or `out` with its values. Raises TypeError where their kind does not fit, as NumPy does."""
+    if out is None or y is out:
+        return y
+    assign(out, y)
+    return out
+
+
+def _check_out(name: str, out: Array | None, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if out is None:
+        return
+    if not isinstance(out, DeviceArray):
+        raise TypeError(f"{name}: the result lies on a GPU and must be written there, got a {type(out).__name__}")
+    if out.shape != shape:
+        raise ValueError(f"{name}: a result of shape {shape} does not fit into an array of shape {out.shape}")
+    if not np.can_cast(dtype, out.dtype, "same_kind"):
+        raise TypeError(f"{name}: a result of {dtype} does not fit into an array of {out.dtype}; cast it first")
+
+
+def arithmetic(name: str, a: Any, b: Any, out: Array | None = None) -> Array:
+    """a op b, for an operation of `array_elementwise.ARITHMETIC`."""
+    operands = [operand(name, a), operand(name, b)]
+    dtype = promoted(*operands)
+    if name == "divide" and not is_real(dtype):
+        dtype = np.dtype(np.float64)
+    code = kernels.ARITHMETIC[_checked_operation(name, dtype, operands)]
+    shape = _shape(name, operands)
+    _check_out(name, out, shape, dtype)
+    y = _target(operands, shape, dtype, out)
+    if y.size and not _arithmetic_wide(code, operands, y):
+        prepared = _prepared(operands, dtype, shape, y)
+        if prepared is None:
+            return arithmetic(name, *_dense(operands, shape), out)
+        (first, second), numbers, lengths, strides = prepared
+        launch = kernels.whole_pairs if dtype.kind in "biu" else kernels.real_pairs
+        mode = 1 if first is None else 2 if second is None else 0
+        launch(blocks(y.size), THREADS, first, second, plain(y), *numbers, code, mode, y.size, *lengths[1:],
+               *strides[0], *strides[1], *strides[2])  # fmt: skip
+    return finished(name, y, out)
+
+
+def _checked_operation(name: str, dtype: np.dtype, operands: list[Any]) -> str:
+    """The operation for a dtype. Raises TypeError for one that it does not have, ValueError for a negative power."""
+    is_bitwise = kernels.ARITHMETIC[name] >= kernels.BITWISE
+    if dtype.kind == "b":
+        if name not in _OF_BOOLEANS and not (is_bitwise and "shift" not in name):
+            raise TypeError(f"{name}: not for booleans; cast them, x.astype(np.int64), or use ^ and ~")
+        return _OF_BOOLEANS.get(name, name)
+    if is_bitwise and dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers or booleans, got {dtype}")
+    if name == "power" and dtype.kind in "iu" and is_number(operands[1]) and operands[1] < 0:
+        raise ValueError("power: integers to negative integer powers are not integers; cast x to a float dtype")
+    return name
+
+
+def _arithmetic_wide(code: int, operands: list[Any], y: Array) -> bool:
+    """y = a op b by wide accesses, where both allow it."""
+    if code >= kernels.SIMPLE or y.dtype.kind in "biu" or not is_wide(y):
+        return False
+    given = [value if isinstance(value, DeviceArray) else None for value in operands]
+    if any(x is not None and (x.shape != y.shape or x.dtype != y.dtype or not is_wide(x)) for x in given):
+        return False
+    numbers = [0.0 if isinstance(value, DeviceArray) else float(value) for value in operands]
+    mode = 1 if given[0] is None else 2 if given[1] is None else 0
+    kernels.arithmetic_wide(blocks(y.size), THREADS, *given, y, *numbers, code, mode, y.size)
+    return True
+
+
+def compared(name: str, a: Any, b: Any, out: Array | None = None) -> Array:
+    """Booleans, for an operation of `array_elementwise.COMPARISONS`."""
+    operands = [operand(name, a), operand(name, b)]
+    shape, dtype = _shape(name, operands), _comparable(operands)
+    _check_out(name, out, shape, np.dtype(bool))
+    first = next(value for value in operands if isinstance(value, DeviceArray))
+    y = first.device.empty(shape, bool)
+    if y.size:
+        prepared = _prepared(operands, dtype, shape)
+        if prepared is None:
+            return compared(name, *_dense(operands, shape), out)
+        (x, z), numbers, lengths, strides = prepared
+        mode = 1 if x is None else 2 if z is None else 0
+        kernels.compare(blocks(y.size), THREADS, x, z, plain(y), *numbers, kernels.COMPARISONS[name], mode, y.size,
+                        *lengths[1:], *strides[0], *strides[1])  # fmt: skip
+    return finished(name, y, out)
+
+
+def _comparable(operands: list[Any]) -> np.dtype:
+    """The dtype in which two are compared: one that holds both, a number that the array's does not hold too."""
+    dtype = promoted(*operands)
+    for value in operands:
+        if dtype.kind in "iu" and isinstance(value, int) and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+            return np.dtype(np.float64)
+    return dtype
+
+
+def function(name: str, x: Array, out: Array | None = None) -> Array:
+    """A function of one number, of `array_elementwise.FUNCTIONS`."""
+    code, dtype = kernels.FUNCTIONS[name], x.dtype
+    if dtype.kind == "b" and name in ("negative", "sign"):
+        raise TypeError(f"{name}: not for booleans; use ~x, or cast them first")
+    if dtype.kind == "b" and name in ("absolute", "square") or dtype.kind in "biu" and 5 <= code <= 8:
+        return finished(name, copied_or_into(x, out), out)
+    if dtype.kind in "biu" and code >= kernels.WHOLE and name != "reciprocal":
+        dtype = np.dtype(np.float64)
+    _check_out(name, out, x.shape, dtype)
+    source = x if x.dtype == dtype else converted(x, dtype)
+    y = _target([source], x.shape, dtype, out)
+    if y.size:
+        axes = joined(x.shape, steps(source, x.shape), steps(y, x.shape))
+        if axes is None:
+            return function(name, source.copy(), out)
+        lengths, strides = axes
+        launch = kernels.whole_single if dtype.kind in "iu" else kernels.real_single
+        launch(blocks(y.size), THREADS, source, y, code, y.size, *lengths[1:], *strides[0], *strides[1])
+    return finished(name, y, out)
+
+
+def copied_or_into(x: Array, out: Array | None) -> Array:
+    """What leaves numbers as they are."""
+    return x.copy() if out is None else x
+
+
+def checked(name: str, x: Array, out: Array | None = None) -> Array:
+    """Booleans, for a test of `array_elementwise.TESTS`."""
+    _check_out(name, out, x.shape, np.dtype(bool))
+    axes = joined(x.shape, steps(x, x.shape))
+    if axes is None:
+        return checked(name, x.copy(), out)
+    y = x.device.empty(x.shape, bool)
+    if y.size:
+        lengths, (strides,) = axes
+        code = kernels.TESTS[name]
+        kernels.test(blocks(y.size), THREADS, plain(x), plain(y), code, y.size, *lengths[1:], *strides)
+    return finished(name, y, out)
+
+
+def inverted(x: Array, out: Array | None = None) -> Array:
+    """~x."""
+    return checked("logical_not", x, out) if x.dtype.kind == "b" else arithmetic("bitwise_xor", x, -1, out)
+
+
+def where(condition: Any, a: Any, b: Any) -> Array:
+    """a where the condition is true (not 0), else b."""
+    operands = [operand("where", value) for value in (condition, a, b)]
+    device = next(value.device for value in operands if isinstance(value, DeviceArray))
+    if not isinstance(condition, DeviceArray):
+        condition = device.upload(np.array(bool(condition)))
+    elif condition.dtype.kind != "b":
+        condition = compared("not_equal", condition, 0)
+    dtype = promoted(a, b) if hasattr(a, "dtype") or hasattr(b, "dtype") else np.result_type(a, b)
+    check_dtype(dtype)
+    return _chosen(condition, [a, b], _shape("where", [condition, a, b]), dtype)
+
+
+def _chosen(condition: Array, values: list[Any], shape: tuple[int, ...], dtype: np.dtype) -> Array:
+    """The choice by the bits of numbers, whatever their dtype."""
+    y = condition.device.empty(shape, dtype)
+    if not y.size:
+        return y
+    if condition.pointer % ALIGNMENT:
+        condition = condition.copy()
+    given = [value if isinstance(value, DeviceArray) else None for value in values]
+    given = [x if x is None or x.dtype == dtype else converted(x, dtype) for x in given]
+    numbers = [0 if isinstance(value, DeviceArray) else number_bits(value, dtype) for value in values]
+    zero = [0] * len(shape)
+    axes = joined(shape, *[zero if x is None else steps(x, shape) for x in (condition, *given)])
+    if axes is None:
+        return _chosen(*_dense([condition], shape), _dense(values, shape), shape, dtype)
+    lengths, strides = axes
+    mode = sum(bit for bit, x in zip((1, 2), given) if x is None)
+    given = [x if x is None else bits(x) for x in given]
+    kernels.choose(blocks(y.size), THREADS, plain(condition), *given, bits(y), *numbers, mode, y.size, *lengths[1:],
+                   *[step for each in strides for step in each])  # fmt: skip
+    return y
+
+
+def clip(x: Array, low: Any = None, high: Any = None, out: Array | None = None) -> Array:
+    """x with what is below `low` or above `high` replaced by these."""
+    y = x if low is None else arithmetic("maximum", x, low)
+    y = y if high is None else arithmetic("minimum", y, high)
+    return finished("clip", copied_or_into(y, out) if y is x else y, out)
+
+
+def matmul(a: Any, b: Any, out: Array | None = None) -> Array:
+    """a b over the last two axes, by the kernels of `linear`; NumPy's rules for 1-D operands."""
+    for value in (operand("matmul", a), operand("matmul", b)):
+        if not isinstance(value, DeviceArray) or not value.ndim:
+            raise ValueError("matmul: both operands need at least one axis; multiply by a number with *")
+    dtype = promoted(a, b)
+    if dtype.kind in "biu":
+        raise TypeError(f"matmul: GPUs multiply matrices of floats alone, got {dtype}; cast them first")
+    if a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise ValueError(f"matmul: last axis of a {a.shape} must equal the last but one, or only, axis of b {b.shape}")
+    from .linear import matmul_forward
+
+    left = a.reshape(1, -1) if a.ndim == 1 else a
+    right = b.reshape(-1, 1) if b.ndim == 1 else b
+    y, _ = matmul_forward(*(x.astype(dtype, copy=False).contiguous() for x in (left, right)))
+    shape = [*y.shape[:-2], *([y.shape[-2]] if a.ndim > 1 else []), *([y.shape[-1]] if b.ndim > 1 else [])]
+    return finished("matmul", y.reshape(shape), out)
+
+
+def _named(call: Callable, name: str) -> Callable:
+    return lambda *operands, out=None: call(name, *operands, out=out)
+
+
+UFUNCS: dict[Any, Callable] = {
+    **{getattr(np, name): _named(arithmetic, name) for name in kernels.ARITHMETIC},
+    **{getattr(np, name): _named(compared, name) for name in kernels.COMPARISONS},
+    **{getattr(np, name): _named(function, name) for name in kernels.FUNCTIONS},
+    **{getattr(np, name): _named(checked, name) for name in kernels.TESTS},
+    np.invert: inverted,
+    np.fabs: _named(function, "absolute"),
+    np.float_power: _named(arithmetic, "power"),
+    np.positive: copied_or_into,
+    np.matmul: matmul,
+}
