@@ -1,0 +1,287 @@
+"""Arrays on a device against NumPy's own: arithmetic, reductions, indexing, and NumPy's functions on them."""
+
+import copy
+import pickle
+from operator import add, and_, floordiv, ge, gt, lt, matmul, mod, mul, ne, or_, sub, truediv, xor
+
+import numpy as np
+import pytest
+from ondevice import device_in_use, up
+
+from dlfast.kernels.cuda import fibers
+from dlfast.kernels.cuda.array import Array
+
+DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool")
+SHAPES = ((), (0,), (1,), (5,), (1025,), (3, 0, 2), (2, 3, 4), (33, 7), (2, 1, 3, 1, 2))
+
+
+@pytest.fixture(autouse=True)
+def _no_floating_point_warnings():
+    with np.errstate(all="ignore"):
+        yield
+
+
+@pytest.fixture(params=[False, True], ids=["forwards", "backwards"])
+def order(request):
+    """Warps and lanes run from the first to the last, and from the last to the first."""
+    fibers.run_backwards(request.param)
+    yield
+    fibers.run_backwards(False)
+
+
+def numbers(shape, dtype, seed=0):
+    rng = np.random.default_rng(seed)
+    if dtype == "bool":
+        return rng.random(shape) > 0.5
+    if np.dtype(dtype).kind == "f":
+        return np.asarray(rng.standard_normal(shape) * 3, dtype)
+    return rng.integers(0 if dtype == "uint8" else -9, 10, shape).astype(dtype)
+
+
+def same(ours, theirs, ulps=4):
+    """Shape and dtype agree, whole numbers exactly, floats to a few units in the last place."""
+    assert isinstance(ours, Array)
+    got, theirs = ours.numpy(), np.asarray(theirs)
+    assert (got.shape, got.dtype) == (theirs.shape, theirs.dtype)
+    if theirs.dtype.kind == "f":
+        eps = np.finfo(theirs.dtype).eps * ulps
+        np.testing.assert_allclose(got, theirs, rtol=eps, atol=eps)
+    else:
+        np.testing.assert_array_equal(got, theirs)
+
+
+def agrees(function, *arrays, ulps=4):
+    """function gives on arrays on the device what it gives on those of NumPy."""
+    same(function(*map(up, arrays)), function(*arrays), ulps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_goes_up_and_comes_down(shape, dtype):
+    x = numbers(shape, dtype)
+    same(up(x), x)
+    same(up(x).copy(), x)
+    assert (up(x).ndim, up(x).size, up(x).nbytes, up(x).strides) == (x.ndim, x.size, x.nbytes, up(x).strides)
+    same(pickle.loads(pickle.dumps(up(x))), x)
+    same(copy.deepcopy(up(x)), x)
+
+
+VIEWS = {
+    "part": lambda x: x[1:, :, ::2],
+    "backwards": lambda x: x[::-1, ::-2],
+    "one": lambda x: x[1, -1],
+    "new axis": lambda x: x[:, None, ..., 0],
+    "transposed": lambda x: x.T,
+    "permuted": lambda x: x.transpose(1, 2, 0),
+    "swapped": lambda x: x.swapaxes(0, -1),
+    "spread": lambda x: np.broadcast_to(x[:, :1], (3, 5, 4)),
+    "moved": lambda x: np.moveaxis(x, 0, -1),
+    "expanded": lambda x: np.squeeze(np.expand_dims(x, 1)),
+    "flipped": lambda x: np.flip(x, 1),
+    "regrouped": lambda x: x[:, :, ::2].reshape(2, -1),
+    "regrouped view": lambda x: x[:, ::2].reshape(3, 3, 2, 2),
+    "empty": lambda x: x[:, 2:2],
+}
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+def test_views(view):
+    x = numbers((3, 5, 4) if view is not VIEWS["regrouped"] else (2, 5, 4), "float32")
+    agrees(view, x)
+    y, z = up(x), x.copy()
+    ours, theirs = view(y), view(z)
+    assert ours.is_contiguous == theirs.flags.c_contiguous or 1 in theirs.shape
+    same(ours + 1, theirs + np.float32(1))
+    if view is not VIEWS["spread"] and np.shares_memory(theirs, z):
+        ours[...] = 7
+        theirs[...] = 7
+        same(y, z)
+
+
+ARITHMETIC = (add, sub, mul, truediv, np.maximum, np.minimum, np.power, floordiv, mod)
+PAIRS = (((), ()), ((0,), (1,)), ((1030,), (1030,)), ((33, 7), (7,)), ((2, 1, 4), (3, 1)), ((2, 3, 4), ()))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("op", ARITHMETIC, ids=lambda op: op.__name__)
+def test_arithmetic(op, dtype):
+    for one, other in PAIRS:
+        x, y = numbers(one, dtype), numbers(other, dtype, 1)
+        if op is np.power:
+            x, y = abs(x), abs(y) if dtype == "int64" else y
+        agrees(op, x, y, ulps=16)
+
+
+@pytest.mark.parametrize("op", [gt, lt, ge, ne, np.logical_and, np.logical_xor], ids=lambda op: op.__name__)
+def test_comparisons(op):
+    for one, other in PAIRS:
+        agrees(op, numbers(one, "float32"), numbers(other, "float32", 1))
+    agrees(lambda x: op(x, 2), numbers((7,), "int64"))
+
+
+FUNCTIONS = (
+    np.negative, np.abs, np.sign, np.square, np.reciprocal, np.floor, np.ceil, np.trunc, np.rint, np.sqrt, np.exp,
+    np.log, np.log1p, np.expm1, np.tanh, np.sin, np.cos, np.log2, np.log10, np.isnan, np.isfinite, np.isinf,
+    np.logical_not, np.signbit,
+)  # fmt: skip
+EXTREME = [0.0, -0.0, 0.5, 1.5, 2.5, -0.5, -1.5, 1e30, -1e30, 3e-40, np.inf, -np.inf, np.nan, 0.49999997, 8388609.0]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_functions(function):
+    agrees(function, np.array(EXTREME, np.float32), ulps=8)
+    agrees(function, numbers((6, 4, 3), "float32")[:, ::2].T, ulps=8)
+
+
+def test_where_and_clip():
+    x, y = numbers((33, 7), "float32"), numbers((7,), "float32", 1)
+    agrees(lambda x, y: np.where(x > y, x, y), x, y)
+    agrees(lambda x: np.where(x > 0, x, np.float32(-1)), x)
+    agrees(lambda x: np.clip(x, -1, 2), x)
+
+
+REDUCED = (((), None), ((0,), None), ((5,), 0), ((3, 70), 1), ((70, 3), 0), ((5, 4, 6), (0, 2)), ((3, 9000), 1),
+           ((700, 40), 0), ((20000,), None), ((2, 3, 4), None), ((4, 0, 3), 1))  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("name", ["sum", "prod", "max", "min", "mean", "any", "all"])
+def test_reductions(name, keepdims, order):
+    for shape, axis in REDUCED:
+        x = numbers(shape, "float32") / 3
+        if name in ("max", "min") and not x.size:
+            with pytest.raises(ValueError, match="no elements"):
+                getattr(up(x), name)(axis=axis)
+            continue
+        if name == "prod" and x.size > 300:
+            continue
+        ours = getattr(up(x), name)(axis=axis, keepdims=keepdims)
+        theirs = getattr(x.astype(np.float64), name)(axis=axis, keepdims=keepdims)
+        got = ours.numpy()
+        assert got.shape == np.shape(theirs)
+        assert got.dtype == (bool if name in ("any", "all") else np.float32)
+        np.testing.assert_allclose(got, theirs, rtol=2e-6, atol=3e-7 * np.sqrt(x.size))
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+def test_places(name):
+    for shape, axis in (((5,), 0), ((3, 70), 1), ((300, 3), 0), ((2, 200, 5), 1), ((20000,), None), ((4, 5), None)):
+        x = numbers(shape, "float32")
+        same(getattr(up(x), name)(axis=axis), np.asarray(getattr(x, name)(axis=axis)))
+    agrees(lambda x: np.argmax(x, axis=1), np.array([[1, np.nan, np.nan], [2, 2, 1]], np.float32))
+
+
+def test_running_sums():
+    for shape, axis in (((5,), 0), ((3, 70), 1), ((2, 300, 5), 1), ((20000,), 0), ((4, 5), None), ((0, 3), 0)):
+        x = numbers(shape, "int64")
+        same(np.cumsum(up(x), axis=axis), np.cumsum(x, axis=axis))
+        x = numbers(shape, "float32")
+        np.testing.assert_allclose(up(x).cumsum(axis).numpy(), np.cumsum(x, axis, np.float64), rtol=1e-6, atol=1e-5)
+
+
+INDICES = {
+    "rows": lambda i: i,
+    "columns": lambda i: (slice(None), i),
+    "both": lambda i: (i, i[::-1]),
+    "apart": lambda i: (i, slice(None), i),
+    "with a number": lambda i: (0, slice(1, None), i),
+    "a table": lambda i: (Ellipsis, i.reshape(2, 2)),
+    "new axis": lambda i: (None, i, slice(None, None, 2)),
+}
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+@pytest.mark.parametrize("make", INDICES.values(), ids=INDICES)
+def test_indices(make, on_cpu):
+    x, i = numbers((4, 5, 4), "float32"), np.array([2, 0, -1, 2])
+    theirs, ours = make(i), make(i if on_cpu else up(i))
+    y, z = up(x), x.copy()
+    same(y[ours], z[theirs])
+    value = numbers(z[theirs].shape, "float32", 2)
+    y[ours], z[theirs] = up(value), value
+    same(y, z)
+    y[ours] = z[theirs] = 3
+    same(y, z)
+    np.add.at(y, ours, up(value))
+    np.add.at(z, theirs, value)
+    same(y, z)
+
+
+def test_masks():
+    x = numbers((9, 5), "float32")
+    agrees(lambda x: x[x > 0], x)
+    agrees(lambda x: x[x[:, 0] > 0], x)
+    for value in (0, np.float32(2)):
+        y, z = up(x), x.copy()
+        y[y > 0] = value
+        z[z > 0] = value
+        same(y, z)
+
+
+ANY = {
+    "concatenate": lambda x: np.concatenate([x, x[:1], x * 2], 0),
+    "stack": lambda x: np.stack([x, x + 1], 1),
+    "split": lambda x: np.split(x, [1, 3], 1)[1],
+    "pad": lambda x: np.pad(x, [(1, 2), (0, 3)], constant_values=5),
+    "reflect": lambda x: np.pad(x, [(1, 2), (3, 0)], "reflect"),
+    "wrap": lambda x: np.pad(x, 1, "wrap"),
+    "tile": lambda x: np.tile(x, (2, 1, 3)),
+    "repeat": lambda x: np.repeat(x, 2, 1),
+    "roll": lambda x: np.roll(x, 2, 0),
+    "triu": lambda x: np.triu(x, 1),
+    "tril": lambda x: np.tril(x, -1),
+    "sort": lambda x: np.sort(x, 0),
+    "argsort": lambda x: np.argsort(x, 1, stable=True) if type(x) is Array else np.argsort(x, 1, kind="stable"),
+    "take": lambda x: np.take(x, [2, 0], 1),
+    "along": lambda x: np.take_along_axis(x, np.argsort(x, 1), 1),
+    "zeros": lambda x: np.zeros_like(x, shape=(2, 2), dtype=np.int64),
+    "full": lambda x: np.full_like(x, 7),
+    "matmul": lambda x: matmul(x, x[0]),
+    "nonzero": lambda x: np.nonzero(x > 1)[1],
+    "var": lambda x: np.square(x - np.mean(x, 1, keepdims=True)).sum(1),
+}
+
+
+@pytest.mark.parametrize("function", ANY.values(), ids=ANY)
+def test_functions_of_numpy(function):
+    agrees(function, numbers((5, 6), "float32"), ulps=32)
+
+
+@pytest.mark.parametrize("source", DTYPES)
+def test_casts(source):
+    for target in DTYPES:
+        x = np.abs(numbers((7, 5), source)) if source != "bool" else numbers((7, 5), source)
+        same(up(x)[::2].T.astype(target), x[::2].T.astype(target))
+
+
+def test_integers_and_booleans():
+    for dtype in ("int32", "uint8"):
+        x, y = numbers((33,), dtype), numbers((33,), dtype, 1)
+        for op in (add, mul, floordiv, mod, and_, or_, xor):
+            agrees(op, x, y)
+    x, y = numbers((33,), "bool"), numbers((33,), "bool", 1)
+    for op in (add, mul, and_, or_, xor, np.maximum):
+        agrees(op, x, y)
+    agrees(lambda x: ~x, x)
+    agrees(lambda x: x.sum(), x)
+
+
+def test_what_does_not_mix():
+    x = up(np.ones((2, 3), np.float32))
+    with pytest.raises(TypeError, match=r"an array of NumPy, of shape \(3,\), does not mix"):
+        x + np.ones(3, np.float32)
+    with pytest.raises(TypeError, match=r"x\.numpy\(\)"):
+        np.asarray(x)
+    with pytest.raises(TypeError, match=r"np\.linalg\.svd is not there for arrays on a GPU"):
+        np.linalg.svd(x)
+    with pytest.raises(TypeError, match="np.arctan is not there"):
+        np.arctan(x)
+    with pytest.raises(ValueError, match="could not be broadcast|not be broadcast|mismatch"):
+        x + up(np.ones((4, 3), np.float32))[:, :2]
+    with pytest.raises(IndexError, match="out of bounds"):
+        x[up(np.array([0, 2]))]
+    with pytest.raises(ValueError, match=r"shape \(2, 3\) is ambiguous"):
+        bool(x)
+    assert float(x.sum()) == 6
+    assert f"device='{device_in_use()}'" in repr(x)
