@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 ALIGNMENT = 16  # of what kernels read and write four numbers at a time
 
 
+def described(x: Array) -> str:
+    """What an array is, without its values."""
+    return f"Array(shape={x.shape}, dtype={x.dtype}, at {x.pointer:#x})"
+
+
 class _Shadow:
     """An array's address, shape and strides as NumPy asks for them; it keeps the memory."""
 

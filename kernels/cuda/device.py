@@ -203,8 +203,8 @@ class _Pages:
             counts.peak = max(counts.peak, counts.in_use)
             counts.made += 1
 
-    def __del__(self) -> None:
-        self._protect(self._end, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE)
+    def __del__(self, page: int = mmap.PAGESIZE, rights: int = mmap.PROT_READ | mmap.PROT_WRITE) -> None:
+        self._protect(self._end, page, rights)  # at the end of the process `mmap` is gone
         self._counts.in_use -= self._size
         self._counts.freed += 1
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .array_views import ALIGNMENT
+from .array_views import ALIGNMENT, described
 from .dialect import Kernel, real_dtype
 
 POINTERS = {kind: np.dtype(name) for kind, name in zip("rdljb", ("float32", "float64", "int64", "int32", "uint8"))}
@@ -54,5 +54,5 @@ class Packing:
     def _address(self, array: Any, wanted: tuple[np.dtype, bool]) -> int:
         dtype, aligned = wanted
         if array.dtype != dtype or (aligned and array.pointer % ALIGNMENT):
-            raise TypeError(f"kernel {self._kernel.name}: expected an aligned array of {dtype}, got {array!r}")
+            raise TypeError(f"kernel {self._kernel.name}: expected an aligned array of {dtype}, got {described(array)}")
         return array.pointer
