@@ -9,11 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import ranks
 
 import dlfast as dl
 
 ROOT = Path(dl.__file__).parents[1]
-RANKS = Path(__file__).with_name("ranks.py")
 
 
 def _mpiexec():
@@ -49,7 +49,7 @@ def run(count, *command, **variables):
 
 def job(count, *arguments, **variables):
     """What each rank of a job of ranks.py gives."""
-    status, output, errors = run(count, RANKS, *arguments, **variables)
+    status, output, errors = run(count, ranks.__file__, *arguments, **variables)
     assert status == 0, errors
     return sorted(
         (json.loads(line) for line in output.splitlines() if line[:1] == "{"), key=lambda found: found["rank"]

@@ -5,17 +5,25 @@ Each rank prints one line of JSON, ``{"rank": ..., ...}``, with what the job giv
 
 import hashlib
 import json
+import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 
 import dlfast as dl
+from dlfast import distributed, nn, optim, train
 from dlfast import functional as F
-from dlfast import nn, optim, train
 from dlfast.data import ArrayDataset, DataLoader
 
 ROWS, BATCH = 101, 16  # on 2 ranks batches of 32 rows, the last one of 5
+
+
+def say(**facts):
+    """A line, in one piece: `print` writes its end apart, behind what another rank may have written meanwhile."""
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
 
 
 def data(rows=ROWS):
@@ -119,7 +127,96 @@ def sharding(comm):
     return met
 
 
+class Step(train.Callback):
+    """Says which process has come to which update, and waits a little, so that a test can do something meanwhile."""
+
+    def after_update(self, run):
+        say(rank=run.ranks.comm.rank, pid=os.getpid(), step=run.steps)
+        time.sleep(0.02)
+
+
+class Faulty(Rows):
+    """Rows of which one cannot be read."""
+
+    def __getitem__(self, i):
+        if int(i) == 9:
+            raise OSError("row 9 cannot be read")
+        return super().__getitem__(i)
+
+
+def fails():
+    """A training that rank 1 cannot go on with: it cannot read one of its rows."""
+    model = nn.Linear(2, 12)
+    optimizer = optim.SGD(model.parameters())
+    data = DataLoader(Faulty(), 6)
+    train.fit(model, data, loss=F.cross_entropy, optimizer=optimizer, metrics=(), progress=False, distributed=True)
+
+
+class Broken(nn.Module):
+    """A layer that works on rank 0 alone."""
+
+    def forward(self, x):
+        if distributed.rank():
+            raise IndexError("the layer is broken")
+        return x
+
+
+def unlike(comm):
+    """What is said where rank 1 has something else than rank 0: by the errors of both."""
+    first, said = comm.rank == 0, {}
+
+    def attempt(name, action, *arguments, **options):
+        try:
+            action(*arguments, **options)
+        except Exception as error:
+            said[name] = f"{type(error).__name__}: {error}"
+
+    model = nn.Linear(64, 10 if first else 12)
+    attempt("model", distributed.DataParallel, model, optim.SGD(model.parameters()))
+    model = nn.Linear(64, 10)
+    optimizer = (optim.SGD if first else optim.Adam)(model.parameters())
+    attempt("optimizer", distributed.DataParallel, model, optimizer)
+    attempt("epochs", training, epochs=2 if first else 3)
+    model = network()
+    options = {"optimizer": optim.SGD(model.parameters()), "progress": False, "distributed": True}
+    factor = 1 if first else float("nan")
+    attempt("diverged", train.fit, model, data()[0], loss=lambda y, t: F.cross_entropy(y, t) * factor, **options)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), Broken())
+    options["optimizer"] = optim.SGD(model.parameters())
+    attempt("layer", train.fit, model, data()[0], loss=F.cross_entropy, **options)
+    return said
+
+
+def by_hand():
+    """The training of `training`, its loop written by hand."""
+    model = network()
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    comm = distributed.communicator()
+    ranks = distributed.DataParallel(model, optimizer)
+    for _ in range(3):
+        for x, y in DataLoader(data()[0], BATCH, shuffle=True).shard(comm):
+            optimizer.zero_grad()
+            if len(x):
+                F.cross_entropy(model(x), y).backward()
+            ranks.average_gradients(len(x))
+            optimizer.step()
+    ranks.broadcast_buffers()
+    found = train.evaluate(model, data()[1], loss=F.cross_entropy, metrics=["accuracy"], distributed=True)
+    return {"bits": bits(model), **found}
+
+
 def run_job(comm, job, folder):
+    if job == "by_hand":
+        return by_hand()
+    if job == "fails":
+        fails()
+    if job == "unlike":
+        return unlike(comm)
+    if job == "killed":
+        resume = folder if (folder / "last.safetensors").exists() else None
+        callbacks = [train.Checkpoint(folder, every_steps=1), Step()]
+        model, history = training(resume=resume, callbacks=callbacks[: 1 if resume else 2])
+        return {"bits": bits(model), "epochs": records(history)}
     if job == "collectives":
         return {"wrong": collectives(comm), "met": sharding(comm)}
     if job == "train":
@@ -135,8 +232,7 @@ def main():
     job, *rest = sys.argv[1:]
     comm = dl.distributed.initialize()
     result = run_job(comm, job, Path(rest[0]) if rest else None)
-    sys.stdout.write(json.dumps({"rank": comm.rank, **result}) + "\n")
-    sys.stdout.flush()
+    say(rank=comm.rank, **result)
     dl.distributed.finalize()
 
 

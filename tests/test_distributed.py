@@ -1,13 +1,17 @@
 """Several ranks: what they tell each other, and that they train as one rank with the batch of all of them does."""
 
+import json
 import os
+import re
+import shutil
+import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import ranks
-from mpi import job, needs_mpi
+from mpi import job, needs_mpi, run, start
 
 from dlfast import distributed, train
 from dlfast.data import DataLoader
@@ -28,8 +32,8 @@ def two():
 
 
 @needs_mpi
-@pytest.mark.parametrize("count", [2, 3])
-def test_collectives_and_shards(count):
+def test_collectives_and_shards():
+    count = 3
     found = job(count, "collectives")
     assert [each["rank"] for each in found] == list(range(count))
     assert [each["wrong"] for each in found] == [[]] * count
@@ -62,6 +66,85 @@ def test_trains_as_one_rank_with_the_batch_of_all(two):
 @needs_mpi
 def test_same_bits_again(two):
     assert job(2, "train") == two
+
+
+def until(process, step):
+    """The processes of all ranks, when each has done that update."""
+    found = {}
+    for line in process.stdout:
+        told = json.loads(line)
+        found[told["rank"]] = told["pid"] if told["step"] >= step else None
+        if len(found) == 2 and all(found.values()):
+            return found
+    raise AssertionError(process.stderr.read())
+
+
+@needs_mpi
+def test_killed_rank_ends_all_and_another_number_of_ranks_goes_on(tmp_path, two):
+    process = start(2, ranks.__file__, "killed", tmp_path / "run")
+    os.kill(until(process, 6)[1], signal.SIGKILL)  # in the second epoch
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "signal 9" in output + errors
+    shutil.copytree(tmp_path / "run", tmp_path / "alone")
+
+    assert [each["bits"] for each in job(2, "killed", tmp_path / "run")] == [two[0]["bits"]] * 2
+    _, history = ranks.training(False, 2 * ranks.BATCH, resume=tmp_path / "alone")
+    close(ranks.records(history), two[0]["epochs"])
+
+
+@needs_mpi
+def test_loop_by_hand(two):
+    first, second = job(2, "by_hand")
+    assert first == {**second, "rank": 0}
+    assert [first["loss"], first["accuracy"]] == pytest.approx(
+        [two[0]["epochs"][-1][name] for name in ("val_loss", "val_accuracy")], rel=2e-6
+    )
+
+
+@needs_mpi
+def test_error_of_one_rank_ends_all():
+    status, _, errors = run(2, ranks.__file__, "fails")
+    assert status != 0
+    assert "OSError: row 9 cannot be read" in errors
+    assert "rank 1 of 2 has failed (OSError), which ends all of them" in errors
+
+
+UNLIKE = {
+    "model": r"ValueError: DataParallel: .*; weight is float32 \(10, 64\) on rank 0 and float32 \(12, 64\) on rank 1",
+    "optimizer": "ValueError: DataParallel: .*; the optimizer is SGD on rank 0 and Adam on rank 1",
+    "epochs": "ValueError: fit: .*; epochs is 2 on rank 0 and 3 on rank 1",
+    "diverged": r"NonFiniteLoss: fit: the loss of batch 1 in epoch 1 is nan: .*",
+    "layer": ".*the layer is broken",
+}
+
+
+@needs_mpi
+def test_ranks_that_differ_are_told_so_alike():
+    first, second = job(2, "unlike")
+    for said in (first, second):
+        assert said.keys() == {"rank", *UNLIKE}
+        for name, pattern in UNLIKE.items():
+            assert re.match(pattern, said[name]), said[name]
+    assert first["diverged"] == f"{second['diverged']} (on rank 1)"
+    assert first["layer"].startswith("RuntimeError: fit: rank 1 has failed, which ends the training of all: IndexError")
+
+
+@needs_mpi
+def test_command_line(tmp_path):
+    """Two ranks share the batches and write once, errors too; one rank goes on, with batches as large."""
+    command = ["-m", "dlfast.cli", "train", "perceptron", "--data", "digits", "--out", tmp_path / "run"]
+    status, output, errors = run(2, *command, "--epochs", 1, "--batch-size", 16)
+    assert status == 0, errors
+    assert output.count("epoch 1/1") == 1
+    assert "in 1 epochs of 45 updates on 1 threads of each of 2 ranks" in output  # of 1,437 rows in batches of 2 x 16
+    status, _, errors = run(2, *command)
+    assert status != 0
+    assert errors.count("holds a run: go on with it by --resume") == 1
+    status, output, errors = run(1, *command, "--resume", "--epochs", 2)
+    assert status == 0, errors
+    assert "in 2 epochs of 45 updates on 1 threads." in output
+    assert output.count("epoch 2/2") == 1
 
 
 def test_a_single_rank_needs_nothing():

@@ -235,6 +235,7 @@ def test_defaults_are_complete(model):
         "momentum",
         "step_size",
         "gamma",
+        "ranks",
     }
     assert set(lacking) <= optional
     for name, value in vars(options).items():

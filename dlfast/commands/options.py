@@ -92,7 +92,10 @@ class Options:
     epochs: Any = _option(int, "Passes over the training data.", low=1)
     steps: Any = _option(int, "Updates in all, in place of --epochs; text only.", low=1)
     updates: Any = _option(int, "Updates of an epoch; text only.  [default: as read the text once]", low=1)
-    batch_size: Any = _option(int, "Rows of an update.", low=1)
+    batch_size: Any = _option(int, "Rows of an update, for each rank.", low=1)
+    ranks: Any = _option(
+        int, "An update has as many rows as for so many ranks.  [default: as many as mpiexec starts]", low=1
+    )
     optimizer: Any = _option(str, "The rule of the updates.", choices=OPTIMIZERS)
     lr: Any = _option(float, "Learning rate, the highest one.", low=0, low_open=True)
     weight_decay: Any = _option(float, "As the optimizer has it.  [default: 0.01 for adamw, else 0]", low=0)

@@ -7,7 +7,7 @@ history.csv and, with matplotlib, curves.png.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from rich.table import Table
 from .. import nn, train
 from .._files import write_text
 from ..data import DataLoader
+from ..distributed import Communicator
 from ..kernels.threads import get_num_threads
 from ..serialize import load as load_arrays
 from . import config, networks, updates
@@ -51,11 +52,13 @@ class Job:
     notes: tuple[str, ...] = ()
 
 
-def train_job(console: Console, job: Job) -> train.History:
+def train_job(console: Console, job: Job, comm: Communicator) -> train.History:
     """Train, and keep everything in the folder."""
+    job = _shared(job, comm)
     folder, options, work = job.folder, job.options, job.work
-    _announce(console, job)
-    write_text(folder / config.NAME, config.dump(options, work.facts))
+    _announce(console, job, comm.size)
+    if comm.rank == 0:
+        write_text(folder / config.NAME, config.dump(options, work.facts))
     plan = updates.plan(options, work.model, len(work.training))
     history = train.fit(
         work.model,
@@ -74,20 +77,32 @@ def train_job(console: Console, job: Job) -> train.History:
         augment=work.augment,
         class_weight="balanced" if options.class_weight == "balanced" else None,
         resume=folder if job.resume else None,
+        distributed=comm,
         **plan.fit,
     )
-    if len(history) and find_spec("matplotlib") is not None:
+    if comm.rank == 0 and len(history) and find_spec("matplotlib") is not None:
         history.plot(folder / "curves.png")
     return history
 
 
-def _announce(console: Console, job: Job) -> None:
+def _shared(job: Job, comm: Communicator) -> Job:
+    """The job of one rank. An update has as many rows however many ranks go on with a run."""
+    ranks = job.options.ranks or (1 if job.resume else comm.size)
+    if ranks == comm.size == 1:
+        return job
+    training = job.work.training.shard(comm)
+    training.batch_size = job.options.batch_size * ranks
+    return replace(job, options=replace(job.options, ranks=ranks), work=replace(job.work, training=training))
+
+
+def _announce(console: Console, job: Job, ranks: int) -> None:
     options, work = job.options, job.work
     size, batches = sum(p.size for p in work.model.parameters()), len(work.training)
     measure = f"; the loss is in {work.measure}" if work.measure else ""
+    on = f"{get_num_threads()} threads" + (f" of each of {ranks} ranks" if ranks > 1 else "")
     console.print(
         f"{options.model}, {size:,} parameters, learns {options.data} in {options.epochs} epochs of {batches:,} "
-        f"updates on {get_num_threads()} threads{measure}. It is kept in {job.folder}.",
+        f"updates on {on}{measure}. It is kept in {job.folder}.",
         soft_wrap=True,
     )
     for note in job.notes:

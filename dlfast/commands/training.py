@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .._files import check_writable
-from .errors import clear_errors
+from .errors import all_end_together, clear_errors
 from .options import MODELS, parsed, train_options
 
 _THREADS = click.option("--threads", type=click.IntRange(min=1), help="Of the kernels.  [default: all processors]")
@@ -57,7 +57,19 @@ def train(model, threads, file, out, report, resume, **given) -> None:
     with the best validation accuracy or loss, and last.safetensors, all that --resume needs to end with the bits of a
     run that was never interrupted. With --resume a larger --epochs makes a run longer. config.toml is complete:
     --config FILE repeats the run with the same bits; it may also be written by hand, with the options as keys.
+
+    mpiexec -n 4 dlfast train ... trains on four ranks, processes that share each batch of 4 x batch-size rows. They may
+    be more or fewer when the run is resumed.
     """
+    with clear_errors(ImportError, RuntimeError):
+        from ..distributed import initialize
+
+        comm = initialize()
+    with all_end_together(comm):
+        _train(comm, model, threads, file, out, report, resume, given)
+
+
+def _train(comm, model, threads, file, out, report, resume, given) -> None:
     with clear_errors(ImportError, ValueError, OSError):
         from rich.console import Console
 
@@ -65,16 +77,16 @@ def train(model, threads, file, out, report, resume, **given) -> None:
 
         _set_threads(threads)
         _check_out(report)
-        console, options = Console(highlight=False), parsed({"model": model, **given})
+        console, options = Console(highlight=False, quiet=comm.rank > 0), parsed({"model": model, **given})
         job = beginning.begin(options, file, out, resume)
         with clear_errors(FloatingPointError):
-            history = run.train_job(console, job)
+            history = run.train_job(console, job, comm)
     if history.stopped == "interrupted":
         if (job.folder / "last.safetensors").exists():
             console.print(f"go on with: dlfast train {job.options.model} --out {job.folder} --resume")
         raise click.Abort
     run.report(console, history, job)
-    if report is not None:
+    if report is not None and comm.rank == 0:
         with clear_errors(ImportError, ValueError, OSError):
             run.write_report(report, history, job)
 

@@ -158,10 +158,11 @@ def check_mergeable(metrics: Iterable[Metric]) -> None:
 
 
 def shared(loader: Loader, comm: Communicator) -> Loader:
-    """The part of this rank; batches of others are its own part already. ValueError for a loader that iterates by
-    itself, and so cannot be shared out.
+    """The part of this rank; what is that already, as batches of others are, as it is.
+
+    Raises ValueError for a loader that iterates by itself, and so cannot be shared out.
     """
-    if comm.size == 1 or isinstance(loader, Batches):
+    if comm.size == 1 or isinstance(loader, Batches) or loader._comm is not None:
         return loader
     if type(loader).__iter__ is not DataLoader.__iter__:
         raise ValueError(
