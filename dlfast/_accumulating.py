@@ -11,6 +11,7 @@ import dlfast.tensor as tensor
 
 from . import _check as check
 from . import _operators as ops
+from ._devices import as_array, on_device
 
 if TYPE_CHECKING:
     from ._methods import Methods
@@ -30,6 +31,8 @@ def _root_backward(dy, saved, needs):
 
 def _quotient(a: Any, b: Any) -> np.ndarray:
     """a / b, and 0 where b is 0."""
+    if on_device(b):
+        return np.where(b != 0, a / np.where(b != 0, b, b.dtype.type(1)), b.dtype.type(0))
     return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape), b.dtype), where=np.asarray(b != 0))
 
 
@@ -78,4 +81,4 @@ def _cumsum_backward(dy, saved, needs):
 
 def position(find: Callable, x: Methods, axis: int | None, keepdims: bool) -> Tensor:
     """What np.argmax or np.argmin finds. Raises ValueError where there is nothing to choose from."""
-    return tensor.Tensor(np.asarray(find(x.data, axis=axis, keepdims=keepdims)))
+    return tensor.Tensor(as_array(find(x.data, axis=axis, keepdims=keepdims)))

@@ -123,6 +123,16 @@ def assign(array: Any, values: Any) -> None:
     array[...] = values
 
 
+def zeros_beside(array: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Zeros where `array` lies."""
+    return np.zeros_like(array, dtype, shape=shape) if on_device(array) else np.zeros(shape, dtype)
+
+
+def as_array(value: Any) -> Any:
+    """A result as an array, for on the CPU NumPy gives scalars where no axis is left."""
+    return value if isinstance(value, _ARRAYS) else np.asarray(value)
+
+
 def on_cpu(array: Any) -> np.ndarray:
     """A copy of the array on the CPU."""
     return array.numpy() if on_device(array) else np.array(array)
@@ -142,6 +152,13 @@ def check_one_device(op: str, names: Sequence[str], arrays: Iterable[Any]) -> No
         target = next(place for place in places.values() if place != places[name])
         fix = f"{name}.to({target.removesuffix(':0')!r})"
         raise TypeError(f"{op}: {', '.join(lies[:-1])} and {lies[-1]}; move one, for example {fix}")
+
+
+def check_operands(op: str, **values: Any) -> None:
+    """`check_one_device` for what NumPy computes with: numbers, and arrays of NumPy without axes, lie everywhere."""
+    arrays = {name: value for name, value in values.items() if on_device(value) or np.ndim(value)}
+    if any(map(on_device, arrays.values())):
+        check_one_device(op, tuple(arrays), [as_array(value) for value in arrays.values()])
 
 
 def check_kernel_arguments(op: str, arrays: Sequence[Any]) -> None:

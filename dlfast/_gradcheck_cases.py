@@ -82,7 +82,8 @@ def _matrices(rng: np.random.Generator) -> Iterator[Case]:
     yield "matmul", F.matmul, [rng.normal(size=(2, 3, 4)), rng.normal(size=(4, 2))]
     yield "linear", F.linear, [x, w, b]
     yield "linear + tanh", lambda x, w, b: F.linear(x, w, b, activation="tanh"), [x, w, b]
-    yield "embedding", lambda w: F.embedding(np.array([[0, 2], [2, 3]]), w), [w]
+    indices = np.array([[0, 2], [2, 3]])
+    yield "embedding", lambda w: F.embedding(indices, w), [w]
 
 
 def _windows(rng: np.random.Generator) -> Iterator[Case]:

@@ -17,6 +17,7 @@ import dlfast.tensor as tensor
 from . import _operators as ops
 from . import _selecting as selecting
 from ._changes import note
+from ._devices import assign, beside
 
 if TYPE_CHECKING:
     from ._methods import Methods
@@ -46,7 +47,13 @@ def set_item(x: Any, index: Any, value: ArrayLike) -> None:
         raise TypeError(
             f"item assignment: {array.dtype} values do not fit into a Tensor of {x.data.dtype}; cast x first"
         )
-    x.data[parts] = array
+    if type(x.data) is not np.ndarray:
+        ops.check_index("item assignment", x.data, parts)
+    try:
+        x.data[parts] = array if type(x.data) is type(array) else beside(array, x.data)
+    except TypeError:
+        ops.check_index("item assignment", x.data, parts)
+        raise
     note(x.data)
 
 
@@ -55,7 +62,7 @@ def fill(name: str, x: Any, values: Any) -> Any:
     if tensor.wants_gradient((x,)):
         check_no_leaf(name, x)
         return become(name, x, selecting.replaced(x, (Ellipsis,), values))
-    x.data[...] = values
+    assign(x.data, values)
     note(x.data)
     return x
 

@@ -11,6 +11,7 @@ import numpy as np
 from . import _accumulating as accumulating
 from . import _inplace as inplace
 from . import _operators as ops
+from ._devices import as_array, check_operands, on_device
 from ._tape import wrap
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ def _test(test: Callable, x: Methods, other: Any) -> Any:
     """The outcome for each element, as a Tensor of booleans; nothing compares with None or a string."""
     if other is None or isinstance(other, str):
         return NotImplemented
-    return wrap(np.asarray(test(x.data, _plain(other))), None)
+    y = _plain(other)
+    if on_device(x.data) or on_device(y):
+        check_operands(test.__name__, a=x.data, b=y)
+    return wrap(as_array(test(x.data, y)), None)
 
 
 def axes(op: str, axis: Any, keepdims: bool, dim: Any, keepdim: bool | None, **unused: Any) -> tuple[Any, bool]:
@@ -139,7 +143,7 @@ class Methods:
     __rxor__ = __xor__
 
     def __invert__(self) -> Tensor:
-        return wrap(np.asarray(~self.data), None)
+        return wrap(as_array(~self.data), None)
 
     def __iadd__(self, other: ArrayLike) -> Any:
         return inplace.update("+=", self, other, ops.add, np.add)
@@ -272,14 +276,14 @@ class Methods:
     ) -> Tensor:
         """Whether every element is true (not 0)."""
         axis, keepdims = axes("all", axis, keepdims, dim, keepdim, **unused)
-        return wrap(np.asarray(np.all(self.data, axis=axis, keepdims=keepdims)), None)
+        return wrap(as_array(np.all(self.data, axis=axis, keepdims=keepdims)), None)
 
     def any(
         self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool | None = None, **unused: Any
     ) -> Tensor:
         """Whether some element is true (not 0)."""
         axis, keepdims = axes("any", axis, keepdims, dim, keepdim, **unused)
-        return wrap(np.asarray(np.any(self.data, axis=axis, keepdims=keepdims)), None)
+        return wrap(as_array(np.any(self.data, axis=axis, keepdims=keepdims)), None)
 
     def abs(self) -> Tensor:
         """|x|; the gradient at 0 is 0."""

@@ -13,6 +13,7 @@ import numpy as np
 import dlfast.tensor as tensor
 
 from . import _check as check
+from ._devices import check_one_device, check_operands, on_device, zeros_beside
 from .kernels import sums
 from .kernels.memory import pooled
 
@@ -49,7 +50,10 @@ def _operands(op: str, a: ArrayLike, b: ArrayLike) -> tuple[Any, Any]:
         return x, _number(y, x)
     if _is_number(a):
         return _number(x, y), y
-    return same_dtype(op, tensor.unwrap(x), tensor.unwrap(y))
+    x, y = tensor.unwrap(x), tensor.unwrap(y)
+    if type(x) is not np.ndarray or type(y) is not np.ndarray:
+        check_one_device(op, ("a", "b"), (x, y))
+    return same_dtype(op, x, y)
 
 
 def _is_number(value: Any) -> bool:
@@ -141,7 +145,8 @@ def _power_backward(dy, saved, needs):
     x, y, z = saved
     dbase = dexponent = None
     if needs[0]:
-        slope = y * x ** np.where(y == 0, y + 1, y - 1) if np.any(y == 0) else y * x ** (y - 1)
+        some = on_device(y) or np.any(y == 0)  # to look on a device, the CPU would have to wait for it
+        slope = y * x ** np.where(y == 0, y + 1, y - 1) if some else y * x ** (y - 1)
         dbase = unbroadcast(dy * slope, x.shape)
     if needs[1]:
         dexponent = unbroadcast(dy * z * np.log(np.where(x == 0, z.dtype.type(1), x)), y.shape)
@@ -235,7 +240,7 @@ def clip(x: Methods, minimum: float | None, maximum: float | None) -> Tensor:
 
 def _clip_backward(dy, saved, needs):
     x, low, high = saved
-    inside = np.ones(x.shape, bool) if low is None else x >= low
+    inside = np.ones_like(x, bool) if low is None else x >= low
     return (dy * (inside if high is None else inside & (x <= high)),)
 
 
@@ -364,13 +369,27 @@ def index_of(index: Any) -> tuple:
 def getitem(x: Methods, index: Any) -> Tensor:
     """x[index] for every index NumPy knows; the gradient of an element taken twice is added twice."""
     parts = index_of(index)
-    return tensor.record(x.data[parts], _getitem_backward, (x.data.shape, parts), (x,))
+    if type(x.data) is not np.ndarray:
+        check_index("getitem", x.data, parts)
+    try:
+        y = x.data[parts]
+    except TypeError:
+        check_index("getitem", x.data, parts)
+        raise
+    return tensor.record(y, _getitem_backward, (x.data.shape, parts), (x,))
+
+
+def check_index(op: str, x: np.ndarray, parts: tuple) -> None:
+    """Raise TypeError where an array and those in its index lie on several devices."""
+    arrays = [part for part in parts if on_device(part) or isinstance(part, np.ndarray)]
+    names = ["index"] if len(arrays) == 1 else [f"index[{i}]" for i in range(len(arrays))]
+    check_operands(op, x=x, **dict(zip(names, arrays)))
 
 
 def _getitem_backward(dy, saved, needs):
     shape, index = saved
     if builtins.all(part is None or part is Ellipsis or isinstance(part, (int, slice, np.integer)) for part in index):
-        dx = np.zeros(shape, dy.dtype)
+        dx = zeros_beside(dy, shape, dy.dtype)
         dx[index] = dy
         return (dx,)
     return (sums.scattered(shape, index, dy),)

@@ -9,6 +9,7 @@ import numpy as np
 import dlfast.tensor as tensor
 
 from . import _operators as ops
+from ._devices import as_array, check_operands, on_device
 
 if TYPE_CHECKING:
     from ._methods import Methods
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 
 def where(condition: ArrayLike, a: ArrayLike, b: ArrayLike) -> Tensor:
     """a where the condition is true (not 0), else b; all three broadcast."""
-    chosen = tensor.unwrap(condition) != 0
+    given = tensor.unwrap(condition)
     x, y = ops._operands("where", a, b)
+    if on_device(given) or on_device(x) or on_device(y):
+        check_operands("where", condition=given, a=x, b=y)
+    chosen = given != 0
     return tensor.record(np.where(chosen, x, y), _where_backward, (chosen, np.shape(x), np.shape(y)), (a, b))
 
 
@@ -58,7 +62,7 @@ def _extreme_backward(dy, saved, needs):
 def replaced(x: Methods, parts: tuple, value: ArrayLike) -> Tensor:
     """A copy of x with x[parts] = value; gradients flow to the rest of x, and to the value."""
     _, array = ops._operands("item assignment", x, value)
-    array = np.asarray(array, x.data.dtype) if not isinstance(array, np.ndarray) else array
+    array = array if isinstance(array, np.ndarray) or on_device(array) else np.asarray(array, x.data.dtype)
     y = x.data.copy()
     y[parts] = array
     return tensor.record(y, _replaced_backward, (parts, array.shape), (x, value))
@@ -72,7 +76,7 @@ def _replaced_backward(dy, saved, needs):
         return dx, None
     taken = dy[parts]
     added = len(shape) - np.ndim(taken)  # leading axes of length 1 that assignment drops
-    return dx, ops.unbroadcast(np.asarray(taken), shape[max(added, 0) :]).reshape(shape)
+    return dx, ops.unbroadcast(as_array(taken), shape[max(added, 0) :]).reshape(shape)
 
 
 def expand(x: Methods, shape: tuple[int, ...]) -> Tensor:

@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from .devices import DeviceArray
+
 BLOCK = 64  # rows added in their own dtype
 WIDE = 512  # numbers in a row: short rows are joined, which takes a twentieth of the time as well
 FEW = 1024  # numbers that are added one after the other: their errors are small
@@ -28,7 +30,7 @@ def total(x, axis=None, keepdims=False):
 
     In x's dtype, a scalar where no axis is left. Integers, and few numbers, are added by `np.sum` itself.
     """
-    if x.dtype.kind != "f" or _is_short(x, axis):
+    if x.dtype.kind != "f" or isinstance(x, DeviceArray) or _is_short(x, axis):
         return np.sum(x, axis=axis, keepdims=keepdims)
     return wide_total(x, axis, keepdims).astype(x.dtype)
 
@@ -119,6 +121,10 @@ def scattered_in_pieces(scatter, indices, values, rows):
 def scattered(shape, index, values):
     """Zeros of `shape` with each of the values added at its place, x[index], however often there: `np.add.at`."""
     many = values.size > SCATTERED
+    if isinstance(values, DeviceArray):
+        sums = np.zeros_like(values, shape=shape)
+        np.add.at(sums, index, values)
+        return sums
     sums = np.zeros(shape, wide(values.dtype) if many else values.dtype)
     np.add.at(sums, index, values.astype(sums.dtype, copy=False))
     return sums.astype(values.dtype, copy=False)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .. import _check as check
 from .. import functional as F
 from ..functional._loss import REDUCTIONS
-from ..tensor import ArrayLike, Tensor
+from ..tensor import ArrayLike, Tensor, unwrap
 from .module import Module
 
 
 class _Loss(Module):
     """Keeps the reduction: "mean", "sum" or "none"."""
 
+    weight: np.ndarray | None
+
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = check.choice(type(self).__name__, "reduction", reduction, REDUCTIONS)
+
+    def _keep(self, name: str, weights: ArrayLike | None) -> None:
+        """Weights that move with the module and belong to no state."""
+        self.register_buffer(name, None if weights is None else unwrap(weights), persistent=False)
 
 
 class CrossEntropyLoss(_Loss):
@@ -27,7 +35,8 @@ class CrossEntropyLoss(_Loss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(reduction)
-        self.weight, self.ignore_index = weight, ignore_index
+        self._keep("weight", weight)
+        self.ignore_index = ignore_index
         self.label_smoothing = check.number(
             "CrossEntropyLoss", "label_smoothing", label_smoothing, 0, 1, high_closed=True
         )
@@ -41,7 +50,8 @@ class NLLLoss(_Loss):
 
     def __init__(self, weight: ArrayLike | None = None, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.weight, self.ignore_index = weight, ignore_index
+        self._keep("weight", weight)
+        self.ignore_index = ignore_index
 
     def forward(self, log_probs: ArrayLike, target: ArrayLike) -> Tensor:
         return F.nll_loss(log_probs, target, self.weight, self.ignore_index, self.reduction)
@@ -99,7 +109,7 @@ class BCELoss(_Loss):
 
     def __init__(self, weight: ArrayLike | None = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.weight = weight
+        self._keep("weight", weight)
 
     def forward(self, x: ArrayLike, target: ArrayLike) -> Tensor:
         return F.binary_cross_entropy(x, target, self.weight, self.reduction)
@@ -108,11 +118,14 @@ class BCELoss(_Loss):
 class BCEWithLogitsLoss(_Loss):
     """-(pos_weight target log p + (1 - target) log(1 - p)) with p = sigmoid(x), stable for any x."""
 
+    pos_weight: np.ndarray | None
+
     def __init__(
         self, weight: ArrayLike | None = None, reduction: str = "mean", pos_weight: ArrayLike | None = None
     ) -> None:
         super().__init__(reduction)
-        self.weight, self.pos_weight = weight, pos_weight
+        self._keep("weight", weight)
+        self._keep("pos_weight", pos_weight)
 
     def forward(self, x: ArrayLike, target: ArrayLike) -> Tensor:
         return F.binary_cross_entropy_with_logits(x, target, self.weight, self.reduction, self.pos_weight)

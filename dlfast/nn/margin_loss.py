@@ -65,7 +65,8 @@ class MultiMarginLoss(_Loss):
         self, p: int = 1, margin: float = 1.0, weight: ArrayLike | None = None, reduction: str = "mean"
     ) -> None:
         super().__init__(reduction)
-        self.p, self.margin, self.weight = p, margin, weight
+        self.p, self.margin = p, margin
+        self._keep("weight", weight)
 
     def forward(self, x: ArrayLike, target: ArrayLike) -> Tensor:
         return F.multi_margin_loss(x, target, self.p, self.margin, self.weight, self.reduction)

@@ -1,0 +1,290 @@
+"""Tensors and modules on the way between the CPU and a device, and what is said where arguments lie on several."""
+
+import copy
+import pickle
+import re
+
+import numpy as np
+import pytest
+
+import dlfast as dl
+from dlfast import functional as F
+from dlfast import nn
+from dlfast.cuda import _status
+from dlfast.kernels.devices import DeviceArray
+
+X = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+def on_device(x=X, **options):
+    return dl.tensor(x, device="cuda", **options)
+
+
+# Tensors
+
+
+def test_a_tensor_goes_there_and_back():
+    x = dl.Tensor(X)
+    y = x.to("cuda")
+    assert (x.device, y.device) == ("cpu", "cuda:0")
+    assert (y.device.type, y.device.index, y.is_cuda, x.is_cuda) == ("cuda", 0, True, False)
+    assert isinstance(y.data, DeviceArray)
+    for same in (y.to("cuda"), y.cuda(), y.cuda(0), y.to(device="cuda:0"), y.to(y), y.to(dl.cuda.get_device())):
+        assert same is y
+    for back in (y.cpu(), y.to("cpu"), y.to(x), y.to(dl.device("cpu"))):
+        np.testing.assert_array_equal(back.numpy(), X)
+    both = x.to("cuda", np.float64)
+    assert (both.device, both.dtype) == ("cuda:0", np.float64)
+    assert x.to(both).dtype == np.float64
+    assert x.to(dtype=np.int64, device="cuda").dtype == np.int64
+    assert y.to("cuda", copy=True) is not y
+    for dtype in (np.float64, np.int64, np.int32, np.uint8, bool):
+        np.testing.assert_array_equal(dl.Tensor(X.astype(dtype)).cuda().cpu().data, X.astype(dtype))
+
+
+def test_gradients_flow_through_to():
+    x = dl.Tensor(X, requires_grad=True)
+    (x.to("cuda") * 2).cpu().sum().backward()
+    np.testing.assert_array_equal(x.grad, np.full_like(X, 2))
+    y = on_device(requires_grad=True)
+    (y.to("cpu", np.float64) * 3).sum().backward()
+    assert isinstance(y.grad, DeviceArray)
+    np.testing.assert_array_equal(y.grad.numpy(), np.full_like(X, 3))
+
+
+def test_values_are_read_only_when_asked_for():
+    y = on_device()
+    assert (y.sum().item(), float(y[1, 2]), int(y[0, 1]), bool(y[0, 0])) == (15.0, 5.0, 1, False)
+    assert y.tolist() == X.tolist()
+    assert repr(y).endswith("device='cuda:0')")
+    assert "[3., 4., 5.]" in repr(y)
+    assert repr(on_device(X.astype(np.float64))).endswith("device='cuda:0', dtype=float64)")
+    for read in (y.numpy, lambda: np.asarray(y), lambda: np.array(y)):
+        with pytest.raises(TypeError, match=r"lies on cuda:0; copy it to the CPU first: x.cpu\(\).numpy\(\)"):
+            read()
+    assert [row.tolist() for row in y] == X.tolist()
+
+
+def test_tensors_made_there():
+    for make in (dl.zeros, dl.ones, dl.empty, dl.rand, dl.randn):
+        dl.manual_seed(0)
+        made = make(2, 3, device="cuda", requires_grad=True)
+        dl.manual_seed(0)
+        np.testing.assert_array_equal(made.cpu().data, make(2, 3).data)
+        assert made.requires_grad
+        assert made.is_cuda
+    for make, *given in ((dl.full, (2,), 3.0), (dl.eye, 3), (dl.arange, 4), (dl.linspace, 0, 1, 5), (dl.tensor, [1]),
+                         (dl.randint, 0, 5, (4,)), (dl.randperm, 4), (dl.as_tensor, X)):  # fmt: skip
+        assert make(*given, device="cuda").is_cuda
+    like = on_device(X.astype(np.float64))
+    for make in (dl.zeros_like, dl.ones_like, dl.empty_like, dl.rand_like, dl.randn_like, lambda x: dl.full_like(x, 2)):
+        assert (make(like).device, make(like).dtype, make(like).shape) == ("cuda:0", np.float64, (2, 3))
+    assert dl.zeros_like(like, device="cpu").device == "cpu"
+    copied = dl.tensor(like)
+    assert copied.is_cuda
+    assert copied.data.pointer != like.data.pointer
+
+
+def test_copies_and_pickles_stay_there():
+    y = on_device(requires_grad=True)
+    for other in (copy.deepcopy(y), pickle.loads(pickle.dumps(y))):
+        assert (other.device, other.requires_grad) == ("cuda:0", True)
+        np.testing.assert_array_equal(other.cpu().data, X)
+
+
+def test_random_numbers_are_those_of_the_cpu():
+    for function in (lambda x: F.dropout(x, 0.4), lambda x: F.dropout2d(x[None, None], 0.5)):
+        dl.manual_seed(0)
+        wanted = function(dl.Tensor(X)).data
+        dl.manual_seed(0)
+        np.testing.assert_array_equal(function(on_device()).cpu().data, wanted)
+    for fill in (dl.init.normal_, dl.init.xavier_uniform_, dl.init.orthogonal_, lambda x: x.normal_(), dl.init.zeros_):
+        dl.manual_seed(0)
+        wanted = fill(dl.Tensor(X.copy())).data
+        dl.manual_seed(0)
+        np.testing.assert_array_equal(fill(on_device()).cpu().data, wanted)
+
+
+# What cannot be
+
+
+def test_without_cuda_it_says_why(monkeypatch):
+    monkeypatch.setattr(_status, "_driver", lambda: (None, (), "no driver of NVIDIA is installed"))
+    layer = nn.Linear(3, 2)
+    with dl.cuda.host(False):
+        for move in (dl.Tensor(X).cuda, lambda: dl.Tensor(X).to("cuda"), lambda: layer.to("cuda"), layer.cuda,
+                     lambda: dl.zeros(2, device="cuda")):  # fmt: skip
+            with pytest.raises(RuntimeError, match="cuda cannot be used: no driver of NVIDIA is installed"):
+                move()
+    assert layer.weight.device == "cpu"
+
+
+def test_devices_that_are_not_there():
+    for move in (dl.Tensor(X).to, nn.Linear(3, 2).to):
+        with pytest.raises(RuntimeError, match="there is no device cuda:99; cuda has"):
+            move("cuda:99")
+        for name in ("tpu", "cuda:x", "mps"):
+            with pytest.raises(ValueError, match=f"to: device: must be 'cpu', 'cuda' or .* got '{name}'"):
+                move(name)
+
+
+Y, LABELS = dl.Tensor(X), dl.Tensor(np.array([0, 1]))
+MIXED = [
+    (lambda c: F.linear(Y, c), "linear: x lies on cpu and weight on cuda:0; move one, for example x.to('cuda')"),
+    (lambda c: nn.Linear(3, 2).cuda()(Y), "linear: x lies on cpu, weight on cuda:0 and bias on cuda:0"),
+    (lambda c: nn.Conv2d(1, 2, 1).cuda()(np.zeros((1, 2, 2, 1), np.float32)), "conv2d: x lies on cpu, weight on"),
+    (lambda c: nn.LSTM(3, 2)(c[None]), "lstm: x lies on cuda:0, weight_ih on cpu"),
+    (lambda c: nn.LayerNorm(3)(c), "layer_norm: x lies on cuda:0, weight on cpu and bias on cpu; move one, for example "
+     "weight.to('cuda')"),
+    (lambda c: c + Y, "add: a lies on cuda:0 and b on cpu; move one, for example b.to('cuda')"),
+    (lambda c: Y * c, "multiply: a lies on cpu and b on cuda:0"),
+    (lambda c: c @ Y.T, "matmul: a lies on cuda:0 and b on cpu"),
+    (lambda c: c > Y, "gt: a lies on cuda:0 and b on cpu"),
+    (lambda c: c + X, "add: a lies on cuda:0 and b on cpu"),
+    (lambda c: X + c, "add: a lies on cpu and b on cuda:0"),
+    (lambda c: dl.where(Y > 2, c, 0.0), "where: condition lies on cpu and a on cuda:0"),
+    (lambda c: c[LABELS], "getitem: x lies on cuda:0 and index on cpu"),
+    (lambda c: Y[:, on_device([0, 1])], "getitem: x lies on cpu and index on cuda:0"),
+    (lambda c: dl.maximum(c, Y), "maximum: a lies on cuda:0 and b on cpu"),
+    (lambda c: F.mse_loss(c, Y), "mse_loss: x lies on cuda:0 and target on cpu; move one, for example target"),
+    (lambda c: F.cross_entropy(c, LABELS), "cross_entropy: logits lies on cuda:0 and target on cpu"),
+    (lambda c: F.cross_entropy(c, Y), "cross_entropy: logits lies on cuda:0 and target on cpu"),
+    (lambda c: F.nll_loss(Y, LABELS, c[0]), "nll_loss: log_probs lies on cpu and weight on cuda:0"),
+    (lambda c: F.embedding(LABELS, c), "embedding: indices lies on cpu and weight on cuda:0"),
+    (lambda c: F.concatenate([c, Y]), "concatenate: tensors[0] lies on cuda:0 and tensors[1] on cpu"),
+    (lambda c: F.scaled_dot_product_attention(c[None], c[None], c[None], np.ones((2, 2), bool)),
+     "scaled_dot_product_attention: query lies on cuda:0 and attn_mask on cpu"),
+    (lambda c: nn.MultiheadAttention(3, 1).cuda()(c, attn_mask=nn.causal_mask(2)),
+     "MultiheadAttention: query lies on cuda:0 and attn_mask on cpu"),
+    (lambda c: F.hinge_embedding_loss(c[0], np.ones(3)), "hinge_embedding_loss: x lies on cuda:0 and target on cpu"),
+    (lambda c: dl.Tensor(X, requires_grad=True).sum(0).backward(c[0]), "backward: the Tensor lies on cpu and gradient"),
+    (lambda c: c.__iadd__(Y), "+=: a lies on cuda:0 and b on cpu"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "words"), MIXED, ids=[words[:30] for _, words in MIXED])
+def test_arguments_on_several_devices(call, words):
+    with pytest.raises(TypeError, match=re.escape(words)):
+        call(on_device())
+
+
+def test_numbers_mix_with_everything():
+    y = on_device()
+    for number in (2, 2.0, np.float64(2), np.int64(2), np.array(2), np.array(2.0)):
+        for result in (y * number, number * y):
+            assert result.dtype == np.float32
+            np.testing.assert_array_equal(result.cpu().data, X * 2)
+
+
+# Modules
+
+
+class Net(nn.Module):
+    def __init__(self):
+        self.conv, self.norm, self.out = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(8, 3)
+        self.out2 = self.out
+        self.positions = nn.PositionalEncoding(3, 0.0, 5, batch_first=True)
+        self.register_buffer("scale", np.ones(3, np.float32))
+
+    def forward(self, x):
+        y = F.relu(self.norm(self.conv(x))).reshape(len(x.shape and x), -1)
+        return self.positions((self.out2(y) * self.scale)[:, None])[:, 0]
+
+
+IMAGES = np.random.default_rng(0).normal(size=(2, 4, 4, 1)).astype(np.float32)
+
+
+def test_a_module_moves():
+    net = Net()
+    parameters = list(net.parameters())
+    wanted = net(IMAGES)
+    wanted.sum().backward()
+    gradients = [p.grad.copy() for p in parameters]
+    assert net.to("cuda") is net
+    assert all(new is old for new, old in zip(net.parameters(), parameters, strict=True))
+    for p, gradient in zip(parameters, gradients, strict=True):  # gradients move with them
+        assert p.is_cuda
+        np.testing.assert_array_equal(p.grad.numpy(), gradient)
+    assert isinstance(net.positions.table, DeviceArray)
+    assert isinstance(net.scale, DeviceArray)
+    assert net.norm.num_batches_tracked == 1
+    assert isinstance(net.norm.num_batches_tracked, np.ndarray)  # the CPU counts
+    np.testing.assert_allclose(net(dl.tensor(IMAGES, device="cuda")).cpu().data, wanted.data, rtol=1e-4, atol=1e-5)
+    assert net.norm.num_batches_tracked == 2
+    assert net.cpu() is net.cuda().cpu() is net
+    assert {p.device for p in net.parameters()} == {"cpu"}
+    assert isinstance(net.positions.table, np.ndarray)
+    net.to("cuda", np.float64)
+    assert {(p.device, p.dtype) for p in net.parameters()} == {("cuda:0", np.dtype(np.float64))}
+
+
+def test_states_lie_on_the_cpu():
+    net, other = Net().cuda(), Net()
+    state = net.state_dict()
+    assert {type(value) for value in state.values()} == {np.ndarray}
+    assert "positions.table" not in state
+    other.load_state_dict(state)
+    third = Net().cuda()
+    third.load_state_dict(other.state_dict())
+    fourth = Net().cuda()
+    fourth.load_state_dict({name: on_device(value) for name, value in state.items()})
+    for found in (other.state_dict(), third.state_dict(), fourth.state_dict()):
+        for name, value in state.items():
+            np.testing.assert_array_equal(found[name], value)
+    assert third.out.weight.is_cuda
+    for copied in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert copied.out.weight.is_cuda
+        assert isinstance(copied.scale, DeviceArray)
+        np.testing.assert_array_equal(copied.out.weight.cpu().data, state["out.weight"])
+
+
+def test_weights_of_a_loss_move_with_it():
+    loss = nn.CrossEntropyLoss(np.arange(1, 4, dtype=np.float32)).cuda()
+    assert loss.state_dict() == {}
+    wanted = F.cross_entropy(X, [0, 2], np.arange(1, 4, dtype=np.float32)).item()
+    assert loss(on_device(), on_device([0, 2])).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_what_backward_reads_is_looked_after_there_too():
+    w = dl.nn.Parameter(X).cuda().detach()
+    x = on_device(requires_grad=True)
+    y = (x * w).sum()
+    w += 1
+    with pytest.raises(RuntimeError, match="was changed in place after the forward pass had used it"):
+        y.backward()
+
+
+def test_labels_out_of_range_harm_nothing():
+    x = on_device(requires_grad=True)
+    loss = F.cross_entropy(x, on_device([0, 3]), reduction="none")
+    loss.sum().backward()
+    assert np.isnan(loss.cpu().data).tolist() == [False, True]
+    assert np.isnan(x.grad.numpy()).all(1).tolist() == [False, True]
+    weight = on_device(requires_grad=True)
+    y = F.embedding(on_device([1, 2, -1]), weight)
+    assert np.isnan(y.cpu().data).all(1).tolist() == [False, True, True]
+    y[:1].sum().backward()
+    assert weight.grad.numpy().tolist() == [[0, 0, 0], [1, 1, 1]]
+
+
+# One's own operation
+
+
+class Cube(dl.Function):
+    @staticmethod
+    def forward(ctx, x, y):
+        ctx.save_for_backward(x)
+        return x * x * x, y + 1
+
+    @staticmethod
+    def backward(ctx, dx, dy):
+        (x,) = ctx.saved_tensors
+        return 3 * x * x * dx, dy
+
+
+def test_an_operation_of_ones_own():
+    x, y = on_device(requires_grad=True), on_device(requires_grad=True)
+    cubes, _ = Cube.apply(x, y)
+    cubes.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), 3 * X**2)
+    np.testing.assert_array_equal(y.grad.numpy(), 0 * X)
