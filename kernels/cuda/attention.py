@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import attention_cudnn
 from .device import Array
 from .dialect import cuda, device, i64, kernel, real, real_dtype
 from .hashing import keys, signed, threshold, word
@@ -298,6 +299,9 @@ def _chunks(features):
 
 
 def _forward(q, k, v, mask, y, causal, scale, dropout, seed):
+    """lse, with y written: by cuDNN where the device has it and it does the same, else by our kernel."""
+    if (lse := attention_cudnn.forward(q, k, v, mask, y, causal, scale, dropout)) is not None:
+        return lse
     lse = y.array.device.empty((q.batch, q.heads, q.rows), real_dtype(y.array.dtype))
     grid = -(-q.rows // WARPS), q.batch * q.heads, max(_chunks(q.features), 1)
     kept = 1 / (1 - dropout) if dropout < 1 else 0.0
@@ -308,6 +312,8 @@ def _forward(q, k, v, mask, y, causal, scale, dropout, seed):
 
 def _backward(dy, q, k, v, mask, y, lse, out, causal, scale, dropout, seed):
     """The gradients into `out`, heads like q, k and v; the first, or the other two, may be None."""
+    if attention_cudnn.backward(dy, q, k, v, mask, y, lse, out, causal, scale, dropout):
+        return
     delta = dy.array.device.empty((q.batch, q.heads, q.rows), real_dtype(dy.array.dtype))
     grid = -(-q.heads * q.rows // WARPS), q.batch, 1
     deltas(grid, THREADS, dy.array, y.array, delta, q.heads, q.rows, q.features, *y.steps[1:])

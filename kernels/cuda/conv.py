@@ -17,8 +17,9 @@ from typing import Any
 from ..conv_methods import Abilities
 from ..conv_on_device import DEVICE_METHODS, OnDevice
 from ..halves import HALVES
-from . import conv_im2col
+from . import conv_cudnn, conv_im2col
 from .columns import column_sums
+from .cudnn_problem import DTYPES
 from .dialect import cuda, device, kernel, real, real_dtype
 from .gemm import CODES, THREADS, TILE, activate, multiply, reduced_parts, splits_of
 from .linear import activated
@@ -175,7 +176,8 @@ def _grid(rows, columns, groups):
 def abilities(device_: Any, dtype: Any) -> Abilities:
     """What the convolutions of a device can do for arrays of a dtype."""
     tensor_cores = str(dtype) in HALVES or (str(dtype) == "float32" and tf32_is_allowed())
-    return _abilities("cuDNN is not used", device_.cublas is not None, tensor_cores)
+    no_cudnn = device_.no_cudnn or ("" if str(dtype) in DTYPES else f"it is not asked for {dtype}")
+    return _abilities(no_cudnn, device_.cublas is not None, tensor_cores)
 
 
 @cache
@@ -191,9 +193,10 @@ def on_device(plan, x):
 
 def conv2d_forward(x, weight, bias, *, plan):
     plan = on_device(plan, x)
+    y = conv_cudnn.forward(x, weight, bias, plan) if plan.forward == "cudnn" else None
     if plan.forward == "im2col":
         y = conv_im2col.forward(x, weight, bias, plan)
-    else:
+    elif y is None:
         n, h, w, c, p, q, k, *_, groups = geometry = _geometry(plan)
         y = x.device.empty(plan.output, x.dtype)
         code = CODES[plan.activation]
@@ -220,6 +223,8 @@ def image_gradient(dz, weight, plan):
     plan = on_device(plan, dz)
     if plan.dx == "im2col":
         return conv_im2col.image_gradient(dz, weight, plan)
+    if plan.dx == "cudnn" and (out := conv_cudnn.image_gradient(dz, weight, plan)) is not None:
+        return out
     n, h, w, c, p, q, k, *_, groups = geometry = _geometry(plan)
     out = dz.device.empty(plan.image, dz.dtype)
     dx(_grid(n * h * w, c, groups), THREADS, dz, weight, out, *geometry)
@@ -234,6 +239,8 @@ def weight_gradient(x, dz, plan, sums=False):
     plan = on_device(plan, x)
     if plan.dweight == "im2col":
         return conv_im2col.weight_gradient(x, dz, plan, sums)
+    if plan.dweight == "cudnn" and (out := conv_cudnn.weight_gradient(x, dz, plan)) is not None:
+        return out, channel_sums(dz) if sums else None
     n, h, w, c, p, q, k, r, s, *_, groups = geometry = _geometry(plan)
     tiles_x, tiles_y, _ = _grid(k, r * s * c, groups)
     splits = splits_of(tiles_x * tiles_y * groups, n * p * q)

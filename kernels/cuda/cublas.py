@@ -1,7 +1,7 @@
 """Matrix products by cuBLASLt, through nvmath-python's bindings; `cublas_problem.py` says what is asked of it.
 
 What cuBLASLt makes of a problem, its descriptors and the algorithm that its heuristics put first, is kept by the
-problem, so that a product again is one call. Workspace is kept for each stream.
+problem, so that a product again is one call. Workspace comes from the device's memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .device import Array
     from .gemm import Matrix
 
-WORKSPACE = 32 << 20  # bytes; what NVIDIA recommends for Hopper, more than others use
+WORKSPACE = 32 << 20  # bytes at most; what NVIDIA recommends for Hopper
 SPARE = 256  # bytes behind it: an epilogue may write past what was asked for (nvmath-python allots more, too)
 MOST_PLANS = 4096  # kept; the oldest goes first
 DATA_TYPES = {"float16": "CUDA_R_16F", "bfloat16": "CUDA_R_16BF", "float32": "CUDA_R_32F", "float64": "CUDA_R_64F"}
@@ -42,14 +42,13 @@ def bindings() -> Bindings:
 
 
 class Cublas:
-    """cuBLASLt on a device, whose context is current wherever this is made or called."""
+    """cuBLASLt on a device, whose context is current where this is made. found: the bindings, or a test's."""
 
     def __init__(self, device: Any, found: Bindings | None = None):
         self._device, self._found = weakref.ref(device), found or bindings()
         self._lt = self._found.lt
         self._handle = self._lt.create()
         self._plans: dict[tuple, _Plan | None] = {}
-        self._workspaces: dict[int, Array] = {}
         self._lock = Lock()  # a plan's pointers are set and used in two calls
 
     def product(
@@ -60,7 +59,8 @@ class Cublas:
 
         vector: the bias (n,) to read or the sums to write; aux: AUX, of `cublas_problem.aux_shape`.
         """
-        pointers = a.array.pointer, b.array.pointer, c.pointer
+        arrays = a.array, b.array, c
+        pointers = tuple(array.pointer for array in arrays)
         more = vector.pointer if vector is not None else 0, aux.pointer if aux is not None else 0
         key = (str(c.dtype), tf32_is_allowed(), m, n, k, a[1:], b[1:], batch, epilogue,
                tuple(map(alignment, pointers + more)))  # fmt: skip
@@ -68,7 +68,10 @@ class Cublas:
             plan = self._plans[key] if key in self._plans else self._planned(key)
             if plan is None:
                 return False
-            self._run(plan, pointers, more)
+            stream = self._device().for_library(*arrays, *(x for x in (vector, aux) if x is not None))
+            if stream is not None:
+                plan.point(*more)
+                self._run(plan, pointers, stream)
         return True
 
     def _planned(self, key: tuple) -> _Plan | None:
@@ -81,20 +84,13 @@ class Cublas:
         self._plans[key] = plan
         return plan
 
-    def _run(self, plan: _Plan, pointers: tuple, more: tuple) -> None:
+    def _run(self, plan: _Plan, pointers: tuple, stream: int) -> None:
         a, b, d = pointers
-        plan.point(*more)
-        device = self._device()
-        stream = device.stream_handle
-        workspace = self._workspace(device, stream).pointer if plan.workspace else 0
+        workspace = self._device().empty((plan.workspace + SPARE,), np.uint8) if plan.workspace else None
+        at = 0 if workspace is None else workspace.pointer
         first, second, out = plan.layouts
         self._lt.matmul(self._handle, plan.descriptor, plan.one, b, first, a, second, plan.zero, d, out, d, out,
-                        plan.algorithm, workspace, plan.workspace, stream)  # fmt: skip
-
-    def _workspace(self, device: Any, stream: int) -> Array:
-        if stream not in self._workspaces:
-            self._workspaces[stream] = device.empty((WORKSPACE + SPARE,), np.uint8)
-        return self._workspaces[stream]
+                        plan.algorithm, at, plan.workspace, stream)  # fmt: skip
 
 
 class _Plan:

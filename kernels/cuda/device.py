@@ -32,8 +32,8 @@ class Host:
 
     name = "the host"
     index = 0
-    stream_handle = 0
-    cublas = None  # see `libraries.Libraries`
+    cublas = cudnn = None  # see `libraries.Libraries`
+    no_cudnn = "the CPU plays the GPU"
     records = False
 
     def __init__(self) -> None:
@@ -48,6 +48,10 @@ class Host:
 
     def __repr__(self) -> str:
         return f"<{self}, played by the CPU>"
+
+    def for_library(self, *arrays: Array) -> int | None:
+        """See `Gpu.for_library`; for the libraries of tests."""
+        return 0
 
     # Memory
 

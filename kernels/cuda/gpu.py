@@ -206,10 +206,13 @@ class Gpu(Libraries):
         """The stream that takes this thread's work."""
         return self._current.stream or self.default_stream
 
-    @property
-    def stream_handle(self) -> int:
-        """The address of the current stream, for libraries."""
-        return int(self.current_stream.handle)
+    def for_library(self, *arrays: Array) -> int | None:
+        """The address of the stream for a library's work on these arrays, the context entered; None for no work."""
+        if self._renewing():
+            return None
+        stream = self._using(*arrays)
+        self.enter()
+        return int(stream.handle)
 
     def set_stream(self, stream: Stream | None) -> Stream | None:
         """Let a stream take this thread's work, None for the device's own; the one before."""

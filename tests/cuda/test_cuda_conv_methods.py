@@ -106,7 +106,7 @@ def test_a_product_is_no_convolution(host):
     assert calls[0].options["plan"].choices["dx"].why.startswith("a 1 x 1 kernel is a product with the image")
 
 
-LACKING = "cuDNN is not used"
+LACKING = "the CPU plays the GPU"
 
 
 def test_what_is_said_of_methods(host):
