@@ -109,6 +109,11 @@ def first_change(tuple key, array):
     return change
 
 
+def change_count():
+    """How many changes there have been."""
+    return count
+
+
 def changes_since(long long number):
     """The noted changes with a higher number."""
     return [change for change in noted.values() if (<Change>change).number > number]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _check as check
-from ._devices import on_device
+from ._devices import on_device, values_of
 
 
 class Count(NamedTuple):
@@ -44,11 +44,8 @@ def tell(labels: np.ndarray, weight: np.ndarray | None, ignored: int) -> None:
     heard = listeners.get(get_ident())
     if heard is not None:
         if on_device(labels):
-            counted = labels != ignored
-            total = (
-                (counted if weight is None else np.where(counted, weight[np.where(counted, labels, 0)], 0)).sum().item()
-            )
-        elif weight is None:
+            labels, weight = values_of(labels), None if weight is None else values_of(weight)
+        if weight is None:
             total = check.count_of_others(labels, ignored)
         else:
             total = weight[labels[labels != ignored]].sum(dtype=np.float64)

@@ -10,10 +10,12 @@ import inspect
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from . import kernels
+from ._changes import change_count, changes_since, first_stale
 from .kernels.devices import DeviceArray, device_name
 
 CUDA = "cuda"
@@ -136,6 +138,27 @@ def as_array(value: Any) -> Any:
 def on_cpu(array: Any) -> np.ndarray:
     """A copy of the array on the CPU."""
     return array.numpy() if on_device(array) else np.array(array)
+
+
+# What is known of arrays on a device without asking it
+
+_known: WeakKeyDictionary[Any, tuple[int, int, np.ndarray]] = WeakKeyDictionary()  # by the owner of the memory
+
+
+def remember(array: Any, values: np.ndarray) -> None:
+    """Let `values_of` know the values of an array that has just been copied to a device."""
+    _known[array.owner] = array.pointer, change_count(), values
+
+
+def values_of(array: Any) -> np.ndarray:
+    """The array's values on the CPU, not to be written: those remembered, if nothing was written since, or a copy."""
+    if not on_device(array):
+        return array
+    pointer, count, values = _known.get(array.owner, (0, 0, None))
+    if values is None or pointer != array.pointer or values.dtype != array.dtype or values.size != array.size:
+        return array.numpy()
+    stale = not array.is_contiguous or first_stale(None, array, (), count, changes_since(count)) is not None
+    return array.numpy() if stale else values.reshape(array.shape)
 
 
 # Arguments that lie on several devices

@@ -12,7 +12,8 @@ from ._files import check_writable
 from ._version import __version__
 from .bench import suite_names, usual_suites
 from .commands.doctor import doctor
-from .commands.errors import clear_errors
+from .commands.errors import check_device, clear_errors
+from .commands.options import device_option
 from .commands.training import evaluate, generate, predict, train
 
 _started = time.perf_counter()
@@ -46,8 +47,9 @@ def main() -> None:
     type=click.Path(path_type=Path),
     help="Folder with the four files of fashion-mnist, or an .npz file.  [default: kept where `data.fetch` puts it]",
 )
+@device_option
 @click.option("--compare", is_flag=True, help="Train the same network in PyTorch too: accuracy and time beside ours.")
-def demo(epochs, batch_size, seed, json_file, plot_file, threads, backend, data, path, compare) -> None:
+def demo(epochs, batch_size, seed, json_file, plot_file, threads, backend, data, path, device, compare) -> None:
     """Train a CNN on real handwritten digits and time its training step.
 
     10,000 images ship with the package: 8,000 to learn from, 2,000 to validate on after each epoch. Adam starts at a
@@ -56,10 +58,16 @@ def demo(epochs, batch_size, seed, json_file, plot_file, threads, backend, data,
 
     --data fashion-mnist takes pictures of clothes: the first 20,000 of the training part and 5,000 of the test part.
     They are downloaded once (30 MB), or read from --path.
+
+    --device cuda trains on a GPU. Where there is none, DLFAST_CUDA=host dlfast demo --device cuda runs every kernel as
+    on a GPU, but on the CPU and some thousand times slower: it shows that all fits together, with 256 images.
     """
+    check_device(device)
     _check_files(json_file, plot_file)
     if path is not None and data == "mnist10k":
         raise click.ClickException("--path says where fashion-mnist is: give --data fashion-mnist too")
+    if compare and device != "cpu":
+        raise click.ClickException("--compare trains on the CPU: leave --device out")
     if compare and find_spec("torch") is None:
         raise click.ClickException("--compare needs PyTorch: install torch")
     with clear_errors(ImportError, ValueError, RuntimeError, OSError):
@@ -72,7 +80,7 @@ def demo(epochs, batch_size, seed, json_file, plot_file, threads, backend, data,
             set_num_threads(threads)
         with kernels.use_backend(backend):  # an unknown or missing backend is said before anything starts
             pass
-        work = job.Demo.of(data, path, epochs, batch_size, seed)
+        work = job.Demo.of(data, path, epochs, batch_size, seed, device)
     console = Console(highlight=False)
     with clear_errors(FloatingPointError):
         history = job.train_demo(console, work, backend)
@@ -83,7 +91,7 @@ def demo(epochs, batch_size, seed, json_file, plot_file, threads, backend, data,
         if plot_file is not None:
             history.plot(plot_file)
         others = {"pytorch": job.compare_training(console, work, history)} if compare else {}
-        others["step_ms"] = job.compare_steps(console)
+        others["step_ms"] = job.compare_steps(console, device)
         if json_file is not None:
             job.write_figures(json_file, history, time.perf_counter() - _started, **others)
     console.print(f"validation accuracy {history['val_accuracy'][-1]:.4f} after {len(history)} epochs")
@@ -164,11 +172,12 @@ def bench(suites, part, seed, count, backends, threads, pytorch, quick, json_fil
     help="May be repeated.  [default: LSTM and GRU]",
 )
 @click.option("--epochs", type=click.IntRange(min=1), default=40, show_default=True, help="Passes over the series.")
+@device_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same bits.")
 @click.option(
     "--plot", "plot_file", type=_FILE, metavar="FILE", help="Draw the forecasts into FILE (needs matplotlib)."
 )
-def forecast(name, kinds, epochs, seed, plot_file) -> None:
+def forecast(name, kinds, epochs, device, seed, plot_file) -> None:
     """Forecast a series of measurements with recurrent networks.
 
     The first four fifths of the yearly sunspot number, of CO2 in the air by weeks or of the sea's temperature off Peru
@@ -176,6 +185,7 @@ def forecast(name, kinds, epochs, seed, plot_file) -> None:
     Errors are roots of mean squares, beside that of a forecast that repeats the last value.
     """
     _check_files(None, plot_file)
+    check_device(device)
     from rich.console import Console
 
     from .commands import forecast as job
@@ -183,7 +193,7 @@ def forecast(name, kinds, epochs, seed, plot_file) -> None:
     console, found = Console(highlight=False), []
     for kind in kinds or ("LSTM", "GRU"):
         with console.status(f"training a forecaster of {name} with {kind}"), clear_errors(FloatingPointError):
-            found.append(job.forecast(name, kind, epochs, seed))
+            found.append(job.forecast(name, kind, epochs, seed, device))
         job.report(console, found[-1])
     if plot_file is not None:
         with clear_errors(OSError, RuntimeError, ValueError):
@@ -194,17 +204,19 @@ def forecast(name, kinds, epochs, seed, plot_file) -> None:
 @click.option("--steps", type=click.IntRange(min=2), default=100, show_default=True, help="Length of the sequences.")
 @click.option("--updates", type=click.IntRange(min=1), default=2000, show_default=True, help="Of each net, at most.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same bits.")
-def remember(steps, updates, seed) -> None:
+@device_option
+def remember(steps, updates, seed, device) -> None:
     """Show that an LSTM remembers over 100 steps where a plain RNN forgets.
 
     Both learn to add two numbers that are marked in a sequence of random ones, from fresh sequences each time, until
     the error on new ones is a twentieth of what answering 1 every time gives.
     """
+    check_device(device)
     from rich.console import Console
 
     from .commands import adding
 
-    adding.show(Console(highlight=False), steps, updates, seed)
+    adding.show(Console(highlight=False), steps, updates, seed, device)
 
 
 @main.command()

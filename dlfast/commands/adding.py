@@ -17,7 +17,7 @@ from rich.console import Console
 from .. import functional as F
 from .. import models, optim
 from ..random import manual_seed
-from ..tensor import no_grad
+from ..tensor import Tensor, no_grad
 
 BASELINE = 1 / 6
 SOLVED = BASELINE / 20  # where training ends
@@ -36,18 +36,20 @@ def problem(draw: np.random.Generator, steps: int, count: int) -> tuple[np.ndarr
     return x, (x[:, :, 0] * x[:, :, 1]).sum(axis=1, keepdims=True)
 
 
-def learn(kind: str, steps: int = 100, updates: int = UPDATES, seed: int = 0) -> Iterator[tuple[int, float]]:
+def learn(
+    kind: str, steps: int = 100, updates: int = UPDATES, seed: int = 0, device: str = "cpu"
+) -> Iterator[tuple[int, float]]:
     """Train a network of that layer; (updates, mean square error on new sequences) after each hundred, until solved.
 
     The same seed gives the same bits.
     """
     manual_seed(seed)
     draw = np.random.default_rng(seed)
-    model = models.sequence_net(2, 1, kind=kind, hidden_size=_HIDDEN, **LAYERS[kind])
+    model = models.sequence_net(2, 1, kind=kind, hidden_size=_HIDDEN, **LAYERS[kind]).to(device)
     optimizer = optim.Adam(model.parameters(), lr=_LR, clip_grad_norm=_NORM)
-    new = problem(np.random.default_rng([seed, 1]), steps, _TESTED)
+    new = _tensors(problem(np.random.default_rng([seed, 1]), steps, _TESTED), device)
     for update in range(1, updates + 1):
-        x, y = problem(draw, steps, _BATCH)
+        x, y = _tensors(problem(draw, steps, _BATCH), device)
         loss = F.mse_loss(model(x), y)
         optimizer.zero_grad()
         loss.backward()
@@ -60,14 +62,18 @@ def learn(kind: str, steps: int = 100, updates: int = UPDATES, seed: int = 0) ->
                 return
 
 
-def show(console: Console, steps: int, updates: int, seed: int) -> None:
+def _tensors(arrays: tuple[np.ndarray, ...], device: str) -> list[Tensor]:
+    return [Tensor(array).to(device) for array in arrays]
+
+
+def show(console: Console, steps: int, updates: int, seed: int, device: str = "cpu") -> None:
     """Train the LSTM, then the RNN, and print a line for each."""
     console.print(
         f"Adding two of {steps} numbers; answering 1 every time has an error of {BASELINE:.4f}.", soft_wrap=True
     )
     for kind in LAYERS:
         with console.status(kind) as status:
-            for update, error in learn(kind, steps, updates, seed):
+            for update, error in learn(kind, steps, updates, seed, device):
                 status.update(f"{kind}: error {error:.4f} after {update} updates")
         console.print(
             f"{kind}: error {error:.4f} after {update} updates, {error / BASELINE:.0%} of that", soft_wrap=True

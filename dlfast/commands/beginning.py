@@ -8,10 +8,11 @@ from typing import Any
 
 from . import config, examples, networks, text
 from .config import Config, Facts
+from .errors import check_device
 from .options import MODELS, Options, flag
 from .run import Job
 
-_FREE = ("epochs", "early_stopping", "checkpoint_steps")  # what a resumed run may change
+_FREE = ("epochs", "early_stopping", "checkpoint_steps", "device")  # what a resumed run may change
 _DATA = {"data", "path", "target", "drop", "val_fraction", "image_size", "grey", "normalize", "seed", "model"}
 _LAID_OUT = ("one-cycle", "warmup-cosine")  # schedules over all epochs
 
@@ -19,7 +20,8 @@ _LAID_OUT = ("one-cycle", "warmup-cosine")  # schedules over all epochs
 def begin(given: dict[str, Any], file: Path | None, out: Path | None, resume: bool) -> Job:
     """A new run by the options given and those of a config file, or the one in a folder that goes on.
 
-    Nothing is written yet. Raises FileNotFoundError, OSError and ValueError, which tell what to do.
+    Nothing is written yet. Raises FileNotFoundError, OSError, ValueError and, for a device that cannot be used,
+    ClickException, which tell what to do.
     """
     if "steps" in given and ("epochs" in given or resume):
         raise ValueError("--steps stands alone: not with --epochs, nor with --resume")
@@ -34,6 +36,7 @@ def begin(given: dict[str, Any], file: Path | None, out: Path | None, resume: bo
         options = new_options(given, before.options)
         folder = folder or Path("runs", options.model)
         _check_free(folder)
+    check_device(options.device or "cpu")
     if options.model in networks.LANGUAGE:
         options = text.complete(options)
         work = text.work(options)

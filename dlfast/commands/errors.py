@@ -13,6 +13,14 @@ import click
 from ..distributed import Communicator
 
 
+def check_device(name: str) -> None:
+    """Say before anything starts why a device cannot be used."""
+    from .._devices import find
+
+    with clear_errors(ImportError, RuntimeError, ValueError):
+        find(name)
+
+
 @contextmanager
 def clear_errors(*kinds: type[Exception]) -> Iterator[None]:
     """Turn what a user can put right into one line without a traceback."""

@@ -13,7 +13,7 @@ from .. import models, optim, train
 from .._files import write_atomically
 from ..data import Series, load
 from ..random import manual_seed
-from ..tensor import no_grad
+from ..tensor import Tensor, no_grad
 
 SERIES = ("sunspots", "co2", "elnino")
 WIDTH = {"sunspots": 24, "co2": 104, "elnino": 24}
@@ -60,7 +60,7 @@ def series(name: str) -> tuple[np.ndarray, np.ndarray]:
     return 1958 + 87 / 365 + weeks * (7 / 365.25), filled.astype(np.float32)
 
 
-def forecast(name: str, kind: str, epochs: int = 40, seed: int = 0) -> Forecast:
+def forecast(name: str, kind: str, epochs: int = 40, seed: int = 0, device: str = "cpu") -> Forecast:
     """Train on the first four fifths of a series and forecast the last; the same seed gives the same bits."""
     times, values = series(name)
     width, count = WIDTH[name], round(_HELD_OUT * len(values))
@@ -78,11 +78,13 @@ def forecast(name: str, kind: str, epochs: int = 40, seed: int = 0) -> Forecast:
         loss=F.mse_loss,
         optimizer=optim.Adam(model.parameters(), lr=_LR),
         progress=False,
+        device=device,
     )
     model.eval()
+    end = Tensor(windows[-count:]).to(device)
     with no_grad():
-        scaled_forecasts = model(windows[-count:]), model.extend(windows[-count:][:1], width)[0]
-    one_step, free = (mean + deviation * part.numpy()[:, 0] for part in scaled_forecasts)
+        scaled_forecasts = model(end), model.extend(end[:1], width)[0]
+    one_step, free = (mean + deviation * part.cpu().numpy()[:, 0] for part in scaled_forecasts)
     return Forecast(name, kind, times, values, one_step, values[-count - 1 : -1], free)
 
 

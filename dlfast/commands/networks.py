@@ -153,6 +153,7 @@ USUAL: dict[str, Any] = {
     "clip_norm": 0.0,
     "early_stopping": 0,
     "checkpoint_steps": 0,
+    "device": "cpu",
     "seed": 0,
     "set": {},
 }

@@ -16,6 +16,7 @@ MODELS = (
 OPTIMIZERS = ("sgd", "rmsprop", "adagrad", "adam", "adamw", "nadam", "radam", "lion")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "warmup-cosine", "one-cycle", "plateau")
 AUGMENTATIONS = ("flip", "crop", "rotate", "affine", "erase", "cutout")
+DEVICES = "cpu, cuda, or cuda:1 for a second GPU; under DLFAST_CUDA=host, to try it without a GPU, the CPU plays cuda"
 SERIES = ("sunspots", "co2", "elnino")
 
 
@@ -112,6 +113,7 @@ class Options:
     clip_norm: Any = _option(float, "Largest norm of the gradients; 0: no limit.", low=0)
     early_stopping: Any = _option(int, "Stop after that many epochs without a better one; 0: never.", low=0)
     checkpoint_steps: Any = _option(int, "Keep the state after so many updates too; 0: after epochs.", low=0)
+    device: Any = _option(str, f"Where the model computes: {DEVICES}.  [default: cpu]")
     seed: Any = _option(int, "The same seed, the same bits.  [default: 0]", low=0, high=2**63 - 1)
     set: Any = _option(dict, "A size of the model, such as width=32; may be repeated.")
 
@@ -122,6 +124,12 @@ RULES: dict[str, Rule] = {entry.name: entry.metadata["rule"] for entry in fields
 def flag(name: str) -> str:
     """The option's name on the command line."""
     return "--" + name.replace("_", "-")
+
+
+def device_option(command: Callable) -> Callable:
+    """Add ``--device`` to a click command; `device_named` reads what it gives."""
+    text = f"Where the model computes: {DEVICES}."
+    return click.option("--device", default="cpu", show_default=True, help=text)(command)
 
 
 def train_options(command: Callable) -> Callable:

@@ -78,6 +78,7 @@ def train_job(console: Console, job: Job, comm: Communicator) -> train.History:
         class_weight="balanced" if options.class_weight == "balanced" else None,
         resume=folder if job.resume else None,
         distributed=comm,
+        device=options.device,
         **plan.fit,
     )
     if comm.rank == 0 and len(history) and find_spec("matplotlib") is not None:
@@ -99,7 +100,7 @@ def _announce(console: Console, job: Job, ranks: int) -> None:
     options, work = job.options, job.work
     size, batches = sum(p.size for p in work.model.parameters()), len(work.training)
     measure = f"; the loss is in {work.measure}" if work.measure else ""
-    on = f"{get_num_threads()} threads" + (f" of each of {ranks} ranks" if ranks > 1 else "")
+    on = where(options.device) + (f" of each of {ranks} ranks" if ranks > 1 else "")
     console.print(
         f"{options.model}, {size:,} parameters, learns {options.data} in {options.epochs} epochs of {batches:,} "
         f"updates on {on}{measure}. It is kept in {job.folder}.",
@@ -107,6 +108,11 @@ def _announce(console: Console, job: Job, ranks: int) -> None:
     )
     for note in job.notes:
         console.print(note, soft_wrap=True)
+
+
+def where(device: str | None) -> str:
+    """Where a model computes, in words."""
+    return f"{get_num_threads()} threads" if device in (None, "cpu") else str(device)
 
 
 def _monitor(work: Work) -> str:
@@ -170,7 +176,7 @@ def checkpoint_of(path: Path) -> tuple[Path, Path]:
     return weights.parent, weights
 
 
-def load_model(path: Path) -> tuple[Config, nn.Module]:
+def load_model(path: Path, device: str = "cpu") -> tuple[Config, nn.Module]:
     """The config of a run and its trained model, in evaluation mode: of its folder (the best weights), or of a file.
 
     Raises FileNotFoundError and ValueError for what is no checkpoint of `dlfast train`.
@@ -181,4 +187,4 @@ def load_model(path: Path) -> tuple[Config, nn.Module]:
     state = load_arrays(weights)
     model = networks.build(networks.complete(found.options), found.facts)
     model.load_state_dict(state.get("model", state))
-    return found, model.eval()
+    return found, model.to(device).eval()

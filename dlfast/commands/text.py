@@ -83,9 +83,9 @@ def read_text(data: str) -> Text:
         raise ValueError(f"--data {data}: it is no text in UTF-8 ({error})") from error
 
 
-def load_writer(checkpoint: Path) -> tuple[nn.Module, str]:
+def load_writer(checkpoint: Path, device: str = "cpu") -> tuple[nn.Module, str]:
     """A trained language model and its vocabulary. ValueError for a model of another kind, else as `load_model`."""
-    found, model = load_model(checkpoint)
+    found, model = load_model(checkpoint, device)
     assert found.facts is not None
     if found.options.model not in networks.LANGUAGE:
         writers = ", ".join(networks.LANGUAGE)

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from .._files import check_writable
-from .errors import all_end_together, clear_errors
-from .options import MODELS, parsed, train_options
+from .errors import all_end_together, check_device, clear_errors
+from .options import MODELS, device_option, parsed, train_options
 
 _THREADS = click.option("--threads", type=click.IntRange(min=1), help="Of the kernels.  [default: all processors]")
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -100,8 +100,9 @@ _PATH = click.option("--path", help="Where mnist, fashion-mnist or cifar10 lies.
 @click.option("--data", help="A name or a path, as in `dlfast train`.  [default: what the run held out]")
 @_PATH
 @click.option("--json", "json_file", type=click.Path(), metavar="FILE", help="Write all to FILE; - for the terminal.")
+@device_option
 @_THREADS
-def evaluate(checkpoint, data, path, json_file, threads) -> None:
+def evaluate(checkpoint, data, path, json_file, device, threads) -> None:
     """Measure a model that `dlfast train` has trained.
 
     CHECKPOINT is the folder of the run, for its best weights, or one of its files, such as last.safetensors. Of classes
@@ -115,9 +116,10 @@ def evaluate(checkpoint, data, path, json_file, threads) -> None:
 
         from . import evaluating, run
 
+        check_device(device)
         _set_threads(threads)
         _check_out(json_file)
-        evaluation = evaluating.evaluate(*run.load_model(checkpoint), data, path)
+        evaluation = evaluating.evaluate(*run.load_model(checkpoint, device), data, path)
         if json_file != "-":
             console = Console(highlight=False)
             if not console.is_terminal:  # a file or a pipe has no width that tables must keep to
@@ -133,8 +135,9 @@ def evaluate(checkpoint, data, path, json_file, threads) -> None:
 @_PATH
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write all rows: .csv, .npz or .json.")
 @click.option("--json", "json_file", type=click.Path(), metavar="FILE", help="Write all to FILE; - for the terminal.")
+@device_option
 @_THREADS
-def predict(checkpoint, data, path, out, json_file, threads) -> None:
+def predict(checkpoint, data, path, out, json_file, device, threads) -> None:
     """Say what a model that `dlfast train` has trained makes of data.
 
     CHECKPOINT is the folder of the run, for its best weights, or one of its files. Of each row the class and the
@@ -147,13 +150,14 @@ def predict(checkpoint, data, path, out, json_file, threads) -> None:
 
         from . import evaluating, run
 
+        check_device(device)
         _set_threads(threads)
         _check_out(json_file)
         if out is not None:
             _check_out(out)
             if out.suffix not in (".csv", ".npz", ".json"):
                 raise ValueError(f"--out {out}: the name must end in .csv, .npz or .json")
-        predictions = evaluating.predict(*run.load_model(checkpoint), data, path)
+        predictions = evaluating.predict(*run.load_model(checkpoint, device), data, path)
         if json_file != "-":
             evaluating.show(Console(highlight=False), predictions)
         if json_file is not None:
@@ -190,8 +194,9 @@ def _check_out(path: str | Path | None) -> None:
 )
 @click.option("--top-k", type=click.IntRange(min=1), help="Only the k likeliest characters.  [default: all]")
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed, the same text.  [default: another every time]")
+@device_option
 @_THREADS
-def generate(checkpoint, prompt, length, temperature, top_k, seed, threads) -> None:
+def generate(checkpoint, prompt, length, temperature, top_k, seed, device, threads) -> None:
     """Continue a text with a model that `dlfast train` has trained, character by character.
 
     CHECKPOINT is the folder of the run, for its best weights, or one of its files, such as last.safetensors. In Python:
@@ -200,8 +205,9 @@ def generate(checkpoint, prompt, length, temperature, top_k, seed, threads) -> N
     with clear_errors(ImportError, ValueError, OSError):
         from . import text
 
+        check_device(device)
         _set_threads(threads)
-        model, vocabulary = text.load_writer(checkpoint)
+        model, vocabulary = text.load_writer(checkpoint, device)
         characters = text.write(model, vocabulary, prompt, length, temperature=temperature, top_k=top_k, seed=seed)
     click.echo(prompt, nl=False)
     for character in characters:

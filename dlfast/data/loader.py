@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections import deque
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from .. import _check as check
 from .. import random
+from .._devices import CPU, find
 from ..kernels.memory import pooled
+from .ahead import made_ahead
 from .batches import collate, without_rows
+from .moving import moved, moved_ahead, pinned
 from .splitting import gives_rows, is_arrays
 
 _AHEAD = 2  # batches of each thread: PyTorch's prefetch_factor
@@ -37,6 +38,10 @@ class DataLoader:
     num_workers   how many threads make batches ahead, 2 each unless `prefetch` says how many in all. They help where
                   rows are read or computed by what lets other threads run (files, Pillow, NumPy)
     collate_fn    makes a batch of a list of rows, in place of stacking them
+    device        "cuda": batches are Tensors there. They come out of pinned memory, and of arrays, or with `prefetch`,
+                  a thread gathers and copies two ahead of the caller; their numbers and order stay the same. `fit`
+                  does so by itself for a model that lies there
+    pin           batches are arrays in pinned memory, from which ``x.to("cuda", non_blocking=True)`` waits for nothing
 
     The batches and their order are the same with any number of threads. A data set that draws random numbers gets, when
     threads make its batches, a generator for each batch, which follows from one number that the pass draws when it
@@ -54,6 +59,8 @@ class DataLoader:
         num_workers: int = 0,
         prefetch: bool | int = False,
         collate_fn: Callable[[list], Any] | None = None,
+        pin: bool = False,
+        device: Any = None,
     ) -> None:
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             raise TypeError(f"DataLoader: dataset must have a length and rows, got {type(dataset).__name__}")
@@ -71,6 +78,9 @@ class DataLoader:
         if collate_fn is not None and not callable(collate_fn):
             raise TypeError(f"DataLoader: collate_fn must be a function of a list of rows, got {collate_fn!r}")
         self.collate_fn = collate_fn
+        place = CPU if device is None else find(device)
+        self.device = None if place is CPU else place
+        self.pin = _pinning() if pin and self.device is None else None
         self._by_rows: bool | None = None if collate_fn is None else True  # None: not known before the first batch
         self._comm: Any = None  # of the ranks that share each batch
 
@@ -84,6 +94,17 @@ class DataLoader:
 
     def batches(self, start: int = 0) -> Iterator[Any]:
         """One pass over the data from batch ``start`` on; the ones before, of the same order, are not gathered."""
+        batches = self.on_cpu(start)
+        return batches if self.device is None else self.moved(batches, self.device)
+
+    def moved(self, batches: Iterator[Any], device: Any) -> Iterator[Any]:
+        """Batches of this loader as Tensors on a device, ahead of the caller where a thread may fetch them."""
+        if self.prefetch or is_arrays(self.dataset):
+            return moved_ahead(batches, device)
+        return (moved(pinned(batch, device), device, non_blocking=True) for batch in batches)
+
+    def on_cpu(self, start: int = 0) -> Iterator[Any]:
+        """`batches` before they go to a device."""
         order = self._order()
         numbers = range(start, len(self))
         batches = [self._own(order[i * self.batch_size : (i + 1) * self.batch_size]) for i in numbers]
@@ -91,7 +112,9 @@ class DataLoader:
         jobs: list = batches
         if not is_arrays(self.dataset) and (self.prefetch or self._comm is not None):
             gather, jobs = self._gather_drawing, self._seeded(numbers, batches)
-        return _ahead(gather, jobs, max(1, self.num_workers), self.prefetch) if self.prefetch else map(gather, jobs)
+        if not self.prefetch:
+            return map(gather, jobs)
+        return made_ahead(gather, jobs, max(1, self.num_workers), self.prefetch)
 
     def shard(self, comm: Any) -> DataLoader:
         """The part of one rank, of a `distributed.Communicator`: batches of comm.size times as many rows, of which each
@@ -130,6 +153,10 @@ class DataLoader:
         return check.indices("DataLoader", "sampler's rows", order, len(self.dataset)) if len(order) else order
 
     def _gather(self, indices: np.ndarray) -> Any:
+        batch = self._gathered(indices)
+        return batch if self.pin is None else pinned(batch, self.pin)
+
+    def _gathered(self, indices: np.ndarray) -> Any:
         with pooled():  # each batch takes the memory of one before
             if self._by_rows is None:
                 self._by_rows = gives_rows(self.dataset, indices if len(indices) else np.arange(1))
@@ -151,6 +178,15 @@ class DataLoader:
             return self._gather(indices)
 
 
+def _pinning() -> Any:
+    """The device whose pinned memory batches are to lie in; None, and a warning, where there is none."""
+    try:
+        return find("cuda")
+    except RuntimeError as error:
+        warnings.warn(f"DataLoader: pin=True has no effect: {error}", stacklevel=3)
+        return None
+
+
 def _checked_sampler(sampler: Any, shuffle: bool) -> Any:
     if sampler is None:
         return None
@@ -159,16 +195,3 @@ def _checked_sampler(sampler: Any, shuffle: bool) -> Any:
     if not hasattr(sampler, "__iter__") or not hasattr(sampler, "__len__"):
         raise TypeError(f"DataLoader: sampler must give row numbers and have a length, got {type(sampler).__name__}")
     return sampler
-
-
-def _ahead(gather: Callable, jobs: list, threads: int, ahead: int) -> Iterator[Any]:
-    """The batches in order, of which so many are being made, or wait, while the caller has one."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="dlfast-loader")
-    try:
-        rest = (pool.submit(gather, job) for job in jobs)
-        waiting: deque[Future] = deque(islice(rest, ahead))
-        while waiting:
-            waiting.extend(islice(rest, 1))
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)

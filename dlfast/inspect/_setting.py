@@ -25,7 +25,7 @@ SAMPLE_ROWS = 512
 
 @contextmanager
 def copy_of(op: str, model: Module, training: bool) -> Iterator[Any]:
-    """A copy of the model in this mode, without gradients; what is done to it leaves no trace.
+    """A copy of the model in this mode, on the CPU, without gradients; what is done to it leaves no trace.
 
     The library's random numbers begin at the same place every time, so that an inspection gives the same figures again,
     and go on afterwards where they were. Raises TypeError for what is no model.
@@ -34,7 +34,7 @@ def copy_of(op: str, model: Module, training: bool) -> Iterator[Any]:
     state = random.get_state()
     try:
         random.set_state(dict(np.random.default_rng(0).bit_generator.state))
-        made = copy.deepcopy(model).train(training)
+        made = copy.deepcopy(model).cpu().train(training)
         made.zero_grad()
         yield made
     finally:

@@ -85,13 +85,18 @@ def norm(gradients: list[np.ndarray], norm_type: float = 2.0) -> float:
     return sum(float(power.sum()) for power in powers) ** (1 / norm_type)
 
 
-def square_sum(gradients: list) -> float:
-    """sum g^2 over flat arrays, with the range of float64; of those of one dtype on one device by one download."""
-    if on_one_device(gradients):
-        from ..kernels.cuda.optim import clip_factor as sum_on_device
+def square_sum(arrays: list) -> float:
+    """sum x^2 over flat arrays, with the range of float64; of those of one dtype on one device by one download."""
+    if on_one_device(arrays):
+        return sum_on_device(arrays)
+    return float(sum(kernels.active_sum("square", x)(x) for x in arrays))
 
-        return float(sum_on_device(gradients, 0.0)[1].numpy()[0])
-    return float(sum(kernels.active_sum("square", g)(g) for g in gradients))
+
+def sum_on_device(arrays: list, absolute: bool = False) -> float:
+    """sum x^2, or sum |x|, over flat arrays of one dtype on one device."""
+    from ..kernels.cuda.optim import clip_factor
+
+    return float(clip_factor(arrays, 0.0, absolute)[1].numpy()[0])
 
 
 def on_one_device(arrays: list) -> bool:

@@ -16,10 +16,11 @@ import numpy as np
 
 from .. import _check as check
 from .. import kernels
+from .._devices import on_device
 from .._suggest import missing as _missing
-from ..kernels import destination
+from ..kernels import Into, destination
 from ..tensor import Tensor, record
-from .clip import listed
+from .clip import listed, sum_on_device
 
 __all__ = ["L1", "L1L2", "L2"]
 
@@ -54,15 +55,18 @@ class L1L2:
             )
         arrays = [p.data for p in weights]
         check.floats(name, [f"parameters[{i}]" for i in range(len(arrays))], arrays, len(arrays))
-        y = np.asarray(self._value(arrays), arrays[0].dtype)
+        y = np.full_like(arrays[0], self._value(arrays), shape=())
         return record(y, _penalty_backward, (self.l1, self.l2, arrays), weights, True)
 
     def _value(self, arrays: list[np.ndarray]) -> float:
         value = 0.0
         for strength, kind in ((self.l1, "abs"), (self.l2, "square")):
             if strength:
-                add = kernels.active_sum(kind)
-                value += strength * math.fsum(add(a.reshape(-1)) for a in arrays)
+                flat = [a.reshape(-1) for a in arrays]
+                if on_device(arrays[0]):
+                    value += strength * sum_on_device(flat, kind == "abs")
+                else:
+                    value += strength * math.fsum(map(kernels.active_sum(kind), flat))
         return value
 
     def __repr__(self) -> str:
@@ -76,6 +80,8 @@ class L1L2:
 def _penalty_backward(dy, saved, needs):
     """dw = dy (l1 sign(w) + 2 l2 w)."""
     l1, l2, arrays = saved
+    if on_device(dy):
+        return [_slope_on_device(dy, l1, l2, w, need) if need else None for w, need in zip(arrays, needs, strict=True)]
     gradients: list[np.ndarray | None] = []
     for w, need in zip(arrays, needs, strict=True):
         if not need:
@@ -91,6 +97,20 @@ def _penalty_backward(dy, saved, needs):
             np.multiply(w, w.dtype.type(2 * l2 * float(dy)), out=dw)
         gradients.append(dw)
     return gradients
+
+
+def _slope_on_device(dy, l1, l2, w, need):
+    """dw where dy lies on a device too, which nothing waits for."""
+    dw = need.array if type(need) is Into else np.empty_like(w)
+    if l1:
+        np.sign(w, out=dw)
+        dw *= l1
+        if l2:
+            dw += (2 * l2) * w
+    else:
+        np.multiply(w, 2 * l2, out=dw)
+    dw *= dy
+    return dw
 
 
 class L1(L1L2):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._counting import Count
+from .._devices import on_device
 from ..tensor import Tensor
 from . import nonfinite
 from .evaluation import batch_loss
@@ -33,19 +34,24 @@ class _Forward(NamedTuple):
     value: float = 0.0
     weight: float = 0.0
     counts: Sequence[Count] = ()
+    went_back: bool = False  # whether its gradient has been taken
 
 
 def _forward(run: Run, inputs: list, targets: Any) -> _Forward:
     if run.augment is not None:
         inputs = _augmented(run.augment, inputs)
+    *inputs, targets = run.place.put((*inputs, targets))
     run.before.take()
     outputs = run.model(*inputs)
     loss, weight, counts = batch_loss("fit", run.loss, outputs, targets)
+    early = on_device(loss.data) and run.ranks.comm.size == 1
+    if early:  # the device is given the way back before it is waited for
+        run.update.add(loss, weight, weight)
     value = loss.item()
     if weight and not math.isfinite(value):  # a mean over nothing is NaN
         what = f"the loss of batch {run.batch} in epoch {run.epoch} is {value}"
         raise nonfinite.of_loss(run, what, inputs, targets)
-    return _Forward(inputs, outputs, loss, value if weight else 0.0, weight, counts)
+    return _Forward(inputs, outputs, loss, value if weight else 0.0, weight, counts, early)
 
 
 def train_batch(run: Run, inputs: list, targets: Any, interrupts: Interrupts) -> None:
@@ -59,7 +65,8 @@ def train_batch(run: Run, inputs: list, targets: Any, interrupts: Interrupts) ->
         error = raised
     own = [part.weight, part.value * part.weight, len(targets)]
     weight, total, rows = run.ranks.totals(run, own, error, interrupts)
-    run.update.add(part.loss, part.weight, weight)
+    if not part.went_back:
+        run.update.add(part.loss, part.weight, weight)
     run.means.add_total("loss", total, weight)
     learns = run.update.due(last=run.batch == run.batches) and _prepared(run, part.inputs)
     if learns:
@@ -72,6 +79,15 @@ def train_batch(run: Run, inputs: list, targets: Any, interrupts: Interrupts) ->
         with interrupts.held():
             run.schedule.after_update()
             run.tell("after_update")
+
+
+def _count_loss(run: Run, loss: Tensor, weight: float, inputs: list, targets: Any) -> None:
+    """Take the loss into the epoch's mean. Raises NonFiniteLoss where it is NaN or infinite."""
+    value = loss.item()
+    if weight and not math.isfinite(value):  # a mean over nothing is NaN
+        what = f"the loss of batch {run.batch} in epoch {run.epoch} is {value}"
+        raise nonfinite.of_loss(run, what, inputs, targets)
+    run.means.add("loss", value, weight)
 
 
 def _prepared(run: Run, inputs: list) -> bool:

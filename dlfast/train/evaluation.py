@@ -9,9 +9,10 @@ import numpy as np
 
 from .._counting import Count, counted
 from ..distributed import Communicator
-from ..tensor import Tensor, no_grad, unwrap
+from ..tensor import Tensor, no_grad
 from .checking import check_loss, check_model
 from .means import Means, metrics_by_name
+from .placing import Place, as_array
 from .ranks import ranks_of
 from .sources import as_loader, input_batches
 
@@ -40,8 +41,10 @@ def evaluate(
     ranks = ranks_of("evaluate", distributed)
     loader = ranks.share(as_loader("data", data, batch_size))
     means = Means(metrics_by_name(metrics, loader))
+    place = Place(model)
+    place.take(loss)
     with evaluating(model):
-        for *inputs, targets in loader:
+        for *inputs, targets in place.batches(loader, iter(loader)):
             if ranks.comm.size > 1 and not len(targets):
                 continue
             outputs = model(*inputs)
@@ -56,10 +59,11 @@ def evaluate(
 
 def predict(model, x, *, batch_size: int = 256) -> np.ndarray:
     """Outputs of ``model`` for all rows of ``x``: an array, a table, lists of numbers; or a data set or loader of
-    inputs and targets (targets unused)."""
+    inputs and targets (targets unused). They lie on the CPU, wherever the model computes."""
     check_model("predict", model)
+    place = Place(model)
     with evaluating(model):
-        return np.concatenate([unwrap(model(*batch)) for batch in input_batches(x, batch_size)])
+        return np.concatenate([as_array(model(*place.put(batch))) for batch in input_batches(x, batch_size)])
 
 
 def batch_loss(op: str, loss: Callable, outputs, targets) -> tuple[Tensor, float, Sequence[Count]]:

@@ -17,6 +17,7 @@ from .history import History
 from .interrupts import Interrupts
 from .means import Means, metrics_by_name
 from .nonfinite import Before
+from .placing import Place, move_run
 from .ranks import ranks_of
 from .resuming import resume as resume_run
 from .run import Run
@@ -49,6 +50,7 @@ def fit(
     shuffle: bool = True,
     resume=None,
     distributed: bool | Communicator = False,
+    device=None,
 ) -> History:
     """Train ``model`` on ``train`` and give the `History`, with validation after each epoch if there is ``val``.
 
@@ -76,6 +78,8 @@ def fit(
                      large, whose rows are shared out. Losses and metrics are those of all ranks; rank 0 alone writes
                      and prints. A run may be resumed with another number of ranks, in the middle of an epoch where size
                      times batch_size is as before. Batches of others are each rank's own
+    device           "cuda" or "cpu": model, loss and optimizer are moved there first, and stay. None: where the model
+                     lies. Batches are augmented on the CPU and copied to the device; a run may be resumed on another
 
     After `dlfast.manual_seed` every run gives the same bits, whether it was interrupted and resumed or not. Batches of
     others, such as PyTorch's loaders, are passed over up to where the run was: give them in the same order again. That
@@ -102,6 +106,10 @@ def fit(
     if ranks.comm.rank:
         callbacks = [callback for callback in callbacks if callback.on_every_rank]
     check_augment("fit", augment)
+    if device is not None:
+        move_run(model, optimizer, device)
+    place = Place(model)
+    place.take(loss)
     run = Run(
         model,
         optimizer,
@@ -113,6 +121,7 @@ def fit(
         schedule,
         update,
         Before(model),
+        place,
         augment,
         ranks=ranks,
     )
@@ -149,7 +158,10 @@ def _train(run: Run, loader: Loader, val_loader: Loader | None, interrupts: Inte
         run.stop = run.ranks.first_stop(run.stop)
         while len(run.history) < run.epochs and run.stop is None:
             run.epoch = len(run.history) + 1
-            _train_epoch(run, _batches(run, loader), interrupts)
+            batches = _batches(run, loader)
+            if run.augment is None:
+                batches = run.place.batches(loader, batches)
+            _train_epoch(run, batches, interrupts)
             validation = {}
             run.ranks.before_validation()
             if val_loader is not None:

@@ -18,6 +18,7 @@ from ..optim import Optimizer
 from ..tensor import Tensor
 from .checking import check_augment, check_loss, check_model, check_optimizer
 from .evaluation import batch_loss
+from .placing import Place
 from .sources import Loader, as_loader
 
 _FEWEST = 5  # losses that a slope can be told from
@@ -131,9 +132,11 @@ def _sweep(model, loader: Loader, loss, optimizer: Optimizer, augment, rates: np
 
 def _next_loss(model, batches: Iterator[tuple], loss: Callable, augment: Callable | None) -> Tensor:
     """The loss of the next batch in which a target counts."""
+    place = Place(model)
     for *inputs, targets in batches:
         if augment is not None:
             inputs[0] = augment(inputs[0])
+        *inputs, targets = place.put((*inputs, targets))
         value, weight, _ = batch_loss("lr_find", loss, model(*inputs), targets)
         if weight:
             return value
@@ -151,8 +154,8 @@ def _restored(model, optimizer: Optimizer) -> Iterator[None]:
     weights, state, numbers = model.state_dict(), optimizer.state_dict(), random.get_state()
     held = [p for group in optimizer.param_groups for p in group["params"]]
     parameters = list({id(p): p for p in (*model.parameters(), *held)}.values())
-    gradients = [None if p.grad is None else np.array(p.grad) for p in parameters]
-    outside = [(p, np.array(p.data)) for p in held]  # a loss may have parameters that the model has not
+    gradients = [None if p.grad is None else p.grad.copy() for p in parameters]
+    outside = [(p, p.data.copy()) for p in held]  # a loss may have parameters that the model has not
     modes, norm = [(module, module.training) for module in model.modules()], optimizer.grad_norm
     if not model.training:
         model.train()

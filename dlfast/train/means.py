@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._counting import Count
+from .._devices import values_of
 from ..distributed import Communicator
 from ..tensor import unwrap
 from .metrics import Metric, named
@@ -37,9 +38,11 @@ class Means:
         self.count += len(targets) if rows is None else int(rows)
         if not self._metrics or outputs is None:  # outputs may be anything where nothing is measured
             return
-        array, ignored = unwrap(outputs), {count.ignored for count in counts}
+        array, wanted, ignored = unwrap(outputs), values_of(unwrap(targets)), {count.ignored for count in counts}
+        here = values_of(array) if not all(metric.reads_devices for metric in self._metrics.values()) else array
         for metric in self._metrics.values():
-            metric.update(array, targets, next(iter(ignored)) if len(ignored) == 1 else None)
+            label = next(iter(ignored)) if len(ignored) == 1 else None
+            metric.update(array if metric.reads_devices else here, wanted, label)
 
     def values(self) -> dict[str, float]:
         """The loss first, then the metrics; NaN where nothing has counted."""

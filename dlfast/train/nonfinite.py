@@ -10,9 +10,10 @@ import numpy as np
 
 from .. import random
 from .._changes import note
-from .._devices import device_of
+from .._devices import device_of, values_of
+from ..kernels.devices import DeviceArray
 from ..nn import Module
-from ..tensor import Tensor, no_grad
+from ..tensor import Tensor, no_grad, unwrap
 from .history import History
 
 
@@ -77,6 +78,7 @@ def of_loss(run, what: str, inputs: list, targets: Any) -> NonFiniteLoss:
     """The error for a loss that is not finite, with the first layer, or what else made it so. The model is left as it
     was before the batch.
     """
+    run.optimizer.zero_grad()  # on a device there are gradients of this loss by now
     with _again(run) as calls:
         run.loss(run.model(*inputs), targets)
     cause, advice, layer = _weights(run.model) or _layer(calls) or _data(inputs, targets) or _loss(calls)
@@ -124,7 +126,7 @@ def _layer(calls: list[_Call]) -> tuple[str, str, str] | None:
 def _data(inputs: list, targets: Any) -> tuple[str, str, None] | None:
     for what, array in [*(("inputs", x) for x in inputs), ("targets", targets)]:
         if found := _found(array):
-            row = int(np.argmax(~np.isfinite(np.asarray(array)).reshape(len(array), -1).all(axis=1)))
+            row = int(np.argmax(~np.isfinite(values_of(unwrap(array))).reshape(len(array), -1).all(axis=1)))
             cause = f"the data are at fault, row {row} of the batch's {what} holds {found}"
             return cause, f"Clean the {what}, or look at what `augment` does to them", None
     return None
@@ -160,7 +162,7 @@ def _noting(name: str, calls: list[_Call]) -> Callable:
     def hook(module: Module, args: tuple, kwargs: dict, output: Any) -> None:
         given, outputs = _arrays((args, kwargs)), _arrays(output)
         found = next(filter(None, map(_found, outputs)), None)
-        largest = _largest([*given, *(p.data for p in module.parameters())])
+        largest = _largest([*given, *(values_of(p.data) for p in module.parameters())])
         calls.append(_Call(name, module, not any(map(_found, given)), found, largest, _largest(outputs)))
 
     return hook
@@ -168,8 +170,8 @@ def _noting(name: str, calls: list[_Call]) -> Callable:
 
 def _arrays(value: Any) -> list[np.ndarray]:
     """The arrays of numbers in nested tuples, lists and dictionaries."""
-    if isinstance(value, (Tensor, np.ndarray)):
-        return [np.asarray(value)]
+    if isinstance(value, (Tensor, np.ndarray, DeviceArray)):
+        return [values_of(unwrap(value))]
     if isinstance(value, dict):
         value = list(value.values())
     return [array for part in value for array in _arrays(part)] if isinstance(value, (tuple, list)) else []
@@ -177,7 +179,7 @@ def _arrays(value: Any) -> list[np.ndarray]:
 
 def _found(value: Any) -> str | None:
     """Which number that is not finite an array holds, if it does."""
-    array = np.asarray(value)
+    array = values_of(unwrap(value))
     if array.dtype.kind not in "fc" or np.isfinite(array).all():
         return None
     return "NaN" if np.isnan(array).any() else "infinity"

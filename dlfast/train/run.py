@@ -13,6 +13,7 @@ from .history import History
 from .means import Means
 from .metrics import Metric
 from .nonfinite import Before
+from .placing import Place
 from .ranks import Alone
 from .schedule import Schedule
 from .update import Update
@@ -26,7 +27,7 @@ class Run:
     updates so far, ``means`` holds the running means of this epoch, ``seconds`` its time, ``resumed`` says whether the
     run was, ``stop`` is None or the reason to end after this epoch. ``order`` is the random state that the order of
     this epoch's batches was drawn from, None between epochs; ``data`` describes the batches, ``before`` is what a batch
-    that fails is undone by.
+    that fails is undone by, ``place`` where the model computes.
     """
 
     model: Module
@@ -39,6 +40,7 @@ class Run:
     schedule: Schedule
     update: Update
     before: Before
+    place: Place
     augment: Callable | None = None
     history: History = field(default_factory=History)
     epoch: int = 0

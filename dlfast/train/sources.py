@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import random
 from .._arrays import plain_array
+from .._devices import on_device
 from ..data import ArrayDataset, DataLoader
 from ..data.labels import targets_of
 from ..tensor import Tensor
@@ -31,7 +32,7 @@ class Batches:
     def _arrays(self, batch: Any) -> tuple:
         if not isinstance(batch, (tuple, list)):
             raise TypeError(f"{self._name}: each batch must be a tuple (x, y), got {type(batch).__name__}")
-        return tuple(plain_array(part) for part in batch)
+        return tuple(part if on_device(getattr(part, "data", part)) else plain_array(part) for part in batch)
 
     def first_row(self) -> tuple:
         """One row, or a whole batch, without disturbing a shuffled order."""

@@ -79,7 +79,7 @@ class Update:
         self._weight += total
         if loss is not None and weight:
             share = weight / total if self.accumulate == 1 else weight
-            loss.backward(None if share == 1 else np.full(loss.shape, share, loss.dtype))
+            loss.backward(None if share == 1 else np.full_like(loss.data, share))
 
     def due(self, last: bool) -> bool:
         """Whether the group is whole; the last batch of an epoch makes it so."""
@@ -130,7 +130,7 @@ class Update:
 
     def _faulty(self) -> bool:
         """Whether a gradient is not finite; a norm may also be infinite since squares of float64 overflow."""
-        return not all(np.isfinite(p.grad).all() for p in self._parameters() if p.grad is not None)
+        return not all(bool(np.isfinite(p.grad).all()) for p in self._parameters() if p.grad is not None)
 
     def _parameters(self) -> list[Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
+from .._devices import beside, on_device, remember
 from ..nn import CrossEntropyLoss, NLLLoss
 from ..tensor import unwrap
 from .sources import Loader, all_targets
@@ -71,13 +72,24 @@ class _Weighted:
     def __init__(self, loss: Callable, weights: np.ndarray, padded: bool):
         self._loss: Any = copy.copy(loss)  # a layer is not to be changed
         self._weights, self._padded = weights, padded
+        self._there: Any = None  # the weights, and a copy of them on a device
 
     def __call__(self, outputs: Any, targets: Any) -> Any:
-        weights = self._fitting(unwrap(outputs))
+        weights = self._beside(unwrap(outputs))
         if not isinstance(self._loss, _LAYERS):
             return self._loss(outputs, targets, weight=weights)
         self._loss.weight = weights
         return self._loss(outputs, targets)
+
+    def _beside(self, outputs: Any) -> Any:
+        """The weights where the outputs lie."""
+        weights = self._fitting(outputs)
+        if not on_device(outputs):
+            return weights
+        if self._there is None or self._there[0] is not weights or self._there[1].device is not outputs.device:
+            self._there = weights, beside(weights, outputs)
+            remember(self._there[1], weights)
+        return self._there[1]
 
     def _fitting(self, outputs: np.ndarray) -> np.ndarray:
         missing = outputs.shape[-1] - len(self._weights) if outputs.ndim else 0

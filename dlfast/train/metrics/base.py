@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._devices import values_of
 from ...tensor import unwrap
 
 NOTHING = float("nan")  # the value where nothing counts
@@ -19,6 +20,7 @@ class Metric:
     """
 
     name = "metric"
+    reads_devices = False  # whether `update` takes outputs that lie on a device; targets always come from the CPU
 
     def reset(self) -> None:
         """Begin an epoch, with new arrays."""
@@ -44,7 +46,7 @@ class Metric:
 
     def __call__(self, outputs: Any, targets: Any) -> float:
         other = self.fresh()
-        other.update(np.asarray(unwrap(outputs)), np.asarray(unwrap(targets)))
+        other.update(np.asarray(values_of(unwrap(outputs))), np.asarray(values_of(unwrap(targets))))
         return other.value()
 
     def state_dict(self) -> dict:
@@ -63,7 +65,7 @@ def predictions(op: str, outputs, targets, ignored: int | None) -> tuple[np.ndar
             f"{op}: one output, of shape {outputs.shape}, tells two classes apart, labels 0 and 1, got the label "
             f"{labels.max()}; give metrics=[] where this is no classification"
         )
-    predicted = outputs[..., 0] > 0 if classes == 1 else outputs.argmax(axis=-1)
+    predicted = values_of(outputs[..., 0] > 0 if classes == 1 else outputs.argmax(axis=-1))
     if not counted.all():
         predicted, labels = predicted[counted], labels[counted]
     return predicted.astype(np.int64, copy=False).reshape(-1), labels.reshape(-1), max(classes, 2)

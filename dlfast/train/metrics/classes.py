@@ -8,6 +8,7 @@ import numpy as np
 
 from ... import _check as check
 from ... import functional as F
+from ..._devices import beside, values_of
 from ...tensor import no_grad, unwrap
 from .base import NOTHING, Metric, logits_and_labels, predictions
 
@@ -31,6 +32,7 @@ class Accuracy(_Share):
     """The share of the targets that are predicted."""
 
     name = "accuracy"
+    reads_devices = True  # the largest of each row is found there
 
     def update(self, outputs, targets, ignored=None) -> None:
         predicted, labels, _ = predictions(self.name, outputs, targets, ignored)
@@ -72,6 +74,7 @@ class _ByClass(Metric):
     """
 
     kind = ""
+    reads_devices = True
 
     def __init__(self, average: str = "macro"):
         self.average = check.choice(type(self).__name__, "average", average, AVERAGES)
@@ -145,6 +148,7 @@ class Perplexity(Metric):
     number of classes is that of guessing."""
 
     name = "perplexity"
+    reads_devices = True
 
     def reset(self) -> None:
         self.total, self.count = 0.0, 0
@@ -154,7 +158,8 @@ class Perplexity(Metric):
         if outputs.shape[-1] < 2:
             raise ValueError(f"{self.name}: outputs must have shape (..., C) with C classes, got {outputs.shape}")
         with no_grad():
-            loss = F.cross_entropy(outputs, np.where(counted, labels, -100).astype(np.int64), reduction="sum")
+            wanted = beside(np.where(counted, labels, -100).astype(np.int64), outputs)
+            loss = F.cross_entropy(outputs, wanted, reduction="sum")
         self.total += float(loss.item())
         self.count += int(counted.sum())
 
@@ -171,7 +176,7 @@ def confusion_matrix(outputs: Any, targets: Any) -> np.ndarray:
     Of a whole data set: ``confusion_matrix(predict(model, x), y)``.
     """
     predicted, labels, classes = predictions(
-        "confusion_matrix", np.asarray(unwrap(outputs)), np.asarray(unwrap(targets)), None
+        "confusion_matrix", np.asarray(values_of(unwrap(outputs))), np.asarray(values_of(unwrap(targets))), None
     )
     labels = check.indices("confusion_matrix", "targets", labels, classes)
     return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
