@@ -80,7 +80,7 @@ def norm(gradients: list[np.ndarray], norm_type: float = 2.0) -> float:
     if norm_type == 2:
         return math.sqrt(square_sum([g.reshape(-1) for g in gradients]))
     if norm_type == math.inf:
-        return float(np.max([np.abs(g).max(initial=0.0).item() for g in gradients], initial=0.0))
+        return float(np.max([np.abs(g).max().item() for g in gradients if g.size], initial=0.0))
     powers = (np.abs(g, dtype=np.float64) ** norm_type for g in gradients)
     return sum(float(power.sum()) for power in powers) ** (1 / norm_type)
 
