@@ -41,7 +41,7 @@ def test_demo(tiny, tmp_path):
 
 
 def test_demo_is_reproducible_and_takes_a_backend(tiny, monkeypatch):
-    monkeypatch.setattr("dlfast.commands.demo.compare_steps", lambda console: {})
+    monkeypatch.setattr("dlfast.commands.demo.compare_steps", lambda console, device: {})
     outputs = []
     for options in (("--seed", "1"), ("--seed", "1"), ("--seed", "2"), ("--seed", "1", "--backend", "reference")):
         result = call("demo", "--epochs", "1", "--batch-size", "32", "--threads", "2", *options)

@@ -352,7 +352,7 @@ def test_one_downloads_and_the_others_wait(server):
 
 
 def test_demo_trains_on_fashion_mnist(tmp_path, monkeypatch):
-    monkeypatch.setattr("dlfast.commands.demo.compare_steps", lambda console: {})
+    monkeypatch.setattr("dlfast.commands.demo.compare_steps", lambda console, device: {})
     compare = ["--compare"] if find_spec("torch") else []
     options = ["--data", "fashion-mnist", "--path", str(save(tmp_path / "all.npz")), "--epochs", "2", *compare]
     result = CliRunner().invoke(main, ["demo", *options, "--json", str(tmp_path / "out.json")])
