@@ -22,6 +22,7 @@ import numpy as np
 from .._changes import change_of
 from .._devices import assign, device_of, on_device
 from .._tape import have_gradients
+from ..kernels.capturing import LOCAL
 from ..kernels.memory import pooled
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest SIMD register
@@ -59,6 +60,11 @@ def zeros(count: int, dtype, beside: Any) -> Any:
     """A flat array of zeros, aligned, on the device of another."""
     nbytes = _padded(count * np.dtype(dtype).itemsize)
     if on_device(beside):
+        if LOCAL.capture is not None:
+            raise RuntimeError(
+                "optimizer: a graph is being captured, and would make this state anew in each replay; take a step "
+                "before, so that it is there"
+            )
         arena = beside.device.empty((nbytes,), np.uint8)
         beside.device.fill(arena, 0)
         return arena.part(0, (count,), dtype)

@@ -12,6 +12,7 @@ import numpy as np
 from .. import _check as check
 from .._devices import assign, find, moved, on_cpu, on_device
 from .._tape import forget_gradients, same_parameters
+from ..kernels.capturing import again
 from ..tensor import Parameter, Tensor
 from .arena import Block, Stretch
 from .clip import clip_factor, listed, on_one_device, square_sum
@@ -162,9 +163,8 @@ class Optimizer:
         if self.clip_grad_norm is None:
             self._update_all(1.0)
         elif on_one_device(gradients := [stretch.grad for stretch in self._stretches()]):
-            from ..kernels.cuda.optim import clip_factor as factor_of
-
-            factor, self._grad_norm = factor_of(gradients, self.clip_grad_norm)
+            factor, square_norm = again(self._factor_on_device, gradients)
+            again(setattr, self, "grad_norm", square_norm)
             self._update_all(factor)
         else:
             self.step_by(math.sqrt(square_sum(gradients)))
@@ -177,16 +177,26 @@ class Optimizer:
             self.grad_norm, grad_scale = norm, clip_factor(norm, self.clip_grad_norm)
         self._update_all(grad_scale)
 
+    def _factor_on_device(self, gradients: list) -> tuple:
+        """What clipping multiplies gradients by, and the square of their norm: arrays of one number."""
+        from ..kernels.cuda.optim import clip_factor as factor_of
+
+        return factor_of(gradients, math.inf if self.clip_grad_norm is None else self.clip_grad_norm)
+
     def _update_all(self, grad_scale: Any) -> None:
         """Update by the gradients times a number, or an array of one number on their device."""
         if not same_parameters(self.param_groups, self._taken):
             self._follow_groups()
-        for group, blocks in zip(self.param_groups, self._blocks, strict=True):
+        stretches = [[s for block in blocks for s in block.stretches()] for blocks in self._blocks]
+        again(self._update_stretches, list(zip(self.param_groups, stretches, strict=True)), grad_scale)
+
+    def _update_stretches(self, groups: list[tuple[dict, list[Stretch]]], grad_scale: Any) -> None:
+        """What a step does, and for a captured graph does again before each replay, for its rates and counts."""
+        for group, stretches in groups:
             scale = -grad_scale if group["maximize"] else grad_scale
-            for block in blocks:
-                for stretch in block.stretches():
-                    self._update(group, stretch, scale)
-                    stretch.change.again()
+            for stretch in stretches:
+                self._update(group, stretch, scale)
+                stretch.change.again()
 
     def _stretches(self) -> list[Stretch]:
         """Those of all groups, of the parameters that have a gradient."""

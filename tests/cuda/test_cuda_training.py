@@ -1,11 +1,14 @@
 """Training on a device: arenas, updates, clipping, checkpoints, fit, loaders and commands, beside the CPU's."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import nn, optim, train
+from dlfast.kernels.cuda.capture import Graph
 from dlfast.kernels.devices import DeviceArray
 
 OPTIMIZERS = {
@@ -169,6 +172,47 @@ class TestOptimizers:
         again = optim.Adam(parameters("cuda"))
         again.load_state_dict(theirs.state_dict())
         assert bits(again.state_dict()) == bits(state)
+
+
+class TestGraphs:
+    """A captured step, whose rates, counts and factors are those of each replay."""
+
+    def step(self, params, optimizer, gradients):
+        for p, gradient in zip(params, gradients):
+            p.grad = gradient
+        optimizer.step()
+
+    @pytest.mark.parametrize("name", ["momentum", "adam", "adamw", "nadam", "radam"])
+    def test_replays_are_steps(self, name, device):
+        draw, found = np.random.default_rng(0), []
+        given = [draw.standard_normal(shape).astype(np.float32) for shape in SHAPES]
+        for place in ("cuda", "cpu"):
+            params = parameters(place)
+            optimizer = OPTIMIZERS[name](params, clip_grad_norm=1.0)
+            schedule = optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+            gradients = [dl.Tensor(array).to(place) for array in given]
+            self.step(params, optimizer, gradients)
+            graph = None
+            for step in range(3):
+                schedule.step()
+                optimizer.clip_grad_norm = 2.0 - step / 2
+                if place == "cpu":
+                    self.step(params, optimizer, gradients)
+                else:
+                    graph = graph or Graph(device, partial(self.step, params, optimizer, gradients))
+                    graph.replay()
+            found.append((values(params), optimizer.state_dict()["state"][0]["step"], optimizer.grad_norm))
+        assert_close(found[0][0], found[1][0])
+        assert found[0][1] == found[1][1] == 4
+        assert found[0][2] == pytest.approx(found[1][2], rel=1e-6)
+
+    def test_state_is_not_made_in_a_graph(self, device):
+        params = parameters("cuda")
+        optimizer = optim.Adam(params)
+        give_gradients(params, 0)
+        with pytest.raises(RuntimeError, match="take a step before"):
+            Graph(device, optimizer.step)
+        optimizer.step()
 
 
 class TestClipping:
