@@ -14,7 +14,7 @@ from .tensor import Tensor, no_grad, unwrap
 
 
 def example_inputs(op: str, model: Module, given: Any) -> list[Any]:
-    """The arguments of a model: arrays as they are given, and for each shape, batch included, an array filled.
+    """The arguments of a model, on the CPU: arrays as given, and for each shape, batch included, an array filled.
 
     It is filled with normal numbers of the model's dtype, or with integers where an `Embedding` of the model reads it.
     Raises TypeError for what is neither shape nor array.
@@ -32,7 +32,7 @@ def example_inputs(op: str, model: Module, given: Any) -> list[Any]:
 def _parts(op: str, given: Any, dtype: np.dtype) -> list[tuple[Any, bool]]:
     """Each argument, and whether only its shape was given."""
     if isinstance(given, (Tensor, np.ndarray)):
-        return [(given, False)]
+        return [(given.cpu() if isinstance(given, Tensor) else given, False)]
     if not isinstance(given, (tuple, list)) or not given:
         raise TypeError(
             f"{op}: input_shape must be a shape with the batch, such as (32, 784), or an array, got {given!r}"
@@ -52,7 +52,7 @@ class _ReadByEmbedding(Exception):
 
 def _as_embeddings_read(model: Module, inputs: list[Any], filled: list[bool]) -> None:
     """Put integers in place of the inputs that embeddings read: a copy of the model runs until they refuse none."""
-    model = copy.deepcopy(model).eval()
+    model = copy.deepcopy(model).cpu().eval()
 
     def look(embedding: Any, args: tuple) -> None:
         found = unwrap(args[0]) if args else np.empty(0)

@@ -29,10 +29,10 @@ def explain(model: Module, input_shape: Sequence[int] | ArrayLike | Sequence[Any
 
     input_shape: the whole shape, batch included, which is filled with random numbers of the model's dtype, or with
     integers where an embedding reads it; or an array; or a tuple of such for a model of several inputs. A copy of the
-    model runs once as it is (in training or evaluation mode) to learn each layer's input; then every layer, fused with
-    its activation where `Sequential` does so, is timed alone, forward and backward. A module that multiplies by itself
-    and calls layers too, as attention does, has a row for its own part. The model, its gradients and the library's
-    random numbers stay as they are.
+    model runs, on the CPU wherever the model lies, once as it is (in training or evaluation mode) to learn each layer's
+    input; then every layer, fused with its activation where `Sequential` does so, is timed alone, forward and backward.
+    A module that multiplies by itself and calls layers too, as attention does, has a row for its own part. The model,
+    its gradients and the library's random numbers stay as they are.
     The result has `rows`, named tuples of the figures, and prints as a table. Times are the least of several runs.
     Raises TypeError for what is no Module, ValueError where the input does not fit, naming the layer.
     """
@@ -44,7 +44,7 @@ def explain(model: Module, input_shape: Sequence[int] | ArrayLike | Sequence[Any
     state = random.get_state()
     try:
         inputs = example_inputs("explain", model, input_shape)
-        rows, whole = _measure(copy.deepcopy(model), inputs)
+        rows, whole = _measure(copy.deepcopy(model).cpu(), inputs)
     finally:
         random.set_state(state)
     reached = max((row.gflops for row in rows if row.gflops and "winograd" not in " ".join(row[5:8])), default=0.0)

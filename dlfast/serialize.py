@@ -12,7 +12,9 @@ import numpy as np
 
 from . import _safetensors
 from ._arrays import refuse_masked
+from ._devices import CPU, moved
 from ._files import write_atomically
+from .kernels.devices import DeviceArray
 from .tensor import Tensor
 
 _TREE = "__tree__"  # the name of the array of bytes that holds what is no array, as JSON
@@ -20,7 +22,7 @@ _PLAIN = (str, int, float, type(None))
 
 
 def save(path: str | os.PathLike | Mapping[str, Any], state: Mapping[str, Any] | str | os.PathLike) -> None:
-    """Write a dictionary of arrays or Tensors, such as `model.state_dict()`, to a safetensors file.
+    """Write a dictionary of arrays or Tensors, on whatever device, such as `model.state_dict()`, to a safetensors file.
 
     Values may be dictionaries and lists in turn, as in ``{"model": model.state_dict(), "optimizer":
     optimizer.state_dict(), "epoch": 3}``; inside them numbers, strings and None are kept as they are. PyTorch's order,
@@ -62,7 +64,7 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
 
 def _is_nested(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
-        return any(isinstance(item, (Mapping, np.ndarray, Tensor)) or _is_nested(item) for item in value)
+        return any(isinstance(item, (Mapping, np.ndarray, Tensor, DeviceArray)) or _is_nested(item) for item in value)
     return isinstance(value, Mapping)
 
 
@@ -70,7 +72,7 @@ def _savable(key: Any, value: Any) -> np.ndarray:
     if not isinstance(key, str):
         raise TypeError(f"save: keys must be strings, got {key!r}")
     refuse_masked("save", key, value)
-    array = np.asarray(value.data if isinstance(value, Tensor) else value)
+    array = np.asarray(moved(value.data if isinstance(value, Tensor) else value, CPU))
     if not _safetensors.can_hold(array.dtype):
         raise TypeError(f"save: {key!r} must be an array of numbers, got {type(value).__name__} of dtype {array.dtype}")
     return array
@@ -84,7 +86,7 @@ def pack(state: Any) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
 
     def walk(value: Any, path: str) -> dict:
-        if isinstance(value, (np.ndarray, Tensor)):
+        if isinstance(value, (np.ndarray, Tensor, DeviceArray)):
             while path in arrays:  # the keys "a/b" and "a", "b"; 1 and "1"
                 path += "'"
             arrays[path] = _savable(path, value)

@@ -111,7 +111,8 @@ def activations_of(model: Module, sample: Sample) -> Distributions:
 def weights(model: Module) -> Distributions:
     """How the values of each parameter are spread. Print it, or `.plot(path)`."""
     check_model("weights", model)
-    return Distributions([_distribution(name, "", p.data) for name, p in model.named_parameters() if p.size], "weights")
+    found = [_distribution(name, "", p.cpu().data) for name, p in model.named_parameters() if p.size]
+    return Distributions(found, "weights")
 
 
 def _distribution(name: str, layer: str, array: np.ndarray) -> Distribution:

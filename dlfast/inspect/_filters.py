@@ -79,7 +79,7 @@ def filters(model: Module, layer: str | None = None, image_shape: Sequence[int] 
         which = f"no {kind.__name__}" if layer is None else f"no {kind.__name__} named {layer!r}"
         advice = "; for a Linear on flattened images give image_shape=(H, W, C)" if kind is nn.Conv2d else ""
         raise ValueError(f"filters: the model has {which}{advice}")
-    weight = modules[layer].weight.data
+    weight = modules[layer].weight.cpu().data
     if image_shape is not None:
         if len(image_shape) != 3 or math.prod(image_shape) != weight.shape[1]:
             raise ValueError(f"filters: image_shape must be (H, W, C) of {weight.shape[1]} features, got {image_shape}")

@@ -110,7 +110,7 @@ def summary(
     state = random.get_state()
     try:
         inputs = example_inputs("summary", model, input_shape)
-        rows = _rows(copy.deepcopy(model).eval(), inputs)
+        rows = _rows(copy.deepcopy(model).cpu().eval(), inputs)
     finally:
         random.set_state(state)
     explanation = explain(model, tuple(inputs)) if timing else None

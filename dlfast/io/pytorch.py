@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import serialize
+from .._devices import CPU, moved
 from ..nn import Module
 from ..tensor import Tensor
 from .layout import Findings, Layout, Undecided, has_images, has_rows, owners
@@ -140,7 +141,7 @@ def _array(key: Any, value: Any) -> np.ndarray:
     if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
         value = value.detach().cpu()
         value = (value.float() if str(value.dtype) in ("torch.bfloat16", "torch.float16") else value).numpy()
-    array = np.asarray(value.data if isinstance(value, Tensor) else value)
+    array = np.asarray(moved(value.data if isinstance(value, Tensor) else value, CPU))
     if not isinstance(key, str) or array.dtype.kind not in "fiub":
         kind = type(value).__name__
         raise TypeError(

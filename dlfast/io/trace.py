@@ -25,8 +25,9 @@ _KEEPING = (nn.BatchNorm1d, nn.LayerNorm, nn.RMSNorm)  # an image stays one, and
 def trace(model: Module, input_shape: tuple[int, ...]) -> Findings:
     """Run the model, in evaluation, on two inputs of this shape. Raises ValueError where it does not run."""
     integers = any(isinstance(module, nn.Embedding) for module in model.modules())
-    dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
-    x = Tensor(np.zeros((2, *input_shape), np.int64 if integers else dtype), requires_grad=not integers)
+    like = next((p.data for p in model.parameters()), np.zeros(0, np.float32))
+    zeros = np.zeros_like(like, np.int64 if integers else None, shape=(2, *input_shape))
+    x = Tensor(zeros, requires_grad=not integers)
     watch = _Watch(model)
     with watch.running(), enable_grad():
         try:

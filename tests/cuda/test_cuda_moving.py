@@ -288,3 +288,51 @@ def test_an_operation_of_ones_own():
     cubes.sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), 3 * X**2)
     np.testing.assert_array_equal(y.grad.numpy(), 0 * X)
+
+
+# What looks at models and files
+
+
+def test_what_looks_at_a_model_leaves_it_on_its_device(tmp_path):
+    dl.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
+    wanted = [str(look(net)) for look in LOOKS]
+    net.cuda()
+    for look, words in zip(LOOKS, wanted, strict=True):
+        assert str(look(net)) == words
+    dl.explain(net, (2, 4, 4, 1))
+    assert all(p.is_cuda for p in net.parameters())
+    dl.save(tmp_path / "state", {"x": on_device(), "model": {"w": net[0].weight, "a": on_device().data}})
+    state = dl.load(tmp_path / "state")
+    np.testing.assert_array_equal(state["x"], X)
+    np.testing.assert_array_equal(state["model"]["a"], X)
+    np.testing.assert_array_equal(state["model"]["w"], net[0].weight.cpu().data)
+    other = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)).cuda()
+    dl.io.from_torch(dl.io.to_torch(net, input_shape=(4, 4, 1)), other, (4, 4, 1))
+    np.testing.assert_array_equal(other[3].weight.cpu().data, net[3].weight.cpu().data)
+
+
+LOOKS = [
+    lambda net: dl.inspect.summary(net, (2, 4, 4, 1)),
+    dl.inspect.weights,
+    dl.inspect.filters,
+]
+
+
+def test_neighbours_are_fused_there_too():
+    dl.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.Tanh(),
+        nn.AvgPool2d(2), nn.Conv2d(4, 2, 1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Residual(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)),
+    )  # fmt: skip
+    net(np.random.default_rng(0).normal(size=(3, 8, 8, 1)).astype(np.float32))
+    x = np.random.default_rng(1).normal(size=(2, 8, 8, 1)).astype(np.float32)
+    net.eval()
+    with dl.no_grad(), dl.kernels.watch() as calls:
+        wanted = net(x)
+        net.cuda()
+        found = net(on_device(x))
+    np.testing.assert_allclose(found.cpu().data, wanted.data, rtol=1e-4, atol=1e-5)
+    assert [call.backend for call in calls if call.op == "conv2d_batch_norm"][-1] == "cuda"
+    assert {call.backend for call in calls} > {"cuda"}
