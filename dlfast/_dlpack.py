@@ -12,12 +12,14 @@ import numpy as np
 import dlfast.tensor as tensor
 
 from ._devices import device as device_name
+from ._devices import find, on_device
 
 if TYPE_CHECKING:
     from .tensor import Tensor
 
 CPU = (1, 0)  # kDLCPU, its only number
-_DEVICES = {1: "the CPU", 2: "a CUDA device", 7: "a Vulkan device", 8: "a Metal device", 10: "a ROCm device"}
+_GPUS = (2, 13)  # kDLCUDA, kDLCUDAManaged
+_DEVICES = {7: "a Vulkan device", 8: "a Metal device", 10: "a ROCm device"}
 _VERSIONED = tuple(map(int, np.__version__.split(".")[:2])) >= (2, 1)  # NumPy's own __dlpack__ takes max_version, copy
 
 
@@ -28,6 +30,8 @@ def exported(x: Tensor, stream: Any, max_version: Any, dl_device: Any, copy: boo
             f"__dlpack__: a Tensor of shape {x.shape} that requires a gradient cannot leave, for what is computed from "
             "it elsewhere has none; give x.detach()"
         )
+    if on_device(x.data):
+        return x.data.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
     if stream not in (None, -1):
         raise ValueError(f"__dlpack__: stream must be None for an array on the CPU, got {stream!r}")
     if dl_device is not None and tuple(map(int, dl_device)) != CPU:
@@ -45,33 +49,41 @@ def exported(x: Tensor, stream: Any, max_version: Any, dl_device: Any, copy: boo
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A Tensor in the memory of another library's array, which lies on the CPU: what one writes, the other sees.
+    """A Tensor in the memory of another library's array, on the CPU or a GPU: what one writes, the other sees.
 
     x: anything with `__dlpack__` (of NumPy, PyTorch, JAX, ...), or a capsule such as torch.utils.dlpack.to_dlpack
     gives, which can be taken once. What is read-only stays so. copy: True for memory of its own, False for an error
     where that would be needed, None for whatever works.
-    Raises TypeError for other objects and for what holds no real numbers, BufferError for arrays on other devices and
-    for tensors of PyTorch that require a gradient.
+    device: where the array lies, or None; elsewhere the Tensor is moved afterwards, with x.to(device).
+    Raises TypeError for other objects and for what holds no real numbers, BufferError for arrays on devices of another
+    kind, read-only ones on GPUs, and tensors of PyTorch that require a gradient, RuntimeError for a GPU that dlfast
+    cannot use.
     """
-    if device is not None and device_name(device).type != "cpu":
-        raise ValueError(
-            f"from_dlpack: device must be 'cpu', got {device!r}; move the Tensor afterwards: x.to({device!r})"
-        )
     if type(x).__name__ == "PyCapsule":
         x = _Capsule(x)
     if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
         raise TypeError(
             f"from_dlpack: expected an array with __dlpack__, got {type(x).__name__}; dl.tensor(x) copies any array"
         )
-    place = int(x.__dlpack_device__()[0])
-    if place != CPU[0]:
-        where = _DEVICES.get(place, f"a device of DLPack's kind {place}")
-        raise BufferError(f"from_dlpack: the array must lie on the CPU, got one on {where}; move it first: x.cpu()")
+    kind, number = map(int, x.__dlpack_device__())
+    place = device_name("cpu") if kind == CPU[0] else device_name("cuda", number) if kind in _GPUS else None
+    if place is None:
+        where = _DEVICES.get(kind, f"a device of DLPack's kind {kind}")
+        raise BufferError(f"from_dlpack: the array must lie on the CPU or a GPU of NVIDIA, got one on {where}")
+    if device is not None and device_name(str(device)) not in (place, place.type):
+        raise ValueError(
+            f"from_dlpack: device is {str(device)!r}, but the array lies on {place}; move the Tensor afterwards: "
+            f"x.to({str(device)!r})"
+        )
     if getattr(x, "requires_grad", False):
         raise BufferError(
             f"from_dlpack: a {type(x).__name__} that requires a gradient cannot be taken over, for its gradient would "
             "be lost; give x.detach()"
         )
+    if place.type != "cpu":
+        from .kernels.cuda.array import Array
+
+        return tensor.wrap(Array.from_dlpack(x, find(place), copy), None)
     try:
         array = np.from_dlpack(x, copy=copy) if _VERSIONED and copy is not None else np.from_dlpack(x)
     except (BufferError, RuntimeError, ValueError) as error:
@@ -85,7 +97,7 @@ def to_dlpack(x: Tensor) -> Any:
 
 
 class _Capsule:
-    """A bare capsule as the object that NumPy wants; NumPy looks itself where its array lies."""
+    """A bare capsule as the object that NumPy wants."""
 
     def __init__(self, capsule: Any) -> None:
         self._capsule = capsule
@@ -94,4 +106,6 @@ class _Capsule:
         return self._capsule
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return CPU
+        from .kernels.cuda.array_exchange import place_in
+
+        return place_in(self._capsule)

@@ -157,13 +157,13 @@ class Tensor(Variable, Names):
     ) -> Any:
         """The array for np.from_dlpack, torch.from_dlpack and the like, in the same memory; with `copy` in its own.
 
-        Raises BufferError for a Tensor that requires a gradient (`detach` it), for another device than the CPU, and
+        Raises BufferError for a Tensor that requires a gradient (`detach` it), for a device where it does not lie, and
         for a read-only array where the receiver's DLPack is older than 1.0.
         """
         return _dlpack.exported(self, stream, max_version, dl_device, copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return _dlpack.CPU
+        return self.data.__dlpack_device__()
 
     def __len__(self) -> int:
         return len(self.data)

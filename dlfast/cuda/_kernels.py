@@ -17,9 +17,31 @@ if TYPE_CHECKING:
 def array(x: Any, dtype: Any = None, device: Any = None) -> Array:
     """An array for kernels, with the values of x; ``.numpy()`` gives a copy back.
 
+    x: an array of another library on that GPU (of CuPy, PyTorch, Numba) stays where it is, and what one writes, the
+    other sees; anything else is copied.
     device: where it lies; None for the current GPU, and for the host where there is none.
     """
+    from ..kernels.cuda.array import Array
+
+    if isinstance(x, Array):
+        return (x if device is None or x.device is _place(device) else _place(device).upload(x.numpy())).astype(
+            x.dtype if dtype is None else dtype
+        )
+    if (found := foreign(x)) is not None:
+        return found if dtype is None else found.astype(dtype, copy=False)
     return _place(device).upload(np.array(x, dtype=dtype, order="C"))
+
+
+def foreign(x: Any) -> Array | None:
+    """An array of another library that lies on a GPU, in its memory; None for anything else."""
+    from ..kernels.cuda import array_exchange as exchange
+    from ..kernels.cuda.array import Array
+
+    if hasattr(x, "__dlpack_device__") and int(x.__dlpack_device__()[0]) in (exchange.GPU, exchange.MANAGED):
+        return Array.from_dlpack(x, get_device(f"cuda:{int(x.__dlpack_device__()[1])}"))
+    if hasattr(x, "__cuda_array_interface__"):
+        return exchange.from_interface(x, get_device(None), Array)
+    return None
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any = np.float32, device: Any = None) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..devices import DeviceArray
+from . import array_exchange as exchange
 from . import array_moving as moving
 from .array_methods import Methods
 from .array_views import ALIGNMENT, regrouped, viewed
@@ -164,6 +165,33 @@ class Array(Methods, DeviceArray):
     def numpy(self) -> np.ndarray:
         """A copy on the CPU."""
         return self.device.download(self if self.is_contiguous else self.copy())
+
+    # To other libraries
+
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+    ) -> Any:
+        """The array for torch.from_dlpack, cupy.from_dlpack and the like, in the same memory; with `copy` in its own.
+
+        The receiver's stream waits for the work that was given here before. On the host that plays a GPU it is an array
+        of the CPU. Raises BufferError for another device than that where it lies and the CPU.
+        """
+        return exchange.exported(self, stream, max_version, dl_device, copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return exchange.place_of(self.device)
+
+    @classmethod
+    def from_dlpack(cls, x: Any, device: Any, copy: bool | None = None) -> Array:
+        """The array of another library that lies on this device, in its memory; copy as for `dlfast.from_dlpack`.
+
+        Raises BufferError for what is read-only and for dtypes that arrays here cannot have.
+        """
+        return exchange.imported(x, device, cls, copy)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return exchange.interface(self)
 
     def __reduce__(self) -> tuple:
         return _uploaded, (str(self.device), self.numpy())

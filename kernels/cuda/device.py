@@ -35,6 +35,7 @@ class Host:
     cublas = cudnn = None  # see `libraries.Libraries`
     no_cudnn = "the CPU plays the GPU"
     records = False
+    dlpack_device = (1, 0)  # of DLPack: its memory is the CPU's
 
     def __init__(self) -> None:
         self._protect = ctypes.CDLL(None).mprotect

@@ -224,6 +224,14 @@ class Gpu(Libraries):
         self._several_streams = True
         return Stream(self, self._device.create_stream())
 
+    def foreign_stream(self, handle: int) -> Stream:
+        """Another library's stream, by its address."""
+        from cuda.core import Stream as Core
+
+        self.enter()
+        self._several_streams = True
+        return Stream(self, Core.from_handle(handle))
+
     def new_event(self, timing: bool = False) -> Event:
         from cuda.core import EventOptions
 

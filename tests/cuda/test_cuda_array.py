@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from ondevice import device_in_use, up
 
+import dlfast as dl
+from dlfast.kernels.cuda import array_exchange as exchange
 from dlfast.kernels.cuda import fibers
 from dlfast.kernels.cuda.array import Array
+from dlfast.kernels.cuda.device import Host
 
 DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool")
 SHAPES = ((), (0,), (1,), (5,), (1025,), (3, 0, 2), (2, 3, 4), (33, 7), (2, 1, 3, 1, 2))
@@ -285,3 +288,107 @@ def test_what_does_not_mix():
         bool(x)
     assert float(x.sum()) == 6
     assert f"device='{device_in_use()}'" in repr(x)
+
+
+def test_dlpack_on_the_host():
+    """It is memory of the CPU, which NumPy takes over."""
+    if not isinstance(device_in_use(), Host):
+        pytest.skip("arrays lie on a GPU")
+    for dtype in (*DTYPES, "float16"):
+        x = np.ones((3, 4), dtype)
+        ours = up(x)
+        theirs = np.from_dlpack(ours.T)
+        np.testing.assert_array_equal(theirs, x.T)
+        assert theirs.dtype == x.dtype
+        theirs[1, 2] = 0
+        assert ours[2, 1].item() == 0
+    count = len(exchange._given)
+    del theirs
+    assert len(exchange._given) == count - 1
+    capsule = ours.__dlpack__(max_version=(1, 0))
+    assert len(exchange._given) == count
+    del capsule
+    assert len(exchange._given) == count - 1
+    tensor = dl.tensor([1.0, 2.0]).to("cuda")
+    np.from_dlpack(tensor)[0] = 5
+    assert tensor.data[0].item() == 5
+    assert not hasattr(ours, "__cuda_array_interface__")
+
+
+@pytest.fixture
+def as_gpu(monkeypatch):
+    """The host says that it is a GPU, and notes the streams that are waited for."""
+    if not isinstance(device_in_use(), Host):
+        pytest.skip("arrays lie on a GPU")
+    waits = []
+
+    class Foreign:
+        def __init__(self, device, handle):
+            self.handle = handle
+
+        def wait(self, other):
+            waits.append(self.handle)
+
+    monkeypatch.setattr(Host, "dlpack_device", (2, 0))
+    monkeypatch.setattr(Host, "foreign_stream", lambda self, handle: Foreign(self, handle), raising=False)
+    return waits
+
+
+class Theirs:
+    """The array of another library."""
+
+    def __init__(self, x, names):
+        self.x, self.flags = x, {}
+        for name in names:
+            setattr(self, name, getattr(x, name))
+
+
+@pytest.mark.parametrize("version", [(1, 0), None])
+def test_dlpack_on_a_gpu(as_gpu, version):
+    x = up(numbers((3, 4), "float32"))
+    for view in (x, x.T, x[1:, ::2], x[1, 2], x[:0]):
+        y = exchange.taken(view.__dlpack__(max_version=version), x.device, Array)
+        same(y, view.numpy())
+        assert y.pointer == view.pointer
+        assert y.strides == view.strides or y.size < 2
+    assert as_gpu == []
+    capsule = x.__dlpack__(stream=5, max_version=version)
+    assert as_gpu == [5]
+    assert exchange.place_in(capsule) == (2, 0)
+    y = exchange.taken(capsule, x.device, Array)
+    y[0, 0] = 7
+    assert x[0, 0].item() == 7
+    with pytest.raises(BufferError, match="taken before"):
+        exchange.taken(capsule, x.device, Array)
+    np.testing.assert_array_equal(np.from_dlpack(x, device="cpu") if version else x.numpy(), x.numpy())
+    tensor = dl.from_dlpack(x)
+    assert tensor.device == "cuda:0"
+    tensor[0, 1] = 8
+    assert x[0, 1].item() == 8
+    assert dl.from_dlpack(x, copy=True).data.pointer != x.pointer
+    with pytest.raises(ValueError, match="stream 0 is ambiguous"):
+        x.__dlpack__(stream=0)
+    with pytest.raises(BufferError, match=r"dl_device must be \(2, 0\)"):
+        x.__dlpack__(dl_device=(2, 1))
+    with pytest.raises(ValueError, match="device is 'cpu', but the array lies on cuda:0"):
+        dl.from_dlpack(x, device="cpu")
+
+
+def test_cuda_array_interface(as_gpu):
+    x = up(numbers((3, 4), "float32"))
+    for view in (x, x.T, x[::-1]):
+        found = view.__cuda_array_interface__
+        assert (found["shape"], found["typestr"], found["version"]) == (view.shape, "<f4", 3)
+        assert found["data"] == (view.pointer, False)
+        taken = exchange.from_interface(Theirs(view, ["__cuda_array_interface__"]), x.device, Array)
+        same(taken, view.numpy())
+        taken[0, 0] = 1
+        assert view[0, 0].item() == 1
+    assert as_gpu == []
+    interface = {**x.__cuda_array_interface__, "stream": 7}
+    exchange.from_interface(type("Theirs", (), {"__cuda_array_interface__": interface})(), x.device, Array)
+    same(dl.cuda.array(Theirs(x, ["__cuda_array_interface__"])), x.numpy())
+    theirs = Theirs(x, ["__dlpack__", "__dlpack_device__"])
+    assert dl.cuda.array(theirs).pointer == x.pointer
+    assert dl.cuda.array(theirs, np.float64).dtype == np.float64
+    assert dl.cuda.array(x).pointer != x.pointer
