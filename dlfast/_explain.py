@@ -14,6 +14,7 @@ from ._explain_layers import Layer, differentiable, gradients_of_inputs, layers_
 from ._explain_ops import PASSES, choices, flops
 from ._explain_table import Explanation, Row
 from .kernels.conv_methods import Choice
+from .kernels.cuda.tf32 import tf32_is_allowed
 from .kernels.threads import get_num_threads
 from .nn.linear import Affine
 from .nn.module import Module
@@ -29,10 +30,10 @@ def explain(model: Module, input_shape: Sequence[int] | ArrayLike | Sequence[Any
 
     input_shape: the whole shape, batch included, which is filled with random numbers of the model's dtype, or with
     integers where an embedding reads it; or an array; or a tuple of such for a model of several inputs. A copy of the
-    model runs, on the CPU wherever the model lies, once as it is (in training or evaluation mode) to learn each layer's
-    input; then every layer, fused with its activation where `Sequential` does so, is timed alone, forward and backward.
-    A module that multiplies by itself and calls layers too, as attention does, has a row for its own part. The model,
-    its gradients and the library's random numbers stay as they are.
+    model runs, where the model lies, once as it is (in training or evaluation mode) to learn each layer's input; then
+    every layer, fused with its activation where `Sequential` does so, is timed alone, forward and backward. A module
+    that multiplies by itself and calls layers too, as attention does, has a row for its own part. The model, its
+    gradients and the library's random numbers stay as they are.
     The result has `rows`, named tuples of the figures, and prints as a table. Times are the least of several runs.
     Raises TypeError for what is no Module, ValueError where the input does not fit, naming the layer.
     """
@@ -41,16 +42,26 @@ def explain(model: Module, input_shape: Sequence[int] | ArrayLike | Sequence[Any
     from ._machine import fma_roof
 
     dtype = next((p.dtype for p in model.parameters() if p.dtype.kind == "f"), np.dtype(np.float32))
+    where = next((str(p.device) for p in model.parameters()), "cpu")
     state = random.get_state()
     try:
-        inputs = example_inputs("explain", model, input_shape)
-        rows, whole = _measure(copy.deepcopy(model).cpu(), inputs)
+        inputs = [_beside(x, where) for x in example_inputs("explain", model, input_shape)]
+        rows, whole = _measure(copy.deepcopy(model), inputs)
     finally:
         random.set_state(state)
+    if where != "cpu":
+        return Explanation(rows, whole, None, 0, dtype.name, ("cuda",), where, tf32_is_allowed())
     reached = max((row.gflops for row in rows if row.gflops and "winograd" not in " ".join(row[5:8])), default=0.0)
     peak = fma_roof(get_num_threads(), dtype, reached)
     rows, whole = [_under(row, peak) for row in rows], _under(whole, peak)
     return Explanation(rows, whole, peak, get_num_threads(), dtype.name, kernels.get_backend())
+
+
+def _beside(x: Any, where: str) -> Any:
+    """An argument on the model's device."""
+    if where == "cpu" or not isinstance(x, (Tensor, np.ndarray)):
+        return x
+    return (x if isinstance(x, Tensor) else Tensor(x)).to(where)
 
 
 def _under(row: Row, peak: float) -> Row:

@@ -14,6 +14,7 @@ import numpy as np
 
 from . import kernels
 from ._explain_ops import flops
+from .kernels.devices import DeviceArray
 from .nn.module import Module
 from .tensor import Tensor
 
@@ -120,7 +121,7 @@ def least_seconds(layer: Layer) -> tuple[float, float | None]:
     """The least seconds of forward and backward over several runs; the first run, which compiles, does not count."""
     args, kwargs, tensors = _detached(layer)
     output = differentiable(layer.output)
-    dy = None if output is None else np.random.default_rng(1).standard_normal(output.shape).astype(output.dtype)
+    dy = None if output is None else _random_like(output)
     best_forward = best_backward = math.inf
     runs, spent = -1, 0.0
     while runs < _LEAST or (spent < _SECONDS and runs < _MOST):
@@ -129,6 +130,7 @@ def least_seconds(layer: Layer) -> tuple[float, float | None]:
             x.grad = None
         start = time.perf_counter()
         y = layer.module(*args, **kwargs)
+        _wait(y)
         forward = time.perf_counter() - start
         backward = _backward_seconds(y, dy)
         runs += 1
@@ -138,13 +140,26 @@ def least_seconds(layer: Layer) -> tuple[float, float | None]:
     return best_forward, None if dy is None else best_backward
 
 
-def _backward_seconds(y: Any, dy: np.ndarray | None) -> float:
+def _random_like(output: Tensor) -> Any:
+    """Random numbers of its shape and dtype, where it lies."""
+    numbers = np.random.default_rng(1).standard_normal(output.shape).astype(output.dtype)
+    return Tensor(numbers).to(output.device).data
+
+
+def _wait(value: Any) -> None:
+    """Wait for the devices of the arrays in a value; those of the CPU are there."""
+    for device in {x.data.device for x in leaves(value) if isinstance(x, Tensor) and isinstance(x.data, DeviceArray)}:
+        device.synchronize()
+
+
+def _backward_seconds(y: Any, dy: Any) -> float:
     if dy is None:
         return 0.0
     output = differentiable(y)
     assert output is not None
     start = time.perf_counter()
     output.backward(dy)
+    _wait(output)
     return time.perf_counter() - start
 
 

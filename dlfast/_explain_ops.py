@@ -53,6 +53,9 @@ def _with_paths(call: Call, plan: Any) -> dict[str, Choice]:
 
 
 def _product(call: Call, name: str) -> Choice:
+    if call.device is not None:
+        why = call.device.no_cublas
+        return Choice("tiles", f"of our own; cuBLASLt: {why}") if why else Choice("cuBLASLt", "it is installed")
     if call.backend == "reference":
         return Choice("BLAS", "NumPy's matrix product")
     if call.op not in ("linear", "matmul"):

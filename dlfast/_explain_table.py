@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from ._printing import WIDTH, plain_text
 from .kernels.conv_methods import Choice
 
+_TIMED = "Each layer was timed alone, on its own input; MFLOP and GF/s count forward and backward by the definition"
+
 
 class Row(NamedTuple):
     """One layer. Seconds are of all its calls; backward is None where nothing requires a gradient.
@@ -37,15 +39,18 @@ class Row(NamedTuple):
 class Explanation:
     """`rows` of all layers in the order in which they ran, and `whole`, the model measured in one piece.
 
-    peak: GF/s of multiply-adds that `threads` threads can do in `dtype`. backends: the names in force.
+    peak: GF/s of multiply-adds that `threads` threads can do in `dtype`, None for a device. backends: the names in
+    force. device: where the model lies. tf32: whether `cuda.allow_tf32` is on.
     """
 
     rows: list[Row]
     whole: Row
-    peak: float
+    peak: float | None
     threads: int
     dtype: str
     backends: tuple[str, ...]
+    device: str = "cpu"
+    tf32: bool = False
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
@@ -131,12 +136,16 @@ def _reasons(rows: list[Row]) -> list[str]:
 
 
 def _notes(explanation: Explanation) -> list[str]:
+    if explanation.device != "cpu":
+        tf32 = "allowed" if explanation.tf32 else "not allowed"
+        where = f"On {explanation.device}, in {explanation.dtype}; TF32 is {tf32}."
+        return ["", where, f"{_TIMED}. -: not needed, as for the gradient of data"]
     names = ", ".join(map(repr, explanation.backends))
     chosen = "auto takes the one measured fastest" if explanation.backends == ("auto",) else f"use_backend({names})"
     threads = f"{explanation.threads} thread{'s' if explanation.threads > 1 else ''}"
     return [
         "",
         f"Backends: {chosen}. Peak: {explanation.peak:.0f} GF/s of multiply-adds in {explanation.dtype}, {threads}.",
-        "Each layer was timed alone, on its own input; MFLOP and GF/s count forward and backward by the definition, so",
+        f"{_TIMED}, so",
         "Winograd, which needs fewer multiplications, may pass the peak. -: not needed, as for the gradient of data",
     ]

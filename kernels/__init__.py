@@ -199,12 +199,16 @@ def active_transform(name: str, x: Any = None) -> Callable:
 
 
 class Call(NamedTuple):
-    """An operation that ran: its backend, the shapes of its arrays (None for one not given) and its options."""
+    """An operation that ran: its backend, the shapes of its arrays (None for one not given), its options, its device.
+
+    device: None for the CPU.
+    """
 
     op: str
     backend: str
     shapes: tuple[tuple[int, ...] | None, ...]
     options: dict[str, Any]
+    device: Any = None
 
 
 @contextmanager
@@ -256,7 +260,8 @@ class _Watched(_Table):
     def _noting(self, op: str, backend: str, forward: Callable) -> Callable:
         def noting(*arrays, **options):
             shapes = tuple(None if array is None else array.shape for array in arrays)
-            self.calls.append(Call(op, backend, shapes, options))
+            device = next((array.device for array in arrays if isinstance(array, DeviceArray)), None)
+            self.calls.append(Call(op, backend, shapes, options, device))
             return forward(*arrays, **options)
 
         return noting

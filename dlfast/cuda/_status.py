@@ -6,10 +6,12 @@ import ctypes
 from functools import cache
 from typing import Any, NamedTuple
 
+from ..kernels.cuda.tf32 import tf32_is_allowed
 from ._playing import playing
 
 NEEDED = ("numba-cuda", "cuda-core")  # kernels are compiled by the one and launched by the other
 OTHERS = ("cuda-bindings", "nvmath-python", "nvidia-cudnn-frontend", "nccl4py", "ml_dtypes")
+_LIBRARIES = ("cuBLASLt", "cuDNN")
 INSTALL = "install dlfast with its extra `cuda` (`cuda12` for drivers before 580)"
 _OLDEST = (8, 0)  # the compute capability that kernels need
 
@@ -30,7 +32,7 @@ class Status(NamedTuple):
 
     driver: the CUDA version that the driver speaks, None without a driver; devices: its GPUs; packages: the version of
     each, None where it is missing; reason: why "cuda" cannot be used, empty where it can; host: whether the CPU plays
-    the GPU.
+    the GPU; tf32: whether `allow_tf32` is on.
     """
 
     driver: tuple[int, int] | None
@@ -38,12 +40,30 @@ class Status(NamedTuple):
     packages: dict[str, str | None]
     reason: str
     host: bool
+    tf32: bool = False
+
+    @property
+    def libraries(self) -> dict[str, str]:
+        """Those of NVIDIA that are used where they are installed, each with why it is not, empty where it is."""
+        if self.reason:
+            return dict.fromkeys(_LIBRARIES, "cuda cannot be used")
+        if self.host:
+            return dict.fromkeys(_LIBRARIES, "the CPU plays the GPU")
+        from ..kernels.cuda import libraries
+
+        return dict(zip(_LIBRARIES, (libraries.lacking_cublas(), libraries.lacking_cudnn())))
 
     def __str__(self) -> str:
         driver = "none" if self.driver is None else "CUDA {}.{}".format(*self.driver)
         lines = [f"cuda: {self.reason or ('the CPU plays the GPU' if self.host else 'ready')}", f"driver: {driver}"]
         lines += [f"cuda:{index}: {info}" for index, info in enumerate(self.devices)]
-        return "\n".join([*lines, *(f"{name}: {number or 'missing'}" for name, number in self.packages.items())])
+        lines += [f"{name}: {number or 'missing'}" for name, number in self.packages.items()]
+        if not self.reason:
+            lines += [
+                f"{name}: {f'not used, {lacking}' if lacking else 'used'}" for name, lacking in self.libraries.items()
+            ]
+            lines.append(f"TF32: {'allowed' if self.tf32 else 'not allowed'}")
+        return "\n".join(lines)
 
 
 def status() -> Status:
@@ -51,7 +71,7 @@ def status() -> Status:
     driver, devices, trouble = _driver()
     packages = {name: _version(name) for name in (*NEEDED, *OTHERS)}
     trouble = trouble or _lacking(packages) or _too_old(driver, devices, packages["cuda-bindings"])
-    return Status(driver, devices, packages, "" if playing() else trouble, playing())
+    return Status(driver, devices, packages, "" if playing() else trouble, playing(), tf32_is_allowed())
 
 
 def is_available() -> bool:

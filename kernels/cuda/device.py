@@ -33,7 +33,7 @@ class Host:
     name = "the host"
     index = 0
     cublas = cudnn = None  # see `libraries.Libraries`
-    no_cudnn = "the CPU plays the GPU"
+    no_cublas = no_cudnn = "the CPU plays the GPU"
     records = False
     dlpack_device = (1, 0)  # of DLPack: its memory is the CPU's
 

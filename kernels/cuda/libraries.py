@@ -19,7 +19,7 @@ class Libraries:
     @cached_property
     def cublas(self) -> Cublas | None:
         """cuBLASLt: matrix products."""
-        if lacking_cublas():
+        if self.no_cublas:
             return None
         self.enter()
         return Cublas(self)
@@ -31,6 +31,11 @@ class Libraries:
             return None
         self.enter()
         return Cudnn(self)
+
+    @property
+    def no_cublas(self) -> str:
+        """Why there is no cuBLASLt; empty where there is one."""
+        return lacking_cublas()
 
     @property
     def no_cudnn(self) -> str:

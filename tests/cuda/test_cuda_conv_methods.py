@@ -124,3 +124,21 @@ def test_what_is_said_of_methods(host):
     layer = dl.nn.Conv2d(4, 8, 3, method="implicit").to("cuda")
     assert "method='implicit'" in repr(layer)
     assert layer(dl.tensor(work.arrays[0]).to("cuda")).shape == (2, 4, 3, 8)
+
+
+def test_explain_says_what_runs_on_a_device(host, monkeypatch):
+    layers = dl.nn.Conv2d(3, 8, 3, padding=1, activation="relu"), dl.nn.Conv2d(8, 8, 1), dl.nn.Flatten()
+    model = dl.nn.Sequential(*layers, dl.nn.Linear(8 * 36, 10)).to("cuda")
+    found = dl.explain(model, (2, 6, 6, 3))
+    assert [row.forward for row in found.rows] == ["implicit", "im2col", "", "tiles"]
+    assert (found.device, found.peak, found.tf32) == ("cuda:0", None, False)
+    text = str(found)
+    assert "implicit: cudnn cannot be used: the CPU plays the GPU (0)" in text
+    assert "tiles: of our own; cuBLASLt: the CPU plays the GPU (3)" in text
+    assert "On cuda:0, in float32; TF32 is not allowed." in text
+    monkeypatch.setattr(device.Host, "cublas", cublas.Cublas(device.host_device(), CublasLt().bindings()))
+    monkeypatch.setattr(device.Host, "no_cublas", "")
+    with dl.cuda.allow_tf32():
+        found = dl.explain(model, np.zeros((2, 6, 6, 3), np.float32))
+    assert [row.forward for row in found.rows] == ["im2col", "im2col", "", "cuBLASLt"]
+    assert found.tf32

@@ -11,6 +11,7 @@ import pytest
 
 import dlfast as dl
 from dlfast.cuda import _kernels, _status, array, cuda, empty, kernel, real, run_backwards, shuffle_xor
+from dlfast.kernels.cuda import libraries
 
 
 @kernel("ppi")
@@ -80,6 +81,12 @@ def test_status_of_a_gpu(monkeypatch):
         assert str(dl.cuda.status()).startswith(
             "cuda: ready\ndriver: CUDA 13.1\ncuda:0: NVIDIA H200 (compute capability 9.0, 141 GiB)\ncuda:1: NVIDIA H200"
         )
+        monkeypatch.setattr(libraries, "lacking_cublas", lambda: "")
+        monkeypatch.setattr(libraries, "lacking_cudnn", lambda: "nvidia-cudnn-frontend is not installed")
+        with dl.cuda.allow_tf32():
+            assert str(dl.cuda.status()).endswith(
+                "\ncuBLASLt: used\ncuDNN: not used, nvidia-cudnn-frontend is not installed\nTF32: allowed"
+            )
         with pytest.raises(RuntimeError, match=r"there is no device cuda:2; cuda has 2 here, from cuda:0 on"):
             dl.cuda.get_device("cuda:2")
 
