@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .kernels.capturing import seed
+
 _generator = np.random.default_rng()
 _of_thread = threading.local()  # a thread that makes batches ahead has a generator of its own
 
@@ -52,7 +54,11 @@ def permutation(count: int) -> np.ndarray:
 
 
 def seed64() -> int:
-    """A seed of 64 bits, for a kernel that makes its own random numbers."""
+    """A seed of 64 bits, for a kernel that makes its own random numbers; a captured graph draws one for each replay."""
+    return seed(_draw)
+
+
+def _draw() -> int:
     return int(generator().bit_generator.random_raw())
 
 

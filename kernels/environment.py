@@ -15,6 +15,7 @@ SPIN_US = 200  # outlasts the Python between two kernels of a training step
 MOST_SPIN_US = 1_000_000
 VARIABLES = (
     "DLFAST_CACHE_DIR",
+    "DLFAST_CUDA",
     "DLFAST_DATA_DIR",
     "DLFAST_ISA",
     "DLFAST_MEMORY_LIMIT",

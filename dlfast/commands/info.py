@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from .. import __version__, kernels
+from .. import __version__, cuda, kernels
 from ..kernels.threads import get_num_threads
 
 
@@ -42,7 +42,17 @@ def facts() -> dict[str, str]:
         "threads": str(get_num_threads()),
         "backends": ", ".join(name for name in kernels.BACKENDS if kernels.built(name)),
         "kernel cache": _cache_folder(),
+        **_cuda(),
     }
+
+
+def _cuda() -> dict[str, str]:
+    """What CUDA has here, and why it cannot be used where it cannot."""
+    found = cuda.status()
+    lines = dict(line.split(": ", 1) for line in str(found).splitlines())
+    packages = ", ".join(f"{name} {lines.pop(name)}" for name in found.packages)
+    driver = lines.pop("driver")
+    return {**lines, "cuda driver": driver, "cuda packages": packages}
 
 
 def _version(distribution: str) -> str:

@@ -10,7 +10,7 @@ import math
 from ..reference.elementwise import SELU_ALPHA, SELU_SCALE
 from .columns import column_sums
 from .dialect import cuda, device, i64, kernel, real, real_dtype
-from .hashing import keys, signed, threshold, word
+from .hashing import keys, seed_arguments, seed_of, threshold, word
 from .loops import THREADS, blocks, gradient, like, mapped, mapped_pair, mapped_two
 
 ROOT_HALF = math.sqrt(0.5)
@@ -187,18 +187,18 @@ def hardswish_backward(dy, x, a, b):
     return dy * slope
 
 
-@kernel("ppfwwi")
-def drop(x, y, scale, seed, limit, n):
+@kernel("ppfliwwi")
+def drop(x, y, scale, seeds, has_seeds, seed, limit, n):
     i = (cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x) * 4
     if i < n:
-        key_a, key_b = keys(seed, i64(0))
+        key_a, key_b = keys(seed_of(seeds, has_seeds, seed), i64(0))
         for j in range(i, min(i + 4, n)):
             y[j] = x[j] * scale if word(key_a, key_b, i64(j)) >= limit else real(0)
 
 
 def _dropped(x, p, seed, scale):
     y = like(x)
-    drop(blocks(x.size), THREADS, x, y, scale, signed(seed), threshold(p), x.size)
+    drop(blocks(x.size), THREADS, x, y, scale, *seed_arguments(seed), threshold(p), x.size)
     return y
 
 

@@ -6,6 +6,7 @@ device's context is entered by each call, for it belongs to a thread, and other 
 
 from __future__ import annotations
 
+import math
 import threading
 from contextlib import suppress
 from functools import cache
@@ -30,6 +31,8 @@ class _Current(threading.local):
 
 class Gpu(Libraries):
     """A GPU, by its number. `name`, `capability`, `memory` (bytes) and `multiprocessors` say what it is."""
+
+    records = True  # graphs, instead of calling their functions again
 
     def __init__(self, index: int):
         from cuda.bindings import driver
@@ -149,9 +152,9 @@ class Gpu(Libraries):
 
     def pinned_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """An array of NumPy in pinned memory, from which `upload` need not wait."""
-        wanted = np.empty(0, dtype).dtype
-        block = self._pinned.take(int(np.prod(shape, dtype=np.int64)) * wanted.itemsize)
-        return np.asarray(PinnedMemory(block, tuple(shape), wanted))
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+        memory = PinnedMemory(self._pinned.take(nbytes), nbytes)
+        return np.asarray(memory).view(dtype).reshape(shape)
 
     def memory_info(self) -> tuple[int, int]:
         """Free memory and all of it, in bytes, as the driver counts it."""

@@ -41,6 +41,21 @@ def signed(seed: int) -> int:
     return seed - (1 << 64) if seed >= 1 << 63 else seed
 
 
+def seed_arguments(seed: int) -> tuple:
+    """A kernel's arguments for a seed: an array that holds it or None, whether there is one, and the seed itself.
+
+    While a graph is captured the seed of each replay lies in an array (`capture.Seed`).
+    """
+    array = getattr(seed, "array", None)
+    return array, array is not None, signed(seed)
+
+
+@device
+def seed_of(seeds, has_seeds, seed):
+    """The seed of `seed_arguments`."""
+    return seeds[0] if has_seeds else seed
+
+
 def threshold(p: float) -> int:
     """Words below it are dropped; 2^32, one more than any word, drops all."""
     return round(p * 2**32)

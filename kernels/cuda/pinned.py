@@ -8,12 +8,12 @@ import numpy as np
 
 
 class PinnedMemory:
-    """The owner of an array of NumPy in pinned memory; a view's last `base` is one of these."""
+    """The owner of arrays of NumPy in pinned memory, as bytes; a view's last `base` is one of these."""
 
-    def __init__(self, block: Any, shape: tuple[int, ...], dtype: np.dtype):
+    def __init__(self, block: Any, nbytes: int):
         self.block = block
         self.__array_interface__ = {
-            "version": 3, "data": (block.pointer, False), "shape": shape, "typestr": dtype.str,
+            "version": 3, "data": (block.pointer, False), "shape": (nbytes,), "typestr": "|u1",
         }  # fmt: skip
 
 
