@@ -103,6 +103,15 @@ def test_loop_by_hand(two):
 
 
 @needs_mpi
+def test_trains_on_a_device():
+    """Arrays of the CPU that plays a GPU are reduced by MPI in place; ranks agree, and with CPUs but for roundings."""
+    pytest.importorskip("dlfast.kernels.cuda.fibers", reason="the host of CUDA kernels is not for this system")
+    first, second = job(2, "device", DLFAST_CUDA="host")
+    assert first == {**second, "rank": 0}
+    close(first["cuda"]["epochs"], first["cpu"]["epochs"])
+
+
+@needs_mpi
 def test_error_of_one_rank_ends_all():
     status, _, errors = run(2, ranks.__file__, "fails")
     assert status != 0

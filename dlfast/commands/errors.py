@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import click
 
-from ..distributed import Communicator
+from ..distributed import Communicator, finalize
 
 
 def check_device(name: str) -> None:
@@ -46,4 +46,4 @@ def all_end_together(comm: Communicator) -> Iterator[None]:
         elif not isinstance(error, click.Abort):
             traceback.print_exc()
         comm.abort(1)
-    comm.close()
+    finalize()

@@ -61,9 +61,9 @@ def train(model, threads, file, out, report, resume, **given) -> None:
     mpiexec -n 4 dlfast train ... trains on four ranks, processes that share each batch of 4 x batch-size rows. They may
     be more or fewer when the run is resumed.
     """
-    with clear_errors(ImportError, RuntimeError):
-        from ..distributed import initialize
+    from ..distributed import initialize
 
+    with clear_errors(ImportError, RuntimeError):
         comm = initialize()
     with all_end_together(comm):
         _train(comm, model, threads, file, out, report, resume, given)
@@ -73,12 +73,15 @@ def _train(comm, model, threads, file, out, report, resume, given) -> None:
     with clear_errors(ImportError, ValueError, OSError):
         from rich.console import Console
 
+        from ..distributed import initialize
         from . import beginning, run
 
         _set_threads(threads)
         _check_out(report)
         console, options = Console(highlight=False, quiet=comm.rank > 0), parsed({"model": model, **given})
         job = beginning.begin(options, file, out, resume)
+        with clear_errors(RuntimeError):
+            comm = initialize(device=job.options.device)
         with clear_errors(FloatingPointError):
             history = run.train_job(console, job, comm)
     if history.stopped == "interrupted":

@@ -13,12 +13,14 @@ from .._suggest import missing as _missing
 from .communicator import Communicator, Single, Work
 from .current import all_reduce, barrier, broadcast, communicator, finalize, initialize, rank, size
 from .mpi import Mpi
+from .nccl import Nccl
 from .parallel import DataParallel
 
 __all__ = [
     "Communicator",
     "DataParallel",
     "Mpi",
+    "Nccl",
     "Single",
     "Work",
     "all_reduce",

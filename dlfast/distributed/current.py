@@ -3,37 +3,68 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import Any
 
 from .. import _check as check
+from .. import _devices
 from ..kernels.threads import default_num_threads, set_num_threads
 from .communicator import Communicator, Single
 from .mpi import Mpi, started_ranks
+from .nccl import Nccl, launched
 
-BACKENDS = (None, "mpi", "single")
+BACKENDS = (None, "mpi", "nccl", "single")
 
 _current: Communicator | None = None
 
 
-def initialize(backend: str | None = None) -> Communicator:
+def initialize(backend: str | None = None, device: Any = None) -> Communicator:
     """Join the other ranks; the `Communicator`. Where that is done already it is given again.
 
-    backend: "mpi", "single"; None for MPI where a launcher such as mpiexec has started several processes, else a single
-    rank. Unless DLFAST_NUM_THREADS is set, the ranks of a machine share its processors: each uses as many threads as
-    come to it.
+    backend     "mpi", "nccl" or "single"; None for MPI where a launcher such as mpiexec has started several processes,
+                with NCCL for arrays on GPUs where the device is one; else a single rank
+    device      "cuda": each rank of a machine takes a GPU of its own, the first one cuda:0, the second cuda:1, ...;
+                "cuda" means that one from then on. Where the CPU plays the GPU, it does so for each rank
+
+    Unless DLFAST_NUM_THREADS is set, the ranks of a machine share its processors: each uses as many threads as come to
+    it.
 
     Raises ImportError where what is needed is not installed, RuntimeError where the launcher and the library do not
-    belong together or another backend is in use.
+    belong together, for more ranks than GPUs, and where another backend is in use.
     """
     global _current
     check.choice("initialize", "backend", backend, BACKENDS)
     if _current is None:
-        backend = backend or ("mpi" if started_ranks() else "single")
-        _current = Mpi() if backend == "mpi" else Single()
+        _current = _joined(backend, device or ("cuda" if backend == "nccl" else "cpu"))
         _share_processors(_current)
     elif backend not in (None, type(_current).__name__.lower()):
         raise RuntimeError(f"initialize: {_current!r} is in use already; call finalize() first for {backend!r}")
+    elif isinstance(_current, Mpi) and backend is None and _is_gpu(device):
+        _current = _on_gpu(_current, device)
     return _current
+
+
+def _joined(backend: str | None, device: Any) -> Communicator:
+    started = started_ranks() > 0 and not (backend == "nccl" and find_spec("mpi4py") is None)
+    comm = Mpi() if backend == "mpi" or (started and backend != "single") else None
+    if backend == "nccl" or (comm is not None and backend is None and _is_gpu(device)):
+        return _on_gpu(comm, device)
+    return comm or Single()
+
+
+def _is_gpu(device: Any) -> bool:
+    return device is not None and _devices.device(device).type == "cuda"
+
+
+def _on_gpu(comm: Mpi | None, device: Any) -> Communicator:
+    """NCCL among the GPUs of the ranks, or MPI alone where CPUs play them."""
+    from ..cuda import get_device, set_device
+
+    local_rank = launched(os.environ)[2] if comm is None else comm.local_rank
+    played = hasattr(get_device(), "view")
+    if _devices.device(device).index is None and not played:
+        set_device(local_rank)
+    return comm if played and comm is not None else Nccl(get_device(None if device == "cuda" else device), comm)
 
 
 def communicator() -> Communicator:

@@ -81,15 +81,6 @@ def train_batch(run: Run, inputs: list, targets: Any, interrupts: Interrupts) ->
             run.tell("after_update")
 
 
-def _count_loss(run: Run, loss: Tensor, weight: float, inputs: list, targets: Any) -> None:
-    """Take the loss into the epoch's mean. Raises NonFiniteLoss where it is NaN or infinite."""
-    value = loss.item()
-    if weight and not math.isfinite(value):  # a mean over nothing is NaN
-        what = f"the loss of batch {run.batch} in epoch {run.epoch} is {value}"
-        raise nonfinite.of_loss(run, what, inputs, targets)
-    run.means.add("loss", value, weight)
-
-
 def _prepared(run: Run, inputs: list) -> bool:
     """Whether the group of batches that has ended gives an update; what it is, is made ready then."""
     try:

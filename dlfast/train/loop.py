@@ -94,7 +94,7 @@ def fit(
     check_model("fit", model)
     epochs = check.integer("fit", "epochs", epochs, least=1)
     batch_size = check.integer("fit", "batch_size", batch_size, least=1)
-    ranks = ranks_of("fit", distributed)
+    ranks = ranks_of("fit", distributed, device)
     loader = ranks.share(as_loader("train", train, batch_size, shuffle=shuffle))
     val_loader = None if val is None else as_loader("val", val, max(batch_size, 256))
     loss = weighted_loss(check_loss("fit", loss), class_weight, loader)

@@ -140,11 +140,11 @@ class Together(Alone):
         return next((each for each in self.comm.all_gather_object(stop) if each is not None), None)
 
 
-def ranks_of(op: str, distributed: bool | Communicator) -> Alone:
-    """What `fit` is asked for: False, True for all ranks that there are, or a communicator."""
+def ranks_of(op: str, distributed: bool | Communicator, device: Any = None) -> Alone:
+    """What `fit` is asked for: False, True for all ranks that there are, on a device, or a communicator."""
     if not isinstance(distributed, (bool, Communicator)):
         raise TypeError(f"{op}: distributed must be True, False or a Communicator, got {distributed!r}")
-    comm = initialize() if distributed is True else distributed
+    comm = initialize(device=device) if distributed is True else distributed
     return Together(comm) if comm and comm.size > 1 else Alone()
 
 
