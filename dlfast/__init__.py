@@ -9,7 +9,23 @@ _here = _os.path.dirname(_os.path.abspath(__file__))
 if not _os.path.isdir(_os.path.join(_here, "kernels")):  # in a source tree kernels/ lies beside dlfast/
     __path__.append(_os.path.dirname(_here))
 
-from . import autograd, cuda, data, distributed, functional, init, inspect, io, memory, models, nn, optim, train, utils
+from . import (
+    amp,
+    autograd,
+    cuda,
+    data,
+    distributed,
+    functional,
+    init,
+    inspect,
+    io,
+    memory,
+    models,
+    nn,
+    optim,
+    train,
+    utils,
+)
 from ._creation import (
     arange,
     as_tensor,
@@ -102,6 +118,7 @@ __all__ = [
     "Function",
     "Tensor",
     "__version__",
+    "amp",
     "arange",
     "argmax",
     "argmin",

@@ -11,7 +11,9 @@ import operator
 
 import numpy as np
 
+from ._autocast import go_together
 from ._devices import check_one_device, on_device
+from .kernels.halves import is_half
 
 FLOAT32, FLOAT64, INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 FLOATS = (FLOAT32, FLOAT64)
@@ -47,7 +49,7 @@ def is_float(op, name, array):
     if array is None:
         given(op, (name,), (array,))
     dtype = dtype_of(array)
-    if dtype is not float32 and dtype is not float64 and dtype not in FLOATS:
+    if dtype is not float32 and dtype is not float64 and dtype not in FLOATS and not (on_device(array) and is_half(dtype)):
         raise TypeError(f"{op}: {name} must be float32 or float64, got {dtype}; cast with {name}.astype(np.float32)")
 
 
@@ -68,6 +70,8 @@ def floats(op, names, arrays, Py_ssize_t needed=1):
             return
     given(op, names[:needed], arrays[:needed])
     check_one_device(op, names, arrays)
+    if go_together(op, names, arrays):
+        return
     others = {array.dtype for name, array in zip(names, arrays) if array is not None and name in PARAMETERS}
     for name, array in zip(names, arrays):
         if array is not None:

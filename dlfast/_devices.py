@@ -17,6 +17,7 @@ import numpy as np
 from . import kernels
 from ._changes import change_count, changes_since, first_stale
 from .kernels.devices import DeviceArray, device_name
+from .kernels.halves import HALVES, half_dtype
 
 CUDA = "cuda"
 
@@ -80,7 +81,10 @@ def wanted(op: str, target: Any, dtype: Any, place: Any) -> tuple[Any, Any]:
 
     target: the name of a device, a dtype, or a Tensor, whose dtype and device are meant. Raises as `find`.
     """
-    array = getattr(target, "data", None) if not isinstance(target, (str, np.ndarray)) else target
+    dtype = half_dtype(dtype) if isinstance(dtype, str) and dtype in HALVES else dtype
+    if isinstance(target, str) and target in HALVES:
+        target = half_dtype(target)
+    array = getattr(target, "data", None) if not isinstance(target, (str, np.ndarray, np.dtype)) else target
     if isinstance(array, _ARRAYS):
         target, place = array.dtype, (array.device if on_device(array) else CPU) if place is None else place
     elif type(target) is int or hasattr(target, "upload") or (isinstance(target, str) and not _is_dtype(target)):

@@ -121,6 +121,14 @@ class Names(Methods):
         """Cast to float64."""
         return self.to(np.float64)
 
+    def half(self) -> Tensor:
+        """Cast to float16. On the CPU it can only be kept so: operations on half are for devices."""
+        return self.to(np.float16)
+
+    def bfloat16(self) -> Tensor:
+        """Cast to bfloat16, as `half`. Raises ImportError without ml_dtypes."""
+        return self.to("bfloat16")
+
     def int(self) -> Tensor:
         """Cast to int32."""
         return self.to(np.int32)

@@ -13,8 +13,10 @@ import numpy as np
 import dlfast.tensor as tensor
 
 from . import _check as check
+from ._autocast import alike, in_dtype_of, summable, widened
 from ._devices import check_one_device, check_operands, on_device, zeros_beside
 from .kernels import sums
+from .kernels.halves import is_half, is_real
 from .kernels.memory import pooled
 
 if TYPE_CHECKING:
@@ -63,15 +65,19 @@ def _is_number(value: Any) -> bool:
 
 def _number(value: Any, array: Any) -> Any:
     """`value` in the array's dtype where that is a float, else as it is."""
-    if array.dtype.kind != "f":
+    if not is_real(array.dtype):
         return value
     return array.dtype.type(value.item() if isinstance(value, (np.generic, np.ndarray)) else value)
 
 
 def same_dtype(op: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Integers cast to the other's float dtype; TypeError for floats of two kinds."""
+    """Integers cast to the other's float dtype, half to float32; TypeError for float32 with float64."""
     if x.dtype == y.dtype:
         return x, y
+    if is_half(x.dtype) or is_half(y.dtype):
+        if is_real(x.dtype) and is_real(y.dtype) and np.dtype(np.float64) not in (x.dtype, y.dtype):
+            return alike(x, y)
+        return (x, y.astype(x.dtype)) if is_half(x.dtype) else (x.astype(y.dtype), y)
     kinds = x.dtype.kind + y.dtype.kind
     if kinds == "ff":
         raise TypeError(
@@ -135,7 +141,7 @@ def _divide_backward(dy, saved, needs):
 
 
 def power(a: ArrayLike, b: ArrayLike) -> Tensor:
-    x, y = _operands("power", a, b)
+    x, y = map(widened, _operands("power", a, b))
     z = x**y
     return tensor.record(z, _power_backward, (x, y, z), (a, b))
 
@@ -195,7 +201,7 @@ def _matmul_vector(a: Tensor, b: Tensor) -> Tensor:
 
 
 def exp(x: Methods) -> Tensor:
-    y = np.exp(x.data)
+    y = np.exp(widened(x.data))
     return tensor.record(y, _exp_backward, (y,), (x,))
 
 
@@ -204,7 +210,8 @@ def _exp_backward(dy, saved, needs):
 
 
 def log(x: Methods) -> Tensor:
-    return tensor.record(np.log(x.data), _log_backward, (x.data,), (x,))
+    array = widened(x.data)
+    return tensor.record(np.log(array), _log_backward, (array,), (x,))
 
 
 def _log_backward(dy, saved, needs):
@@ -246,7 +253,7 @@ def _clip_backward(dy, saved, needs):
 
 def astype(x: Methods, dtype: Any) -> Tensor:
     data = x.data.astype(dtype, copy=False)
-    if data.dtype.kind != "f":  # nothing flows back through integers
+    if not is_real(data.dtype):  # nothing flows back through integers
         return tensor.Tensor(data)
     return tensor.record(data, _astype_backward, (x.data.dtype,), (x,))
 
@@ -259,7 +266,7 @@ def _astype_backward(dy, saved, needs):
 
 
 def sum(x: Methods, axis: Axis, keepdims: bool) -> Tensor:
-    y = sums.total(x.data, axis, keepdims)
+    y = in_dtype_of(sums.total(summable(x.data), axis, keepdims), x.data)
     return tensor.record(y, _sum_backward, (x.data.shape, axis, keepdims), (x,))
 
 
@@ -277,9 +284,11 @@ def _with_axes(array: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -
 
 def mean(x: Methods, axis: Axis, keepdims: bool) -> Tensor:
     check.is_float("mean", "x", x.data)
-    total = sums.total(x.data, axis, keepdims)
-    count = x.data.dtype.type(x.data.size // (total.size or 1))
-    return tensor.record(total / count, _mean_backward, (x.data.shape, axis, keepdims, count), (x,))
+    total = sums.total(summable(x.data), axis, keepdims)
+    count = total.dtype.type(x.data.size // (total.size or 1))
+    return tensor.record(
+        in_dtype_of(total / count, x.data), _mean_backward, (x.data.shape, axis, keepdims, count), (x,)
+    )
 
 
 def _mean_backward(dy, saved, needs):
@@ -289,15 +298,16 @@ def _mean_backward(dy, saved, needs):
 
 def var(x: Methods, axis: Axis, keepdims: bool, ddof: int) -> Tensor:
     check.is_float("var", "x", x.data)
-    total = sums.total(x.data, axis, True)
-    count = x.data.size // (total.size or 1)
+    array = summable(x.data)
+    total = sums.total(array, axis, True)
+    count = array.size // (total.size or 1)
     if count <= ddof:
         raise ValueError(f"var: needs more than ddof={ddof} elements along axis {axis}, got {count}")
-    dtype = x.data.dtype.type
-    centred = x.data - total / dtype(count)
+    dtype = array.dtype.type
+    centred = array - total / dtype(count)
     centred -= sums.total(centred, axis, True) / dtype(count)  # the mean of what is left: the first is rounded
     share = dtype(1 / (count - ddof))
-    y = sums.total(centred * centred, axis, keepdims) * share
+    y = in_dtype_of(sums.total(centred * centred, axis, keepdims) * share, x.data)
     return tensor.record(y, _var_backward, (centred, axis, keepdims, share), (x,))
 
 

@@ -12,6 +12,7 @@ import operator
 
 import numpy
 
+from . import _autocast
 from ._arrays import to_array
 from . cimport _changes
 from ._changes import changes_since, first_stale, overlap
@@ -24,6 +25,7 @@ cdef object ndarray = numpy.ndarray
 cdef object by_order = operator.attrgetter("order")
 cdef type result_type = object  # Tensor; see `results_are`
 cdef dict silent = {}  # the threads that do not record
+cdef dict casting = _autocast.threads  # those under autocast
 cdef long long recorded = 0, walks = 0  # operations, and walks over a graph, since the start of the process
 
 
@@ -136,6 +138,7 @@ cdef class Node:
     """
 
     cdef readonly long long order
+    cdef object dtype  # of the result, where that lies on a device: gradients are cast to it
     cdef long long walk  # the last walk that met it
     cdef long long changes  # how many changes in place there had been, see `_changes`
     cdef public object backward, saved, grad  # backward and saved are None when freed
@@ -149,6 +152,13 @@ cdef Node new_node(object backward, object saved, tuple edges, tuple needs, bint
     recorded += 1
     node.order, node.changes = recorded, _changes.count
     node.backward, node.saved, node.edges, node.needs, node.fresh = backward, saved, edges, needs, fresh
+    return node
+
+
+cdef Node of_result(Node node, object y):
+    """The node, which knows now the dtype of its result."""
+    if type(y) is not ndarray and isinstance(y, DeviceArray):
+        node.dtype = y.dtype
     return node
 
 
@@ -182,8 +192,9 @@ cpdef list arrays_of(object values):
 
 cpdef object run(str op, object inputs, object arrays, dict options):
     """Run kernel `op` and record it; `arrays` is what the kernel takes, and `inputs` what gradients go to."""
-    if not are_plain(arrays):
+    if casting or not are_plain(arrays):
         check_kernel_arguments(op, arrays)
+        arrays = _autocast.arrays_for(op, inputs, arrays)
     forward, backward = active(op, arrays[0])
     y, saved = PyObject_Call(forward, tuple(arrays), options)
     return record(y, backward, saved, inputs, True)
@@ -217,6 +228,8 @@ cpdef object record(object y, object backward, object saved, object inputs, bint
         needs = tuple([isinstance(x, Variable) and (<Variable>x).learns for x in inputs])
         node = new_node(backward, saved, tuple([edge_to(x) for x in inputs]), needs, fresh)
     if type(y) is not tuple:
+        if node is not None:
+            of_result(node, y)
         return wrap(y if type(y) is ndarray else no_scalar(y), node)
     nodes = split_outputs(node, y) if node is not None else [None] * len(y)
     return tuple([wrap(one, part) for one, part in zip(y, nodes)])
@@ -237,7 +250,9 @@ cdef list split_outputs(Node node, tuple outputs):
     """One node for each output of an operation with several; they hand their gradients to `node`, which comes after."""
     blank = [(y.shape, y.dtype) for y in outputs]
     node.backward, node.saved = joint_backward, (node.backward, node.saved, blank)
-    return [new_node(pick_backward, (node, i), (node,), (True,), False) for i in range(len(outputs))]
+    return [
+        of_result(new_node(pick_backward, (node, i), (node,), (True,), False), outputs[i]) for i in range(len(outputs))
+    ]
 
 
 def pick_backward(dy, saved, needs):
@@ -290,6 +305,13 @@ def run_backward(Node root, object gradient, bint retain=False):
         raise
 
 
+cdef int hand_to_leaf(Variable leaf, object gradient, bint fresh) except -1:
+    """Add to the leaf's gradient, cast to its dtype on a device."""
+    if type(gradient) is not ndarray and isinstance(gradient, DeviceArray) and gradient.dtype != leaf.array.dtype:
+        gradient, fresh = _autocast.cast(gradient, leaf.array.dtype), True
+    return leaf.accumulate(gradient, fresh)
+
+
 cdef int hand_on(tuple edges, object gradients, bint fresh) except -1:
     """Give each gradient to the node or leaf at its edge."""
     cdef Py_ssize_t i
@@ -299,8 +321,11 @@ cdef int hand_on(tuple edges, object gradients, bint fresh) except -1:
         if gradient is None or edge is None:
             continue
         if type(edge) is not Node:
-            (<Variable>edge).accumulate(gradient, fresh)
-        elif (<Node>edge).grad is None:
+            hand_to_leaf(<Variable>edge, gradient, fresh)
+            continue
+        if (<Node>edge).dtype is not None and gradient.dtype != (<Node>edge).dtype:
+            gradient = _autocast.cast(gradient, (<Node>edge).dtype)
+        if (<Node>edge).grad is None:
             (<Node>edge).grad = gradient
         else:
             (<Node>edge).grad = added((<Node>edge).grad, gradient)

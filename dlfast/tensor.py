@@ -28,6 +28,7 @@ from ._tape import (
     wrap,
 )
 from .kernels import Into
+from .kernels.halves import is_half
 from .kernels.memory import pooled
 
 _ONE = {dtype: np.ones((), dtype) for dtype in FLOATS}  # the usual gradient of a loss
@@ -45,6 +46,12 @@ __all__ = [
     "unwrap",
     "wants_gradient",
 ]
+
+
+def _can_learn(array: Any) -> bool:
+    """Whether an array may have a gradient: of float32 or float64, on a device in half, too."""
+    return array.dtype in FLOATS or (on_device(array) and is_half(array.dtype))
+
 
 ArrayLike: TypeAlias = Methods | np.ndarray | np.generic | Sequence | float
 
@@ -76,7 +83,7 @@ class Tensor(Variable, Names):
 
     def _set_data(self, value: ArrayLike) -> None:
         array, own = unwrap(value), self._data
-        if array.dtype not in FLOATS and (self._learns or own.dtype.kind == "f"):
+        if (self._learns or own.dtype.kind == "f") and not _can_learn(array):
             raise TypeError(f"Tensor: data of a {own.dtype} Tensor must be float32 or float64, got {array.dtype}")
         if array is own:  # x.data += 1 has written into it
             note(own)
@@ -97,7 +104,7 @@ class Tensor(Variable, Names):
         note(own)
 
     def _set_requires_grad(self, value: bool) -> None:
-        if value and self._data.dtype not in FLOATS:
+        if value and not _can_learn(self._data):
             raise TypeError(
                 f"Tensor: requires_grad needs float32 or float64 data, got {self._data.dtype}; cast it first"
             )

@@ -31,3 +31,13 @@ def half_dtype(name: str) -> np.dtype:
     except ImportError as error:
         raise ImportError("bfloat16 needs ml_dtypes: pip install ml_dtypes, or dlfast with its extra `cuda`") from error
     return np.dtype(bfloat16)
+
+
+def is_half(dtype: np.dtype) -> bool:
+    """Whether it is float16 or bfloat16."""
+    return dtype.itemsize == 2 and str(dtype) in HALVES
+
+
+def is_real(dtype: np.dtype) -> bool:
+    """Whether it is a dtype of floats; NumPy takes bfloat16 for none."""
+    return dtype.kind == "f" or is_half(dtype)

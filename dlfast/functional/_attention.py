@@ -10,8 +10,10 @@ import numpy as np
 
 from .. import _check as check
 from .. import random
+from .._autocast import FLOAT32, arrays_for, cast
 from .._devices import CPU, check_one_device, moved, on_device
 from ..kernels import active
+from ..kernels.halves import is_half
 from ..tensor import ArrayLike, Tensor, arrays_of, record, run, unwrap
 
 
@@ -53,6 +55,8 @@ def scaled_dot_product_attention(
     options = {"heads_last": False, **_options(bool(is_causal), scale, dropout_p)}
     if q.ndim == 4:
         return run("attention", (*inputs, None), [q, k, v, mask], options)
+    if on_device(q):
+        q, k, v, mask = arrays_for("attention", inputs, (q, k, v, mask))
     folded = [x.reshape(math.prod(lead), *x.shape[-3:]) for x in (q, k, v)]
     forward, backward = active("attention", folded[0])
     y, saved = forward(*folded, mask, **options)
@@ -103,13 +107,13 @@ def attention_mask(op: str, mask: ArrayLike | None, scores: tuple[int, ...], que
     """A mask that broadcasts to `scores` (..., H, T, S) as kernels take it: additive, (B or 1, H or 1, T or 1, S)."""
     if mask is None:
         return None
-    found, dtype = unwrap(mask), query.dtype
+    found, dtype = unwrap(mask), FLOAT32 if is_half(query.dtype) else query.dtype
     check_one_device(op, ("query", "attn_mask"), (query, found))
     if isinstance(mask, Tensor) and mask.requires_grad:
         raise ValueError(f"{op}: attn_mask has no gradient here; add it to the scores by hand, or detach() it")
     if found.dtype == bool:
         found = np.where(found, dtype.type(0), dtype.type(-np.inf))
-    elif found.dtype != dtype:
+    elif found.dtype not in (dtype, query.dtype):
         raise TypeError(f"{op}: attn_mask must be bool or of query's dtype {dtype}, got {found.dtype}")
     try:
         np.broadcast_to(found, scores)
@@ -123,7 +127,7 @@ def attention_mask(op: str, mask: ArrayLike | None, scores: tuple[int, ...], que
             lead = math.prod(scores[:-3])
         found = found.reshape(lead, *found.shape[-3:])
     found = np.broadcast_to(found, (*found.shape[:3], scores[-1]))
-    return found if on_device(found) else np.ascontiguousarray(found)
+    return cast(found, query.dtype) if on_device(found) else np.ascontiguousarray(found)
 
 
 def rotary_embedding(x: ArrayLike, base: float = 10000.0, start: int = 0) -> Tensor:

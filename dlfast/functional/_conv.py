@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _check as check
+from .._autocast import arrays_for
+from .._devices import on_device
 from .._layout import channels_first
 from .._precision import automatic
 from ..kernels import active, active_module, get_backend
@@ -110,6 +112,8 @@ def conv1d(
     inputs = (x, weight, bias)
     a, w, b = arrays_of(inputs)
     groups = check_arrays("conv1d", a, w, b, groups)
+    if on_device(a):
+        a, w, b = arrays_for("conv2d", inputs, (a, w, b))
     image, taps = a[:, None], w[:, None]
     options = stride, padding, dilation, groups, activation, method
     planned = _planned_1d(a.shape, w.shape, *options, automatic(), serving(a))

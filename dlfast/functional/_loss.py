@@ -11,8 +11,10 @@ import math
 import numpy as np
 
 from .. import _check as check
+from .._autocast import widened
 from .._counting import listeners, tell
 from .._devices import on_device
+from ..kernels.halves import is_real
 from ..kernels.sums import total
 from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, record, run, unwrap
 from ._soft_labels import soft_cross_entropy
@@ -42,7 +44,7 @@ def cross_entropy(
     _reduction("cross_entropy", reduction)
     if label_smoothing != 0:
         check.number("cross_entropy", "label_smoothing", label_smoothing, 0, 1, high_closed=True)
-    if labels is not None and labels.dtype.kind == "f" and labels.shape == x.shape and x.ndim:
+    if labels is not None and is_real(labels.dtype) and labels.shape == x.shape and x.ndim:
         return soft_cross_entropy(logits, target, weight, reduction, label_smoothing)
     labels = check.labels("cross_entropy", "logits", x, labels, w, ignore_index)
     if listeners and reduction == "mean":
@@ -70,6 +72,7 @@ def nll_loss(
     """-log_probs[target]: `cross_entropy` of what is already a log_softmax. Arguments and errors as there."""
     x, labels, w = arrays_of((log_probs, target, weight))
     check.floats("nll_loss", ("log_probs", "weight"), (x, w))
+    x, w = widened(x), widened(w)
     labels = check.labels("nll_loss", "log_probs", x, labels, w, ignore_index)
     _reduction("nll_loss", reduction)
     if listeners and reduction == "mean":
@@ -168,7 +171,7 @@ def _alike(op: str, x: ArrayLike, target: ArrayLike) -> list[np.ndarray]:
     check.floats(op, ("x", "target"), (a, t), 2)
     if a.shape != t.shape:
         check.shape(op, "target", t, a.shape, "like x")
-    return arrays
+    return [widened(each) for each in arrays]
 
 
 def binary_cross_entropy(

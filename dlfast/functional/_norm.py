@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import _check as check
+from .._autocast import arrays_for
+from .._devices import on_device
 from ..kernels import active
 from ..tensor import ArrayLike, Tensor, apply, arrays_of, as_tensor, record, run
 from ._linear import FUSED_ACTIVATIONS
@@ -61,7 +63,10 @@ def batch_norm(
         raise ValueError(f"batch_norm: {what} needs more than one value a channel, got x {a.shape}")
     forward, backward = active("batch_norm", a)
     given = (None, None) if from_batch else _fixed(a, mean, var)
-    y, saved = forward(a, w, b, r, *given, eps=eps, activation=activation)
+    arrays: Sequence = (a, w, b, r, *given)
+    if on_device(a):
+        arrays = arrays_for("batch_norm", inputs, arrays)
+    y, saved = forward(*arrays, eps=eps, activation=activation)
     if from_batch and mean is not None:
         _move(mean, saved[3], momentum)
         _move(var, saved[4] * (rows / (rows - 1)), momentum)

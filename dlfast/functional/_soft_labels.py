@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import _check as check
+from .._autocast import widened
 from ..tensor import ArrayLike, Tensor, arrays_of, record
 from ._softmax import log_softmax
 
@@ -18,6 +19,7 @@ def soft_cross_entropy(
     """
     x, t, w = arrays_of((logits, target, weight))
     check.floats("cross_entropy", ("logits", "target", "weight"), (x, t, w))
+    x, t, w = widened(x), widened(t), widened(w)
     if x.shape[-1] == 0:
         raise ValueError(f"cross_entropy: logits must have shape (..., C) with at least one class, got {x.shape}")
     check.shape("cross_entropy", "weight", w, x.shape[-1:], f"to match logits {x.shape}")

@@ -248,8 +248,8 @@ class Module:
 
         Parameters stay the same objects, and their gradients move with them; a cast forgets gradients. An optimizer
         that was made before: see its own `to`. Counters, buffers of one integer, stay on the CPU, which counts.
-        Returns self. Raises TypeError for a dtype other than float32 and float64, and for a device as `Tensor.to`,
-        before anything is changed.
+        Returns self. Raises TypeError for a dtype other than float32 and float64 (on a device float16 and bfloat16,
+        too), and for a device as `Tensor.to`, before anything is changed.
         """
         convert(self, *wanted("to", target, dtype, device))
         return self
@@ -261,6 +261,14 @@ class Module:
     def double(self) -> Module:
         """Cast to float64. Returns self."""
         return self.to(np.float64)
+
+    def half(self) -> Module:
+        """Cast to float16, on a device. Returns self. To train, leave it in float32 and see `amp.autocast`."""
+        return self.to(np.float16)
+
+    def bfloat16(self) -> Module:
+        """Cast to bfloat16, on a device. Returns self. Raises ImportError without ml_dtypes."""
+        return self.to("bfloat16")
 
     def cpu(self) -> Module:
         """Move to the CPU. Returns self."""

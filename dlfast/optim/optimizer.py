@@ -170,12 +170,20 @@ class Optimizer:
             self.step_by(math.sqrt(square_sum(gradients)))
         return loss
 
-    def step_by(self, norm: float | None) -> None:
-        """`step` where the `gradient_norm` of the gradients as they are is known, or nothing is clipped (None)."""
-        grad_scale = 1.0
+    def step_by(self, norm: float | None, grad_scale: float = 1.0) -> None:
+        """`step` where the `gradient_norm` of the gradients as they are is known, or nothing is clipped (None).
+
+        grad_scale: multiplies the gradients, before they are clipped.
+        """
         if norm is not None and self.clip_grad_norm is not None:
-            self.grad_norm, grad_scale = norm, clip_factor(norm, self.clip_grad_norm)
+            self.grad_norm = norm * grad_scale
+            grad_scale *= clip_factor(self.grad_norm, self.clip_grad_norm)
         self._update_all(grad_scale)
+
+    def multiply_gradients(self, factor: float) -> None:
+        """Multiply every gradient in place."""
+        for stretch in self._stretches():
+            stretch.grad *= factor
 
     def _factor_on_device(self, gradients: list) -> tuple:
         """What clipping multiplies gradients by, and the square of their norm: arrays of one number."""
