@@ -252,3 +252,62 @@ def test_what_is_lacking_is_said(monkeypatch):
 
 def test_most_convolutions_are_for_cudnn():
     assert len(BY_CUDNN) > 60
+
+
+def gpu_with_cudnn():
+    with dl.cuda.host(False):
+        if not dl.cuda.is_available():
+            pytest.skip(f"no GPU: {dl.cuda.status().reason}")
+        found = dl.cuda.get_device()
+    if found.cudnn is None:
+        pytest.skip(f"no cuDNN: {found.no_cudnn}")
+    return found
+
+
+def within(bound, *found):
+    for mine, theirs in zip(*found, strict=True):
+        scale = max(1, np.abs(theirs).max())
+        np.testing.assert_allclose(mine.astype(float), theirs, rtol=0, atol=bound * scale)
+
+
+GPU_SHAPES = [
+    ((4, 32, 30, 64), (128, 3, 3, 64), Geometry((1, 1), (1, 1, 1, 1), (1, 1), 1)),
+    ((2, 33, 31, 3), (64, 7, 7, 3), Geometry((2, 2), (3, 3, 3, 3), (1, 1), 1)),
+    ((2, 16, 16, 32), (32, 3, 3, 1), Geometry((1, 1), (1, 1, 1, 1), (1, 1), 32)),
+    ((2, 20, 20, 8), (16, 3, 3, 4), Geometry((1, 1), (2, 2, 2, 2), (2, 2), 2)),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("shape", GPU_SHAPES, ids=lambda shape: str(shape[:2]))
+@pytest.mark.parametrize("activation", [None, "relu", "tanh"])
+def test_convolutions_on_a_gpu(activation, shape, dtype):
+    gpu, (image, kernel, geometry) = gpu_with_cudnn(), shape
+    rng = np.random.default_rng(0)
+    x, weight, bias = (rng.standard_normal(s).astype(dtype) for s in (image, kernel, kernel[:1]))
+    weight = (weight / np.sqrt(np.prod(kernel[1:]))).astype(dtype)
+    of = plan(image, kernel, geometry, activation, "cudnn")
+    dy = rng.standard_normal(of.output).astype(dtype)
+    forward, backward = kernels.pair("conv2d", "cuda")
+    y, saved = forward(*map(gpu.upload, (x, weight, bias)), plan=of)
+    got = [each.numpy() for each in (y, *backward(gpu.upload(dy), saved, (True, True, True)))]
+    forward, backward = kernels.pair("conv2d", "reference")
+    wide = [each.astype(float) for each in (x, weight, bias, dy)]
+    wanted, saved = forward(*wide[:3], plan=of)
+    saved = (*saved[:2], got[0].astype(float) if activation else None, saved[3])  # ReLU's mask as it was
+    within(1e-5 if dtype == "float32" else 5e-3, got, [wanted, *backward(wide[3], saved, (True, True, True))])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("features", "shared"), [(64, 1), (128, 4)])
+def test_attention_on_a_gpu(causal, features, shared):
+    gpu = gpu_with_cudnn()
+    q, dy = (heads((2, 4, 70, features), seed) for seed in (0, 1))
+    k, v = (heads((2, 4 // shared, 90, features), seed) for seed in (2, 3))
+    options = {"heads_last": False, "causal": causal, "scale": features**-0.5, "dropout": 0.0, "seed": 0}
+    forward, backward = kernels.pair("attention", "cuda")
+    y, saved = forward(*map(gpu.upload, (q, k, v)), None, **options)
+    got = [x.numpy() for x in (y, *backward(gpu.upload(dy), saved, (True, True, True, False))[:3])]
+    reference, reference_back = kernels.pair("attention", "reference")
+    wanted, kept = reference(*(x.astype(float) for x in (q, k, v)), None, **options)
+    within(5e-3, got, [wanted, *reference_back(dy.astype(float), kept, (True, True, True, False))[:3]])

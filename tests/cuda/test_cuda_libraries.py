@@ -14,8 +14,6 @@ from cublas_double import (
     ComputeType,
     CublasLt,
     DataType,
-    gelu,
-    gelu_slope,
 )
 from ondevice import down, up
 from test_cuda_kernels import agrees
@@ -24,7 +22,7 @@ import dlfast as dl
 from cases import CASES
 from dlfast import kernels
 from dlfast.kernels.cuda import cublas, device, libraries
-from dlfast.kernels.cuda.cublas_problem import aux_shape, describe
+from dlfast.kernels.cuda.cublas_problem import describe
 from dlfast.kernels.cuda.gemm import Matrix, gemm, matrix
 from dlfast.kernels.cuda.tf32 import allow_tf32, tf32_is_allowed
 
@@ -36,9 +34,6 @@ def _on_the_host():
     """The double computes in the host's memory, on machines with a GPU too."""
     with dl.cuda.host():
         yield
-
-
-SIZES = [(1, 1, 1), (3, 5, 7), (16, 8, 32), (1, 9, 4), (9, 1, 4), (33, 17, 1), (130, 6, 20), (5, 200, 3)]
 
 
 def library(refuses=()):
@@ -56,89 +51,6 @@ def with_cublas(monkeypatch):
 
 def numbers(*shape, dtype="float32", seed=0):
     return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(dtype)
-
-
-def operand(values, transposed):
-    """A matrix of these values, which lies in memory as it is or transposed."""
-    return matrix(HOST.upload(values.swapaxes(-1, -2))).transposed if transposed else matrix(HOST.upload(values))
-
-
-@pytest.mark.parametrize("transposes", [(False, False), (False, True), (True, False), (True, True)], ids=str)
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
-def test_product_of_rows_is_a_product_of_columns(dtype, transposes):
-    double, made = library()
-    for m, n, k in SIZES:
-        a, b = numbers(m, k, dtype=dtype), numbers(k, n, dtype=dtype, seed=1)
-        c = HOST.empty((m, n), dtype)
-        assert made.product(operand(a, transposes[0]), operand(b, transposes[1]), c, m, n, k)
-        np.testing.assert_allclose(c.numpy(), a.astype(float) @ b.astype(float), rtol=2e-3, atol=2e-3)
-    assert {name for name, _ in double.problems()} == {"DEFAULT"}
-
-
-def test_batches_and_one_matrix_for_all_of_a_batch():
-    _, made = library()
-    for one_a, one_b in ((False, False), (True, False), (False, True)):
-        a, b = numbers(1 if one_a else 4, 5, 6), numbers(1 if one_b else 4, 6, 3, seed=1)
-        left, right = matrix(up(a)), matrix(up(b))
-        left, right = left._replace(step=0) if one_a else left, right._replace(step=0) if one_b else right
-        c = HOST.empty((4, 5, 3), np.float32)
-        assert made.product(left, right, c, 5, 3, 6, batch=4)
-        np.testing.assert_allclose(c.numpy(), a @ b, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("activation", [None, "relu", "gelu"])
-@pytest.mark.parametrize("bias", [False, True])
-def test_epilogues_forward_and_back(activation, bias):
-    _, made = library()
-    for m, n, k in SIZES:
-        x, weight, b = numbers(m, k), numbers(n, k, seed=1), numbers(n, seed=2)
-        z = x @ weight.T + (b if bias else 0)
-        name = "_".join([*([activation.upper(), "AUX"] if activation else []), *["BIAS"] * bias]) or "DEFAULT"
-        y = HOST.empty((m, n), np.float32)
-        aux = None
-        if activation:
-            aux = HOST.upload(np.zeros(aux_shape(name, m, n), np.uint8 if activation == "relu" else np.float32))
-        options = {"epilogue": name, "vector": up(b) if bias else None, "aux": aux}
-        assert made.product(matrix(up(x)), matrix(up(weight)).transposed, y, m, n, k, **options)
-        wanted = {None: z, "relu": np.maximum(z, 0), "gelu": gelu(z)}[activation]
-        np.testing.assert_allclose(y.numpy(), wanted, rtol=1e-4, atol=1e-5)
-        if activation:
-            goes_back(made, activation, aux, z)
-
-
-def goes_back(made, activation, aux, z):
-    """dz = (upper gradient times weight) act'(z) and its sums, from what the forward product left."""
-    (m, n), k = z.shape, 4
-    dy, weight = numbers(m, k, seed=3), numbers(k, n, seed=4)
-    slope = (z > 0) if activation == "relu" else gelu_slope(z)
-    wanted = dy @ weight * slope
-    for sums in (False, True):
-        dz, vector = HOST.empty((m, n), np.float32), HOST.empty((n,), np.float32)
-        name = f"D{activation.upper()}" + "_BGRAD" * sums
-        assert made.product(matrix(up(dy)), matrix(up(weight)), dz, m, n, k, epilogue=name, vector=vector, aux=aux)
-        np.testing.assert_allclose(dz.numpy(), wanted, rtol=1e-4, atol=1e-4)
-        if sums:
-            np.testing.assert_allclose(vector.numpy(), wanted.sum(axis=0), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(("name", "axis"), [("BGRADB", 1), ("BGRADA", 0)])
-def test_sums_beside_a_product(name, axis):
-    _, made = library()
-    for m, n, k in SIZES:
-        a, b = numbers(m, k), numbers(k, n, seed=1)
-        c, sums = HOST.empty((m, n), np.float32), HOST.empty((m if axis else n,), np.float32)
-        assert made.product(matrix(up(a)), matrix(up(b)), c, m, n, k, epilogue=name, vector=sums)
-        np.testing.assert_allclose(c.numpy(), a @ b, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(sums.numpy(), a.sum(axis=1) if axis else b.sum(axis=0), rtol=1e-4, atol=1e-5)
-
-
-def test_views_within_wider_rows():
-    _, made = library()
-    wide = numbers(6, 10)
-    a = Matrix(up(wide), 10, 1)
-    c = HOST.empty((6, 3), np.float32)
-    assert made.product(a, matrix(up(numbers(4, 3))), c, 6, 3, 4)
-    np.testing.assert_allclose(c.numpy(), wide[:, :4] @ numbers(4, 3), rtol=1e-5, atol=1e-6)
 
 
 def test_what_cublas_has_no_word_for():
