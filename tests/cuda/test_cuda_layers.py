@@ -182,3 +182,63 @@ def test_masks_and_lengths():
 
 
 RECURRENT = nn.LSTM(3, 4, bidirectional=True)
+
+
+# Views, and nothing at all
+
+
+def labels_like(x):
+    return (x.detach()[:, 0] > 0).to(np.int64)
+
+
+VIEWED = {
+    "linear": (lambda x: F.linear(x, x[:2], x[0, :2]), (3, 5)),
+    "conv2d": (lambda x: F.conv2d(x, x[:2, :, :2]), (5, 2, 4, 3)),
+    "conv1d": (lambda x: F.conv1d(x, x[:1, :2]), (4, 3, 2)),
+    "layer_norm": (lambda x: F.layer_norm(x, 5), (3, 5)),
+    "softmax": (lambda x: F.softmax(x, 0), (3, 5)),
+    "cross_entropy": (lambda x: F.cross_entropy(x, labels_like(x)), (4, 3)),
+    "max_pool2d": (lambda x: F.max_pool2d(x, 2), (2, 4, 5, 3)),
+    "attention": (lambda x: F.scaled_dot_product_attention(x, x, x), (2, 3, 4, 2)),
+    "lstm_cell": (lambda x: F.lstm_cell(x, (x, x), F.stack([x] * 4).reshape(12, 3), F.concatenate([x] * 4)), (3, 3)),
+    "batch_norm": (lambda x: F.batch_norm(x, training=True, activation="relu"), (5, 3)),
+    "mse_loss": (lambda x: F.mse_loss(x, x.detach() * 2), (5, 3)),
+    "arithmetic": (lambda x: (x / 3 + x * x - x[:1]).exp().sqrt() * x.abs().max(0) + x.std() + x.norm(), (5, 3)),
+    "pieces": (lambda x: F.stack([*x.split(1)]).squeeze(1).cumsum(0).clip(-1, 1) - x.chunk(2)[1].sum(), (5, 3)),
+}
+LAYOUTS = {  # an array, and the view of it that is x: from the last axis to the first, off by one element, with gaps
+    "turned": (lambda x: x.T.copy(), lambda base, shape: base.permute(*range(base.ndim)[::-1])),
+    "shifted": (lambda x: np.append(x[:1].reshape(-1)[:1], x), lambda base, shape: base[1:].reshape(shape)),
+    "gaps": (lambda x: np.repeat(x[..., None], 2, axis=-1), lambda base, shape: base[..., 1]),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", VIEWED)
+def test_views(name, layout):
+    (function, shape), (base_of, view_of) = VIEWED[name], LAYOUTS[layout]
+    agree(lambda place: lambda base: function(view_of(base, shape)), [base_of(image(*shape))])
+
+
+EMPTY = [
+    (nn.Linear(3, 2), [np.zeros((0, 3))]),
+    (nn.Conv2d(2, 3, 2), [np.zeros((0, 4, 4, 2))]),
+    (nn.MaxPool2d(2), [np.zeros((0, 4, 4, 2))]),
+    (nn.BatchNorm1d(3), [np.zeros((0, 3))]),
+    (nn.LayerNorm(3), [np.zeros((0, 3))]),
+    (nn.ReLU(), [np.zeros((0, 3))]),
+    (nn.Dropout(), [np.zeros((0, 3))]),
+    (nn.Softmax(), [np.zeros((0, 3))]),
+    (nn.Embedding(3, 2), [np.zeros((0, 2), np.int64)]),
+    (nn.LSTM(3, 2), [np.zeros((4, 0, 3))]),
+    (nn.MultiheadAttention(4, 2), [np.zeros((3, 0, 4))]),
+    (nn.MSELoss(), [np.zeros((0, 3)), np.zeros((0, 3))]),
+    (nn.CrossEntropyLoss(), [np.zeros((0, 3)), np.zeros(0, np.int64)]),
+    (nn.BCELoss(), [np.zeros((0, 3)), np.zeros((0, 3))]),
+]
+
+
+@pytest.mark.parametrize(("layer", "inputs"), EMPTY, ids=name_of)
+def test_empty_batches(layer, inputs):
+    on = {place: copy.deepcopy(layer).to(place) for place in PLACES}
+    agree(on.get, inputs, lambda place: tuple(on[place].parameters()))
