@@ -12,14 +12,11 @@ from typing import Any
 
 from .devices import DeviceArray
 
-ALIGNMENT = 16  # bytes
-
 
 def ready(x: Any) -> Any:
     """An array as kernels take it: itself, or a copy; a tuple of them; what is no array as it is."""
     if isinstance(x, DeviceArray):
-        array: Any = x
-        return array if array.is_contiguous and array.pointer % ALIGNMENT == 0 else array.copy()
+        return x.contiguous()  # type: ignore[attr-defined]
     return tuple(map(ready, x)) if type(x) is tuple else x
 
 

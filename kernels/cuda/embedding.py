@@ -11,7 +11,7 @@ import math
 
 from .cast import cast
 from .dialect import cuda, i32, kernel, real, real_dtype
-from .loops import THREADS
+from .loops import THREADS, destination
 
 NAN = math.nan
 SCAN = 128  # threads of a block, and tokens that it looks at in one turn
@@ -69,7 +69,7 @@ def embedding_backward(dy, saved, needs):
     indices, shape, padding_idx = saved
     if not needs[1]:
         return None, None
-    dweight = dy.device.empty(shape, real_dtype(dy.dtype))
+    dweight = destination(needs[1], shape, dy.device, real_dtype(dy.dtype))
     clear((-(-dweight.size // THREADS), 1, 1), THREADS, dweight, dweight.size)
     if dweight.size:
         padding = -1 if padding_idx is None else padding_idx

@@ -7,6 +7,7 @@ import math
 from .columns import activated_sums, column_sums, sum_to
 from .elementwise import relu_backward, sigmoid_backward, tanh_backward
 from .gemm import gemm, matrix
+from .loops import destination
 
 _GRADIENTS = {"relu": relu_backward, "sigmoid": sigmoid_backward, "tanh": tanh_backward}
 
@@ -34,7 +35,7 @@ def linear_backward(dy, saved, needs):
     if needs[0]:
         dx = gemm(matrix(dz), matrix(weight), x.device.empty(x.shape, x.dtype), rows, inputs, outputs)
     if needs[1]:
-        dweight, dbias = weight_gradient(dz, x.reshape(rows, inputs), needs[2], dbias)
+        dweight, dbias = weight_gradient(dz, x.reshape(rows, inputs), needs[2], dbias, needs[1])
     elif needs[2] and dbias is None:
         dbias = column_sums(dz)
     return dx, dweight, dbias
@@ -49,13 +50,13 @@ def activated(dy, y, activation, rows, sums):
     return activated_sums(dy, y, activation) if sums else (activation_gradient(dy, y, activation), None)
 
 
-def weight_gradient(dz, x, sums, dbias=None):
+def weight_gradient(dz, x, sums, dbias=None, need=True):
     """dweight (O, I) = dz^T x for dz (rows, O) and x (rows, I); and dbias (O,), dz's sums, where wanted and not there.
 
-    cuBLASLt can add dz up while it multiplies (BGRADB).
+    cuBLASLt can add dz up while it multiplies (BGRADB). need: where dweight goes, see `destination`.
     """
     (rows, outputs), inputs = dz.shape, x.shape[1]
-    dweight = dz.device.empty((outputs, inputs), dz.dtype)
+    dweight = destination(need, (outputs, inputs), dz.device, dz.dtype)
     left, right = matrix(dz).transposed, matrix(x)
     if sums and dbias is None:
         dbias, cublas = dz.device.empty((outputs,), dz.dtype), dz.device.cublas

@@ -5,7 +5,8 @@ Bytes moved: those of the arrays once, which is the least that there is.
 
 from __future__ import annotations
 
-from .device import Array
+from .. import Into
+from .device import ALIGNMENT, Array
 from .dialect import cuda, device, full_name, kernel, load4, store4
 
 THREADS = 256
@@ -20,6 +21,13 @@ def blocks(count: int) -> tuple[int, int, int]:
 def like(x: Array) -> Array:
     """An array of x's shape, dtype and device."""
     return x.device.empty(x.shape, x.dtype)
+
+
+def destination(need, shape: tuple[int, ...], device, dtype) -> Array:
+    """The array that a gradient is written into: the caller's (`Into`), where one fits, else a fresh one."""
+    if type(need) is Into and need.array.dtype == dtype and need.array.pointer % ALIGNMENT == 0:
+        return need.array
+    return device.empty(shape, dtype)
 
 
 def mapped(formula):

@@ -8,6 +8,7 @@ import pytest
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import models, nn, optim
+from dlfast.kernels.devices import DeviceArray
 
 RNG = np.random.default_rng(0)
 TOLERANCE = 1e-4  # of a gradient, relative to the largest number in it
@@ -105,3 +106,28 @@ def test_a_model_on_a_device_generates_the_same_text():
         for place in ("cpu", "cuda"):
             texts.append(list(models.generate(net.to(place), np.array([1, 2, 3]), 8, seed=0)))
         assert texts[0] == texts[1]
+
+
+def test_gradients_are_written_where_the_optimizer_keeps_them(monkeypatch):
+    dl.manual_seed(0)
+    net = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3)).cuda()
+    optimizer = optim.SGD(net.parameters(), lr=0.1)
+    codes = dl.tensor(np.array([0, 3, 3]), device="cuda")
+    for _ in range(2):
+        optimizer.zero_grad()
+        net(codes).sum().backward()
+        optimizer.step()
+    optimizer.zero_grad()
+    place, device, writers = net[0].weight._place.array.pointer, dl.cuda.get_device(), set()
+    original = type(device).launch
+
+    def launch(this, kernel, grid, block, arguments, dtype):
+        if any(isinstance(x, DeviceArray) and x.pointer == place for x in arguments):
+            writers.add(kernel.name)
+        return original(this, kernel, grid, block, arguments, dtype)
+
+    monkeypatch.setattr(type(device), "launch", launch)
+    net(codes).sum().backward()
+    assert net[0].weight.grad.pointer == place
+    assert writers == {"embedding_clear", "embedding_scatter"}  # and no copy
+    assert [(p.grad.numpy() != 0).any() for p in net.parameters()] == [True] * 3
