@@ -210,7 +210,7 @@ def test_watch_notes_what_runs():
             kernels.active("linear")[0](x, w, None, activation="relu")
             kernels.active_step("sgd")
         kernels.active("linear")[0](x, w, None, activation=None)
-    assert calls == [("linear", "numba", ((3, 4), (2, 4), None), {"activation": "relu"})]
+    assert calls == [("linear", "numba", ((3, 4), (2, 4), None), {"activation": "relu"}, None)]
     assert kernels.get_backend() == ("auto",)
     with pytest.raises(ZeroDivisionError), kernels.watch():
         1 / 0  # noqa: B018
