@@ -32,6 +32,7 @@ from .run import where
 ROUNDS = 13  # of turns: a busy machine has slow seconds, which the median should not see
 _LR = 2e-3
 _BATCH = 64
+_PLAYED = 256, 64  # images, where the CPU plays a GPU
 
 
 class Demo(NamedTuple):
@@ -55,7 +56,7 @@ class Demo(NamedTuple):
         else:
             what, (training, validation) = "clothes", map(_first, fetch(data, path), (20_000, 5_000))
         if device != "cpu" and playing():
-            training, validation = _first(training, 256), _first(validation, 64)
+            training, validation = map(_first, (training, validation), _PLAYED)
         training, validation = _standardised(training, validation)
         return cls(what, training, validation, epochs, batch_size, seed, device)
 

@@ -11,8 +11,8 @@ import numpy as np
 from .. import random
 from .._printing import plain_text
 from ..nn.module import Module
-from ..tensor import unwrap
 from ..train.evaluation import check_model, evaluating
+from ..train.placing import Place, as_array
 from ..train.sources import as_loader
 from ._figures import Pictured, figure, short
 
@@ -93,9 +93,11 @@ def confusion_matrix(
     check_model("confusion_matrix", model)
     state = random.get_state()
     try:
+        place = Place(model)
         with evaluating(model):
             pairs = [
-                _labels(unwrap(model(*inputs)), targets) for *inputs, targets in as_loader("data", data, batch_size)
+                _labels(as_array(model(*place.put(tuple(inputs)))), targets)
+                for *inputs, targets in as_loader("data", data, batch_size)
             ]
     finally:
         random.set_state(state)

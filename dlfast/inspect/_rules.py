@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .. import nn
+from .._devices import values_of
 from ._checks import are_probabilities
 from ._evidence import Evidence, ignorant_loss, is_cross_entropy
 from ._findings import Finding, in_words
@@ -44,7 +45,7 @@ def nan_in_data(found: Evidence) -> Iterator[Finding]:
 
 
 def nan_in_weights(found: Evidence) -> Iterator[Finding]:
-    names = [name for name, p in found.model.named_parameters() if not np.isfinite(p.data).all()]
+    names = [name for name, p in found.model.named_parameters() if not np.isfinite(values_of(p.data)).all()]
     if names:
         words = f"{len(names)} parameters hold NaN or infinity, {names[0]} the first of them: the training diverged."
         yield Finding("nan_in_weights", "error", words, {"parameters": names})
@@ -149,7 +150,8 @@ def weight_gain(model: nn.Module) -> float:
             continue
         for p in vars(module).values():
             if isinstance(p, nn.Parameter) and p.ndim > 1 and p.size:
-                gains.append(float(np.sqrt(np.square(p.data, dtype=np.float64).mean() * math.prod(p.shape[1:]))))
+                square = np.square(values_of(p.data), dtype=np.float64).mean()
+                gains.append(float(np.sqrt(square * math.prod(p.shape[1:]))))
     return max(gains)
 
 

@@ -87,7 +87,8 @@ def _first(batches: Iterator[tuple], rows: int) -> list[tuple]:
 def loss_of(op: str, loss: Callable | None, sample: Sample) -> Callable:
     """The loss that is given, else `cross_entropy` for integer targets and `mse_loss` for others."""
     if loss is not None:
-        return check_loss(op, loss)
+        loss = check_loss(op, loss)
+        return copy.deepcopy(loss).cpu() if isinstance(loss, Module) else loss
     return F.cross_entropy if is_classes(sample.targets) else F.mse_loss
 
 

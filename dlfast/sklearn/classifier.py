@@ -45,6 +45,8 @@ class NetClassifier(ClassifierMixin, Net):
     dtype
         What is computed in: "float32", "float64", or "auto": float32, which takes half the time, but float64 for X of
         float64 with no more than 8,192 numbers. Probabilities and predictions have the dtype of X.
+    device
+        None or "cpu", or "cuda": where the network learns and computes. It is pickled as one of the CPU.
 
     y may be classes of any kind, or a matrix of zeros and ones
     (N, labels) for labels that go together. Attributes: module_ (the trained dlfast network), classes_, n_iter_, loss_,
@@ -80,13 +82,14 @@ class NetClassifier(ClassifierMixin, Net):
         n_iter_no_change=10,
         dtype="auto",
         class_weight=None,
+        device=None,
     ):
         super().__init__(
             hidden_layer_sizes, activation, module=module, solver=solver, alpha=alpha, batch_size=batch_size,
             learning_rate_init=learning_rate_init, max_iter=max_iter, shuffle=shuffle, random_state=random_state,
             tol=tol, verbose=verbose, warm_start=warm_start, momentum=momentum, nesterovs_momentum=nesterovs_momentum,
             early_stopping=early_stopping, validation_fraction=validation_fraction, beta_1=beta_1, beta_2=beta_2,
-            epsilon=epsilon, n_iter_no_change=n_iter_no_change, dtype=dtype,
+            epsilon=epsilon, n_iter_no_change=n_iter_no_change, dtype=dtype, device=device,
         )  # fmt: skip
         self.class_weight = class_weight
 

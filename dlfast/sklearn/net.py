@@ -16,6 +16,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from .. import _check as check
 from .. import init, nn, optim, random, train
+from .._devices import beside, find, values_of
+from ..tensor import unwrap
+from ..train.placing import Place
 from .watch import Watch
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -62,6 +65,7 @@ class Net(BaseEstimator):
         epsilon=1e-8,
         n_iter_no_change=10,
         dtype="auto",
+        device=None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -85,6 +89,7 @@ class Net(BaseEstimator):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.dtype = dtype
+        self.device = device
 
     # What the two kinds say of themselves
 
@@ -115,6 +120,8 @@ class Net(BaseEstimator):
         check.number(name, "validation_fraction", self.validation_fraction, 0, 1, low_open=True)
         check.choice(name, "solver", self.solver, ("adam", "sgd"))
         check.choice(name, "dtype", self.dtype, ("auto", "float32", "float64"))
+        if self.device is not None:
+            find(self.device)
         if self.module is None:
             check.choice(name, "activation", self.activation, tuple(ACTIVATIONS))
             for size in np.atleast_1d(np.asarray(self.hidden_layer_sizes)):
@@ -226,6 +233,7 @@ class Net(BaseEstimator):
         history = train.fit(
             self.module_, (X, read), epochs=1 if partial else self.max_iter, batch_size=self._rows_of_a_batch(len(X)),
             loss=loss, optimizer=self._optimizer, metrics=[], callbacks=[watch], shuffle=self.shuffle, progress=False,
+            device=self.device,
         )  # fmt: skip
         self.module_.eval()
         watch.finish(history.stopped)
@@ -234,8 +242,11 @@ class Net(BaseEstimator):
         """The weighted mean of a batch, whose targets are the numbers of its rows."""
 
         def loss(outputs: Any, rows: np.ndarray) -> Any:
-            each = weight[rows]
-            return (self._row_losses(outputs, targets[rows]) * each).sum() * (1 / float(each.sum()))
+            rows = values_of(unwrap(rows))
+            each, wanted = weight[rows], targets[rows]
+            share = 1 / float(each.sum())
+            each, wanted = (beside(part, unwrap(outputs)) for part in (each, wanted))
+            return (self._row_losses(outputs, wanted) * each).sum() * share
 
         return loss
 
@@ -274,8 +285,12 @@ class Net(BaseEstimator):
         return next((p.dtype for p in self.module_.parameters()), np.dtype(np.float32))
 
     def __getstate__(self) -> dict[str, Any]:
-        """The optimizer is bound to the memory of the parameters: its state is kept in its place."""
+        """The optimizer is bound to the memory of the parameters: its state is kept in its place. The network lies on
+        the CPU, for machines without the device.
+        """
         state = dict(super().__getstate__())
+        if "module_" in state and not Place(self.module_).on_cpu:
+            state["module_"] = copy.deepcopy(self.module_).cpu()
         optimizer = state.pop("_optimizer", None)
         return state if optimizer is None else {**state, "_optimizer_state": optimizer.state_dict()}
 

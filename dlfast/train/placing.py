@@ -24,6 +24,10 @@ class Place:
         first = next(model.buffers(), None) if first is None else first
         self.device = first.device if on_device(first) else CPU
 
+    @property
+    def on_cpu(self) -> bool:
+        return self.device is CPU
+
     def take(self, loss: Any) -> None:
         """Move the weights of classes that a loss has to the device."""
         if isinstance(loss, Module):
@@ -31,11 +35,11 @@ class Place:
 
     def put(self, batch: tuple) -> tuple:
         """The arrays of a batch as Tensors on the device; those that lie there already as they are."""
-        return batch if self.device is CPU else moved(batch, self.device)
+        return batch if self.on_cpu else moved(batch, self.device)
 
     def batches(self, loader: Loader, batches: Iterator[tuple]) -> Iterator[tuple]:
         """Batches of a loader on the device, copied ahead where that changes nothing."""
-        if self.device is CPU or (isinstance(loader, DataLoader) and loader.device is not None):
+        if self.on_cpu or (isinstance(loader, DataLoader) and loader.device is not None):
             return batches
         if isinstance(loader, DataLoader):
             return loader.moved(batches, self.device)

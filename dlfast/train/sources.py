@@ -9,10 +9,10 @@ import numpy as np
 
 from .. import random
 from .._arrays import plain_array
-from .._devices import on_device
+from .._devices import on_device, values_of
 from ..data import ArrayDataset, DataLoader
 from ..data.labels import targets_of
-from ..tensor import Tensor
+from ..tensor import Tensor, unwrap
 
 _EXPECTED = "must be a pair (x, y) of arrays, a data set, a DataLoader or a list of batches (x, y)"
 
@@ -32,7 +32,7 @@ class Batches:
     def _arrays(self, batch: Any) -> tuple:
         if not isinstance(batch, (tuple, list)):
             raise TypeError(f"{self._name}: each batch must be a tuple (x, y), got {type(batch).__name__}")
-        return tuple(part if on_device(getattr(part, "data", part)) else plain_array(part) for part in batch)
+        return tuple(part if _is_away(part) else plain_array(part) for part in batch)
 
     def first_row(self) -> tuple:
         """One row, or a whole batch, without disturbing a shuffled order."""
@@ -133,7 +133,7 @@ def _described(data: Any) -> str:
 def first_targets(loader: Loader) -> Any:
     """The targets of one row, or of none where a data set is empty: for their dtype."""
     if isinstance(loader, Batches):
-        return loader.first_row()[-1]
+        return _on_cpu(loader.first_row()[-1])
     return loader.peek()[-1]
 
 
@@ -144,12 +144,21 @@ def all_targets(loader: Loader) -> np.ndarray:
     """
     dataset = loader.dataset if isinstance(loader, DataLoader) else getattr(loader.source, "dataset", None)
     if dataset is None:
-        return np.concatenate([batch[-1] for batch in loader])
+        return np.concatenate([_on_cpu(batch[-1]) for batch in loader])
     state = random.get_state()
     try:
         return targets_of(dataset)
     finally:
         random.set_state(state)
+
+
+def _is_away(part: Any) -> bool:
+    """Whether it is an array or a Tensor on a device."""
+    return on_device(part.data if isinstance(part, Tensor) else part)
+
+
+def _on_cpu(part: Any) -> Any:
+    return values_of(unwrap(part)) if _is_away(part) else part
 
 
 def _check_targets(name: str, targets: Any) -> None:
