@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .kernels.capturing import seed
+from .kernels.capturing import refuse, seed
 
 _generator = np.random.default_rng()
 _of_thread = threading.local()  # a thread that makes batches ahead has a generator of its own
@@ -24,7 +24,12 @@ def manual_seed(seed: int) -> np.random.Generator:
 
 
 def generator() -> np.random.Generator:
-    """The generator in use, a numpy.random.Generator."""
+    """The generator in use, a numpy.random.Generator. Raises RuntimeError while a CUDA graph is captured."""
+    refuse("random numbers that are drawn on the CPU; draw them before, and give them to the function")
+    return _in_use()
+
+
+def _in_use() -> np.random.Generator:
     return getattr(_of_thread, "generator", _generator)
 
 
@@ -59,7 +64,7 @@ def seed64() -> int:
 
 
 def _draw() -> int:
-    return int(generator().bit_generator.random_raw())
+    return int(_in_use().bit_generator.random_raw())
 
 
 def peek64() -> int:

@@ -24,6 +24,12 @@ def again(function: Callable, *arguments: Any) -> Any:
     return function(*arguments) if capture is None else capture.again(function, arguments)
 
 
+def refuse(what: str) -> None:
+    """Raise RuntimeError while a graph is captured: `what` would be repeated as it is now, though it must change."""
+    if LOCAL.capture is not None:
+        raise RuntimeError(f"a graph is being captured, which would repeat {what}")
+
+
 def seed(draw: Callable[[], int]) -> int:
     """A seed of 64 bits, draw(); for a captured graph a fresh one in each replay, in the order of the draws."""
     capture = LOCAL.capture

@@ -11,6 +11,7 @@ import numpy as np
 from .. import _check as check
 from .. import functional as F
 from ..functional._linear import FUSED_ACTIVATIONS
+from ..kernels.capturing import again, refuse
 from ..tensor import ArrayLike, Parameter, Tensor, as_tensor
 from .module import Module
 
@@ -62,6 +63,8 @@ class _BatchNorm(Module):
             raise ValueError(f"{name}: x must have shape {wanted}, got {x.shape}")
         momentum = self.momentum
         if momentum is None:
+            if self.training:
+                refuse("the share of this batch in running statistics with momentum=None; give a momentum")
             momentum = 1 / (1 + int(self.num_batches_tracked)) if self.track_running_stats else 0.0
         y = F.batch_norm(
             x,
@@ -76,8 +79,11 @@ class _BatchNorm(Module):
             activation=activation or self.activation,
         )
         if self.training and self.track_running_stats and x.size:
-            self.num_batches_tracked += 1
+            again(self._count)
         return y
+
+    def _count(self) -> None:
+        self.num_batches_tracked += 1
 
     def extra_repr(self) -> str:
         return (

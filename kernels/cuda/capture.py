@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..capturing import LOCAL
+from ..capturing import LOCAL, refuse
 from .array import Array
 
 _PAGE = 4096  # bytes of slots that are sent at once
@@ -64,9 +64,7 @@ class Capture:
     def numbers(self, values: np.ndarray) -> Array:
         """An array on the device with these values, and in each replay with those of then."""
         if not self._within:
-            raise RuntimeError(
-                "a graph would repeat these numbers as they are now; compute them in `kernels.capturing.again`"
-            )
+            refuse("these numbers as they are now; compute them in `kernels.capturing.again`")
         if self._next is None:
             self._slots.append(self._slot(values))
             return self._slots[-1][0]

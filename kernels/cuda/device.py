@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..capturing import LOCAL as CAPTURING
+from ..capturing import refuse
 from . import fibers, host
 from .array import Array
 from .array_views import ALIGNMENT, shadow
@@ -75,17 +76,13 @@ class Host:
 
     def upload(self, x: np.ndarray, non_blocking: bool = False) -> Array:
         """A copy of an array of NumPy."""
-        if CAPTURING.capture is not None and CAPTURING.capture.recording:
-            raise RuntimeError(
-                f"upload: a graph is being captured on {self}, and would repeat these values; give them to the "
-                "function as an argument, or bring them to the device before"
-            )
         array = self.empty(x.shape, x.dtype)
-        self.view(array)[...] = x
+        self.write(array, x)
         return array
 
     def write(self, array: Array, x: np.ndarray, non_blocking: bool = False) -> None:
         """Copy an array of NumPy into one of its size and dtype here."""
+        self._refuse_uploads()
         self.view(array)[...] = x
 
     def download(self, array: Array) -> np.ndarray:
@@ -156,6 +153,10 @@ class Host:
         return HostEvent(self)
 
     # Graphs
+
+    def _refuse_uploads(self) -> None:
+        if CAPTURING.capture is not None and CAPTURING.capture.recording:
+            refuse(f"these values on {self}; give them to the function as an argument, or bring them there before")
 
     def refuse_in_capture(self, what: str) -> None:
         """Raise RuntimeError where a graph is being captured, in which this cannot be."""

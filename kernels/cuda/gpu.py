@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..capturing import LOCAL as CAPTURING
+from ..capturing import refuse
 from . import compiler
 from .array import Array
 from .dialect import Kernel
@@ -88,17 +89,13 @@ class Gpu(Libraries):
 
         non_blocking: from pinned memory (`pinned_empty`), return before it has been read: leave x as it is until then.
         """
-        if CAPTURING.capture is not None and CAPTURING.capture.recording:
-            raise RuntimeError(
-                f"upload: a graph is being captured on {self}, and would repeat these values; give them to the "
-                "function as an argument, or bring them to the device before"
-            )
         array = self.empty(x.shape, x.dtype)
         self.write(array, x, non_blocking)
         return array
 
     def write(self, array: Array, x: np.ndarray, non_blocking: bool = False) -> None:
         """Copy an array of NumPy into a contiguous one of its size and dtype here; see `upload`."""
+        self._refuse_uploads()
         if not x.size:
             return
         x = np.ascontiguousarray(x)
@@ -262,6 +259,10 @@ class Gpu(Libraries):
     def _renewing(self) -> bool:
         """Whether Python runs for the numbers of a replay alone: then nothing reaches the device."""
         return CAPTURING.capture is not None and not CAPTURING.capture.recording
+
+    def _refuse_uploads(self) -> None:
+        if CAPTURING.capture is not None and CAPTURING.capture.recording:
+            refuse(f"these values on {self}; give them to the function as an argument, or bring them there before")
 
     def refuse_in_capture(self, what: str) -> None:
         """Raise RuntimeError where a graph is being captured, in which this cannot be."""

@@ -347,9 +347,9 @@ def test_numbers_of_a_graph_are_those_of_its_replays(gpu):
     [
         (lambda gpu, x: x.numpy(), "cannot read an array while a graph is captured on cuda:0"),
         (lambda gpu, x: gpu.synchronize(), "cannot wait for the device while a graph is captured"),
-        (lambda gpu, x: gpu.upload(np.ones(3)), "upload: a graph is being captured on cuda:0, and would repeat"),
+        (lambda gpu, x: gpu.upload(np.ones(3)), "a graph is being captured, which would repeat these values on cuda:0"),
         (lambda gpu, x: Graph(gpu, lambda: None), "a graph is being captured already"),
-        (lambda gpu, x: on_device(x, (1,)), "a graph would repeat these numbers as they are now"),
+        (lambda gpu, x: on_device(x, (1,)), "would repeat these numbers as they are now"),
         (lambda gpu, x: [][0], "list index out of range"),
     ],
 )
