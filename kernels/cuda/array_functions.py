@@ -221,7 +221,7 @@ def _triangle(lower: bool) -> Callable:
 
     def run(x, k=0):
         mask = np.tri(*x.shape[-2:], k=k if lower else k - 1, dtype=bool)
-        return ufuncs.where(x.device.upload(mask if lower else ~mask), x, x.dtype.type(0))
+        return ufuncs.where(x.device.constant(mask if lower else ~mask), x, x.dtype.type(0))
 
     return run
 

@@ -268,7 +268,7 @@ def where(condition: Any, a: Any, b: Any) -> Array:
     operands = [operand("where", value) for value in (condition, a, b)]
     device = next(value.device for value in operands if isinstance(value, DeviceArray))
     if not isinstance(condition, DeviceArray):
-        condition = device.upload(np.array(bool(condition)))
+        condition = device.constant(np.array(bool(condition)))
     elif condition.dtype.kind != "b":
         condition = compared("not_equal", condition, 0)
     dtype = promoted(a, b) if hasattr(a, "dtype") or hasattr(b, "dtype") else np.result_type(a, b)

@@ -47,6 +47,7 @@ class Capture:
         self._within = 0  # calls of `again` under way
         self._next: int | None = None  # the slot that a replay fills next, and the one before which it stops
         self._end = 0
+        self.constants: list[Array] = []
         self.recording = True
 
     def again(self, function: Callable, arguments: tuple) -> Any:

@@ -16,6 +16,7 @@ from ..capturing import refuse
 from . import fibers, host
 from .array import Array
 from .array_views import ALIGNMENT, shadow
+from .constants import Constants
 from .dialect import Kernel
 from .launches import check_grid
 from .memory import MemoryStats
@@ -42,6 +43,7 @@ class Host:
         self._protect = ctypes.CDLL(None).mprotect
         self._protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
         self._counts = _Counts()
+        self._constants = Constants(self._upload_at_once)
         self.default_stream = HostStream(self)
         self._stream: HostStream | None = None
 
@@ -84,6 +86,15 @@ class Host:
         """Copy an array of NumPy into one of its size and dtype here."""
         self._refuse_uploads()
         self.view(array)[...] = x
+
+    def constant(self, x: np.ndarray) -> Array:
+        """An array with the values of a table that follows from shapes; kept, and not to be written to."""
+        return self._constants.find(x)
+
+    def _upload_at_once(self, x: np.ndarray) -> Array:
+        array = self.empty(x.shape, x.dtype)
+        self.view(array)[...] = x
+        return array
 
     def download(self, array: Array) -> np.ndarray:
         """A copy on the CPU."""

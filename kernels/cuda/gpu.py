@@ -18,6 +18,7 @@ from ..capturing import LOCAL as CAPTURING
 from ..capturing import refuse
 from . import compiler
 from .array import Array
+from .constants import Constants
 from .dialect import Kernel
 from .launches import Loaded, check_grid
 from .libraries import Libraries
@@ -50,6 +51,8 @@ class Gpu(Libraries):
         self.pool = Pool(_DeviceMemory(self), str(self))
         self._pinned = Pool(_PinnedMemory(self), "pinned memory")
         self._current, self._load_lock = _Current(), threading.Lock()
+        self._table_stream = Stream(self, self._device.create_stream())
+        self._constants = Constants(self._upload_at_once)
         self._several_streams = False
         self._sent: list[tuple[Event, Any]] = []  # what uploads from pinned memory still read
 
@@ -107,6 +110,22 @@ class Gpu(Libraries):
             self._sent.append((stream.record(), x))
         elif not is_pageable(x):  # the driver has read pageable memory when it returns
             stream.synchronize()
+
+    def constant(self, x: np.ndarray) -> Array:
+        """An array with the values of a table that follows from shapes; kept, and not to be written to."""
+        return self._constants.find(x)
+
+    def _upload_at_once(self, x: np.ndarray) -> Array:
+        """A copy that all streams may read, in a captured graph or not."""
+        stream = self._table_stream
+        block = self.pool.take(x.nbytes, stream)
+        if x.size:
+            x = np.ascontiguousarray(x)
+            self.enter()
+            self.check(self.driver.cuMemcpyHtoDAsync(block.pointer, x.ctypes.data, x.nbytes, stream.handle))
+            stream.synchronize()
+        block.used_by(self.default_stream)
+        return Array(self, x.shape, x.dtype, block, block.pointer)
 
     def download(self, array: Array) -> np.ndarray:
         """A copy on the CPU, after all work that this thread has given."""
@@ -323,6 +342,8 @@ class Recorded:
         self._last = stream, stream.record()
 
     def __del__(self) -> None:
+        if self._last is not None:
+            self._last[1].synchronize()
         self._recording.pool.close()
 
 

@@ -138,10 +138,10 @@ class _Windows:
         self.last = np.searchsorted(begin, pixels, side="right")
 
     def bounds(self, device):
-        return [device.upload(each.astype(np.int32)) for each in (self.begin, self.end)]
+        return [device.constant(each.astype(np.int32)) for each in (self.begin, self.end)]
 
     def holders(self, device):
-        return [device.upload(each.astype(np.int32)) for each in (self.first, self.last)]
+        return [device.constant(each.astype(np.int32)) for each in (self.first, self.last)]
 
 
 def _sliding(size, count, kernel_size, stride, padding):

@@ -127,7 +127,7 @@ def adaptive_max_pool2d_forward(x, *, output_size):
     y = x.device.empty((n, *output_size, c), x.dtype)
     index = x.device.empty(y.shape, np.int32)
     edges = [np.array(bins(*axis), np.int32) for axis in zip((h, w), output_size)]
-    tables = [x.device.upload(np.ascontiguousarray(each[:, side])) for each in edges for side in (0, 1)]
+    tables = [x.device.constant(np.ascontiguousarray(each[:, side])) for each in edges for side in (0, 1)]
     bin_maxima(_blocks(y), THREADS, x, y, index, *tables, h, w, *output_size, c, y.size)
     return y, (x.shape, index)
 

@@ -37,7 +37,7 @@ class _Rows:
         """Rows of a matrix, those of a negative number being 0."""
         features = x.shape[-1]
         y = self.device.empty((rows, features), x.dtype)
-        pick((-(-max(y.size, 1) // THREADS), 1, 1), THREADS, self.device.upload(index), x, y, features, y.size)
+        pick((-(-max(y.size, 1) // THREADS), 1, 1), THREADS, self.device.constant(index), x, y, features, y.size)
         return y
 
     def gathered(self, x):
@@ -72,7 +72,7 @@ class _Rows:
         y = like(rows)
         n = y.size
         pick_two(
-            (-(-max(n, 1) // THREADS), 1, 1), THREADS, self.device.upload(source), rows, initial, y, rows.shape[1], n
+            (-(-max(n, 1) // THREADS), 1, 1), THREADS, self.device.constant(source), rows, initial, y, rows.shape[1], n
         )
         return y
 

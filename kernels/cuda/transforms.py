@@ -161,7 +161,7 @@ def jitter_transform(x, brightness, contrast, saturation):
         if factor is not None:
             factors[:, step] = factor if isinstance(factor, np.ndarray) else factor.numpy()
     factors = x.device.upload(factors)
-    weights, white = x.device.upload(grey_weights(channels, y.dtype)), 255 if x.dtype == np.uint8 else 1
+    weights, white = x.device.constant(grey_weights(channels, y.dtype)), 255 if x.dtype == np.uint8 else 1
     shift = x.device.empty((len(x),), y.dtype)
     if contrast is not None:
         shifts((len(x), 1, 1), ROW, numbers, weights, factors, shift, count, channels, white, has[0])
