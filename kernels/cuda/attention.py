@@ -14,15 +14,16 @@ import numpy as np
 
 from . import attention_cudnn
 from .device import Array
-from .dialect import cuda, device, i64, kernel, real, real_dtype
+from .dialect import cuda, device, i64, kernel, load4, real, real_dtype, store4
 from .hashing import keys, signed, threshold, word
 from .rows import larger, warp_max, warp_sum
 
 INFINITY = math.inf
 WARPS, LANES, WIDTH = 8, 32, 128
-PER_LANE = WIDTH // LANES
-PITCH = WIDTH + 1  # of a row of a tile: padded, so that the same feature of all rows lies in different banks
+PER_LANE = WIDTH // LANES  # 4, beside each other
+PITCH = WIDTH + 4  # of a row of a tile: padded, so that the same four features of eight rows lie in different banks
 THREADS = WARPS * LANES
+BOUNDS = (THREADS, 2)  # see `gemm`
 TILE, MINE = LANES * PITCH, WARPS * PITCH  # numbers of a tile, and of the queries or keys that a block makes
 
 
@@ -54,22 +55,57 @@ def third(qkv, i):
 
 
 @device
-def fill(source, tile, base, step, first, rows, d0, features, lines, t):
-    """Rows first.. and features d0.. of a head into a tile, `lines` of them; 0 beyond the end."""
-    for at in range(t, lines * WIDTH, THREADS):
+def fill(source, tile, base, step, first, rows, d0, features, lines, wide, t):
+    """Rows first.. and features d0.. of a head into a tile, `lines` of them; 0 beyond the end.
+
+    A thread takes four features, at once where `wide`: all rows begin at multiples of 16 bytes and end at one.
+    """
+    for at in range(t * 4, lines * WIDTH, THREADS * 4):
         row = first + at // WIDTH
         d = d0 + at % WIDTH
-        inside = row < rows and d < features
-        tile[at // WIDTH * PITCH + at % WIDTH] = source[base + row * step + d] if inside else real(0)
+        place = base + row * step + d
+        a0, a1, a2, a3 = real(0), real(0), real(0), real(0)
+        if row < rows:
+            if wide and d < features:
+                a0, a1, a2, a3 = load4(source, place)
+            else:
+                a0 = source[place] if d < features else a0
+                a1 = source[place + 1] if d + 1 < features else a1
+                a2 = source[place + 2] if d + 2 < features else a2
+                a3 = source[place + 3] if d + 3 < features else a3
+        store4(tile, at // WIDTH * PITCH + at % WIDTH, a0, a1, a2, a3)
 
 
 @device
-def dot(tile, mine, lane, own):
-    """Row `lane` of a tile times row `own` of another, over WIDTH features."""
+def dot(tile, mine, lane, own, features):
+    """Row `lane` of a tile times row `own` of another, over no more than WIDTH features."""
     total = real(0)
-    for d in range(WIDTH):
-        total += tile[lane * PITCH + d] * mine[own * PITCH + d]
+    for d in range(0, min(features, WIDTH), 4):
+        a0, a1, a2, a3 = load4(tile, lane * PITCH + d)
+        b0, b1, b2, b3 = load4(mine, own * PITCH + d)
+        total += (a0 * b0 + a1 * b1) + (a2 * b2 + a3 * b3)
     return total
+
+
+@device
+def add_row(sums, factor, tile, line, lane):
+    """Add the four features of a lane in a line of a tile, times a factor, to four sums."""
+    a0, a1, a2, a3 = load4(tile, line * PITCH + lane * 4)
+    sums[0] += factor * a0
+    sums[1] += factor * a1
+    sums[2] += factor * a2
+    sums[3] += factor * a3
+
+
+@device
+def put(sums, scale, out, at, d, features, wide):
+    """The four sums of a lane, times a number, to out[at ..], where features d .. lie."""
+    if wide and d < features:
+        store4(out, at, sums[0] * scale, sums[1] * scale, sums[2] * scale, sums[3] * scale)
+    else:
+        for i in range(4):  # so that sums, whose indices are known, are registers
+            if d + i < features:
+                out[at + i] = sums[i] * scale
 
 
 @device
@@ -80,14 +116,23 @@ def score(value, scale, mask, has_mask, mask_at, query, key, queries, keys_, cau
     return value * scale + mask[mask_at] if has_mask else value * scale
 
 
-SHAPE = 4 * "i" + 9 * "i" + 5 * "i"  # see `_sizes`
+@device
+def kept_here(seed, row, key, limit):
+    """Whether dropout leaves a score."""
+    if limit == 0:
+        return True
+    key_a, key_b = keys(seed, row)
+    return word(key_a, key_b, i64(key)) >= limit
 
 
-@kernel("uuupus" + SHAPE + "fwwf")
+SHAPE = 4 * "i" + 9 * "i" + 6 * "i"  # see `_sizes`
+
+
+@kernel("uuupus" + SHAPE + "fwwf", bounds=BOUNDS)
 def forward(q, k, v, mask, y, lse, heads, queries, keys_, features, q_b, q_h, q_t, k_b, k_h, k_t, m_b, m_h, m_t, group,
-            has_mask, causal, y_h, y_t, scale, seed, limit, kept):  # fmt: skip
-    tile = cuda.shared.array(TILE, real)
-    mine = cuda.shared.array(MINE, real)
+            has_mask, causal, y_h, y_t, wide, scale, seed, limit, kept):  # fmt: skip
+    tile = cuda.shared.array(TILE, real, alignment=16)
+    mine = cuda.shared.array(MINE, real, alignment=16)
     p = cuda.shared.array(THREADS, real)
     sums = cuda.local.array(PER_LANE, real)
     t = cuda.threadIdx.x
@@ -110,10 +155,10 @@ def forward(q, k, v, mask, y, lse, heads, queries, keys_, features, q_b, q_h, q_
         value = real(0)
         for d0 in range(0, features, WIDTH):
             cuda.syncthreads()
-            fill(k, tile, base, k_t, first, keys_, d0, features, LANES, t)
-            fill(q, mine, mine_base, q_t, query0, queries, d0, features, WARPS, t)
+            fill(k, tile, base, k_t, first, keys_, d0, features, LANES, wide, t)
+            fill(q, mine, mine_base, q_t, query0, queries, d0, features, WARPS, wide, t)
             cuda.syncthreads()
-            value += dot(tile, mine, lane, warp)
+            value += dot(tile, mine, lane, warp, features - d0)
         key = first + lane
         value = score(value, scale, mask, has_mask, mask_base + key, query, key, queries, keys_, causal)
         peak = larger(best, warp_max(value))
@@ -125,30 +170,26 @@ def forward(q, k, v, mask, y, lse, heads, queries, keys_, features, q_b, q_h, q_
         total = total * kept_share + warp_sum(shown)
         p[t] = shown * kept if limit == 0 or word(key_a, key_b, i64(key)) >= limit else real(0)
         cuda.syncthreads()
-        fill(v, tile, base, k_t, first, keys_, chunk, features, LANES, t)
+        fill(v, tile, base, k_t, first, keys_, chunk, features, LANES, wide, t)
         cuda.syncthreads()
         for i in range(PER_LANE):
             sums[i] *= kept_share
         for j in range(min(LANES, end - first)):
-            for i in range(PER_LANE):
-                sums[i] += p[warp * 32 + j] * tile[j * PITCH + i * 32 + lane]
+            add_row(sums, p[warp * 32 + j], tile, j, lane)
     if query < queries:
-        for i in range(PER_LANE):
-            d = chunk + i * 32 + lane
-            if d < features:
-                y[image * heads * queries * features + head % heads * y_h + query * y_t + d] = (
-                    real(0) if total == 0 else sums[i] / total
-                )
+        d = chunk + lane * 4
+        at = image * heads * queries * features + head % heads * y_h + query * y_t + d
+        put(sums, real(0) if total == 0 else real(1) / total, y, at, d, features, wide)
         if lane == 0 and cuda.blockIdx.z == 0:
             lse[head * queries + query] = real(INFINITY) if total == 0 else best + math.log(total)
 
 
-@kernel("uuupsuus" + SHAPE + "fwwf")
+@kernel("uuupsuus" + SHAPE + "fwwf", bounds=BOUNDS)
 def dq(dy, k, v, mask, delta, q, out, lse, heads, queries, keys_, features, q_b, q_h, q_t, k_b, k_h, k_t, m_b, m_h, m_t,
-       group, has_mask, causal, y_h, y_t, scale, seed, limit, kept):  # fmt: skip
+       group, has_mask, causal, y_h, y_t, wide, scale, seed, limit, kept):  # fmt: skip
     """dq = ds k; a warp a query."""
-    tile = cuda.shared.array(TILE, real)
-    mine = cuda.shared.array(MINE, real)
+    tile = cuda.shared.array(TILE, real, alignment=16)
+    mine = cuda.shared.array(MINE, real, alignment=16)
     ds = cuda.shared.array(THREADS, real)
     sums = cuda.local.array(PER_LANE, real)
     t = cuda.threadIdx.x
@@ -172,38 +213,36 @@ def dq(dy, k, v, mask, delta, q, out, lse, heads, queries, keys_, features, q_b,
         value, dp = real(0), real(0)
         for d0 in range(0, features, WIDTH):
             cuda.syncthreads()
-            fill(k, tile, base, k_t, first, keys_, d0, features, LANES, t)
-            fill(q, mine, mine_base, q_t, query0, queries, d0, features, WARPS, t)
+            fill(k, tile, base, k_t, first, keys_, d0, features, LANES, wide, t)
+            fill(q, mine, mine_base, q_t, query0, queries, d0, features, WARPS, wide, t)
             cuda.syncthreads()
-            value += dot(tile, mine, lane, warp)
+            value += dot(tile, mine, lane, warp, features - d0)
             cuda.syncthreads()
-            fill(v, tile, base, k_t, first, keys_, d0, features, LANES, t)
-            fill(dy, mine, y_base, y_t, query0, queries, d0, features, WARPS, t)
+            fill(v, tile, base, k_t, first, keys_, d0, features, LANES, wide, t)
+            fill(dy, mine, y_base, y_t, query0, queries, d0, features, WARPS, wide, t)
             cuda.syncthreads()
-            dp += dot(tile, mine, lane, warp)
+            dp += dot(tile, mine, lane, warp, features - d0)
         key = first + lane
         value = score(value, scale, mask, has_mask, mask_base + key, query, key, queries, keys_, causal)
         shown = math.exp(value - lse[row])
         dp = dp * kept if limit == 0 or word(key_a, key_b, i64(key)) >= limit else real(0)
         ds[t] = real(0) if shown == 0 else shown * (dp - delta[row]) * scale
         cuda.syncthreads()
-        fill(k, tile, base, k_t, first, keys_, chunk, features, LANES, t)
+        fill(k, tile, base, k_t, first, keys_, chunk, features, LANES, wide, t)
         cuda.syncthreads()
         for j in range(min(LANES, end - first)):
-            for i in range(PER_LANE):
-                sums[i] += ds[warp * 32 + j] * tile[j * PITCH + i * 32 + lane]
-    for i in range(PER_LANE):
-        d = chunk + i * 32 + lane
-        if query < queries and d < features:
-            out[mine_base + query * q_t + d] = sums[i]
+            add_row(sums, ds[warp * 32 + j], tile, j, lane)
+    if query < queries:
+        d = chunk + lane * 4
+        put(sums, real(1), out, mine_base + query * q_t + d, d, features, wide)
 
 
-@kernel("uuupsuuus" + SHAPE + "fwwf")
+@kernel("uuupsuuus" + SHAPE + "fwwf", bounds=BOUNDS)
 def dkv(dy, k, v, mask, delta, q, dk, dv, lse, heads, queries, keys_, features, q_b, q_h, q_t, k_b, k_h, k_t, m_b, m_h,
-        m_t, group, has_mask, causal, y_h, y_t, scale, seed, limit, kept):  # fmt: skip
+        m_t, group, has_mask, causal, y_h, y_t, wide, scale, seed, limit, kept):  # fmt: skip
     """dk = ds^T q and dv = drop(P)^T dy, over all queries' heads that share the keys; a warp a key, a lane a query."""
-    tile = cuda.shared.array(TILE, real)
-    mine = cuda.shared.array(MINE, real)
+    tile = cuda.shared.array(TILE, real, alignment=16)
+    mine = cuda.shared.array(MINE, real, alignment=16)
     ds = cuda.shared.array(THREADS, real)
     p = cuda.shared.array(THREADS, real)
     sum_k = cuda.local.array(PER_LANE, real)
@@ -229,42 +268,39 @@ def dkv(dy, k, v, mask, delta, q, dk, dv, lse, heads, queries, keys_, features, 
             value, dp = real(0), real(0)
             for d0 in range(0, features, WIDTH):
                 cuda.syncthreads()
-                fill(q, tile, q_base, q_t, first, queries, d0, features, LANES, t)
-                fill(k, mine, base, k_t, key0, keys_, d0, features, WARPS, t)
+                fill(q, tile, q_base, q_t, first, queries, d0, features, LANES, wide, t)
+                fill(k, mine, base, k_t, key0, keys_, d0, features, WARPS, wide, t)
                 cuda.syncthreads()
-                value += dot(tile, mine, lane, warp)
+                value += dot(tile, mine, lane, warp, features - d0)
                 cuda.syncthreads()
-                fill(dy, tile, y_base, y_t, first, queries, d0, features, LANES, t)
-                fill(v, mine, base, k_t, key0, keys_, d0, features, WARPS, t)
+                fill(dy, tile, y_base, y_t, first, queries, d0, features, LANES, wide, t)
+                fill(v, mine, base, k_t, key0, keys_, d0, features, WARPS, wide, t)
                 cuda.syncthreads()
-                dp += dot(tile, mine, lane, warp)
+                dp += dot(tile, mine, lane, warp, features - d0)
             query = first + lane
             row = (image * heads + head) * queries + min(query, queries - 1)
             at = image * m_b + head * m_h + query * m_t + key
             value = score(value, scale, mask, has_mask, at, query, key, queries, keys_, causal)
             shown = math.exp(value - lse[row])
-            key_a, key_b = keys(seed, i64(row))
-            keep = limit == 0 or word(key_a, key_b, i64(key)) >= limit
+            keep = kept_here(seed, i64(row), key, limit)
             dp = dp * kept if keep else real(0)
             ds[t] = real(0) if shown == 0 else shown * (dp - delta[row]) * scale
             p[t] = shown * kept if keep else real(0)
-            cuda.syncthreads()  # the tile still holds dy where a head is one chunk; else it is fetched again
-            fill(dy, tile, y_base, y_t, first, queries, chunk, features, LANES, t)
+            cuda.syncthreads()
+            if features > WIDTH:  # else the tile still holds dy
+                fill(dy, tile, y_base, y_t, first, queries, chunk, features, LANES, wide, t)
+                cuda.syncthreads()
+            for j in range(min(LANES, queries - first)):
+                add_row(sum_v, p[warp * 32 + j], tile, j, lane)
+            cuda.syncthreads()
+            fill(q, tile, q_base, q_t, first, queries, chunk, features, LANES, wide, t)
             cuda.syncthreads()
             for j in range(min(LANES, queries - first)):
-                for i in range(PER_LANE):
-                    sum_v[i] += p[warp * 32 + j] * tile[j * PITCH + i * 32 + lane]
-            cuda.syncthreads()
-            fill(q, tile, q_base, q_t, first, queries, chunk, features, LANES, t)
-            cuda.syncthreads()
-            for j in range(min(LANES, queries - first)):
-                for i in range(PER_LANE):
-                    sum_k[i] += ds[warp * 32 + j] * tile[j * PITCH + i * 32 + lane]
-    for i in range(PER_LANE):
-        d = chunk + i * 32 + lane
-        if key < keys_ and d < features:
-            dk[base + key * k_t + d] = sum_k[i]
-            dv[base + key * k_t + d] = sum_v[i]
+                add_row(sum_k, ds[warp * 32 + j], tile, j, lane)
+    if key < keys_:
+        d = chunk + lane * 4
+        put(sum_k, real(1), dk, base + key * k_t + d, d, features, wide)
+        put(sum_v, real(1), dv, base + key * k_t + d, d, features, wide)
 
 
 @kernel("ppsiiiii")
@@ -284,14 +320,20 @@ def deltas(dy, y, out, heads, queries, features, y_h, y_t):
         out[cuda.blockIdx.y * heads * queries + row] = total
 
 
-def _sizes(q, k, y, mask, causal):
-    """Heads, queries, keys, features; strides of q, of k and v, of the mask; the rest: what the kernels take."""
+def _sizes(q, k, y, mask, causal, arrays):
+    """Heads, queries, keys, features; strides of q, of k and v, of the mask; the rest: what the kernels take.
+
+    `arrays` are all that rows are read from and written to.
+    """
+    steps = (q.features, *q.steps, *k.steps, *y.steps)
+    size = 4 * y.array.dtype.itemsize
+    wide = all(each % 4 == 0 for each in steps) and all(each.pointer % size == 0 for each in arrays if each is not None)
     strides = (0, 0, 0)
     if mask is not None:
         b, h, t, s = mask.shape
         strides = (h * t * s if b > 1 else 0, t * s if h > 1 else 0, s if t > 1 else 0)
     return (q.heads, q.rows, k.rows, q.features, *q.steps, *k.steps, *strides, q.heads // k.heads, mask is not None,
-            causal, *y.steps[1:])  # fmt: skip
+            causal, *y.steps[1:], wide)  # fmt: skip
 
 
 def _chunks(features):
@@ -305,8 +347,9 @@ def _forward(q, k, v, mask, y, causal, scale, dropout, seed):
     lse = y.array.device.empty((q.batch, q.heads, q.rows), real_dtype(y.array.dtype))
     grid = -(-q.rows // WARPS), q.batch * q.heads, max(_chunks(q.features), 1)
     kept = 1 / (1 - dropout) if dropout < 1 else 0.0
-    forward(grid, THREADS, q.array, k.array, v.array, mask, y.array, lse, *_sizes(q, k, y, mask, causal), scale,
-            signed(seed), threshold(dropout), kept)  # fmt: skip
+    sizes = _sizes(q, k, y, mask, causal, [each.array for each in (q, k, v, y)])
+    forward(grid, THREADS, q.array, k.array, v.array, mask, y.array, lse, *sizes, scale, signed(seed),
+            threshold(dropout), kept)  # fmt: skip
     return lse
 
 
@@ -318,7 +361,8 @@ def _backward(dy, q, k, v, mask, y, lse, out, causal, scale, dropout, seed):
     grid = -(-q.heads * q.rows // WARPS), q.batch, 1
     deltas(grid, THREADS, dy.array, y.array, delta, q.heads, q.rows, q.features, *y.steps[1:])
     kept = 1 / (1 - dropout) if dropout < 1 else 0.0
-    shape = *_sizes(q, k, y, mask, causal), scale, signed(seed), threshold(dropout), kept
+    arrays = [each.array for each in (dy, q, k, v, *out) if each is not None]
+    shape = *_sizes(q, k, y, mask, causal, arrays), scale, signed(seed), threshold(dropout), kept
     if out[0] is not None:
         grid = -(-q.rows // WARPS), q.batch * q.heads, _chunks(q.features)
         dq(grid, THREADS, dy.array, k.array, v.array, mask, delta, q.array, out[0].array, lse, *shape)

@@ -19,6 +19,7 @@ from .kinds import kind_types
 
 OLDEST = (8, 0)  # Ampere
 _PACKAGES = ("numba-cuda", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink")
+_TOLD = ("Used ", "registers"), ("", "bytes smem"), ("", "bytes stack frame")  # by the linker
 _SOURCES = ("compiler", "half", "vectors", "wide", "kinds", "dialect")
 
 
@@ -29,6 +30,7 @@ class Cubin(NamedTuple):
     registers: int  # of a thread
     spilled: int  # bytes that a thread stores and loads for want of registers
     shared: int  # bytes of a block
+    stack: int  # bytes of memory of a thread's own: local arrays that are no registers
 
 
 def compile_kernel(kernel: Kernel, dtype: np.dtype, capability: tuple[int, int]) -> Cubin:
@@ -38,12 +40,12 @@ def compile_kernel(kernel: Kernel, dtype: np.dtype, capability: tuple[int, int])
         numbers, _, code = content.partition(b"\n")
         return Cubin(code, *map(int, numbers.split()))
     cubin = _link(kernel.name, _intermediate(kernel, dtype), capability)
-    folder.keep(path, f"{cubin.registers} {cubin.spilled} {cubin.shared}\n".encode() + cubin.code)
+    folder.keep(path, f"{cubin.registers} {cubin.spilled} {cubin.shared} {cubin.stack}\n".encode() + cubin.code)
     return cubin
 
 
 def _place(kernel: Kernel, dtype: np.dtype, capability: tuple[int, int]) -> Path:
-    return folder.place(kernel, "cubin", _PACKAGES, _SOURCES, dtype, capability)
+    return folder.place(kernel, "cubin", _PACKAGES, _SOURCES, dtype, capability, kernel.bounds)
 
 
 @lru_cache(8)
@@ -57,7 +59,7 @@ def _intermediate(kernel: Kernel, dtype: np.dtype) -> bytes:
     signature = tuple(kinds[kind] for kind in kernel.kinds)
     code, _ = cuda.compile(
         body, signature, device=False, cc=OLDEST, abi="numba", abi_info={"abi_name": kernel.name},
-        output="ltoir", fastmath=False,
+        output="ltoir", fastmath=False, launch_bounds=kernel.bounds,
     )  # fmt: skip
     return code
 
@@ -80,7 +82,8 @@ def _link(name: str, code: bytes, capability: tuple[int, int]) -> Cubin:
     cubin = linker.link("cubin").code
     log = linker.get_info_log() + linker.get_error_log()
     spills = [int(count) for count in re.findall(r"(\d+) bytes spill", log)]
-    return Cubin(cubin, _number(r"Used (\d+) registers", log), sum(spills), _number(r"(\d+) bytes smem", log))
+    registers, shared, stack = (_number(f"{before}(\\d+) {after}", log) for before, after in _TOLD)
+    return Cubin(cubin, registers, sum(spills), shared, stack)
 
 
 def _number(pattern: str, log: str) -> int:

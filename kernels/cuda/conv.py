@@ -4,8 +4,8 @@
     dx        dx (N H W, C)    = windows of dz (N H W, R S K)   times the weight (R S K, C)
     dweight   dw (K, R S C)    = dz (N P Q, K), transposed      times the windows of x (N P Q, R S C)
 
-No matrix of windows is written; a group is a product of its own. The operations are defined in
-`kernels/reference/conv.py`.
+No matrix of windows is written; a group is a product of its own, and where it is one channel `depthwise` serves it. The
+operations are defined in `kernels/reference/conv.py`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 from ..conv_methods import Abilities
 from ..conv_on_device import DEVICE_METHODS, OnDevice
 from ..halves import HALVES
-from . import conv_cudnn, conv_im2col
+from . import conv_cudnn, conv_im2col, depthwise
 from .columns import column_sums
 from .cudnn_problem import DTYPES
 from .dialect import cuda, device, kernel, real, real_dtype
-from .gemm import CODES, THREADS, TILE, activate, multiply, reduced_parts, splits_of
+from .gemm import BOUNDS, CODES, THREADS, TILE, activate, multiply, reduced_parts, splits_of
 from .linear import activated
 from .tf32 import tf32_is_allowed
 
@@ -49,10 +49,10 @@ def transposed_window(dz, row, depth, h, w, k, p, q, s, sh, sw, top, left, dh, d
 GEOMETRY = 16 * "i"  # n h w c p q k r s sh sw top left dh dw groups; c and k of a group
 
 
-@kernel("pppp" + GEOMETRY + "ii")
+@kernel("pppp" + GEOMETRY + "ii", bounds=BOUNDS)
 def forward(x, weight, bias, y, n, h, w, c, p, q, k, r, s, sh, sw, top, left, dh, dw, groups, has_bias, code):
-    tile_a = cuda.shared.array(16 * 68, real)
-    tile_b = cuda.shared.array(16 * 68, real)
+    tile_a = cuda.shared.array(16 * 68, real, alignment=16)
+    tile_b = cuda.shared.array(16 * 68, real, alignment=16)
     sums = cuda.local.array(16, real)
     t = cuda.threadIdx.x
     group = cuda.blockIdx.z
@@ -85,10 +85,10 @@ def forward(x, weight, bias, y, n, h, w, c, p, q, k, r, s, sh, sw, top, left, dh
             y[row * groups * k + group * k + column] = activate(value, code)
 
 
-@kernel("ppp" + GEOMETRY)
+@kernel("ppp" + GEOMETRY, bounds=BOUNDS)
 def dx(dz, weight, out, n, h, w, c, p, q, k, r, s, sh, sw, top, left, dh, dw, groups):
-    tile_a = cuda.shared.array(16 * 68, real)
-    tile_b = cuda.shared.array(16 * 68, real)
+    tile_a = cuda.shared.array(16 * 68, real, alignment=16)
+    tile_b = cuda.shared.array(16 * 68, real, alignment=16)
     sums = cuda.local.array(16, real)
     t = cuda.threadIdx.x
     group = cuda.blockIdx.z
@@ -123,11 +123,11 @@ def dx(dz, weight, out, n, h, w, c, p, q, k, r, s, sh, sw, top, left, dh, dw, gr
             out[row * groups * c + group * c + column] = sums[i]
 
 
-@kernel("pps" + GEOMETRY + "i")
+@kernel("pps" + GEOMETRY + "i", bounds=BOUNDS)
 def dweight(x, dz, out, n, h, w, c, p, q, k, r, s, sh, sw, top, left, dh, dw, groups, splits):
     """Block z makes a share of the depth of one group."""
-    tile_a = cuda.shared.array(16 * 68, real)
-    tile_b = cuda.shared.array(16 * 68, real)
+    tile_a = cuda.shared.array(16 * 68, real, alignment=16)
+    tile_b = cuda.shared.array(16 * 68, real, alignment=16)
     sums = cuda.local.array(16, real)
     t = cuda.threadIdx.x
     group = cuda.blockIdx.z // splits
@@ -196,6 +196,8 @@ def conv2d_forward(x, weight, bias, *, plan):
     y = conv_cudnn.forward(x, weight, bias, plan) if plan.forward == "cudnn" else None
     if plan.forward == "im2col":
         y = conv_im2col.forward(x, weight, bias, plan)
+    elif y is None and depthwise.is_depthwise(plan):
+        y = depthwise.outputs(x, weight, bias, plan, plan.activation)
     elif y is None:
         n, h, w, c, p, q, k, *_, groups = geometry = _geometry(plan)
         y = x.device.empty(plan.output, x.dtype)
@@ -225,6 +227,8 @@ def image_gradient(dz, weight, plan):
         return conv_im2col.image_gradient(dz, weight, plan)
     if plan.dx == "cudnn" and (out := conv_cudnn.image_gradient(dz, weight, plan)) is not None:
         return out
+    if depthwise.is_depthwise(plan):
+        return depthwise.image_gradient(dz, weight, plan)
     n, h, w, c, p, q, k, *_, groups = geometry = _geometry(plan)
     out = dz.device.empty(plan.image, dz.dtype)
     dx(_grid(n * h * w, c, groups), THREADS, dz, weight, out, *geometry)
@@ -241,6 +245,8 @@ def weight_gradient(x, dz, plan, sums=False):
         return conv_im2col.weight_gradient(x, dz, plan, sums)
     if plan.dweight == "cudnn" and (out := conv_cudnn.weight_gradient(x, dz, plan)) is not None:
         return out, channel_sums(dz) if sums else None
+    if depthwise.is_depthwise(plan):
+        return depthwise.weight_gradient(x, dz, plan), channel_sums(dz) if sums else None
     n, h, w, c, p, q, k, r, s, *_, groups = geometry = _geometry(plan)
     tiles_x, tiles_y, _ = _grid(k, r * s * c, groups)
     splits = splits_of(tiles_x * tiles_y * groups, n * p * q)

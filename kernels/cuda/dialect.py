@@ -16,7 +16,8 @@ float64; l one to int64; j one to int32; b one to bytes; i an int32; w an int64;
 The words stand for what each compiler puts in their place (`bind`):
 
     cuda                Numba's: threadIdx, blockIdx, blockDim, gridDim, syncthreads(), shared.array, local.array
-    load4(p, i)         four numbers from p + i, a multiple of 4, by accesses of 16 bytes; store4(p, i, a, b, c, d)
+    load4(p, i)         four numbers from p + i, a multiple of 4, by accesses of 16 bytes; store4(p, i, a, b, c, d);
+                        shared memory that they go to needs shared.array(n, real, alignment=16)
     shuffle_xor(v, m)   the v of the lane whose number is this one's with the bits of m flipped
     real, i32, i64, f64 casts
 """
@@ -61,12 +62,12 @@ class Device(NamedTuple):
 class Kernel:
     """A kernel: its source, and what its arguments are. Call it with a grid, a block and the arguments to run it."""
 
-    def __init__(self, function: Callable, kinds: str, name: str):
+    def __init__(self, function: Callable, kinds: str, name: str, bounds: tuple[int, int] | None = None):
         if function.__code__.co_argcount != len(kinds):
             raise TypeError(
                 f"kernel {name}: {function.__code__.co_argcount} arguments, but {kinds!r} names {len(kinds)}"
             )
-        self.function, self.kinds, self.name = function, kinds, name
+        self.function, self.kinds, self.name, self.bounds = function, kinds, name, bounds
         self.compiled: dict[Any, Any] = {}  # what devices make of it
         KERNELS.append(self)
 
@@ -84,9 +85,13 @@ class Kernel:
 KERNELS: list[Kernel] = []  # all that have been imported
 
 
-def kernel(kinds: str, name: str | None = None):
-    """Make a function a kernel whose arguments are of these kinds."""
-    return lambda function: Kernel(function, kinds, name or full_name(function))
+def kernel(kinds: str, name: str | None = None, bounds: tuple[int, int] | None = None):
+    """Make a function a kernel whose arguments are of these kinds.
+
+    bounds: the most threads of its blocks, and how many such blocks a multiprocessor is to hold at a time: what
+    registers a thread may take follows from both.
+    """
+    return lambda function: Kernel(function, kinds, name or full_name(function), bounds)
 
 
 def full_name(function: Callable) -> str:

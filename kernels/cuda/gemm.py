@@ -15,10 +15,11 @@ import numpy as np
 
 from .cublas_problem import epilogue_of
 from .device import Array
-from .dialect import cuda, device, i32, kernel, load4, real, real_dtype
+from .dialect import cuda, device, i32, kernel, load4, real, real_dtype, store4
 
 TILE, DEPTH, THREADS = 64, 16, 256
 ROW = TILE + 4  # of a tile in shared memory: padded, so that its columns lie in different banks
+BOUNDS = (THREADS, 2)  # two blocks on a multiprocessor, so that one computes while the other fetches
 CODES = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3}
 
 
@@ -65,18 +66,40 @@ def activation_slope(dy, y, code):
 
 
 @device
-def fetch(source, tile, first, line, column, base, lines, depth, depth0, t):
-    """64 lines by 16 of the depth, from line `first` and depth `depth0` on, as tile[depth][line]; 0 past the end."""
-    for i in range(4):
-        at = t + i * 256
-        if column == 1:
-            r = at // 16
-            k = at % 16
-        else:
-            r = at % 64
-            k = at // 64
-        inside = first + r < lines and depth0 + k < depth
-        tile[k * 68 + r] = source[base + (first + r) * line + (depth0 + k) * column] if inside else real(0)
+def fetch(source, tile, first, line, column, base, lines, depth, depth0, wide, t):
+    """64 lines by 16 of the depth, from line `first` and depth `depth0` on, as tile[depth][line]; 0 past the end.
+
+    A thread takes four numbers that lie beside each other, at once where `wide`: all begin at a multiple of 16 bytes.
+    """
+    if column == 1:
+        r = t // 4
+        k = t % 4 * 4
+        whole = wide and first + r < lines and depth0 + k + 4 <= depth
+    else:
+        r = t % 16 * 4
+        k = t // 16
+        whole = wide and first + r + 4 <= lines and depth0 + k < depth
+    at = base + (first + r) * line + (depth0 + k) * column
+    a, b, c, d = real(0), real(0), real(0), real(0)
+    if whole:
+        a, b, c, d = load4(source, at)
+    elif column == 1 and first + r < lines:
+        a = source[at] if depth0 + k < depth else a
+        b = source[at + 1] if depth0 + k + 1 < depth else b
+        c = source[at + 2] if depth0 + k + 2 < depth else c
+        d = source[at + 3] if depth0 + k + 3 < depth else d
+    elif column != 1 and depth0 + k < depth:
+        a = source[at] if first + r < lines else a
+        b = source[at + line] if first + r + 1 < lines else b
+        c = source[at + 2 * line] if first + r + 2 < lines else c
+        d = source[at + 3 * line] if first + r + 3 < lines else d
+    if column == 1:
+        tile[k * 68 + r] = a
+        tile[(k + 1) * 68 + r] = b
+        tile[(k + 2) * 68 + r] = c
+        tile[(k + 3) * 68 + r] = d
+    else:
+        store4(tile, k * 68 + r, a, b, c, d)
 
 
 @device
@@ -103,13 +126,17 @@ def multiply(tile_a, tile_b, sums, ty, tx):
         sums[15] += a3 * b3
 
 
-@kernel("uupus" + 13 * "i")
+@kernel("uupus" + 14 * "i", bounds=BOUNDS)
 def product(
-    a, b, bias, c, parts, m, n, k, a_row, a_column, a_step, b_row, b_column, b_step, c_step, has_bias, code, splits
-):
-    """One tile of c; with splits > 1 block z makes its share of the depth in parts, which `reduce` adds up."""
-    tile_a = cuda.shared.array(16 * 68, real)
-    tile_b = cuda.shared.array(16 * 68, real)
+    a, b, bias, c, parts, m, n, k, a_row, a_column, a_step, b_row, b_column, b_step, c_step, has_bias, code, splits,
+    wide,
+):  # fmt: skip
+    """One tile of c; with splits > 1 block z makes its share of the depth in parts, which `reduce` adds up.
+
+    wide: the sum of 1 for a, 2 for b and 4 for c and parts whose numbers can be taken four at a time.
+    """
+    tile_a = cuda.shared.array(16 * 68, real, alignment=16)
+    tile_b = cuda.shared.array(16 * 68, real, alignment=16)
     sums = cuda.local.array(16, real)
     t = cuda.threadIdx.x
     tx = t % 16
@@ -123,24 +150,33 @@ def product(
     for i in range(16):
         sums[i] = real(0)
     for depth0 in range(begin, end, 16):
-        fetch(a, tile_a, row0, a_row, a_column, z * a_step, m, end, depth0, t)
-        fetch(b, tile_b, column0, b_column, b_row, z * b_step, n, end, depth0, t)
+        fetch(a, tile_a, row0, a_row, a_column, z * a_step, m, end, depth0, wide & 1, t)
+        fetch(b, tile_b, column0, b_column, b_row, z * b_step, n, end, depth0, wide & 2, t)
         cuda.syncthreads()
         multiply(tile_a, tile_b, sums, ty, tx)
         cuda.syncthreads()
+    column = column0 + tx * 4
     for i in range(4):
         row = row0 + ty * 4 + i
         if row < m:
             for j in range(4):
-                column = column0 + tx * 4 + j
-                if column < n:
-                    value = sums[i * 4 + j]
-                    at = cuda.blockIdx.z * c_step + row * n + column
-                    if splits > 1:
-                        parts[at] = value
-                    else:
-                        value = value + bias[column] if has_bias else value
-                        c[at] = activate(value, code)
+                value = sums[i * 4 + j]
+                if has_bias and column + j < n:
+                    value += bias[column + j]
+                sums[i * 4 + j] = activate(value, code)
+            at = cuda.blockIdx.z * c_step + row * n + column
+            if wide & 4 and column + 4 <= n:
+                if splits > 1:
+                    store4(parts, at, sums[i * 4], sums[i * 4 + 1], sums[i * 4 + 2], sums[i * 4 + 3])
+                else:
+                    store4(c, at, sums[i * 4], sums[i * 4 + 1], sums[i * 4 + 2], sums[i * 4 + 3])
+            else:
+                for j in range(4):
+                    if column + j < n:
+                        if splits > 1:
+                            parts[at + j] = sums[i * 4 + j]
+                        else:
+                            c[at + j] = sums[i * 4 + j]
 
 
 @kernel("spii")
@@ -199,9 +235,16 @@ def tiled(a: Matrix, b: Matrix, c: Array, m: int, n: int, k: int, *, batch=1, bi
     parts = c.device.empty((splits, *c.shape), real_dtype(c.dtype)) if splits > 1 else None
     strides = (a.row, a.column, a.step, b.row, b.column, b.step)
     grid = (tiles_x, tiles_y, batch * splits)
+    wide = _is_wide(a) + 2 * _is_wide(b) + 4 * _is_wide(Matrix(c if parts is None else parts, n, 1, m * n))
     product(grid, THREADS, a.array, b.array, bias, c, parts, m, n, k, *strides, m * n, bias is not None,
-            CODES[activation], splits)  # fmt: skip
+            CODES[activation], splits, wide)  # fmt: skip
     return reduced_parts(parts, out=c) if splits > 1 else c
+
+
+def _is_wide(a: Matrix) -> bool:
+    """Whether four numbers beside each other begin at multiples of their size in all of its rows, or columns."""
+    between = a.row if a.column == 1 else a.column
+    return 1 in (a.row, a.column) and between % 4 == a.step % 4 == a.array.pointer % (4 * a.array.dtype.itemsize) == 0
 
 
 def reduced_parts(parts: Array, dtype: np.dtype | None = None, out: Array | None = None) -> Array:

@@ -82,7 +82,7 @@ def _shared(typing, count, dtype):
 
 
 @njit
-def _shared_array(shape, dtype):
+def _shared_array(shape, dtype, alignment=16):
     return carray(_shared(shape, dtype), shape)
 
 
