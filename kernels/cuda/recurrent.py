@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import gates
 from .columns import column_sums
 from .gemm import CODES, gemm, matrix
+from .linear import weight_gradient
 from .loops import THREADS, like
 from .norm import zeros
 
@@ -22,21 +23,23 @@ def times(dz, weight):
     return gemm(matrix(dz), matrix(weight), y, *y.shape, weight.shape[0])
 
 
-def times_transposed(dz, x):
-    """dz^T x."""
-    y = dz.device.empty((dz.shape[1], x.shape[1]), dz.dtype)
-    return gemm(matrix(dz).transposed, matrix(x), y, *y.shape, dz.shape[0])
+def of_weight(dz, x, needs):
+    """dweight = dz^T x, and dbias, dz's sums; None for what is not needed."""
+    dweight, dbias = weight_gradient(dz, x, needs[1]) if needs[0] else (None, None)
+    return dweight, column_sums(dz) if needs[1] and dbias is None else dbias
 
 
 def affine_gradients(dz_ih, dz_hh, x, h, weight_ih, weight_hh, needs):
     """dx, dh (the part through W_hh), dweight_ih, dweight_hh, dbias_ih, dbias_hh."""
+    dweight_ih, dbias_ih = of_weight(dz_ih, x, (needs[2], needs[4]))
+    dweight_hh, dbias_hh = of_weight(dz_hh, h, (needs[3], needs[5]))
     return (
         times(dz_ih, weight_ih) if needs[0] else None,
         times(dz_hh, weight_hh) if needs[1] else None,
-        times_transposed(dz_ih, x) if needs[2] else None,
-        times_transposed(dz_hh, h) if needs[3] else None,
-        column_sums(dz_ih) if needs[4] else None,
-        column_sums(dz_hh) if needs[5] else None,
+        dweight_ih,
+        dweight_hh,
+        dbias_ih,
+        dbias_hh,
     )
 
 

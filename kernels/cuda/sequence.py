@@ -13,12 +13,11 @@ import math
 import numpy as np
 
 from . import gates
-from .columns import column_sums
 from .dialect import cuda, kernel, real
 from .gemm import CODES, gemm, matrix
 from .loops import THREADS, like
 from .norm import zeros
-from .recurrent import affine, times, times_transposed
+from .recurrent import affine, of_weight, times
 
 
 class _Rows:
@@ -218,14 +217,9 @@ def _gradients(dz_ih, dz_hh, dstates, inputs, before, weight_ih, where, shape, n
     weights = needs[1 + states :]
     dx = where.scattered(times(dz_ih, weight_ih), shape) if needs[0] else None
     dinitial = (where.unsorted(d) if needed else None for d, needed in zip(dstates, needs[1:]))
-    return (
-        dx,
-        *dinitial,
-        times_transposed(dz_ih, inputs) if weights[0] else None,
-        times_transposed(dz_hh, before) if weights[1] else None,
-        column_sums(dz_ih) if weights[2] else None,
-        column_sums(dz_hh) if weights[3] else None,
-    )
+    dweight_ih, dbias_ih = of_weight(dz_ih, inputs, (weights[0], weights[2]))
+    dweight_hh, dbias_hh = of_weight(dz_hh, before, (weights[1], weights[3]))
+    return dx, *dinitial, dweight_ih, dweight_hh, dbias_ih, dbias_hh
 
 
 @kernel("uuiiiii")
