@@ -10,11 +10,14 @@ from functools import partial
 
 import numpy as np
 import pytest
+from cublas_double import CublasLt
 
 from dlfast.kernels.capturing import again
 from dlfast.kernels.cuda import compiler, dialect, fibers, host
 from dlfast.kernels.cuda.capture import Graph
+from dlfast.kernels.cuda.cublas import Cublas
 from dlfast.kernels.cuda.dialect import cuda, kernel, real
+from dlfast.kernels.cuda.gemm import matrix
 from dlfast.kernels.cuda.gpu import Gpu
 from dlfast.kernels.cuda.scalars import on_device
 
@@ -365,3 +368,18 @@ def test_what_a_graph_cannot_have(gpu, what, message):
     run(scaled, x, x, 3.0, 5)  # and all is as before
     assert x.numpy().tolist() == [3] * 5
     assert gpu.current_stream is gpu.default_stream
+
+
+def test_a_library_works_in_the_stream_of_the_thread_and_in_its_context(gpu):
+    double = CublasLt(workspace=1 << 12)
+    made = Cublas(gpu, double.bindings())
+    a, b, c = gpu.upload(np.eye(4, dtype=np.float32)), gpu.upload(np.ones((4, 4), np.float32)), gpu.empty((4, 4))
+    stream = gpu.new_stream()
+    gpu.synchronize()
+    gpu.set_stream(stream)
+    gpu.driver.cuCtxSetCurrent(0)
+    assert made.product(matrix(a), matrix(b), c, 4, 4, 4)
+    assert gpu.driver.cuCtxGetCurrent()[1] == gpu.context
+    _, _, _, workspace, used = double.calls[-1]
+    assert (used, workspace != 0) == (int(stream.handle), True)
+    np.testing.assert_array_equal(c.numpy(), np.ones((4, 4)))
