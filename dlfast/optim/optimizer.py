@@ -154,15 +154,15 @@ class Optimizer:
             for group in self.param_groups:
                 forget_gradients(group["params"])
             return
-        for stretch in self._stretches():
-            stretch.grad.fill(0)
+        for gradient in self.flat_gradients():
+            gradient.fill(0)
 
     def step(self, closure: Callable | None = None) -> Any:
         """Update every parameter that has a gradient. closure: called first, computes the loss, which is returned."""
         loss = closure() if closure is not None else None
         if self.clip_grad_norm is None:
             self._update_all(1.0)
-        elif on_one_device(gradients := [stretch.grad for stretch in self._stretches()]):
+        elif on_one_device(gradients := self.flat_gradients()):
             factor, square_norm = again(self._factor_on_device, gradients)
             again(setattr, self, "grad_norm", square_norm)
             self._update_all(factor)
@@ -212,9 +212,13 @@ class Optimizer:
             self._follow_groups()
         return [stretch for blocks in self._blocks for block in blocks for stretch in block.stretches()]
 
+    def flat_gradients(self) -> list:
+        """The gradients in their memory, as few flat arrays, whose zeros between parameters stay zero."""
+        return [stretch.grad for stretch in self._stretches()]
+
     def gradient_norm(self) -> float:
         """sqrt(sum g^2) over every parameter that has a gradient; NaN or infinite where one of the numbers is."""
-        return math.sqrt(square_sum([stretch.grad for stretch in self._stretches()]))
+        return math.sqrt(square_sum(self.flat_gradients()))
 
     @property
     def grad_norm(self) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _check as check
-from ..optim import Optimizer, clip_grad_value_
+from ..optim import Optimizer
 from ..tensor import Parameter, Tensor
 from .ranks import Alone
 
@@ -94,9 +94,8 @@ class Update:
         if not weight:
             return False
         if self.accumulate > 1:
-            for p in self._parameters():
-                if p.grad is not None:
-                    p.grad *= 1 / weight
+            for gradient in self.optimizer.flat_gradients():
+                gradient *= 1 / weight
         self._ranks.sum_gradients(self.optimizer)
         if self._regularizers:
             self.penalty = self._penalize()
@@ -110,7 +109,8 @@ class Update:
     def step(self) -> None:
         """Update the weights by what `prepare` left."""
         if self._value is not None:
-            clip_grad_value_(self._parameters(), self._value)
+            for gradient in self.optimizer.flat_gradients():
+                np.clip(gradient, -self._value, self._value, out=gradient)
         elif getattr(self.optimizer.step, "__func__", None) is Optimizer.step:
             self.optimizer.step_by(self._gradient_norm)
             return

@@ -10,6 +10,7 @@ from dlfast import functional as F
 from dlfast import nn, optim, train
 from dlfast.kernels.cuda.capture import Graph
 from dlfast.kernels.devices import DeviceArray
+from dlfast.train.nonfinite import Before
 
 OPTIMIZERS = {
     "sgd": lambda p, **k: optim.SGD(p, lr=0.1, weight_decay=0.01, **k),
@@ -325,6 +326,27 @@ class TestFit:
         model = nn.Sequential(nn.Linear(8, 3), Root())
         with pytest.raises(train.NonFiniteLoss, match="the gradient of 0.weight"):
             fitted("cuda", model)
+
+    def test_buffers_are_taken_by_one_copy(self, monkeypatch, device):
+        model = nn.Sequential(*(nn.BatchNorm1d(3) for _ in range(4))).to("cuda")
+        model[3] = model[1]
+        before, state = Before(model), model.state_dict()
+        copied = []
+        copy = type(device).copy
+        monkeypatch.setattr(type(device), "copy", lambda self, x, y: copied.append(x.nbytes) or copy(self, x, y))
+        before.take()
+        monkeypatch.undo()
+        assert copied == [6 * 64]
+        for _, buffer in model.named_buffers():
+            buffer[...] = 5
+        model[0].running_mean = model[0].running_mean * 2
+        before.restore()
+        assert bits(model.state_dict()) == bits(state)
+        assert model[3].running_mean is model[1].running_mean
+        before.take()
+        model[0].running_mean[...] = 3
+        before.restore()
+        assert bits(model.state_dict()) == bits(state)
 
     def test_early_stopping_gives_the_best_weights_back(self):
         model, history = fitted("cuda", epochs=3, callbacks=[train.EarlyStopping(1, "train_loss", min_delta=9.0)])
