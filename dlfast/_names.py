@@ -280,7 +280,9 @@ class Names(Methods):
 
     def clamp_(self, min: Any = None, max: Any = None) -> Names:
         """Values limited to [min, max] in place."""
-        return inplace.update("clamp_", self, 0, lambda x, _: x.clip(min, max), lambda a, _, out: a.clip(min, max, out))
+        return inplace.update(
+            "clamp_", self, 0, lambda x, _: x.clip(min, max), lambda a, _, out: np.clip(a, min, max, out)
+        )
 
     def normal_(self, mean: builtins.float = 0.0, std: builtins.float = 1.0) -> Names:
         """Normal random numbers from dlfast's generator."""

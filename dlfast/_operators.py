@@ -14,7 +14,7 @@ import dlfast.tensor as tensor
 
 from . import _check as check
 from ._autocast import alike, in_dtype_of, summable, widened
-from ._devices import check_one_device, check_operands, on_device, zeros_beside
+from ._devices import beside, check_one_device, check_operands, on_device, zeros_beside
 from .kernels import sums
 from .kernels.halves import is_half, is_real
 from .kernels.memory import pooled
@@ -54,8 +54,18 @@ def _operands(op: str, a: ArrayLike, b: ArrayLike) -> tuple[Any, Any]:
         return _number(x, y), y
     x, y = tensor.unwrap(x), tensor.unwrap(y)
     if type(x) is not np.ndarray or type(y) is not np.ndarray:
-        check_one_device(op, ("a", "b"), (x, y))
+        x, y = _in_one_place(op, a, b, x, y)
     return same_dtype(op, x, y)
+
+
+def _in_one_place(op: str, a: ArrayLike, b: ArrayLike, x: Any, y: Any) -> tuple[Any, Any]:
+    """Both on one device: a Tensor without axes and without a gradient goes from the CPU where the other one lies."""
+    if on_device(x) and np.ndim(y) == 0 and not tensor.wants_gradient((b,)):
+        y = beside(y, x)
+    elif on_device(y) and np.ndim(x) == 0 and not tensor.wants_gradient((a,)):
+        x = beside(x, y)
+    check_one_device(op, ("a", "b"), (x, y))
+    return x, y
 
 
 def _is_number(value: Any) -> bool:
