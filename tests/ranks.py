@@ -33,9 +33,9 @@ def data(rows=ROWS):
 
 def network(norm=False, seed=1):
     dl.manual_seed(seed)
-    normed = [nn.BatchNorm2d(4)] if norm else []
+    normed = [nn.BatchNorm2d(4)] if norm else []  # a bias before it has gradients of nothing but roundings
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3), *normed, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 16), nn.ReLU(),
+        nn.Conv2d(1, 4, 3, bias=not norm), *normed, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 16), nn.ReLU(),
         nn.Linear(16, 10),
     )  # fmt: skip
 
@@ -52,11 +52,11 @@ def records(history):
     return [{k: v for k, v in epoch.items() if k not in times} for epoch in history.epochs]
 
 
-def training(distributed=True, batch_size=BATCH, epochs=3, norm=False, seed=1, **options):
+def training(distributed=True, batch_size=BATCH, epochs=3, norm=False, seed=1, rows=ROWS, **options):
     """Model and history; the same on one rank with the batch of all of them."""
     model = network(norm, seed)
     optimizer = optim.Adam(model.parameters(), lr=0.01)
-    learn, val = data()
+    learn, val = data(rows)
     options = {"metrics": ["accuracy", "f1"], "progress": False} | options
     history = train.fit(
         model, learn, val, epochs=epochs, batch_size=batch_size, loss=F.cross_entropy, optimizer=optimizer,
@@ -240,7 +240,7 @@ def run_job(comm, job, folder):
         model, history = training(seed=1 + comm.rank)  # the weights must be those of rank 0
         return {"bits": bits(model), "epochs": records(history)}
     if job == "synchronised":
-        model, history = training(norm=True, sync_batch_norm=True)
+        model, history = training(norm=True, sync_batch_norm=True, rows=int(folder.name))
         return {"bits": bits(model), "epochs": records(history)}
     raise ValueError(job)
 

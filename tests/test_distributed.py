@@ -17,12 +17,12 @@ from dlfast import distributed, train
 from dlfast.data import DataLoader
 
 
-def close(found, wanted):
+def close(found, wanted, rel=2e-6):
     """Whether the records of two histories agree but for roundings."""
     assert len(found) == len(wanted)
     for ours, theirs in zip(found, wanted, strict=True):
         assert ours.keys() == theirs.keys()
-        assert ours == pytest.approx(theirs, rel=2e-6)
+        assert ours == pytest.approx(theirs, rel=rel)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,15 @@ def test_loop_by_hand(two):
     assert [first["loss"], first["accuracy"]] == pytest.approx(
         [two[0]["epochs"][-1][name] for name in ("val_loss", "val_accuracy")], rel=2e-6
     )
+
+
+@needs_mpi
+@pytest.mark.parametrize("rows", [101, 97])  # a last batch of 5 rows, and of 1, of which rank 1 has none
+def test_synchronised_batch_normalisation(rows):
+    first, second = job(2, "synchronised", rows)
+    assert first == {**second, "rank": 0}
+    _, history = ranks.training(False, 2 * ranks.BATCH, norm=True, rows=rows)
+    close(first["epochs"], ranks.records(history), 1e-5)
 
 
 @needs_mpi

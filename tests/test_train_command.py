@@ -236,6 +236,7 @@ def test_defaults_are_complete(model):
         "step_size",
         "gamma",
         "ranks",
+        "sync_batch_norm",
     }
     assert set(lacking) <= optional
     for name, value in vars(options).items():

@@ -97,6 +97,7 @@ class Options:
     ranks: Any = _option(
         int, "An update has as many rows as for so many ranks.  [default: as many as mpiexec starts]", low=1
     )
+    sync_batch_norm: Any = _option(bool, "Batch normalisation by the rows of all ranks, not of each its own.")
     optimizer: Any = _option(str, "The rule of the updates.", choices=OPTIMIZERS)
     lr: Any = _option(float, "Learning rate, the highest one.", low=0, low_open=True)
     weight_decay: Any = _option(float, "As the optimizer has it.  [default: 0.01 for adamw, else 0]", low=0)

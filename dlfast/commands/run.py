@@ -78,6 +78,7 @@ def train_job(console: Console, job: Job, comm: Communicator) -> train.History:
         class_weight="balanced" if options.class_weight == "balanced" else None,
         resume=folder if job.resume else None,
         distributed=comm,
+        sync_batch_norm=bool(options.sync_batch_norm),
         device=options.device,
         **plan.fit,
     )

@@ -122,6 +122,9 @@ class Communicator:
     def _broadcast_object(self, value: Any, root: int) -> Any:
         return self._all_gather_object(value if self.rank == root else None)[root]
 
+    def __deepcopy__(self, memo: dict) -> Communicator:
+        return self  # a copy of a model speaks to the same ranks
+
     def __enter__(self) -> Communicator:
         return self
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._changes import note
 from .._version import __version__
-from ..nn import Module
+from ..nn import BatchNorm1d, BatchNorm2d, Module
 from ..optim import Optimizer
 from .communicator import Communicator
 from .current import communicator
@@ -29,14 +29,24 @@ class DataParallel:
 
     At the start every rank gets the parameters, the buffers and the optimizer's state of rank 0. Then all take the same
     steps, since all have the same gradients, to the last bit. Buffers, such as the running statistics of a batch
-    normalisation, go their own ways; `broadcast_buffers` gives everyone those of rank 0.
+    normalisation, go their own ways; `broadcast_buffers` gives everyone those of rank 0. sync_batch_norm: batch
+    normalisation while training takes its statistics from the rows of all ranks, so that each rank must run the same
+    layers, and one without rows a batch of none.
 
     Raises ValueError, on every rank, where ranks have other models, optimizers or versions of dlfast.
     """
 
-    def __init__(self, model: Module, optimizer: Optimizer, comm: Communicator | None = None):
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        comm: Communicator | None = None,
+        *,
+        sync_batch_norm: bool = False,
+    ):
         self.model, self.optimizer = model, optimizer
         self.comm = communicator() if comm is None else comm
+        self.synchronise_batch_norm(sync_batch_norm)
         if self.comm.size == 1:
             return
         same(self.comm, "DataParallel", description(model, optimizer))
@@ -45,6 +55,12 @@ class DataParallel:
         self.broadcast_buffers()
         state = optimizer.state_dict() if self.comm.rank == 0 else None
         optimizer.load_state_dict(self.comm.broadcast_object(state))
+
+    def synchronise_batch_norm(self, on: bool = True) -> None:
+        """Let batch normalisation take its statistics from the rows of all ranks, or of its own rank again."""
+        for module in self.model.modules():
+            if isinstance(module, (BatchNorm1d, BatchNorm2d)):
+                module._comm = self.comm if on else None
 
     def broadcast_buffers(self) -> None:
         """Give every rank the buffers of rank 0."""

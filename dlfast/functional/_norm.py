@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from .._autocast import arrays_for
 from .._devices import on_device
 from ..kernels import active
 from ..tensor import ArrayLike, Tensor, apply, arrays_of, as_tensor, record, run
+from . import _norm_ranks
 from ._linear import FUSED_ACTIVATIONS
 
 
@@ -27,6 +29,7 @@ def batch_norm(
     *,
     residual: ArrayLike | None = None,
     activation: str | None = None,
+    comm: Any = None,
 ) -> Tensor:
     """y = act((x - mean) / sqrt(var + eps) * weight + bias + residual) for each channel, channels last.
 
@@ -34,6 +37,7 @@ def batch_norm(
     mean and var (biased) are those of the batch; the running ones, if given, then move in place to (1 - momentum)
     running + momentum batch, with the unbiased var. Else the running ones are used. An empty batch uses and changes no
     statistics. activation: None, "relu", "sigmoid" or "tanh"; the sum and ReLU are computed in the same pass.
+    comm: a `distributed.Communicator`, whose ranks' rows are one batch then; all have to call this.
     Raises TypeError for dtypes other than float32 and float64 or mixed ones, ValueError for shapes that do not fit, one
     running statistic without the other, eps <= 0, and one value a channel where the batch gives the statistics (its
     variance is 0).
@@ -58,6 +62,12 @@ def batch_norm(
     eps = check.number("batch_norm", "eps", eps, 0, math.inf, low_open=True)
     rows = math.prod(a.shape[:-1])
     from_batch = (training or mean is None) and rows > 0
+    if comm is not None and comm.size > 1 and training:
+        y, saved, *statistics, rows = _norm_ranks.forward(comm, a, w, b, r, eps, activation)
+        if mean is not None and rows > 1:
+            _move(mean, statistics[0], momentum)
+            _move(var, statistics[1] * (rows / (rows - 1)), momentum)
+        return record(y, _norm_ranks.backward, saved, (*inputs, None, None), True)
     if from_batch and rows == 1:
         what = "training" if training else "evaluation without running statistics"
         raise ValueError(f"batch_norm: {what} needs more than one value a channel, got x {a.shape}")

@@ -29,6 +29,7 @@ class _BatchNorm(Module):
     running_var: np.ndarray | None
     num_batches_tracked: Any
     activation: str | None = None
+    _comm: Any = None  # of the ranks whose rows are one batch, see `distributed.DataParallel`
     _shapes: dict[int, str] = {}
 
     def __init__(
@@ -77,6 +78,7 @@ class _BatchNorm(Module):
             self.eps,
             residual=residual,
             activation=activation or self.activation,
+            comm=self._comm,
         )
         if self.training and self.track_running_stats and x.size:
             again(self._count)

@@ -38,7 +38,7 @@ class _Forward(NamedTuple):
 
 
 def _forward(run: Run, inputs: list, targets: Any) -> _Forward:
-    if run.augment is not None:
+    if run.augment is not None and len(targets):
         inputs = _augmented(run.augment, inputs)
     *inputs, targets = run.place.put((*inputs, targets))
     run.before.take()
@@ -51,6 +51,8 @@ def _forward(run: Run, inputs: list, targets: Any) -> _Forward:
     if weight and not math.isfinite(value):  # a mean over nothing is NaN
         what = f"the loss of batch {run.batch} in epoch {run.epoch} is {value}"
         raise nonfinite.of_loss(run, what, inputs, targets)
+    if not weight and run.ranks.sync_batch_norm:
+        loss = outputs.sum()  # of which 0 times the gradient goes back, since the other ranks wait for it
     return _Forward(inputs, outputs, loss, value if weight else 0.0, weight, counts, early)
 
 
@@ -58,10 +60,12 @@ def train_batch(run: Run, inputs: list, targets: Any, interrupts: Interrupts) ->
     """Forward, loss, backward; the update, where a group of batches is whole; callbacks."""
     part, error = _Forward(inputs), None
     try:
-        if len(targets) or run.ranks.comm.size == 1:
+        if len(targets) or run.ranks.comm.size == 1 or run.ranks.sync_batch_norm:
             with run.ranks.drawing(run):
                 part = _forward(run, inputs, targets)
     except Exception as raised:
+        if run.ranks.sync_batch_norm and not isinstance(raised, nonfinite.NonFiniteLoss):
+            raise  # the others may wait within a layer
         error = raised
     own = [part.weight, part.value * part.weight, len(targets)]
     weight, total, rows = run.ranks.totals(run, own, error, interrupts)
@@ -73,7 +77,7 @@ def train_batch(run: Run, inputs: list, targets: Any, interrupts: Interrupts) ->
         with interrupts.held():
             run.update.step()
             run.steps += 1
-    run.means.measure(part.outputs, targets, part.counts, rows)
+    run.means.measure(part.outputs if len(targets) else None, targets, part.counts, rows)
     run.tell("on_batch_end")
     if learns:
         with interrupts.held():

@@ -50,6 +50,7 @@ def fit(
     shuffle: bool = True,
     resume=None,
     distributed: bool | Communicator = False,
+    sync_batch_norm: bool = False,
     device=None,
 ) -> History:
     """Train ``model`` on ``train`` and give the `History`, with validation after each epoch if there is ``val``.
@@ -78,6 +79,7 @@ def fit(
                      large, whose rows are shared out. Losses and metrics are those of all ranks; rank 0 alone writes
                      and prints. A run may be resumed with another number of ranks, in the middle of an epoch where size
                      times batch_size is as before. Batches of others are each rank's own
+    sync_batch_norm  whether batch normalisation takes its statistics from the rows of all ranks, or of each its own
     device           "cuda" or "cpu": model, loss and optimizer are moved there first, and stay. None: where the model
                      lies. Batches are augmented on the CPU and copied to the device; a run may be resumed on another
 
@@ -94,7 +96,7 @@ def fit(
     check_model("fit", model)
     epochs = check.integer("fit", "epochs", epochs, least=1)
     batch_size = check.integer("fit", "batch_size", batch_size, least=1)
-    ranks = ranks_of("fit", distributed, device)
+    ranks = ranks_of("fit", distributed, device, sync_batch_norm)
     loader = ranks.share(as_loader("train", train, batch_size, shuffle=shuffle))
     val_loader = None if val is None else as_loader("val", val, max(batch_size, 256))
     loss = weighted_loss(check_loss("fit", loss), class_weight, loader)
@@ -143,6 +145,7 @@ def _training(run: Run) -> Iterator[None]:
     try:
         yield
     finally:
+        run.ranks.end()
         for module, training in modes:
             module.training = training
         for callback in run.callbacks:

@@ -113,6 +113,8 @@ def of_loss(run, what: str, inputs: list, targets: Any) -> NonFiniteLoss:
     was before the batch.
     """
     run.optimizer.zero_grad()  # on a device there are gradients of this loss by now
+    if run.ranks.sync_batch_norm:  # the other ranks do not run it again
+        return NonFiniteLoss(f"fit: {what}; one rank alone, or without sync_batch_norm, finds where", run.history)
     with _again(run) as calls:
         run.loss(run.model(*inputs), targets)
     cause, advice, layer = _weights(run.model) or _layer(calls) or _data(inputs, targets) or _loss(calls)

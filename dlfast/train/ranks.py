@@ -23,9 +23,13 @@ class Alone:
     """The training of one process, which has nobody to agree with."""
 
     comm: Communicator = Single()
+    sync_batch_norm = False  # the forward pass itself waits for the other ranks, which have to run it too
 
     def begin(self, run: Any) -> None:
         """Make the ranks alike. Raises ValueError, on all of them, where they have other models, data or options."""
+
+    def end(self) -> None:
+        """Leave the model as it was."""
 
     def share(self, loader: Loader) -> Loader:
         """The batches of this rank."""
@@ -69,15 +73,18 @@ class Alone:
 class Together(Alone):
     """The training of one rank of several."""
 
-    def __init__(self, comm: Communicator):
-        self.comm = comm
+    def __init__(self, comm: Communicator, sync_batch_norm: bool = False):
+        self.comm, self.sync_batch_norm = comm, sync_batch_norm
 
     def begin(self, run: Any) -> None:
-        self._parallel = DataParallel(run.model, run.optimizer, self.comm)
+        self._parallel = DataParallel(run.model, run.optimizer, self.comm, sync_batch_norm=self.sync_batch_norm)
         options = {"epochs": run.epochs, "accumulate": run.update.accumulate, "metrics": list(run.metrics)}
         same(self.comm, "fit", {**run.data, **options})
         check_mergeable(run.metrics.values())
         random.set_state(self.of_first(random.get_state()))
+
+    def end(self) -> None:
+        self._parallel.synchronise_batch_norm(False)
 
     def share(self, loader: Loader) -> Loader:
         return shared(loader, self.comm)
@@ -140,12 +147,12 @@ class Together(Alone):
         return next((each for each in self.comm.all_gather_object(stop) if each is not None), None)
 
 
-def ranks_of(op: str, distributed: bool | Communicator, device: Any = None) -> Alone:
+def ranks_of(op: str, distributed: bool | Communicator, device: Any = None, sync_batch_norm: bool = False) -> Alone:
     """What `fit` is asked for: False, True for all ranks that there are, on a device, or a communicator."""
     if not isinstance(distributed, (bool, Communicator)):
         raise TypeError(f"{op}: distributed must be True, False or a Communicator, got {distributed!r}")
     comm = initialize(device=device) if distributed is True else distributed
-    return Together(comm) if comm and comm.size > 1 else Alone()
+    return Together(comm, bool(sync_batch_norm)) if comm and comm.size > 1 else Alone()
 
 
 def check_mergeable(metrics: Iterable[Metric]) -> None:

@@ -77,7 +77,7 @@ class Update:
         if not self._weight:
             self.optimizer.zero_grad()
         self._weight += total
-        if loss is not None and weight:
+        if loss is not None and (weight or self._ranks.sync_batch_norm):
             share = weight / total if self.accumulate == 1 else weight
             loss.backward(None if share == 1 else np.full_like(loss.data, share))
 
