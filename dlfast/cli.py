@@ -103,7 +103,7 @@ def demo(epochs, batch_size, seed, json_file, plot_file, threads, backend, data,
     "suites",
     type=click.Choice(suite_names()),
     multiple=True,
-    help="May be repeated.  [default: all but the random ones]",
+    help="May be repeated.  [default: all but the random ones and distributed]",
 )
 @click.option(
     "--filter", "part", default="", metavar="TEXT", help="Only rows with TEXT in their or their group's name."

@@ -35,8 +35,8 @@ def network(norm=False, seed=1):
     dl.manual_seed(seed)
     normed = [nn.BatchNorm2d(4)] if norm else []  # a bias before it has gradients of nothing but roundings
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3, bias=not norm), *normed, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 16), nn.ReLU(),
-        nn.Linear(16, 10),
+        nn.Conv2d(1, 4, 3, bias=not norm), *normed, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 16),
+        nn.ReLU(), nn.Linear(16, 10),
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import ranks
 from mpi import job, needs_mpi, run, start
 
 from dlfast import distributed, train
+from dlfast.bench import ranks as bench_ranks
 from dlfast.data import DataLoader
 
 
@@ -163,6 +164,13 @@ def test_command_line(tmp_path):
     assert status == 0, errors
     assert "in 2 epochs of 45 updates on 1 threads." in output
     assert output.count("epoch 2/2") == 1
+
+
+@needs_mpi
+def test_bench_measures_ranks():
+    assert bench_ranks.measured(2, "reduce", 1000) > 0
+    with pytest.raises(RuntimeError, match=r"2 ranks could not be measured:\n(.*\n)+.*IndexError"):
+        bench_ranks.measured(2, "step", 1000)
 
 
 def test_a_single_rank_needs_nothing():

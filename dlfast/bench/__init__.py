@@ -2,14 +2,15 @@
 
 A suite is a file in `suites/` that defines ``GROUPS``, a list of `Group`; a group is a list of `Row`; a row builds its
 `Work`: an `Operation`, a `Training` or another. Nothing else is to be done to add one: the file's name is the suite's,
-with hyphens for underscores. A suite whose rows are drawn defines ``groups(seed, count)`` instead; it runs only where
-it is named.
+with hyphens for underscores. A suite whose rows are drawn, or that needs what few have, defines ``groups(seed, count)``
+instead; it runs only where it is named.
 
     rows.py       Group, Row, Operation          measure.py    compares and times rows
     networks.py   training steps, inference      results.py    ratios, targets, means, JSON
     sequences.py  recurrent layers, networks     report.py, plots.py    what is shown
     updates.py    the optimizer's update         footprint.py  memory, with the pool and without
     timing.py     turns, threads                 pytorch.py, pytorch_networks.py, pytorch_sequences.py    the peer
+    ranks.py      steps on several ranks
 """
 
 from importlib import import_module

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,6 @@ from .communicator import Communicator, Work
 
 # How mpiexec of MPICH and Intel, of Open MPI, and Slurm's srun tell a process how many they have started.
 _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-PIECE = 1 << 20  # bytes that are reduced at once: what fits the caches and the buffers between processes
 
 
 def started_ranks() -> int:
@@ -50,17 +49,16 @@ class Mpi(Communicator):
     def _reduce(self, array: Any, op: str) -> None:
         x = _on_cpu(array)
         buffer = _summable(x)
-        for piece in _pieces(buffer):
-            self._comm.Allreduce(self._mpi.IN_PLACE, piece, self._ops[op])
+        self._comm.Allreduce(self._mpi.IN_PLACE, buffer, self._ops[op])
         self._end(array, x, buffer, op)
 
     def _start(self, array: Any, op: str) -> Work:
         x = _on_cpu(array)
         buffer = _summable(x)
-        requests = [self._comm.Iallreduce(self._mpi.IN_PLACE, piece, self._ops[op]) for piece in _pieces(buffer)]
+        request = self._comm.Iallreduce(self._mpi.IN_PLACE, buffer, self._ops[op])
 
         def finish() -> None:
-            self._mpi.Request.Waitall(requests)
+            request.Wait()
             self._end(array, x, buffer, op)
 
         return Work(array, finish)
@@ -142,12 +140,6 @@ def _summable(x: np.ndarray) -> np.ndarray:
 
 def _bytes(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x).reshape(-1).view(np.uint8)
-
-
-def _pieces(buffer: np.ndarray) -> Iterator[np.ndarray]:
-    flat = buffer.reshape(-1)
-    step = PIECE // flat.itemsize
-    return (flat[i : i + step] for i in range(0, flat.size, step))
 
 
 def _put(array: Any, x: np.ndarray, buffer: np.ndarray) -> None:
