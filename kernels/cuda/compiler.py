@@ -30,7 +30,7 @@ class Cubin(NamedTuple):
     registers: int  # of a thread
     spilled: int  # bytes that a thread stores and loads for want of registers
     shared: int  # bytes of a block
-    stack: int  # bytes of memory of a thread's own: local arrays that are no registers
+    stack: int = 0  # bytes of memory of a thread's own: local arrays that are no registers
 
 
 def compile_kernel(kernel: Kernel, dtype: np.dtype, capability: tuple[int, int]) -> Cubin:
