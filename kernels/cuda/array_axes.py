@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from .array_views import ALIGNMENT
 from .dialect import device, i64
@@ -34,6 +37,29 @@ def singles(count: int) -> tuple[int, int, int]:
     return -(-count // THREADS), 1, 1
 
 
+def walks(shape: tuple[int, ...], *views: Array | None) -> tuple[int, ...] | None:
+    """The lengths of axes 1 to 5, and each view's strides along axes 0 to 5, as element-wise kernels take them.
+
+    views: arrays that broadcast to `shape`; None for a number, with strides of 0. None where more axes would be needed.
+    """
+    return _walks(shape, tuple([None if x is None else (x.shape, x._strides, x.dtype.itemsize) for x in views]))
+
+
+@lru_cache(4096)
+def _walks(shape: tuple[int, ...], layouts: tuple) -> tuple[int, ...] | None:
+    found = joined(shape, *[_steps(shape, layout) for layout in layouts])
+    return None if found is None else (*found[0][1:], *[stride for each in found[1] for stride in each])
+
+
+def _steps(shape: tuple[int, ...], layout: tuple | None) -> list[int]:
+    """The strides in elements as those of an array of `shape`: 0 along axes that broadcasting adds or stretches."""
+    if layout is None:
+        return [0] * len(shape)
+    own, strides, size = layout
+    steps = dense(own) if strides is None else [stride // size for stride in strides]
+    return [0] * (len(shape) - len(own)) + [0 if length == 1 else step for length, step in zip(own, steps)]
+
+
 def joined(shape: Sequence[int], *strides: Sequence[int]) -> tuple[list[int], list[list[int]]] | None:
     """Lengths and strides of AXES axes, fewer joined where arrays of `shape` with these strides allow it; else None.
 
@@ -57,20 +83,17 @@ def joined(shape: Sequence[int], *strides: Sequence[int]) -> tuple[list[int], li
     return None if missing < 0 else ([1] * missing + lengths, [[0] * missing + step for step in steps])
 
 
-def steps(x: Array, shape: Sequence[int]) -> list[int]:
-    """x's strides in elements, as those of an array of `shape`: 0 along axes that broadcasting adds or stretches."""
-    lead = len(shape) - x.ndim
-    return [0] * lead + [0 if n == 1 else s // x.itemsize for n, s in zip(x.shape, x.strides)]
-
-
 def dense(shape: Sequence[int]) -> list[int]:
     """The strides of a contiguous array, in elements."""
     return [math.prod(shape[i + 1 :]) for i in range(len(shape))]
 
 
+broadcast = lru_cache(4096)(np.broadcast_shapes)
+
+
 def is_wide(x: Array) -> bool:
     """Whether four elements of x at a time can be read by accesses of 16 bytes."""
-    return x.is_contiguous and x.pointer % ALIGNMENT == 0
+    return x._strides is None and x.pointer % ALIGNMENT == 0
 
 
 @device

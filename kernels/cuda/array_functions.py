@@ -173,7 +173,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any 
         return y
     for axis, (width, n) in enumerate(zip(widths, x.shape)):
         if any(width):
-            x = take(x, np.pad(np.arange(n), width, mode), axis)
+            x = _rearranged(x, np.pad(np.arange(n), width, mode), axis)
     return x
 
 
@@ -182,6 +182,11 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Array:
     if axis is None:
         return x.reshape(-1)[indices]
     return x[(*(slice(None),) * reductions.axes_of(x, axis)[0], indices)]
+
+
+def _rearranged(x: Array, order: np.ndarray, axis: int) -> Array:
+    """x with the elements along an axis that a table names, which follows from shapes alone."""
+    return indexing.taken(x, (*(slice(None),) * axis, order), is_table=True)
 
 
 def put_along_axis(x: Any, indices: Any, values: Any, axis: int) -> None:
@@ -195,7 +200,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Array:
     if isinstance(repeats, DeviceArray):
         repeats = repeats.numpy()
     (axis,) = reductions.axes_of(x, axis)
-    return take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis)
+    return _rearranged(x, np.repeat(np.arange(x.shape[axis]), repeats), axis)
 
 
 def tile(x: Any, reps: Any) -> Array:
@@ -213,7 +218,7 @@ def roll(x: Any, shift: int, axis: int | None = None) -> Array:
     if axis is None:
         return roll(x.reshape(-1), shift, 0).reshape(x.shape)
     (axis,) = reductions.axes_of(x, axis)
-    return take(x, np.roll(np.arange(x.shape[axis]), shift), axis)
+    return _rearranged(x, np.roll(np.arange(x.shape[axis]), shift), axis)
 
 
 def _triangle(lower: bool) -> Callable:
@@ -252,6 +257,8 @@ def _sorted(x: Array, axis: int | None, which: int) -> Array:
 
 def rounded(x: Any, decimals: int = 0, out: Any = None) -> Array:
     """np.round."""
+    if x.dtype.kind in "biu" and decimals >= 0:
+        return ufuncs.finished("round", x.copy(), out)
     if not decimals:
         return ufuncs.function("rint", x, out)
     scale = 10.0**decimals

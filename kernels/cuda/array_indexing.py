@@ -38,7 +38,8 @@ def basic_view(x: Array, parts: tuple) -> Array:
 class Places:
     """What an index names: places, and a view that has the axes of the rest behind the (hidden) indexed ones."""
 
-    def __init__(self, x: Array, parts: tuple):
+    def __init__(self, x: Array, parts: tuple, is_table: bool = False):
+        self.is_table = is_table or all(isinstance(part, list) or is_basic(part) for part in parts)
         parts = _expanded(x, parts)
         advanced = [i for i, part in enumerate(parts) if not isinstance(part, slice) and part is not None]
         view = basic_view(x, tuple(slice(None) if i in advanced else part for i, part in enumerate(parts)))
@@ -65,13 +66,13 @@ class Places:
                 raise IndexError(f"index {bad} is out of bounds for indexed axis {axis} with size {length}")
             total = total + np.where(index < 0, index + length, index) * stride
         self.unique = total.size < 2 or len(np.unique(total)) == total.size
-        return self.x.device.upload(total)
+        return (self.x.device.constant if self.is_table else self.x.device.upload)(total)
 
     def _on_device(self, indices: list, lengths: list[int], strides: list[int]) -> Array:
         device, before = self.x.device, None
         for index, length, stride in zip(indices, lengths, strides):
             if not isinstance(index, DeviceArray):
-                index = device.upload(np.asarray(index, np.int64))
+                index = (device.constant if np.ndim(index) == 0 else device.upload)(np.asarray(index, np.int64))
             whole = device.empty(self.shape, index.dtype)
             assign(whole, index)
             places = device.empty(self.shape, np.int64)
@@ -159,11 +160,11 @@ def nonzero(x: Array) -> tuple[Array, ...]:
     return tuple(coordinates[::-1])
 
 
-def taken(x: Array, parts: tuple) -> Array:
-    """x[parts] where some are arrays: a copy."""
+def taken(x: Array, parts: tuple, is_table: bool = False) -> Array:
+    """x[parts] where some are arrays: a copy. is_table: those arrays follow from shapes and may be kept."""
     if len(_rest_axes(x)) > 6:
         x = x.contiguous()
-    at = Places(x, parts)
+    at = Places(x, parts, is_table)
     lengths, strides, memory, rest = at.axes()
     y = x.device.empty(at.whole_shape, x.dtype)
     if y.size:
@@ -260,10 +261,5 @@ def along_axis(x: Array, index: Any, axis: int) -> tuple:
     for i, length in enumerate(x.shape):
         shape = [1] * x.ndim
         shape[i] = length
-        parts.append(index if i == axis else numbers(x.device, length).reshape(shape))
+        parts.append(index if i == axis else x.device.constant(np.arange(length)).reshape(shape))
     return tuple(parts)
-
-
-def numbers(device: Any, count: int) -> Array:
-    """0 ... count - 1 on a device."""
-    return device.constant(np.arange(count))

@@ -152,7 +152,7 @@ class Methods:
             )
         value = ufuncs.operand("item assignment", value)
         if all(indexing.is_basic(part) for part in parts):
-            target = indexing.basic_view(self, parts)
+            target = self if index is Ellipsis else indexing.basic_view(self, parts)
             if isinstance(value, DeviceArray):
                 value = functions.fitted(value, target.shape)
             moving.assign(target, value)

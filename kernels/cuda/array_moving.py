@@ -11,7 +11,7 @@ import numpy as np
 
 from ..devices import DeviceArray
 from ..halves import HALVES
-from .array_axes import THREADS, blocks, is_wide, joined, place, singles, steps
+from .array_axes import THREADS, blocks, is_wide, place, singles, walks
 from .array_views import ALIGNMENT
 from .dialect import cuda, f64, i64, kernel, load4, real, store4
 
@@ -65,11 +65,9 @@ def _written(x: Array | None, y: Array, value: int) -> None:
     if is_wide(y) and (x is None or (is_wide(x) and x.shape == y.shape)):
         move_wide(blocks(y.size), THREADS, x, y, value, x is None, y.size)
         return
-    own = steps(y, y.shape)
-    axes = joined(y.shape, [0] * y.ndim if x is None else steps(x, y.shape), own)
+    axes = walks(y.shape, x, y)
     if axes is not None:
-        lengths, (from_, to) = axes
-        move(blocks(y.size), THREADS, x, y, value, x is None, y.size, *lengths[1:], *from_, *to)
+        move(blocks(y.size), THREADS, x, y, value, x is None, y.size, *axes)
         return
     if x is not None and x.ndim < y.ndim:
         x = x.reshape((1,) * (y.ndim - x.ndim) + x.shape)
@@ -85,7 +83,12 @@ def assign(y: Array, x: Any) -> None:
     if x.dtype != y.dtype:
         x = converted(x, y.dtype)
     elif overlap(x, y):
+        if (x.pointer, x.shape, x.strides) == (y.pointer, y.shape, y.strides):
+            return  # x[...] += y assigns the array to itself
         x = copied(x)
+    if x.is_contiguous and y.is_contiguous and x.shape == y.shape:
+        y.device.copy(x, y)
+        return
     _written(bits(x), bits(y), 0)
 
 
@@ -96,8 +99,8 @@ def overlap(x: Array, y: Array) -> bool:
 
 
 def _span(x: Array) -> tuple[int, int]:
-    if not x.size:
-        return 0, 0
+    if x.is_contiguous or not x.size:
+        return x.pointer, x.pointer + x.nbytes
     ways = [(length - 1) * stride for length, stride in zip(x.shape, x.strides)]
     return x.pointer + sum(min(way, 0) for way in ways), x.pointer + sum(max(way, 0) for way in ways) + x.itemsize
 
@@ -158,16 +161,15 @@ def converted(x: Array, dtype: Any) -> Array:
         if x.dtype == dtype:
             return x
     y = x.device.empty(x.shape, dtype)
-    axes = joined(x.shape, steps(x, x.shape))
+    axes = walks(x.shape, x)
     if axes is None:
         return converted(copied(x), dtype)
     if y.size:
-        lengths, (strides,) = axes
         base, skipped = _aligned(x)
         source = _SOURCES.index(str(x.dtype))
         given = [base if code == min(source, 4) else None for code in range(5)]
         convert(singles(y.size), THREADS, *given, plain(y), source, dtype.kind in "iub", dtype.kind == "b", y.size,
-                skipped, *lengths[1:], *strides)  # fmt: skip
+                skipped, *axes)  # fmt: skip
     return y
 
 

@@ -7,13 +7,14 @@ functions such as exp give float64 of integers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..devices import DeviceArray
 from . import array_elementwise as kernels
-from .array_axes import THREADS, blocks, is_wide, joined, steps
+from .array_axes import THREADS, blocks, broadcast, is_wide, walks
 from .array_moving import assign, bits, check_dtype, converted, number_bits, overlap, plain
 from .array_views import ALIGNMENT
 
@@ -47,37 +48,32 @@ def operand(name: str, value: Any) -> Any:
 
 def promoted(*values: Any) -> np.dtype:
     """The dtype that arrays and numbers have in common. Raises TypeError where devices have no such dtype."""
-    dtypes = [value.dtype for value in values if hasattr(value, "dtype")]
-    dtype = dtypes[0]
-    for other in dtypes[1:]:
-        dtype = dtype if dtype == other else np.promote_types(dtype, other)
-    for value in values:
-        if not hasattr(value, "dtype"):
-            dtype = _beside(value, dtype)
+    return _promoted(tuple([value.dtype if hasattr(value, "dtype") else type(value) for value in values]))
+
+
+@lru_cache(1024)
+def _promoted(kinds: tuple[np.dtype | type, ...]) -> np.dtype:
+    """The dtype of arrays of these dtypes and numbers of these types of Python."""
+    dtypes = [kind for kind in kinds if isinstance(kind, np.dtype)]
+    dtype = reduce(np.promote_types, dtypes)
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, float) and dtype.kind in "biu":
+            dtype = np.dtype(np.float64)
+        elif kind is int and dtype.kind == "b":
+            dtype = np.dtype(np.int64)
     check_dtype(dtype)
-    return dtype
-
-
-def _beside(number: Any, dtype: np.dtype) -> np.dtype:
-    """The dtype of an array together with a number of Python."""
-    if isinstance(number, float) and dtype.kind in "biu":
-        return np.dtype(np.float64)
-    if isinstance(number, int) and not isinstance(number, bool) and dtype.kind == "b":
-        return np.dtype(np.int64)
     return dtype
 
 
 def _shape(name: str, operands: list[Any]) -> tuple[int, ...]:
     """The common shape. Raises ValueError where there is none, and for arrays of several devices."""
     found = [value for value in operands if isinstance(value, DeviceArray)]
-    if any(value.device is not found[0].device for value in found[1:]):
-        where = ", ".join(str(value.device) for value in found)
-        raise ValueError(f"{name}: all arrays must lie on one device, got {where}")
-    shape = found[0].shape
-    for value in found[1:]:
-        if value.shape != shape:
-            shape = np.broadcast_shapes(shape, value.shape)
-    return shape
+    first = found[0]
+    for value in found:
+        if value.device is not first.device:
+            where = ", ".join(str(value.device) for value in found)
+            raise ValueError(f"{name}: all arrays must lie on one device, got {where}")
+    return first.shape if len(found) == 1 else broadcast(*[value.shape for value in found])
 
 
 def _prepared(operands: list[Any], dtype: np.dtype, shape: tuple[int, ...], *out: Array) -> tuple | None:
@@ -85,16 +81,20 @@ def _prepared(operands: list[Any], dtype: np.dtype, shape: tuple[int, ...], *out
     given = [value if isinstance(value, DeviceArray) else None for value in operands]
     given = [x if x is None or x.dtype == dtype else converted(x, dtype) for x in given]
     numbers = [0 if isinstance(v, DeviceArray) else _number(v, dtype) for v in operands]
-    zero = [0] * len(shape)
-    axes = joined(shape, *[zero if x is None else steps(x, shape) for x in (*given, *out)])
-    return None if axes is None else ([x if x is None else plain(x) for x in given], numbers, *axes)
+    axes = walks(shape, *given, *out)
+    return None if axes is None else ([x if x is None else plain(x) for x in given], numbers, axes)
 
 
 def _number(value: Any, dtype: np.dtype) -> Any:
     """A number as kernels take it."""
-    if dtype.kind in "biu":
-        return int(value) if dtype.kind != "b" else int(bool(value))
-    return float(value)
+    if dtype.kind == "b":
+        return int(bool(value))
+    if dtype.kind not in "iu":
+        return float(value)
+    limits = np.iinfo(dtype)
+    if not limits.min <= value <= limits.max:
+        raise OverflowError(f"{value} is beyond the range of {dtype}, from {limits.min} to {limits.max}; cast x first")
+    return int(value)
 
 
 def _dense(operands: list[Any], shape: tuple[int, ...]) -> list[Any]:
@@ -143,6 +143,8 @@ def _check_out(name: str, out: Array | None, shape: tuple[int, ...], dtype: np.d
 
 def arithmetic(name: str, a: Any, b: Any, out: Array | None = None) -> Array:
     """a op b, for an operation of `array_elementwise.ARITHMETIC`."""
+    if (quick := _quick(name, a, b, out)) is not None:
+        return quick
     operands = [operand(name, a), operand(name, b)]
     dtype = promoted(*operands)
     if name == "divide" and not is_real(dtype):
@@ -155,12 +157,39 @@ def arithmetic(name: str, a: Any, b: Any, out: Array | None = None) -> Array:
         prepared = _prepared(operands, dtype, shape, y)
         if prepared is None:
             return arithmetic(name, *_dense(operands, shape), out)
-        (first, second), numbers, lengths, strides = prepared
+        (first, second), numbers, axes = prepared
         launch = kernels.whole_pairs if dtype.kind in "biu" else kernels.real_pairs
         mode = 1 if first is None else 2 if second is None else 0
-        launch(blocks(y.size), THREADS, first, second, plain(y), *numbers, code, mode, y.size, *lengths[1:],
-               *strides[0], *strides[1], *strides[2])  # fmt: skip
+        launch(blocks(y.size), THREADS, first, second, plain(y), *numbers, code, mode, y.size, *axes)
     return finished(name, y, out)
+
+
+def _quick(name: str, a: Any, b: Any, out: Array | None) -> Array | None:
+    """The usual case at little cost: floats of one shape and dtype, or one array and a number of Python, contiguous."""
+    code = kernels.ARITHMETIC[name]
+    is_first = isinstance(a, DeviceArray)
+    x = a if is_first else b
+    if code >= kernels.SIMPLE or (out is not None and out is not x) or not is_wide(x) or not is_real(x.dtype):
+        return None
+    if not is_first:
+        if type(a) is not float and type(a) is not int:
+            return None
+        given = None, b, float(a), 0.0, 1
+    elif isinstance(b, DeviceArray):
+        if b.shape != x.shape or b.dtype != x.dtype or b.device is not x.device or not is_wide(b):
+            return None
+        if out is not None and b.pointer != x.pointer and overlap(b, x):
+            return None
+        given = a, b, 0.0, 0.0, 0
+    elif type(b) is float or type(b) is int:
+        given = a, None, 0.0, float(b), 2
+    else:
+        return None
+    y = x.device.empty(x.shape, x.dtype) if out is None else out
+    if count := x.size:
+        first, second, one, other, mode = given
+        kernels.arithmetic_wide(blocks(count), THREADS, first, second, y, one, other, code, mode, count)
+    return y
 
 
 def _checked_operation(name: str, dtype: np.dtype, operands: list[Any]) -> str:
@@ -201,10 +230,10 @@ def compared(name: str, a: Any, b: Any, out: Array | None = None) -> Array:
         prepared = _prepared(operands, dtype, shape)
         if prepared is None:
             return compared(name, *_dense(operands, shape), out)
-        (x, z), numbers, lengths, strides = prepared
+        (x, z), numbers, axes = prepared
         mode = 1 if x is None else 2 if z is None else 0
-        kernels.compare(blocks(y.size), THREADS, x, z, plain(y), *numbers, kernels.COMPARISONS[name], mode, y.size,
-                        *lengths[1:], *strides[0], *strides[1])  # fmt: skip
+        code = kernels.COMPARISONS[name]
+        kernels.compare(blocks(y.size), THREADS, x, z, plain(y), *numbers, code, mode, y.size, *axes)
     return finished(name, y, out)
 
 
@@ -222,7 +251,7 @@ def function(name: str, x: Array, out: Array | None = None) -> Array:
     code, dtype = kernels.FUNCTIONS[name], x.dtype
     if dtype.kind == "b" and name in ("negative", "sign"):
         raise TypeError(f"{name}: not for booleans; use ~x, or cast them first")
-    if dtype.kind == "b" and name in ("absolute", "square") or dtype.kind in "biu" and 5 <= code <= 8:
+    if dtype.kind == "b" and name in ("absolute", "square") or dtype.kind in "biu" and 5 <= code <= 7:
         return finished(name, copied_or_into(x, out), out)
     if dtype.kind in "biu" and code >= kernels.WHOLE and name != "reciprocal":
         dtype = np.dtype(np.float64)
@@ -230,12 +259,11 @@ def function(name: str, x: Array, out: Array | None = None) -> Array:
     source = x if x.dtype == dtype else converted(x, dtype)
     y = _target([source], x.shape, dtype, out)
     if y.size:
-        axes = joined(x.shape, steps(source, x.shape), steps(y, x.shape))
+        axes = walks(x.shape, source, y)
         if axes is None:
             return function(name, source.copy(), out)
-        lengths, strides = axes
         launch = kernels.whole_single if dtype.kind in "iu" else kernels.real_single
-        launch(blocks(y.size), THREADS, source, y, code, y.size, *lengths[1:], *strides[0], *strides[1])
+        launch(blocks(y.size), THREADS, source, y, code, y.size, *axes)
     return finished(name, y, out)
 
 
@@ -247,20 +275,22 @@ def copied_or_into(x: Array, out: Array | None) -> Array:
 def checked(name: str, x: Array, out: Array | None = None) -> Array:
     """Booleans, for a test of `array_elementwise.TESTS`."""
     _check_out(name, out, x.shape, np.dtype(bool))
-    axes = joined(x.shape, steps(x, x.shape))
+    axes = walks(x.shape, x)
     if axes is None:
         return checked(name, x.copy(), out)
     y = x.device.empty(x.shape, bool)
     if y.size:
-        lengths, (strides,) = axes
-        code = kernels.TESTS[name]
-        kernels.test(blocks(y.size), THREADS, plain(x), plain(y), code, y.size, *lengths[1:], *strides)
+        kernels.test(blocks(y.size), THREADS, plain(x), plain(y), kernels.TESTS[name], y.size, *axes)
     return finished(name, y, out)
 
 
 def inverted(x: Array, out: Array | None = None) -> Array:
     """~x."""
-    return checked("logical_not", x, out) if x.dtype.kind == "b" else arithmetic("bitwise_xor", x, -1, out)
+    return (
+        checked("logical_not", x, out)
+        if x.dtype.kind == "b"
+        else arithmetic("bitwise_xor", x, -1 if x.dtype.kind == "i" else int(np.iinfo(x.dtype).max), out)
+    )
 
 
 def where(condition: Any, a: Any, b: Any) -> Array:
@@ -286,15 +316,12 @@ def _chosen(condition: Array, values: list[Any], shape: tuple[int, ...], dtype: 
     given = [value if isinstance(value, DeviceArray) else None for value in values]
     given = [x if x is None or x.dtype == dtype else converted(x, dtype) for x in given]
     numbers = [0 if isinstance(value, DeviceArray) else number_bits(value, dtype) for value in values]
-    zero = [0] * len(shape)
-    axes = joined(shape, *[zero if x is None else steps(x, shape) for x in (condition, *given)])
+    axes = walks(shape, condition, *given)
     if axes is None:
         return _chosen(*_dense([condition], shape), _dense(values, shape), shape, dtype)
-    lengths, strides = axes
     mode = sum(bit for bit, x in zip((1, 2), given) if x is None)
     given = [x if x is None else bits(x) for x in given]
-    kernels.choose(blocks(y.size), THREADS, plain(condition), *given, bits(y), *numbers, mode, y.size, *lengths[1:],
-                   *[step for each in strides for step in each])  # fmt: skip
+    kernels.choose(blocks(y.size), THREADS, plain(condition), *given, bits(y), *numbers, mode, y.size, *axes)
     return y
 
 

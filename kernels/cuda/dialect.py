@@ -69,13 +69,17 @@ class Kernel:
             )
         self.function, self.kinds, self.name, self.bounds = function, kinds, name, bounds
         self.compiled: dict[Any, Any] = {}  # what devices make of it
+        self._arrays = [place for place, kind in enumerate(kinds) if kind in "pu"]
         KERNELS.append(self)
 
     def __call__(self, grid: tuple[int, int, int], block: int | tuple[int, int], *arguments) -> None:
         """Run on the device of the first array, in its order of work; an empty grid does nothing."""
         if 0 in grid:
             return
-        first = next(a for a, kind in zip(arguments, self.kinds) if kind in "pu" and a is not None)
+        for place in self._arrays:
+            first = arguments[place]
+            if first is not None:
+                break
         first.device.launch(self, grid, block if isinstance(block, tuple) else (block, 1), arguments, first.dtype)
 
     def __repr__(self) -> str:

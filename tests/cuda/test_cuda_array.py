@@ -392,3 +392,57 @@ def test_cuda_array_interface(as_gpu):
     assert dl.cuda.array(theirs).pointer == x.pointer
     assert dl.cuda.array(theirs, np.float64).dtype == np.float64
     assert dl.cuda.array(x).pointer != x.pointer
+
+
+def test_in_place():
+    for shape in ((5,), (1030,), (7, 6)):
+        y, z = up(numbers(shape, "float32")), numbers(shape, "float32")
+        memory = y.pointer
+        for change in (add, sub, mul):
+            y[1:] = change(y[1:], y[:-1])
+            z[1:] = change(z[1:], z[:-1])
+        y[1:] += y[:-1]
+        z[1:] += z[:-1]
+        y *= y
+        z *= z
+        y /= 3
+        z /= np.float32(3)
+        np.maximum(y, 1, out=y)
+        np.maximum(z, 1, out=z)
+        same(y, z)
+        assert y.pointer == memory
+    x = up(np.arange(3))
+    with pytest.raises(TypeError, match="a result of float64 does not fit into an array of int64"):
+        np.divide(x, 2, out=x)
+
+
+def test_sums_of_many_numbers():
+    """The error does not grow with their number, and the bits are the same each time."""
+    x = np.full(300_000, 0.1, np.float32)
+    for array, axis in ((x, 0), (x.reshape(-1, 2), 0), (x.reshape(3, -1), 1), (x.reshape(-1, 60), None)):
+        ours, theirs = up(array).sum(axis), array.astype(np.float64).sum(axis)
+        np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-7)
+        assert up(array).sum(axis).numpy().tobytes() == ours.numpy().tobytes()
+
+
+def test_numbers_beyond_the_dtype():
+    x = up(np.array([0, 200, 255], np.uint8))
+    same(~x, np.array([255, 55, 0], np.uint8))
+    same(x == 300, np.zeros(3, bool))
+    with pytest.raises(OverflowError, match="300 is beyond the range of uint8, from 0 to 255"):
+        x + 300
+
+
+def test_constants_are_there_in_a_captured_graph(device):
+    from dlfast.kernels.cuda.capture import Graph
+
+    x = device.upload(numbers((4, 6), "float32"))
+    index = device.upload(np.array([[0], [3], [5], [1]]))
+
+    def work():
+        return np.take_along_axis(x, index, 1) + np.triu(x, 1).sum() + np.pad(x, 1, "reflect").mean()
+
+    expected = work().numpy()
+    graph = Graph(device, work)
+    graph.replay()
+    np.testing.assert_array_equal(graph.result.numpy(), expected)
