@@ -14,7 +14,7 @@ import math
 
 from ..reference.optim import rectification
 from .device import Array
-from .dialect import cuda, device, f64, kernel, real
+from .dialect import cuda, device, f64, kernel, real, real_dtype
 from .loops import THREADS
 from .rows import THREADS as SUMMING
 from .rows import WARPS, block_sum
@@ -27,7 +27,7 @@ def scale_of(number, factor, has_factor):
     return number * factor[0] if has_factor else number
 
 
-@kernel("ppppuiiii")
+@kernel("pppssiiii")
 def sgd(param, grad, buffer, numbers, factor, has_factor, has_buffer, nesterov, n):
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
     if i < n:
@@ -40,7 +40,7 @@ def sgd(param, grad, buffer, numbers, factor, has_factor, has_buffer, nesterov, 
         param[i] -= lr * g
 
 
-@kernel("pppppuiiii")
+@kernel("ppppssiiii")
 def rmsprop(param, grad, square_avg, buffer, numbers, factor, has_factor, inside, has_buffer, n):
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
     if i < n:
@@ -70,7 +70,7 @@ def averages(param, grad, exp_avg, exp_avg_sq, i, numbers, factor, has_factor):
     return p, g, m, v
 
 
-ADAM = "pppppuii"  # param, grad, exp_avg, exp_avg_sq, numbers, factor, has_factor, n
+ADAM = "ppppssii"  # param, grad, exp_avg, exp_avg_sq, numbers, factor, has_factor, n
 
 
 @kernel(ADAM)
@@ -100,7 +100,7 @@ def radam(param, grad, exp_avg, exp_avg_sq, numbers, factor, has_factor, n):
         param[i] = p - rate * (m / (math.sqrt(v) + eps) if rectified != 0 else m)
 
 
-@kernel("ppppuii")
+@kernel("pppssii")
 def adagrad(param, grad, squares, numbers, factor, has_factor, n):
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
     if i < n:
@@ -111,7 +111,7 @@ def adagrad(param, grad, squares, numbers, factor, has_factor, n):
         param[i] -= lr * (g / (math.sqrt(s) + eps))
 
 
-@kernel("ppppuii")
+@kernel("pppssii")
 def lion(param, grad, exp_avg, numbers, factor, has_factor, n):
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
     if i < n:
@@ -128,7 +128,7 @@ def _update(update, arrays: tuple, grad_scale, numbers: tuple, *flags) -> None:
     """Run a kernel over all elements; its numbers begin with what the host multiplies gradients by."""
     param = arrays[0]
     factor = grad_scale if isinstance(grad_scale, Array) else None
-    numbers = on_device(param, (1.0 if factor is not None else grad_scale, *numbers))
+    numbers = on_device(param, (1.0 if factor is not None else grad_scale, *numbers), real_dtype(param.dtype))
     grid = -(-param.size // THREADS), 1, 1
     update(grid, THREADS, *arrays, numbers, factor, factor is not None, *flags, param.size)
 
@@ -226,7 +226,7 @@ def clip_factor(gradients, limit, absolute=False):
     for g, share, count in zip(gradients, shares, counts):
         partial_sums((count, 1, 1), SUMMING, g, parts, first, g.size, share, absolute)
         first += count
-    factor, total = one.device.empty((1,), one.dtype), one.device.empty((1,), "float64")
+    factor, total = one.device.empty((1,), real_dtype(one.dtype)), one.device.empty((1,), "float64")
     summary((1, 1, 1), SUMMING, factor, total, parts, on_device(one, (limit,), "float64"), first)
     return factor, total
 
