@@ -308,7 +308,8 @@ def run_backward(Node root, object gradient, bint retain=False):
 cdef int hand_to_leaf(Variable leaf, object gradient, bint fresh) except -1:
     """Add to the leaf's gradient, cast to its dtype on a device."""
     if type(gradient) is not ndarray and isinstance(gradient, DeviceArray) and gradient.dtype != leaf.array.dtype:
-        gradient, fresh = _autocast.cast(gradient, leaf.array.dtype), True
+        if leaf._place is None or leaf.gradient is not None:  # else it is cast on its way to its place
+            gradient, fresh = _autocast.cast(gradient, leaf.array.dtype), True
     return leaf.accumulate(gradient, fresh)
 
 

@@ -173,9 +173,12 @@ class GradScaler:
         if new_scale is not None:
             self._scale = check.number("GradScaler", "new_scale", new_scale, 0, math.inf, low_open=True)
         else:
-            self._adapt(overflowed)
+            self.adapt(overflowed)
 
-    def _adapt(self, overflowed: bool) -> None:
+    def adapt(self, overflowed: bool) -> None:
+        """What `update` does after a step, for those who find overflows and divide gradients themselves."""
+        if not self._enabled:
+            return
         self._good_steps = 0 if overflowed else self._good_steps + 1
         if overflowed:
             self._scale *= self._backoff

@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import dlfast as dl
 from dlfast import nn
 from dlfast.amp import GradScaler, autocast
+from dlfast.cli import main
 
 
 def parameter(*values):
@@ -129,7 +131,16 @@ def test_autocast_is_not_for_the_cpu():
 
 
 def test_autocast_says_why_there_is_no_gpu():
-    if dl.cuda.is_available():
-        pytest.skip("there is a GPU")
-    with pytest.raises(RuntimeError, match="autocast is for GPUs"), autocast("float16"):
-        pass
+    with dl.cuda.host(False):
+        if dl.cuda.is_available():
+            pytest.skip("there is a GPU")
+        with pytest.raises(RuntimeError, match="autocast is for GPUs"), autocast("float16"):
+            pass
+
+
+def test_the_command_refuses_the_cpu(tmp_path):
+    arguments = ["train", "mlp", "--data", "digits", "--amp", "float16", "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code != 0
+    assert "--amp float16 is for GPUs, the CPU computes in float32" in result.output
+    assert not (tmp_path / "run").exists()

@@ -37,6 +37,10 @@ def begin(given: dict[str, Any], file: Path | None, out: Path | None, resume: bo
         folder = folder or Path("runs", options.model)
         _check_free(folder)
     check_device(options.device or "cpu")
+    if options.amp not in (None, "none") and options.device in (None, "cpu"):
+        raise ValueError(
+            f"--amp {options.amp} is for GPUs, the CPU computes in float32: give --device cuda, or leave it out"
+        )
     if options.model in networks.LANGUAGE:
         options = text.complete(options)
         work = text.work(options)

@@ -154,6 +154,7 @@ USUAL: dict[str, Any] = {
     "early_stopping": 0,
     "checkpoint_steps": 0,
     "device": "cpu",
+    "amp": "none",
     "seed": 0,
     "set": {},
 }

@@ -115,6 +115,7 @@ class Options:
     early_stopping: Any = _option(int, "Stop after that many epochs without a better one; 0: never.", low=0)
     checkpoint_steps: Any = _option(int, "Keep the state after so many updates too; 0: after epochs.", low=0)
     device: Any = _option(str, f"Where the model computes: {DEVICES}.  [default: cpu]")
+    amp: Any = _option(str, "Mixed precision, on a GPU.  [default: none]", choices=("none", "bfloat16", "float16"))
     seed: Any = _option(int, "The same seed, the same bits.  [default: 0]", low=0, high=2**63 - 1)
     set: Any = _option(dict, "A size of the model, such as width=32; may be repeated.")
 

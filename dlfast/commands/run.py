@@ -80,6 +80,7 @@ def train_job(console: Console, job: Job, comm: Communicator) -> train.History:
         distributed=comm,
         sync_batch_norm=bool(options.sync_batch_norm),
         device=options.device,
+        amp=None if options.amp in (None, "none") else options.amp,
         **plan.fit,
     )
     if comm.rank == 0 and len(history) and find_spec("matplotlib") is not None:

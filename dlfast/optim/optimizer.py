@@ -13,6 +13,7 @@ from .. import _check as check
 from .._devices import assign, find, moved, on_cpu, on_device
 from .._tape import forget_gradients, same_parameters
 from ..kernels.capturing import again
+from ..kernels.halves import is_half
 from ..tensor import Parameter, Tensor
 from .arena import Block, Stretch
 from .clip import clip_factor, listed, on_one_device, square_sum
@@ -109,6 +110,11 @@ class Optimizer:
             if not isinstance(p, Parameter):
                 advice = "; make it one with nn.Parameter(x)" if isinstance(p, Tensor) else ""
                 raise TypeError(f"{self._name}: params[{i}] must be a Parameter, got {_kind(p)}{advice}")
+            if is_half(p.data.dtype):
+                raise TypeError(
+                    f"{self._name}: params[{i}], of shape {p.shape}, is {p.data.dtype}, in which small updates are "
+                    "lost; keep parameters in float32, model.float(), and train under amp.autocast"
+                )
             if id(p) in taken:
                 raise ValueError(f"{self._name}: params[{i}], of shape {p.shape}, appears more than once")
             taken.add(id(p))
@@ -182,8 +188,8 @@ class Optimizer:
 
     def multiply_gradients(self, factor: float) -> None:
         """Multiply every gradient in place."""
-        for stretch in self._stretches():
-            stretch.grad *= factor
+        for gradient in self.flat_gradients():
+            gradient *= factor
 
     def _factor_on_device(self, gradients: list) -> tuple:
         """What clipping multiplies gradients by, and the square of their norm: arrays of one number."""

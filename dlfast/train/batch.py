@@ -42,8 +42,9 @@ def _forward(run: Run, inputs: list, targets: Any) -> _Forward:
         inputs = _augmented(run.augment, inputs)
     *inputs, targets = run.place.put((*inputs, targets))
     run.before.take()
-    outputs = run.model(*inputs)
-    loss, weight, counts = batch_loss("fit", run.loss, outputs, targets)
+    with run.mixed.casting():
+        outputs = run.model(*inputs)
+        loss, weight, counts = batch_loss("fit", run.loss, outputs, targets)
     early = on_device(loss.data) and run.ranks.comm.size == 1
     if early:  # the device is given the way back before it is waited for
         run.update.add(loss, weight, weight)

@@ -20,8 +20,8 @@ class Checkpoint(Callback):
 
     best.safetensors       the weights of the best epoch: ``model.load_state_dict(dlfast.load(...))``
     last.safetensors       everything that ``fit(..., resume=folder)`` needs to go on with the same bits: weights,
-                           optimizer, scheduler, random numbers, history, the state of all callbacks, and the place in
-                           the epoch with its running means
+                           optimizer, scheduler, scale of the loss, random numbers, history, the state of all callbacks,
+                           and the place in the epoch with its running means
     previous.safetensors   the last but one of these, for the case that the last is damaged
 
     every_steps: write the last two after every so many updates as well. Each file is written under a temporary name,
@@ -83,6 +83,7 @@ def run_state(run) -> dict:
         "random": random.get_state(),
         "history": json.loads(run.history.to_json()),
         "callbacks": {name: callback.state_dict() for name, callback in named(run.callbacks)},
+        "scaler": run.mixed.scaler.state_dict(),
         "steps": run.steps,
         "data": run.data,
         "place": _place(run),

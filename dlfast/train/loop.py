@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from .. import _check as check
 from .. import random
+from .._devices import find
 from ..distributed import Communicator
 from ..optim import Optimizer
 from .batch import train_batch
@@ -16,6 +17,7 @@ from .evaluation import evaluate
 from .history import History
 from .interrupts import Interrupts
 from .means import Means, metrics_by_name
+from .mixed import Mixed
 from .nonfinite import Before
 from .placing import Place, move_run
 from .ranks import ranks_of
@@ -52,6 +54,7 @@ def fit(
     distributed: bool | Communicator = False,
     sync_batch_norm: bool = False,
     device=None,
+    amp: str | None = None,
 ) -> History:
     """Train ``model`` on ``train`` and give the `History`, with validation after each epoch if there is ``val``.
 
@@ -83,6 +86,10 @@ def fit(
     device           "cuda" or "cpu": model, loss and optimizer are moved there first, and stay. None: where the model
                      lies. Batches are augmented on the CPU and copied to the device; a run may be resumed on another
 
+    amp              "bfloat16" or "float16": mixed precision on a GPU by `dlfast.amp.autocast`, with float16 by a
+                     `GradScaler` too, whose state is kept with the run's; an update that overflows is left out. None:
+                     float32
+
     After `dlfast.manual_seed` every run gives the same bits, whether it was interrupted and resumed or not. Batches of
     others, such as PyTorch's loaders, are passed over up to where the run was: give them in the same order again. That
     goes for a `DataLoader` too whose sampler or data set draws from a generator of its own, which is not saved.
@@ -103,7 +110,9 @@ def fit(
     measures = metrics_by_name(metrics, loader)
     optimizer = check_optimizer("fit", model, optimizer)
     schedule = Schedule(scheduler, scheduler_step, optimizer)
-    update = Update(optimizer, accumulate, clip_grad_norm, clip_grad_value, regularizers, ranks)
+    mixed = Mixed(amp)
+    mixed.check_place(Place(model).device if device is None else find(device))
+    update = Update(optimizer, accumulate, clip_grad_norm, clip_grad_value, regularizers, ranks, mixed.scaler)
     callbacks = check_callbacks(callbacks, progress)
     if ranks.comm.rank:
         callbacks = [callback for callback in callbacks if callback.on_every_rank]
@@ -126,6 +135,7 @@ def fit(
         place,
         augment,
         ranks=ranks,
+        mixed=mixed,
     )
     ranks.begin(run)
     if resume is not None:
@@ -168,8 +178,9 @@ def _train(run: Run, loader: Loader, val_loader: Loader | None, interrupts: Inte
             validation = {}
             run.ranks.before_validation()
             if val_loader is not None:
-                metrics = run.metrics.values()
-                validation = evaluate(run.model, val_loader, loss=run.loss, metrics=metrics, distributed=run.ranks.comm)
+                metrics, comm = run.metrics.values(), run.ranks.comm
+                with run.mixed.casting():
+                    validation = evaluate(run.model, val_loader, loss=run.loss, metrics=metrics, distributed=comm)
             with interrupts.held():
                 run.order = None
                 run.ranks.sum_metrics(run)

@@ -187,7 +187,7 @@ def _again(run) -> Iterator[list[_Call]]:
         for name, module in run.model.named_modules():
             handles.enter_context(module.register_forward_hook(_noting(name, calls), with_kwargs=True))
         try:
-            with no_grad(), np.errstate(all="ignore"):
+            with no_grad(), np.errstate(all="ignore"), run.mixed.casting():
                 yield calls
         except Exception:  # what is wrong with the batch is to be told, not this
             calls.clear()

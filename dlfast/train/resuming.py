@@ -95,6 +95,8 @@ def _put(state: dict[str, Any], run) -> None:
     run.optimizer.load_state_dict(state["optimizer"])
     if run.schedule.scheduler is not None:
         run.schedule.scheduler.load_state_dict(state["scheduler"])
+    if scaler := state.get("scaler"):
+        run.mixed.scaler.load_state_dict(scaler)
     random.set_state(state["random"])
     run.history.epochs = [dict(epoch) for epoch in state["history"]["epochs"]]
     for name, callback in named(run.callbacks):

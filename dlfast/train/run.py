@@ -12,6 +12,7 @@ from .callbacks import Callback
 from .history import History
 from .means import Means
 from .metrics import Metric
+from .mixed import Mixed
 from .nonfinite import Before
 from .placing import Place
 from .ranks import Alone
@@ -27,7 +28,7 @@ class Run:
     updates so far, ``means`` holds the running means of this epoch, ``seconds`` its time, ``resumed`` says whether the
     run was, ``stop`` is None or the reason to end after this epoch. ``order`` is the random state that the order of
     this epoch's batches was drawn from, None between epochs; ``data`` describes the batches, ``before`` is what a batch
-    that fails is undone by, ``place`` where the model computes.
+    that fails is undone by, ``place`` where the model computes, ``mixed`` the precision that it computes in.
     """
 
     model: Module
@@ -53,6 +54,7 @@ class Run:
     ranks: Alone = field(default_factory=Alone)
     seed: int = 0
     stop: str | None = None
+    mixed: Mixed = field(default_factory=Mixed)
 
     @property
     def batches(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _check as check
+from ..amp import GradScaler
 from ..optim import Optimizer
 from ..tensor import Parameter, Tensor
 from .ranks import Alone
@@ -36,6 +37,7 @@ class Update:
         clip_grad_value: float | None = None,
         regularizers: Any = (),
         ranks: Alone | None = None,
+        scaler: GradScaler | None = None,
     ):
         self.optimizer = optimizer
         self.accumulate = check.integer("fit", "accumulate", accumulate, least=1)
@@ -43,6 +45,7 @@ class Update:
         self._regularizers = _regularizers(regularizers)
         self._own_norm = optimizer.clip_grad_norm
         self._ranks = ranks or Alone()
+        self._scaler = scaler or GradScaler(enabled=False)
         self.penalty: float | None = None  # of the latest update, where there are regularizers
         self.begin()
 
@@ -79,7 +82,7 @@ class Update:
         self._weight += total
         if loss is not None and (weight or self._ranks.sync_batch_norm):
             share = weight / total if self.accumulate == 1 else weight
-            loss.backward(None if share == 1 else np.full_like(loss.data, share))
+            _go_back(loss, share * self._scaler.get_scale())
 
     def due(self, last: bool) -> bool:
         """Whether the group is whole; the last batch of an epoch makes it so."""
@@ -88,7 +91,8 @@ class Update:
     def prepare(self) -> bool:
         """End the group: whether there is anything to learn from; `penalty` is that of the regularizers.
 
-        Raises NonFiniteGradient, before anything is updated, where a gradient is NaN or infinite.
+        Raises NonFiniteGradient, before anything is updated, where a gradient is NaN or infinite. Where losses are
+        scaled, there is nothing to learn from it then, and the scale becomes smaller, unless it is 1 or below.
         """
         weight, self._batches, self._weight = self._weight, 0, 0.0
         if not weight:
@@ -103,18 +107,25 @@ class Update:
                 raise NonFiniteGradient("the penalty of the regularizers")
         self._gradient_norm = self.optimizer.gradient_norm()  # one pass, which finds NaN and infinity too
         if not math.isfinite(self._gradient_norm) and self._faulty():
+            if self._scaler.get_scale() > 1:
+                self._scaler.adapt(overflowed=True)
+                return False
             raise NonFiniteGradient("a gradient")
         return True
 
     def step(self) -> None:
         """Update the weights by what `prepare` left."""
-        if self._value is not None:
-            for gradient in self.optimizer.flat_gradients():
-                np.clip(gradient, -self._value, self._value, out=gradient)
-        elif getattr(self.optimizer.step, "__func__", None) is Optimizer.step:
-            self.optimizer.step_by(self._gradient_norm)
-            return
-        self.optimizer.step()  # its norm is another one now, or it is a step of the user's own
+        scale = self._scaler.get_scale()
+        if self._value is None and getattr(self.optimizer.step, "__func__", None) is Optimizer.step:
+            self.optimizer.step_by(self._gradient_norm, 1 / scale)
+        else:  # the norm is another one now, or it is a step of the user's own
+            if scale != 1:
+                self.optimizer.multiply_gradients(1 / scale)
+            if self._value is not None:
+                for gradient in self.optimizer.flat_gradients():
+                    np.clip(gradient, -self._value, self._value, out=gradient)
+            self.optimizer.step()
+        self._scaler.adapt(overflowed=False)
 
     def _penalize(self) -> float:
         parameters, total = self._parameters(), 0.0
@@ -124,7 +135,7 @@ class Update:
                 raise TypeError(
                     f"fit: a regularizer must give a Tensor of one number, {regularizer!r} gave {penalty!r}"
                 )
-            penalty.backward()
+            _go_back(penalty, self._scaler.get_scale())
             total += float(penalty.item())
         return total
 
@@ -134,6 +145,11 @@ class Update:
 
     def _parameters(self) -> list[Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+
+def _go_back(loss: Tensor, weight: float) -> None:
+    """Add the gradient of the loss times a weight."""
+    loss.backward(None if weight == 1 else np.full_like(loss.data, weight))
 
 
 def _bound(name: str, value: float | None) -> float | None:

@@ -95,6 +95,8 @@ def test_a_model_in_half():
     assert {str(p.grad.dtype) for p in model.parameters()} == {BF16}
     with pytest.raises(TypeError, match="linear: x is float32 and weight bfloat16"):
         model(x)
+    with pytest.raises(TypeError, match=r"SGD: params\[0\], of shape \(8, 6\), is bfloat16, in which small updates"):
+        dl.optim.SGD(model.parameters(), lr=0.1)
 
 
 def test_means_of_many_numbers_in_half():
@@ -166,3 +168,68 @@ def test_an_overflow_in_float16():
     assert scales[first : first + 2] == [scales[first - 1], 2 * scales[first - 1]]
     if not moved[first + 2]:
         assert scales[first + 2] == scales[first]
+
+
+def fitted(amp, folder=None, stop_after=None, epochs=2, **options):
+    """A model fitted on few images, its history and the scaler's last state."""
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((24, 8, 8, 1)).astype(np.float32), rng.integers(0, 10, 24)
+    dl.manual_seed(0)
+    model = cnn()
+    watching = Watching(stop_after)
+    callbacks = [watching] if folder is None else [dl.train.Checkpoint(folder, every_steps=1), watching]
+    options = {"optimizer": dl.optim.Adam(model.parameters(), lr=1e-2), **options}
+    history = dl.train.fit(
+        model, (x, y), (x, y), loss=F.cross_entropy, epochs=epochs, batch_size=8, device="cuda", amp=amp,
+        callbacks=callbacks, progress=False, **options,
+    )  # fmt: skip
+    return model, history, watching.states
+
+
+class Watching(dl.train.Callback):
+    """Keeps the scaler's states; interrupts after so many updates."""
+
+    def __init__(self, stop_after):
+        self.stop_after, self.states = stop_after, []
+
+    def after_update(self, run):
+        self.states.append(run.mixed.scaler.state_dict())
+        if run.steps == self.stop_after:
+            raise KeyboardInterrupt
+
+
+def weights(model):
+    return b"".join(p.data.numpy().tobytes() for p in model.parameters())
+
+
+def test_fit_in_bfloat16():
+    _, plain, _ = fitted(None)
+    model, history, states = fitted(BF16, clip_grad_norm=1.0)
+    assert abs(history["train_loss"][0] - plain["train_loss"][0]) < 0.2
+    assert history["val_loss"][-1] < history["val_loss"][0]
+    assert states == [{}] * 6
+    assert {p.data.dtype for p in model.parameters()} == {np.dtype(np.float32)}
+
+
+def test_fit_in_float16_scales_and_is_resumed_with_the_same_bits(tmp_path, monkeypatch):
+    scaler = dl.amp.GradScaler
+    monkeypatch.setattr(
+        "dlfast.train.mixed.GradScaler", lambda enabled: scaler(2.0**19, growth_interval=2, enabled=enabled)
+    )
+    whole, history, states = fitted("float16", epochs=3)
+    assert 4 <= len(states) < 9  # the first updates overflow and are left out
+    assert len({state["scale"] for state in states}) > 1
+    fitted("float16", tmp_path, stop_after=len(states) - 2, epochs=3)
+    again, rest, later = fitted("float16", tmp_path, resume=tmp_path, epochs=3)
+    assert later == states[-2:]
+    assert rest["train_loss"] == history["train_loss"]
+    assert weights(again) == weights(whole)
+
+
+def test_fit_refuses_the_cpu():
+    x, y, model = np.zeros((4, 8, 8, 1), np.float32), np.zeros(4, np.int64), cnn()
+    options = {"loss": F.cross_entropy, "optimizer": dl.optim.SGD(model.parameters(), lr=0.1), "progress": False}
+    with pytest.raises(ValueError, match="amp='float16' is for GPUs, and the model lies on the CPU"):
+        dl.train.fit(model, (x, y), amp="float16", **options)
+    with pytest.raises(ValueError, match="amp must be one of 'bfloat16', 'float16', got 'half'"):
+        dl.train.fit(model, (x, y), amp="half", **options)
