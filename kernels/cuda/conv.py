@@ -175,14 +175,15 @@ def _grid(rows, columns, groups):
 
 def abilities(device_: Any, dtype: Any) -> Abilities:
     """What the convolutions of a device can do for arrays of a dtype."""
-    tensor_cores = str(dtype) in HALVES or (str(dtype) == "float32" and tf32_is_allowed())
-    no_cudnn = device_.no_cudnn or ("" if str(dtype) in DTYPES else f"it is not asked for {dtype}")
-    return _abilities(no_cudnn, device_.cublas is not None, tensor_cores)
+    return _abilities(device_.no_cudnn, device_.cublas is not None, dtype, tf32_is_allowed())
 
 
 @cache
-def _abilities(no_cudnn: str, cublas: bool, tensor_cores: bool) -> Abilities:
-    methods = tuple(name for name in DEVICE_METHODS if name != "cudnn" or not no_cudnn)
+def _abilities(no_cudnn: str, cublas: bool, dtype: Any, tf32: bool) -> Abilities:
+    name = str(dtype)
+    no_cudnn = no_cudnn or ("" if name in DTYPES else f"it is not asked for {name}")
+    methods = tuple(method for method in DEVICE_METHODS if method != "cudnn" or not no_cudnn)
+    tensor_cores = name in HALVES or (name == "float32" and tf32)
     return Abilities(methods, on_device=OnDevice(no_cudnn, cublas, tensor_cores))
 
 

@@ -32,7 +32,7 @@ def weight_gradient(x: Any, dz: Any, plan: Any) -> Any:
 
 
 def _run(x: Any, arrays: list, passing: str, plan: Any, bias: bool = False, relu: bool = False) -> bool:
-    problem = convolution(passing, plan, str(x.dtype), tf32_is_allowed(), bias, relu)
+    problem = convolution(passing, plan, x.dtype, tf32_is_allowed(), bias, relu)
     return x.device.cudnn.run(problem, arrays)
 
 

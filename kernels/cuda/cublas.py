@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .cublas_problem import Layout, Problem, alignment, describe
+from .cublas_problem import ALIGNED, Layout, Problem, alignment, describe
 from .tf32 import tf32_is_allowed
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ WORKSPACE = 32 << 20  # bytes at most; what NVIDIA recommends for Hopper
 SPARE = 256  # bytes behind it: an epilogue may write past what was asked for (nvmath-python allots more, too)
 MOST_PLANS = 4096  # kept; the oldest goes first
 DATA_TYPES = {"float16": "CUDA_R_16F", "bfloat16": "CUDA_R_16BF", "float32": "CUDA_R_32F", "float64": "CUDA_R_64F"}
+_ALIGNED = (ALIGNED,) * 5  # of A, B, C, the vector and AUX
 _NOT_SUPPORTED = 15  # CUBLAS_STATUS_NOT_SUPPORTED: the heuristics have no algorithm
 
 
@@ -59,27 +60,29 @@ class Cublas:
 
         vector: the bias (n,) to read or the sums to write; aux: AUX, of `cublas_problem.aux_shape`.
         """
-        arrays = a.array, b.array, c
-        pointers = tuple(array.pointer for array in arrays)
-        more = vector.pointer if vector is not None else 0, aux.pointer if aux is not None else 0
-        key = (str(c.dtype), tf32_is_allowed(), m, n, k, a[1:], b[1:], batch, epilogue,
-               tuple(map(alignment, pointers + more)))  # fmt: skip
+        pointers = a.array.pointer, b.array.pointer, c.pointer
+        more = 0 if vector is None else vector.pointer, 0 if aux is None else aux.pointer
+        odd = (pointers[0] | pointers[1] | pointers[2] | more[0] | more[1]) % ALIGNED
+        alignments = tuple(map(alignment, pointers + more)) if odd else _ALIGNED
+        key = c.dtype, tf32_is_allowed(), m, n, k, a[1:], b[1:], batch, epilogue, alignments
         with self._lock:
             plan = self._plans[key] if key in self._plans else self._planned(key)
             if plan is None:
                 return False
-            stream = self._device().for_library(*arrays, *(x for x in (vector, aux) if x is not None))
+            others = tuple(x for x in (vector, aux) if x is not None)
+            stream = self._device().for_library(a.array, b.array, c, *others)
             if stream is not None:
                 plan.point(*more)
                 self._run(plan, pointers, stream)
         return True
 
     def _planned(self, key: tuple) -> _Plan | None:
-        problem = describe(*key[:-1])
+        dtype, *rest, alignments = key
+        problem = describe(str(dtype), *rest)
         while len(self._plans) >= MOST_PLANS:
             del self._plans[next(iter(self._plans))]
         plan = None if problem is None else _Plan(self._found, problem)
-        if plan is not None and not plan.find(self._handle, key[-1]):
+        if plan is not None and not plan.find(self._handle, alignments):
             plan = None
         self._plans[key] = plan
         return plan

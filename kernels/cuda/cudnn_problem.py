@@ -47,9 +47,9 @@ def _channels_last(name: str, shape: tuple[int, ...], dtype: str) -> Operand:
 
 
 @lru_cache(4096)
-def convolution(passing: str, plan: Any, dtype: str, tf32: bool, bias: bool = False, relu: bool = False) -> Problem:
+def convolution(passing: str, plan: Any, dtype: Any, tf32: bool, bias: bool = False, relu: bool = False) -> Problem:
     """A pass of a plan's convolution (`conv_plan.Plan`); its padding is alike on both sides."""
-    (top, _, left, _) = plan.geometry.padding
+    dtype, (top, _, left, _) = str(dtype), plan.geometry.padding
     options = ("padding", (top, left)), ("stride", plan.geometry.stride), ("dilation", plan.geometry.dilation)
     exact = dtype == "float32" and not tf32
     shapes = plan.image, plan.kernel, plan.output
@@ -95,7 +95,7 @@ def attention_fits(q: Any, k: Any, mask: Any, dropout: float) -> bool:
 
     Its dropout draws other numbers, and a row that a mask leaves nothing of is not 0 there.
     """
-    dtype = str(q.array.dtype)
+    half = q.array.dtype.itemsize == 2
     heads = q.features % 8 == 0 and 0 < q.features <= MOST_FEATURES and k.heads > 0 and q.heads % k.heads == 0
     sizes = q.batch > 0 and q.rows > 0 and k.rows > 0
-    return dtype in HALVES and mask is None and not dropout and heads and sizes
+    return half and mask is None and not dropout and heads and sizes
