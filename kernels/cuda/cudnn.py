@@ -46,7 +46,7 @@ class Cudnn:
         size = graph.get_workspace_size()
         workspace = self._device().empty((size,), np.uint8) if size else None
         pack = {uid: array.pointer for uid, array in enumerate(arrays, 1)}
-        graph.execute(pack, 0 if workspace is None else workspace.pointer, handle=self._handle)
+        graph.execute(pack, None if workspace is None else workspace.pointer, handle=self._handle)
 
     def _planned(self, problem: Problem) -> Any:
         while len(self._graphs) >= MOST_GRAPHS:
