@@ -25,6 +25,8 @@ def test_code(page, tmp_path, monkeypatch, capsys):
     """Every block of Python in order, in an empty folder; a block of text behind one is what that prints."""
     if page.stem == "scikit-learn":
         pytest.importorskip("sklearn")
+    if page.stem == "amp":
+        pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
     keep = Path(KEEP).resolve() if KEEP else None
     if pictures(page) or ".plot(" in page.read_text(encoding="utf-8"):
         matplotlib = pytest.importorskip("matplotlib")
@@ -96,7 +98,7 @@ def test_reference_has_every_public_module():
     inner = {"kernels", "commands", "bench", "cli", "utils"}
     packages = {module.name for module in pkgutil.iter_modules(dl.__path__[:1]) if module.ispkg} - inner
     pages_ = {path.stem for path in (DOCS / "api").glob("*.md")}
-    assert packages | {"init", "memory", "autograd", "numba_kernels"} <= pages_
+    assert packages | {"amp", "init", "memory", "autograd", "numba_kernels"} <= pages_
 
 
 @pytest.fixture(scope="module")
