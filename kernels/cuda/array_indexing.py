@@ -1,8 +1,9 @@
 """Reading and writing by integer and boolean arrays, by NumPy's rules.
 
 Axes with integers or arrays come first in a view of the array; the places of what they name are offsets into memory,
-made once, to which the rest of the axes is added in the kernel. Indices that lie on the CPU are checked there; those on
-the device are checked after a wait for it, unless a graph is captured.
+made once, to which the rest of the axes is added in the kernel. Indices that lie on the CPU are checked there. Those on
+a GPU are not, for the CPU would have to wait: what an index out of bounds reads is NaN, in integers -1, and what it
+writes is written nowhere. On the host that plays a GPU it is an error.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from ..capturing import LOCAL as CAPTURING
 from ..devices import DeviceArray
+from . import array_operands as operands
 from . import array_scattering as kernels
 from . import array_ufuncs as ufuncs
 from .array_axes import THREADS, joined, singles
@@ -80,7 +82,7 @@ class Places:
                 kernels.locate(singles(places.size), THREADS, plain(whole), before, places, before is not None, length,
                                stride, 0, places.size)  # fmt: skip
             before = places
-        if before.size and CAPTURING.capture is None and (before == kernels.OUTSIDE).any():
+        if device.strict and before.size and CAPTURING.capture is None and (before == kernels.OUTSIDE).any():
             raise IndexError(f"an index is out of bounds for the indexed axes of sizes {tuple(lengths)}")
         return before
 
@@ -237,7 +239,7 @@ def add_at(x: Array, index: Any, value: Any) -> None:
     rows = _rows(at, value, x)
     if count:
         places, order = ordered(at.places.reshape(-1))
-        launch = kernels.scatter_add if ufuncs.is_real(x.dtype) else kernels.whole_scatter_add
+        launch = kernels.scatter_add if operands.is_real(x.dtype) else kernels.whole_scatter_add
         launch(singles(count), THREADS, plain(rows), places, order, plain(at.view), rest, count, *lengths, *strides)
 
 

@@ -10,7 +10,9 @@ from ..devices import DeviceArray
 from . import array_functions as functions
 from . import array_indexing as indexing
 from . import array_moving as moving
+from . import array_operands as operands
 from . import array_reductions as reductions
+from . import array_shaping as shaping
 from . import array_ufuncs as ufuncs
 
 
@@ -31,7 +33,7 @@ def _operator(name: str, call: Any = ufuncs.arithmetic) -> tuple[Any, Any, Any]:
 
 def known(other: Any) -> bool:
     """Whether an operator meets an array or number; arrays of NumPy too, so that the error says what to do."""
-    return isinstance(other, (DeviceArray, np.ndarray)) or ufuncs.is_number(other)
+    return isinstance(other, (DeviceArray, np.ndarray)) or operands.is_number(other)
 
 
 def _comparison(name: str) -> Any:
@@ -114,7 +116,7 @@ class Methods:
 
     def round(self, decimals: int = 0) -> Any:
         """The nearest integers, the even ones of two."""
-        return functions.rounded(self, decimals)
+        return shaping.rounded(self, decimals)
 
     def nonzero(self) -> tuple:
         """The coordinates of what is not 0."""
@@ -122,15 +124,15 @@ class Methods:
 
     def repeat(self, repeats: Any, axis: int | None = None) -> Any:
         """Each element several times."""
-        return functions.repeat(self, repeats, axis)
+        return shaping.repeat(self, repeats, axis)
 
     def take(self, indices: Any, axis: int | None = None) -> Any:
         """The elements of these numbers along an axis."""
-        return functions.take(self, indices, axis)
+        return shaping.take(self, indices, axis)
 
     def argsort(self, axis: int | None = -1, kind: Any = None, *, stable: Any = None) -> Any:
         """The order that sorts, stably, NaN last."""
-        return functions.argsort(self, axis)
+        return shaping.argsort(self, axis)
 
     # Elements
 
@@ -150,11 +152,11 @@ class Methods:
                 f"item assignment: an array of NumPy, of shape {value.shape}, does not mix with one on a GPU; move it "
                 "there first: dlfast.cuda.array(value)"
             )
-        value = ufuncs.operand("item assignment", value)
+        value = operands.operand("item assignment", value)
         if all(indexing.is_basic(part) for part in parts):
             target = self if index is Ellipsis else indexing.basic_view(self, parts)
             if isinstance(value, DeviceArray):
-                value = functions.fitted(value, target.shape)
+                value = shaping.fitted(value, target.shape)
             moving.assign(target, value)
         else:
             indexing.put(self, parts, value)

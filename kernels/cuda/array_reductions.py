@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import array_operands as operands
 from . import array_reducing as kernels
 from . import array_ufuncs as ufuncs
 from .array_axes import THREADS, singles
@@ -60,7 +61,7 @@ def reduced(name: str, x: Array, axis: Axis, keepdims: bool, dtype: np.dtype, di
     """The sum, prod, max or min over some axes, divided, as an array of a dtype that holds it."""
     axes = axes_of(x, axis)
     grouped, outer, n, inner = _grouped(x, axes)
-    if not n and name in _NAMES and outer * inner:
+    if not n and name in _NAMES:
         raise ValueError(f"{name}: an array of shape {x.shape} has no elements along axis {axis} to choose from")
     shape, source = _shape(x, axes, keepdims), plain(grouped)
     y = x.device.empty(shape, dtype)
@@ -83,7 +84,7 @@ def reduced(name: str, x: Array, axis: Axis, keepdims: bool, dtype: np.dtype, di
 
 
 def _kernels(x: Array) -> tuple:
-    return kernels.REAL if ufuncs.is_real(x.dtype) else kernels.WHOLE
+    return kernels.REAL if operands.is_real(x.dtype) else kernels.WHOLE
 
 
 def _width(inner: int) -> int:
@@ -95,7 +96,7 @@ def _parts(name: str, x: Array, outer: int, n: int, inner: int, share: int) -> A
     """The results of shares of N: (A, S, C), in float64 or int64."""
     shares, width = -(-n // share), _width(inner)
     columns = -(-inner // width)
-    parts = x.device.empty((outer, shares, inner), np.float64 if ufuncs.is_real(x.dtype) else np.int64)
+    parts = x.device.empty((outer, shares, inner), np.float64 if operands.is_real(x.dtype) else np.int64)
     _kernels(x)[0]((outer * shares * columns, 1, 1), THREADS, x, parts, kernels.OPERATIONS[name], n, inner, width,
                    share, shares, columns)  # fmt: skip
     return parts
@@ -217,7 +218,7 @@ def cumsum(x, axis=None, dtype=None, out=None):
 
 def _run(x: Array, y: Array, outer: int, n: int, inner: int) -> None:
     """y = the running sums: those of shares of N, from the running sums of the shares' sums on."""
-    launch = kernels.RUNNING if ufuncs.is_real(x.dtype) else kernels.WHOLE_RUNNING
+    launch = kernels.RUNNING if operands.is_real(x.dtype) else kernels.WHOLE_RUNNING
     share = n if n <= FEW * 4 or outer * inner >= 4096 else max(FEW, math.isqrt(n))
     shares = -(-n // share)
     before = None
@@ -232,7 +233,7 @@ def _run(x: Array, y: Array, outer: int, n: int, inner: int) -> None:
 
 
 def _into(name: str, y: Array, out: Array | None) -> Array:
-    return ufuncs.finished(name, y, out)
+    return operands.finished(name, y, out)
 
 
 def _unsupported(name: str, **options: tuple[Any, Any]) -> None:

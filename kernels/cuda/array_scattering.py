@@ -14,7 +14,7 @@ OUTSIDE = -(2**62)  # the place of what is outside
 
 @kernel("pll" + "iiwwi")
 def locate(index, before, places, has_before, length, stride, skipped, n):
-    """places = before + index * stride, where a negative index counts from the end, -1 where it is outside."""
+    """places = before + index * stride, where a negative index counts from the end; OUTSIDE where it is outside."""
     k = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
     if k < n:
         i = i64(index[k])
@@ -26,17 +26,19 @@ def locate(index, before, places, has_before, length, stride, skipped, n):
 
 @kernel("uluii" + "iiiii" + "wwwwww")
 def gather(x, places, y, rest, n, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5):
-    """y (P, rest) = x at each place and what belongs to it."""
+    """y (P, rest) = x at each place and what belongs to it; all bits set, which is NaN, where that is outside."""
     k = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
     if k < n:
-        y[k] = x[places[k // rest] + place(k % rest, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5)]
+        at = places[k // rest]
+        inside = at != OUTSIDE
+        y[k] = x[at + place(k % rest, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5)] if inside else real(-1)
 
 
 @kernel("uluf" + "iii" + "iiiii" + "wwwwww")
 def scatter(x, places, y, value, is_value, rest, n, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5):
     """y at each place = x (P, rest), or a number; no place twice, unless it is a number."""
     k = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
-    if k < n:
+    if k < n and places[k // rest] != OUTSIDE:
         to = places[k // rest] + place(k % rest, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5)
         y[to] = value if is_value else x[k]
 
@@ -47,7 +49,7 @@ def scatter_last(x, places, order, y, rest, n, d1, d2, d3, d4, d5, s0, s1, s2, s
     k = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
     if k < n:
         p = k // rest
-        if p == n // rest - 1 or places[p + 1] != places[p]:
+        if (p == n // rest - 1 or places[p + 1] != places[p]) and places[p] != OUTSIDE:
             to = places[p] + place(k % rest, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5)
             y[to] = x[order[p] * rest + k % rest]
 
@@ -59,7 +61,7 @@ def _adding(name: str, wide):
         k = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
         if k < n:
             p = k // rest
-            if p == 0 or places[p - 1] != places[p]:
+            if (p == 0 or places[p - 1] != places[p]) and places[p] != OUTSIDE:
                 to = places[p] + place(k % rest, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5)
                 total = wide(y[to])
                 last = n // rest

@@ -1,144 +1,35 @@
-"""NumPy's ufuncs for arrays on a device: which dtype a result has, and the launch that makes it.
-
-Dtypes follow NumPy 2: Python's numbers take the dtype of the array beside them, unless that is of a lower kind;
-functions such as exp give float64 of integers.
-"""
+"""NumPy's ufuncs for arrays on a device, each an operation of a kernel; exp and its like give float64 of integers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..devices import DeviceArray
 from . import array_elementwise as kernels
-from .array_axes import THREADS, blocks, broadcast, is_wide, walks
-from .array_moving import assign, bits, check_dtype, converted, number_bits, overlap, plain
+from .array_axes import THREADS, blocks, is_wide, walks
+from .array_moving import bits, check_dtype, converted, number_bits, overlap, plain
+from .array_operands import (
+    check_out,
+    common_shape,
+    copied_or_into,
+    finished,
+    is_number,
+    is_real,
+    operand,
+    prepared,
+    promoted,
+    target,
+    written_out,
+)
 from .array_views import ALIGNMENT
 
 if TYPE_CHECKING:
     from .array import Array
 
 _OF_BOOLEANS = {"add": "bitwise_or", "multiply": "bitwise_and", "maximum": "bitwise_or", "minimum": "bitwise_and"}
-
-
-def is_real(dtype: np.dtype) -> bool:
-    """Whether it is a dtype of floats, bfloat16 among them, which is none of NumPy's own."""
-    return dtype.kind not in "biu"
-
-
-def is_number(value: Any) -> bool:
-    """Whether it is a number of Python or NumPy, a 0-d array of NumPy among them."""
-    return isinstance(value, (bool, int, float, np.generic)) or (type(value) is np.ndarray and value.ndim == 0)
-
-
-def operand(name: str, value: Any) -> Any:
-    """An Array or a number. Raises TypeError for an array of NumPy: it would have to be copied to the device."""
-    if isinstance(value, DeviceArray) or is_number(value):
-        return value
-    if isinstance(value, np.ndarray):
-        raise TypeError(
-            f"{name}: an array of NumPy, of shape {value.shape}, does not mix with one on a GPU; move it there first, "
-            "dlfast.cuda.array(x), or the other one to the CPU, x.numpy()"
-        )
-    raise TypeError(f"{name}: expected arrays on one device and numbers, got {type(value).__name__}")
-
-
-def promoted(*values: Any) -> np.dtype:
-    """The dtype that arrays and numbers have in common. Raises TypeError where devices have no such dtype."""
-    return _promoted(tuple([value.dtype if hasattr(value, "dtype") else type(value) for value in values]))
-
-
-@lru_cache(1024)
-def _promoted(kinds: tuple[np.dtype | type, ...]) -> np.dtype:
-    """The dtype of arrays of these dtypes and numbers of these types of Python."""
-    dtypes = [kind for kind in kinds if isinstance(kind, np.dtype)]
-    dtype = reduce(np.promote_types, dtypes)
-    for kind in kinds:
-        if isinstance(kind, type) and issubclass(kind, float) and dtype.kind in "biu":
-            dtype = np.dtype(np.float64)
-        elif kind is int and dtype.kind == "b":
-            dtype = np.dtype(np.int64)
-    check_dtype(dtype)
-    return dtype
-
-
-def _shape(name: str, operands: list[Any]) -> tuple[int, ...]:
-    """The common shape. Raises ValueError where there is none, and for arrays of several devices."""
-    found = [value for value in operands if isinstance(value, DeviceArray)]
-    first = found[0]
-    for value in found:
-        if value.device is not first.device:
-            where = ", ".join(str(value.device) for value in found)
-            raise ValueError(f"{name}: all arrays must lie on one device, got {where}")
-    return first.shape if len(found) == 1 else broadcast(*[value.shape for value in found])
-
-
-def _prepared(operands: list[Any], dtype: np.dtype, shape: tuple[int, ...], *out: Array) -> tuple | None:
-    """Operands of one dtype, the numbers among them, and their axes; None where the axes are too many."""
-    given = [value if isinstance(value, DeviceArray) else None for value in operands]
-    given = [x if x is None or x.dtype == dtype else converted(x, dtype) for x in given]
-    numbers = [0 if isinstance(v, DeviceArray) else _number(v, dtype) for v in operands]
-    axes = walks(shape, *given, *out)
-    return None if axes is None else ([x if x is None else plain(x) for x in given], numbers, axes)
-
-
-def _number(value: Any, dtype: np.dtype) -> Any:
-    """A number as kernels take it."""
-    if dtype.kind == "b":
-        return int(bool(value))
-    if dtype.kind not in "iu":
-        return float(value)
-    limits = np.iinfo(dtype)
-    if not limits.min <= value <= limits.max:
-        raise OverflowError(f"{value} is beyond the range of {dtype}, from {limits.min} to {limits.max}; cast x first")
-    return int(value)
-
-
-def _dense(operands: list[Any], shape: tuple[int, ...]) -> list[Any]:
-    """The operands written out in full, whose axes are one."""
-    found = []
-    for value in operands:
-        if isinstance(value, DeviceArray):
-            whole = value.device.empty(shape, value.dtype)
-            assign(whole, value)
-            value = whole
-        found.append(value)
-    return found
-
-
-def _target(operands: list[Any], shape: tuple[int, ...], dtype: np.dtype, out: Array | None) -> Any:
-    """The array to compute into: `out` itself, unless an operand would be read where it is written already."""
-    device = next(value.device for value in operands if isinstance(value, DeviceArray))
-    if out is None or out.dtype != dtype:
-        return device.empty(shape, dtype)
-    for value in operands:
-        if not isinstance(value, DeviceArray) or not overlap(value, out):
-            continue
-        if (value.pointer, value.shape, value.strides) != (out.pointer, out.shape, out.strides):
-            return device.empty(shape, dtype)
-    return out
-
-
-def finished(name: str, y: Array, out: Array | None) -> Array:
-    """y, or `out` with its values. Raises TypeError where their kind does not fit, as NumPy does."""
-    if out is None or y is out:
-        return y
-    assign(out, y)
-    return out
-
-
-def _check_out(name: str, out: Array | None, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    if out is None:
-        return
-    if not isinstance(out, DeviceArray):
-        raise TypeError(f"{name}: the result lies on a GPU and must be written there, got a {type(out).__name__}")
-    if out.shape != shape:
-        raise ValueError(f"{name}: a result of shape {shape} does not fit into an array of shape {out.shape}")
-    if not np.can_cast(dtype, out.dtype, "same_kind"):
-        raise TypeError(f"{name}: a result of {dtype} does not fit into an array of {out.dtype}; cast it first")
 
 
 def arithmetic(name: str, a: Any, b: Any, out: Array | None = None) -> Array:
@@ -150,14 +41,14 @@ def arithmetic(name: str, a: Any, b: Any, out: Array | None = None) -> Array:
     if name == "divide" and not is_real(dtype):
         dtype = np.dtype(np.float64)
     code = kernels.ARITHMETIC[_checked_operation(name, dtype, operands)]
-    shape = _shape(name, operands)
-    _check_out(name, out, shape, dtype)
-    y = _target(operands, shape, dtype, out)
+    shape = common_shape(name, operands)
+    check_out(name, out, shape, dtype)
+    y = target(operands, shape, dtype, out)
     if y.size and not _arithmetic_wide(code, operands, y):
-        prepared = _prepared(operands, dtype, shape, y)
-        if prepared is None:
-            return arithmetic(name, *_dense(operands, shape), out)
-        (first, second), numbers, axes = prepared
+        found = prepared(operands, dtype, shape, y)
+        if found is None:
+            return arithmetic(name, *written_out(operands, shape), out)
+        (first, second), numbers, axes = found
         launch = kernels.whole_pairs if dtype.kind in "biu" else kernels.real_pairs
         mode = 1 if first is None else 2 if second is None else 0
         launch(blocks(y.size), THREADS, first, second, plain(y), *numbers, code, mode, y.size, *axes)
@@ -222,15 +113,15 @@ def _arithmetic_wide(code: int, operands: list[Any], y: Array) -> bool:
 def compared(name: str, a: Any, b: Any, out: Array | None = None) -> Array:
     """Booleans, for an operation of `array_elementwise.COMPARISONS`."""
     operands = [operand(name, a), operand(name, b)]
-    shape, dtype = _shape(name, operands), _comparable(operands)
-    _check_out(name, out, shape, np.dtype(bool))
+    shape, dtype = common_shape(name, operands), _comparable(operands)
+    check_out(name, out, shape, np.dtype(bool))
     first = next(value for value in operands if isinstance(value, DeviceArray))
     y = first.device.empty(shape, bool)
     if y.size:
-        prepared = _prepared(operands, dtype, shape)
-        if prepared is None:
-            return compared(name, *_dense(operands, shape), out)
-        (x, z), numbers, axes = prepared
+        found = prepared(operands, dtype, shape)
+        if found is None:
+            return compared(name, *written_out(operands, shape), out)
+        (x, z), numbers, axes = found
         mode = 1 if x is None else 2 if z is None else 0
         code = kernels.COMPARISONS[name]
         kernels.compare(blocks(y.size), THREADS, x, z, plain(y), *numbers, code, mode, y.size, *axes)
@@ -255,9 +146,9 @@ def function(name: str, x: Array, out: Array | None = None) -> Array:
         return finished(name, copied_or_into(x, out), out)
     if dtype.kind in "biu" and code >= kernels.WHOLE and name != "reciprocal":
         dtype = np.dtype(np.float64)
-    _check_out(name, out, x.shape, dtype)
+    check_out(name, out, x.shape, dtype)
     source = x if x.dtype == dtype else converted(x, dtype)
-    y = _target([source], x.shape, dtype, out)
+    y = target([source], x.shape, dtype, out)
     if y.size:
         axes = walks(x.shape, source, y)
         if axes is None:
@@ -267,14 +158,9 @@ def function(name: str, x: Array, out: Array | None = None) -> Array:
     return finished(name, y, out)
 
 
-def copied_or_into(x: Array, out: Array | None) -> Array:
-    """What leaves numbers as they are."""
-    return x.copy() if out is None else x
-
-
 def checked(name: str, x: Array, out: Array | None = None) -> Array:
     """Booleans, for a test of `array_elementwise.TESTS`."""
-    _check_out(name, out, x.shape, np.dtype(bool))
+    check_out(name, out, x.shape, np.dtype(bool))
     axes = walks(x.shape, x)
     if axes is None:
         return checked(name, x.copy(), out)
@@ -303,7 +189,7 @@ def where(condition: Any, a: Any, b: Any) -> Array:
         condition = compared("not_equal", condition, 0)
     dtype = promoted(a, b) if hasattr(a, "dtype") or hasattr(b, "dtype") else np.result_type(a, b)
     check_dtype(dtype)
-    return _chosen(condition, [a, b], _shape("where", [condition, a, b]), dtype)
+    return _chosen(condition, [a, b], common_shape("where", [condition, a, b]), dtype)
 
 
 def _chosen(condition: Array, values: list[Any], shape: tuple[int, ...], dtype: np.dtype) -> Array:
@@ -318,7 +204,7 @@ def _chosen(condition: Array, values: list[Any], shape: tuple[int, ...], dtype: 
     numbers = [0 if isinstance(value, DeviceArray) else number_bits(value, dtype) for value in values]
     axes = walks(shape, condition, *given)
     if axes is None:
-        return _chosen(*_dense([condition], shape), _dense(values, shape), shape, dtype)
+        return _chosen(*written_out([condition], shape), written_out(values, shape), shape, dtype)
     mode = sum(bit for bit, x in zip((1, 2), given) if x is None)
     given = [x if x is None else bits(x) for x in given]
     kernels.choose(blocks(y.size), THREADS, plain(condition), *given, bits(y), *numbers, mode, y.size, *axes)

@@ -37,6 +37,7 @@ class Host:
     cublas = cudnn = None  # see `libraries.Libraries`
     no_cublas = no_cudnn = "the CPU plays the GPU"
     records = False
+    strict = True  # an index out of bounds is an error, which a GPU would have to be waited for
     dlpack_device = (1, 0)  # of DLPack: its memory is the CPU's
 
     def __init__(self) -> None:

@@ -36,6 +36,8 @@ class Gpu(Libraries):
 
     records = True  # graphs, instead of calling their functions again
 
+    strict = False  # indices are not looked at: the CPU would have to wait
+
     def __init__(self, index: int):
         from cuda.bindings import driver
         from cuda.core import LEGACY_DEFAULT_STREAM, Device
