@@ -20,8 +20,8 @@ from ..halves import HALVES
 from . import conv_cudnn, conv_im2col, depthwise
 from .columns import column_sums
 from .cudnn_problem import DTYPES
-from .dialect import cuda, device, kernel, real, real_dtype
-from .gemm import BOUNDS, CODES, THREADS, TILE, activate, multiply, reduced_parts, splits_of
+from .dialect import cuda, device, kernel, real
+from .gemm import BOUNDS, CODES, THREADS, TILE, activate, multiply, reduced_parts, room_for_parts, splits_of
 from .linear import activated
 from .tf32 import tf32_is_allowed
 
@@ -214,7 +214,7 @@ def conv2d_backward(dy, saved, needs):
     gradient_of_x = image_gradient(dz, weight, plan) if needs[0] else None
     gradient_of_weight = None
     if needs[1]:
-        gradient_of_weight, total = weight_gradient(x, dz, plan, needs[2] and dbias is None)
+        gradient_of_weight, total = weight_gradient(x, dz, plan, needs[2] and dbias is None, needs[1])
         dbias = total if dbias is None else dbias
     elif needs[2] and dbias is None:
         dbias = channel_sums(dz)
@@ -236,24 +236,24 @@ def image_gradient(dz, weight, plan):
     return out
 
 
-def weight_gradient(x, dz, plan, sums=False):
-    """dweight (K, R, S, C/groups), and where wanted dz's sums (K,).
+def weight_gradient(x, dz, plan, sums=False, need=True):
+    """dweight (K, R, S, C/groups), and where wanted dz's sums (K,). need: where dweight goes, see `destination`.
 
     The depth, all windows, is cut into shares where there are few tiles.
     """
     plan = on_device(plan, x)
     if plan.dweight == "im2col":
-        return conv_im2col.weight_gradient(x, dz, plan, sums)
+        return conv_im2col.weight_gradient(x, dz, plan, sums, need)
     if plan.dweight == "cudnn" and (out := conv_cudnn.weight_gradient(x, dz, plan)) is not None:
         return out, channel_sums(dz) if sums else None
     if depthwise.is_depthwise(plan):
-        return depthwise.weight_gradient(x, dz, plan), channel_sums(dz) if sums else None
+        return depthwise.weight_gradient(x, dz, plan, need), channel_sums(dz) if sums else None
     n, h, w, c, p, q, k, r, s, *_, groups = geometry = _geometry(plan)
     tiles_x, tiles_y, _ = _grid(k, r * s * c, groups)
     splits = splits_of(tiles_x * tiles_y * groups, n * p * q)
-    parts = x.device.empty((splits, *plan.kernel), real_dtype(x.dtype))
+    parts, out = room_for_parts(need, splits, plan.kernel, x.device, x.dtype)
     dweight((tiles_x, tiles_y, groups * splits), THREADS, x, dz, parts, *geometry, splits)
-    return reduced_parts(parts, x.dtype), channel_sums(dz) if sums else None
+    return reduced_parts(parts, x.dtype, out), channel_sums(dz) if sums else None
 
 
 def channel_sums(dz):

@@ -18,7 +18,7 @@ from .device import Array
 from .dialect import cuda, device, kernel, real, real_dtype, store4
 from .gemm import finished, gemm, matrix, reduced_parts
 from .linear import weight_gradient as product_of_gradients
-from .loops import THREADS, blocks
+from .loops import THREADS, blocks, destination
 
 MOST_BYTES = 1 << 28
 
@@ -162,13 +162,16 @@ def image_gradient(dz: Array, weight: Array, plan) -> Array:
     return dx
 
 
-def weight_gradient(x: Array, dz: Array, plan, sums: bool = False) -> tuple[Array, Array | None]:
-    """dweight (K, R, S, C/groups), and where wanted dz's sums (K,), which cuBLASLt adds up on the way."""
+def weight_gradient(x: Array, dz: Array, plan, sums: bool = False, need=True) -> tuple[Array, Array | None]:
+    """dweight (K, R, S, C/groups), and where wanted dz's sums (K,), which cuBLASLt adds up on the way.
+
+    need: where dweight goes, see `destination`.
+    """
     groups, outputs, depth = plan.geometry.groups, plan.kernel[0], math.prod(plan.kernel[1:])
     shares = list(_shares(plan, x.itemsize))
     if groups == 1 and len(shares) == 1:
-        dweight, total = product_of_gradients(_group(dz, 1, 0), _columns(x, plan, 0), sums)
-        return dweight.reshape(plan.kernel), total
+        dweight, total = product_of_gradients(_group(dz, 1, 0), _columns(x, plan, 0), sums, need=need)
+        return dweight if dweight.shape == plan.kernel else dweight.reshape(plan.kernel), total
     each = outputs // groups
     parts = x.device.empty((max(len(shares), 1), outputs, depth), x.dtype)
     if not shares:
@@ -180,4 +183,5 @@ def weight_gradient(x: Array, dz: Array, plan, sums: bool = False) -> tuple[Arra
             out = parts.rows(number, number + 1).reshape(outputs, depth).rows(group * each, (group + 1) * each)
             gemm(left, matrix(_columns(x.rows(first, end), plan, group)), out, each, depth, rows)
     total = column_sums(_group(dz, 1, 0)) if sums else None
-    return reduced_parts(cast(parts, real_dtype(x.dtype)), x.dtype).reshape(plan.kernel), total
+    out = destination(need, plan.kernel, x.device, x.dtype)
+    return reduced_parts(cast(parts, real_dtype(x.dtype)), x.dtype, out), total

@@ -9,8 +9,8 @@ for each place of the window.
 from __future__ import annotations
 
 from .columns import COLUMNS, LINES, ROWS
-from .dialect import cuda, kernel, real, real_dtype
-from .gemm import CODES, THREADS, activate, reduced_parts
+from .dialect import cuda, kernel, real
+from .gemm import CODES, THREADS, activate, reduced_parts, room_for_parts
 
 GEOMETRY = 15 * "i"  # n h w c p q k r s sh sw top left dh dw; c and k of all groups
 
@@ -106,11 +106,11 @@ def image_gradient(dz, weight, plan):
     return out
 
 
-def weight_gradient(x, dz, plan):
-    """dweight (K, R, S, 1)."""
+def weight_gradient(x, dz, plan, need):
+    """dweight (K, R, S, 1); need: where it goes, see `destination`."""
     k, r, s, _ = plan.kernel
     n, p, q, _ = plan.output
     shares = max(1, -(-n * p * q // ROWS))
-    parts = x.device.empty((shares, *plan.kernel), real_dtype(x.dtype))
+    parts, out = room_for_parts(need, shares, plan.kernel, x.device, x.dtype)
     dweight((-(-k // COLUMNS), r * s, shares), (COLUMNS, LINES), x, dz, parts, *_geometry(plan))
-    return reduced_parts(parts, x.dtype)
+    return reduced_parts(parts, x.dtype, out)

@@ -16,6 +16,7 @@ import numpy as np
 from .cublas_problem import epilogue_of
 from .device import Array
 from .dialect import cuda, device, i32, kernel, load4, real, real_dtype, store4
+from .loops import destination
 
 TILE, DEPTH, THREADS = 64, 16, 256
 ROW = TILE + 4  # of a tile in shared memory: padded, so that its columns lie in different banks
@@ -247,10 +248,20 @@ def _is_wide(a: Matrix) -> bool:
     return 1 in (a.row, a.column) and between % 4 == a.step % 4 == a.array.pointer % (4 * a.array.dtype.itemsize) == 0
 
 
+def room_for_parts(need, count: int, shape: tuple[int, ...], device_, dtype) -> tuple[Array, Array]:
+    """(parts, out): room for the shares of a gradient, and its place (`destination`); for one share it is the same."""
+    out = destination(need, shape, device_, dtype)
+    if count == 1 and real_dtype(dtype) == dtype:
+        return out.reshape((1, *shape)), out
+    return device_.empty((count, *shape), real_dtype(dtype)), out
+
+
 def reduced_parts(parts: Array, dtype: np.dtype | None = None, out: Array | None = None) -> Array:
     """The sum over the first axis, in its order, as a dtype (None: the parts'); into `out`, where it is given."""
     count, *shape = parts.shape
     dtype = parts.dtype if dtype is None else dtype
+    if out is not None and out.pointer == parts.pointer:  # see `room_for_parts`
+        return out
     if count == 1 and out is None and parts.dtype == dtype:
         return parts.reshape(tuple(shape))
     out = parts.device.empty(tuple(shape), dtype) if out is None else out

@@ -101,6 +101,19 @@ class TestOptimizers:
         optimizer.step()
         assert launched == ["optim_adam"]
 
+    def test_large_gradients_are_written_into_the_arena(self, monkeypatch, device):
+        model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 3, groups=4), nn.Flatten(), nn.Linear(16, 3))
+        model.to("cuda")
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        places = [layer.weight._place.array for layer in (model[0], model[1], model[3])]
+        written = []
+        monkeypatch.setattr(type(places[0]), "__setitem__", lambda self, index, value: written.append(self.shape))
+        model(dl.randn(2, 6, 6, 2, device="cuda")).sum().backward()
+        monkeypatch.undo()
+        assert not {place.shape for place in places} & set(written)  # as it would be by a copy
+        assert all(place.numpy().any() for place in places)
+        optimizer.step()
+
     def test_clipping_waits_for_nothing(self, monkeypatch, device):
         params = parameters("cuda")
         optimizer = optim.Adam(params, clip_grad_norm=0.1)
