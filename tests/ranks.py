@@ -6,6 +6,7 @@ Each rank prints one line of JSON, ``{"rank": ..., ...}``, with what the job giv
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -187,6 +188,21 @@ def unlike(comm):
     return said
 
 
+class Interrupted(train.Callback):
+    """Ctrl-C on rank 1, in the middle of an epoch."""
+
+    def on_batch_end(self, run):
+        self.steps = run.steps
+        if distributed.rank() == 1 and run.batch == 2:
+            signal.raise_signal(signal.SIGINT)
+
+
+def interrupted():
+    callback = Interrupted()
+    _, history = training(callbacks=[callback])
+    return {"stopped": history.stopped, "steps": callback.steps, "epochs": len(history)}
+
+
 def by_hand():
     """The training of `training`, its loop written by hand."""
     model = network()
@@ -223,6 +239,8 @@ def on_device():
 def run_job(comm, job, folder):
     if job == "device":
         return on_device()
+    if job == "interrupted":
+        return interrupted()
     if job == "by_hand":
         return by_hand()
     if job == "fails":

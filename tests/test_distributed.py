@@ -167,10 +167,15 @@ def test_command_line(tmp_path):
 
 
 @needs_mpi
+def test_interrupt_of_one_rank_ends_all_after_the_same_update():
+    assert job(2, "interrupted") == [{"rank": r, "stopped": "interrupted", "steps": 2, "epochs": 0} for r in range(2)]
+
+
+@needs_mpi
 def test_bench_measures_ranks():
     assert bench_ranks.measured(2, "reduce", 1000) > 0
-    with pytest.raises(RuntimeError, match=r"2 ranks could not be measured:\n(.*\n)+.*IndexError"):
-        bench_ranks.measured(2, "step", 1000)
+    with pytest.raises(RuntimeError, match=r"1 ranks could not be measured:\n(.*\n)+.*IndexError"):
+        bench_ranks.measured(1, "step", 1000)
 
 
 def test_a_single_rank_needs_nothing():
@@ -221,8 +226,18 @@ def test_batches_of_a_loader_that_iterates_by_itself_cannot_be_shared():
     class Two(distributed.Single):
         size = 2
 
+    with pytest.raises(ValueError, match="shard: this loader has the part of one rank already"):
+        DataLoader(ranks.data()[0], 8).shard(Two()).shard(Two())
     with pytest.raises(ValueError, match="the batches of Own, which has an __iter__ of its own, cannot be shared out"):
         train.evaluate(ranks.network(), Own(ranks.data()[0], 8), distributed=Two())
+
+
+@needs_mpi
+def test_mpiexec_of_another_mpi():
+    code = "import dlfast as dl; dl.distributed.initialize()"
+    environment = {**os.environ, "OMPI_COMM_WORLD_SIZE": "2", "MV2_COMM_WORLD_SIZE": "2"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert "RuntimeError: the launcher has started 2 processes, but mpi4py's MPI knows of one only" in done.stderr
 
 
 def test_without_mpi4py():

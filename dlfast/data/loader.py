@@ -123,6 +123,8 @@ class DataLoader:
         All go by the order that rank 0 draws, so no row is met twice in a pass; where a last batch has fewer rows than
         there are ranks, some get a batch of no rows.
         """
+        if self._comm is not None:
+            raise ValueError("shard: this loader has the part of one rank already")
         other = copy.copy(self)
         other.batch_size, other._comm = self.batch_size * comm.size, comm
         return other

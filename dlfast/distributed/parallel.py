@@ -46,10 +46,10 @@ class DataParallel:
     ):
         self.model, self.optimizer = model, optimizer
         self.comm = communicator() if comm is None else comm
-        self.synchronise_batch_norm(sync_batch_norm)
         if self.comm.size == 1:
             return
         same(self.comm, "DataParallel", description(model, optimizer))
+        self.synchronise_batch_norm(sync_batch_norm)
         for parameter in model.parameters():
             note(self.comm.broadcast(parameter))
         self.broadcast_buffers()
