@@ -134,7 +134,9 @@ def summable(array: Any) -> Any:
 
 def in_dtype_of(y: Any, x: Any) -> Any:
     """A result of what `summable` made of x: in half again, but under autocast."""
-    return y if y.dtype == x.dtype or current() is not None else cast(y, x.dtype)
+    if type(x) is np.ndarray or not is_half(x.dtype) or y.dtype == x.dtype or current() is not None:
+        return y
+    return cast(y, x.dtype)
 
 
 def alike(x: Any, y: Any) -> tuple[Any, Any]:

@@ -241,6 +241,11 @@ def test_shape_errors_name_the_axes():
         x.var(0, ddof=2)
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.int64])
+def test_sums_of_integers(dtype):
+    assert Tensor(np.array([1, 0, 1], dtype)).sum().item() == 2
+
+
 def test_to():
     x = Tensor([1.0])
     assert x.to("cpu") is x

@@ -90,6 +90,13 @@ def test_copies_and_pickles_stay_there():
         np.testing.assert_array_equal(other.cpu().data, X)
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.int64])
+def test_sums_of_integers(dtype):
+    y = on_device(np.array([1, 0, 1], dtype))
+    assert y.sum().item() == 2
+    assert (y == on_device(np.array([1, 1, 1], dtype))).sum().item() == 2
+
+
 def test_random_numbers_are_those_of_the_cpu():
     for function in (lambda x: F.dropout(x, 0.4), lambda x: F.dropout2d(x[None, None], 0.5)):
         dl.manual_seed(0)
