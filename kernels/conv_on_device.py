@@ -57,6 +57,8 @@ def choose_on_device(image, kernel, geometry: Geometry, method: str, able: OnDev
     if no_cudnn is None:
         return Choice("cudnn", "cuDNN is installed")
     because = f"cudnn {no_cudnn}"
+    if geometry.groups == image[3] > 1:
+        return Choice("implicit", f"one channel a group, by kernels of their own; {because}")
     if is_product(kernel, geometry):
         return Choice("im2col", f"a 1 x 1 kernel is a product with the image; {because}")
     if able.cublas and able.tensor_cores and geometry.groups == 1:

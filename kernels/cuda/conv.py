@@ -244,7 +244,7 @@ def weight_gradient(x, dz, plan, sums=False, need=True):
     plan = on_device(plan, x)
     if plan.dweight == "im2col":
         return conv_im2col.weight_gradient(x, dz, plan, sums, need)
-    if plan.dweight == "cudnn" and (out := conv_cudnn.weight_gradient(x, dz, plan)) is not None:
+    if plan.dweight == "cudnn" and (out := conv_cudnn.weight_gradient(x, dz, plan, need)) is not None:
         return out, channel_sums(dz) if sums else None
     if depthwise.is_depthwise(plan):
         return depthwise.weight_gradient(x, dz, plan, need), channel_sums(dz) if sums else None

@@ -6,6 +6,7 @@ from typing import Any
 
 from .cudnn_problem import convolution
 from .gemm import finished
+from .loops import destination
 from .tf32 import tf32_is_allowed
 
 
@@ -25,9 +26,9 @@ def image_gradient(dz: Any, weight: Any, plan: Any) -> Any:
     return dx if _run(dz, [dz, weight, dx], "dx", plan) else _without(plan)
 
 
-def weight_gradient(x: Any, dz: Any, plan: Any) -> Any:
-    """dweight (K, R, S, C/groups), or None."""
-    dweight = x.device.empty(plan.kernel, x.dtype)
+def weight_gradient(x: Any, dz: Any, plan: Any, need: Any = True) -> Any:
+    """dweight (K, R, S, C/groups), or None. need: where it goes, see `destination`."""
+    dweight = destination(need, plan.kernel, x.device, x.dtype)
     return dweight if _run(x, [x, dz, dweight], "dweight", plan) else _without(plan)
 
 

@@ -25,7 +25,7 @@ def times(dz, weight):
 
 def of_weight(dz, x, needs):
     """dweight = dz^T x, and dbias, dz's sums; None for what is not needed."""
-    dweight, dbias = weight_gradient(dz, x, needs[1]) if needs[0] else (None, None)
+    dweight, dbias = weight_gradient(dz, x, needs[1], None, needs[0]) if needs[0] else (None, None)
     return dweight, column_sums(dz) if needs[1] and dbias is None else dbias
 
 

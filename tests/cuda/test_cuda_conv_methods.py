@@ -98,6 +98,16 @@ def test_tensor_cores_make_im2col_the_choice(host, monkeypatch):
     )
 
 
+def test_one_channel_a_group_has_kernels_of_its_own(host):
+    rng = np.random.default_rng(0)
+    x, weight = (dl.tensor(rng.standard_normal(s, np.float32)).to("cuda") for s in ((2, 5, 5, 4), (4, 3, 3, 1)))
+    with dl.kernels.watch() as calls:
+        dl.functional.conv2d(x, weight, groups=4)
+    method, why = calls[0].options["plan"].choices["forward"]
+    assert method == "implicit"
+    assert why.startswith("one channel a group, by kernels of their own")
+
+
 def test_a_product_is_no_convolution(host):
     rng = np.random.default_rng(0)
     x, weight = (dl.tensor(rng.standard_normal(s, np.float32)).to("cuda") for s in ((2, 3, 3, 4), (8, 1, 1, 4)))

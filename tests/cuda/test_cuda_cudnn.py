@@ -132,6 +132,19 @@ def test_old_graphs_are_dropped(monkeypatch):
     assert len(HOST.cudnn._graphs) == 2
 
 
+def test_the_weights_gradient_is_written_into_its_place(monkeypatch):
+    with_cudnn(monkeypatch)
+    rng = np.random.default_rng(0)
+    x, weight = (up(rng.standard_normal(s, np.float32)) for s in ((2, 6, 5, 4), (8, 3, 3, 4)))
+    of = plan(x.shape, weight.shape, Geometry((1, 1), (1, 1, 1, 1), (1, 1), 1))
+    forward, backward = kernels.pair("conv2d", "cuda")
+    y, saved = forward(x, weight, None, plan=of)
+    place = HOST.empty(weight.shape)
+    _, dweight, _ = backward(y, saved, (False, kernels.Into(place), False))
+    assert dweight is place
+    assert np.isfinite(down(place)).all()
+
+
 def test_asking_for_cudnn_by_name(monkeypatch):
     double = with_cudnn(monkeypatch)
     rng = np.random.default_rng(0)
