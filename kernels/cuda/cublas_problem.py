@@ -28,7 +28,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-REDUCING = ("BGRADA", "BGRADB", "DRELU_BGRAD", "DGELU_BGRAD")  # write sums where others read a bias
 PITCH = {"RELU": 128, "GELU": 8}  # columns of AUX lie a multiple of so many bits or numbers apart
 MOST = 2**31 - 1  # of rows, columns and distances
 ALIGNED = 16  # bytes; more helps no algorithm
@@ -106,13 +105,13 @@ def aux_shape(epilogue: str, m: int, n: int) -> tuple[int, int]:
     return m, layout.ld // 8 if "RELU" in epilogue else layout.ld
 
 
-def epilogue_of(bias: bool, activation: str | None, aux: bool = False) -> str | None:
+def epilogue_of(bias: bool, activation: str | None) -> str | None:
     """The forward epilogue's name, None where cuBLASLt has none for the activation."""
-    if activation not in (None, "relu", "gelu_tanh"):
-        return None
     if activation is None:
         return "BIAS" if bias else "DEFAULT"
-    return "_".join(["RELU" if activation == "relu" else "GELU", *["AUX"] * aux, *["BIAS"] * bias])
+    if activation == "relu":
+        return "RELU_BIAS" if bias else "RELU"
+    return None
 
 
 def alignment(pointer: int) -> int:

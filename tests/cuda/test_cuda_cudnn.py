@@ -311,6 +311,19 @@ def test_convolutions_on_a_gpu(activation, shape, dtype):
     within(1e-5 if dtype == "float32" else 5e-3, got, [wanted, *backward(wide[3], saved, (True, True, True))])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_nan_comes_through_relu_on_a_gpu(dtype):
+    gpu = gpu_with_cudnn()
+    rng = np.random.default_rng(0)
+    x, weight, bias = (rng.standard_normal(s).astype(dtype) for s in ((1, 8, 8, 16), (32, 1, 1, 16), (32,)))
+    x[0, 2, 3, 4] = np.nan
+    of = plan(x.shape, weight.shape, Geometry((1, 1), (0, 0, 0, 0), (1, 1), 1), "relu", "cudnn")
+    y, _ = kernels.pair("conv2d", "cuda")[0](*map(gpu.upload, (x, weight, bias)), plan=of)
+    wanted = np.zeros((1, 8, 8), bool)
+    wanted[0, 2, 3] = True
+    assert np.array_equal(np.isnan(y.numpy()).all(axis=3), wanted)
+
+
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(("features", "shared"), [(64, 1), (128, 4)])
 def test_attention_on_a_gpu(causal, features, shared):

@@ -145,6 +145,15 @@ def test_sums_beside_a_product(name, axis, place):
             np.testing.assert_allclose(sums.numpy(), wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_nan_comes_through_relu(dtype, place):
+    a, b, bias = numbers(16, 32, dtype=dtype), numbers(32, 8, dtype=dtype), numbers(8, dtype=dtype)
+    a[3, 5] = np.nan
+    c, vector = place.empty(16, 8, dtype=dtype), place.up(bias)
+    if place.product(matrix(place.up(a)), matrix(place.up(b)), c, 16, 8, 32, epilogue="RELU_BIAS", vector=vector):
+        assert np.array_equal(np.isnan(c.numpy()).all(axis=1), np.arange(16) == 3)
+
+
 def test_views_within_wider_rows(place):
     wide = numbers(6, 10)
     a, c = Matrix(place.up(wide), 10, 1), place.empty(6, 3)
