@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .kernels.devices import DeviceArray
+from .kernels.halves import is_half
 
 
 def to_array(data: Any) -> np.ndarray:
@@ -16,7 +17,7 @@ def to_array(data: Any) -> np.ndarray:
         return data
     refuse_masked("Tensor", "data", data)
     array = plain_array(data)
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in "fiub" and not is_half(array.dtype):
         raise TypeError(f"Tensor: data must hold real numbers, got {described(data, array)}")
     return array
 

@@ -145,11 +145,16 @@ def alike(x: Any, y: Any) -> tuple[Any, Any]:
     return cast(x, dtype), cast(y, dtype)
 
 
+def mix(arrays: Sequence) -> bool:
+    """Whether all lie on a device, in half or float32."""
+    return all(isinstance(a, DeviceArray) and (a.dtype == FLOAT32 or is_half(a.dtype)) for a in arrays)
+
+
 def go_together(op: str, names: Sequence[str], arrays: Sequence) -> bool:
     """Whether arrays on one device, some in half, fit each other: all in one dtype but for what stays in float32 beside
     half, and under autocast, which casts them, any of half and float32."""
     given = [(name, array) for name, array in zip(names, arrays) if array is not None]
-    if not all(isinstance(a, DeviceArray) and (a.dtype == FLOAT32 or is_half(a.dtype)) for _, a in given):
+    if not mix([array for _, array in given]):
         return False
     if current() is not None:
         return True

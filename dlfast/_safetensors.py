@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .kernels.halves import half_dtype
+
 RESERVED = "__metadata__"  # no array can have this name
 _OURS = "dlfast"
 _DTYPES = {
@@ -25,21 +27,27 @@ _PYTORCH_BEFORE_1_6 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a number th
 
 def can_hold(dtype: np.dtype) -> bool:
     """Whether arrays of this dtype can be written."""
-    return dtype.newbyteorder("<").str in _CODES
+    return _code(dtype) in (*_DTYPES, "BF16")
+
+
+def _code(dtype: np.dtype) -> str | None:
+    """The format's name of a dtype."""
+    return "BF16" if str(dtype) == "bfloat16" else _CODES.get(dtype.newbyteorder("<").str)
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays of dtypes that `can_hold` takes; the same arrays always give the same bytes."""
-    arrays = {name: np.asarray(array, array.dtype.newbyteorder("<"), order="C") for name, array in arrays.items()}
+    codes = {name: _code(array.dtype) for name, array in arrays.items()}
+    arrays = {name: _as_written(array) for name, array in arrays.items()}
     order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))  # each lies at a multiple of its size
     places, end = {}, 0
     for name in order:
         places[name] = [end, end + arrays[name].nbytes]
         end = places[name][1]
-    checks = {name: _checksum(name, _CODES[array.dtype.str], array) for name, array in arrays.items()}
+    checks = {name: _checksum(name, str(codes[name]), array) for name, array in arrays.items()}
     header: dict = {RESERVED: {_OURS: json.dumps(checks)}}
     for name, array in arrays.items():
-        header[name] = {"dtype": _CODES[array.dtype.str], "shape": array.shape, "data_offsets": places[name]}
+        header[name] = {"dtype": codes[name], "shape": array.shape, "data_offsets": places[name]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as stream:
@@ -48,10 +56,17 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             stream.write(_bytes(arrays[name]))
 
 
+def _as_written(array: np.ndarray) -> np.ndarray:
+    """In row-major order, the least byte first."""
+    array = array.view(np.uint16) if str(array.dtype) == "bfloat16" else array
+    return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
+
+
 def read(path: Path) -> dict[str, np.ndarray]:
     """The arrays by name, in the order in which they were written, in fresh memory.
 
-    In files of other writers half precision is widened to float32: F16 and BF16.
+    In files of other writers half precision is widened to float32: F16 and BF16; in ours BF16 needs ml_dtypes, else
+    ImportError says so.
     Raises ValueError for what is damaged or another format, or holds dtypes that NumPy lacks, and names it.
     """
     from safetensors import SafetensorError, deserialize
@@ -76,6 +91,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _array(path: Path, name: str, code: str, shape: list[int], data: bytearray, widen: bool) -> np.ndarray:
+    if code == "BF16" and not widen:
+        return np.frombuffer(data, "<u2").astype(np.uint16, copy=False).view(half_dtype("bfloat16")).reshape(shape)
     if code == "BF16":  # the upper half of a float32
         return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").reshape(shape).astype(np.float32)
     if code not in _DTYPES:

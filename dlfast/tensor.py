@@ -254,7 +254,8 @@ results_are(Tensor)
 
 
 def _restore(kind: type[Tensor], array: np.ndarray, requires_grad: bool, name: str | None = None) -> Tensor:
-    tensor = kind(array, requires_grad)
+    tensor = kind(array, False)
+    tensor._learns = requires_grad  # half on the CPU, too, where it is only kept
     tensor._name = name
     return tensor
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _check as check
+from .._autocast import FLOAT32, cast, mix
 from .._devices import check_one_device, on_device
 from ..kernels.memory import empty, pooled
 from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, record, unwrap
@@ -17,7 +18,8 @@ from ..tensor import ArrayLike, Tensor, arrays_of, as_tensor, record, unwrap
 def concatenate(tensors: Sequence[ArrayLike], axis: int = 0, *, dim: int | None = None) -> Tensor:
     """Tensors one after the other along an axis that they have; all other axes agree.
 
-    Raises TypeError for mixed dtypes, ValueError for an empty list and shapes that do not fit.
+    Half beside float32 becomes float32. Raises TypeError for other mixed dtypes, ValueError for an empty list and
+    shapes that do not fit.
     """
     axis = axis if dim is None else dim
     arrays = _one_dtype("concatenate", tensors)
@@ -50,6 +52,8 @@ def _one_dtype(op: str, tensors: Any) -> list[np.ndarray]:
     arrays = arrays_of(tensors)
     check_one_device(op, [f"tensors[{i}]" for i in range(len(tensors))], arrays)
     dtypes = {a.dtype for a in arrays}
+    if len(dtypes) > 1 and mix(arrays):
+        return [cast(array, FLOAT32) for array in arrays]
     if len(dtypes) > 1:
         raise TypeError(f"{op}: all must have one dtype, got {', '.join(sorted(map(str, dtypes)))}; cast with x.astype")
     return arrays

@@ -14,6 +14,7 @@ from .._changes import note
 from .._devices import assign, on_cpu, on_device, wanted
 from .._tape import forget_gradients
 from ..kernels.devices import DeviceArray
+from ..kernels.halves import is_half
 from ..tensor import Parameter, Tensor
 from ._blame import name_layer
 from ._conversion import convert
@@ -197,7 +198,7 @@ class Module:
         missing, unexpected = [key for key in own if key not in given], [key for key in given if key not in own]
         faults = [f"missing {key}" for key in missing] + [f"unexpected {key}" for key in unexpected] if strict else []
         for key in own.keys() & given.keys():
-            if given[key].dtype.kind not in "fiub":
+            if given[key].dtype.kind not in "fiub" and not is_half(given[key].dtype):
                 raise TypeError(f"load_state_dict: {key} must be an array of numbers, got dtype {given[key].dtype}")
         faults += [
             f"{key} must have shape {value.shape}, got {given[key].shape}"

@@ -1,5 +1,7 @@
 """Mixed precision on the device: which dtype operations run in, and that models learn as in float32."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -233,3 +235,26 @@ def test_fit_refuses_the_cpu():
         dl.train.fit(model, (x, y), amp="float16", **options)
     with pytest.raises(ValueError, match="amp must be one of 'bfloat16', 'float16', got 'half'"):
         dl.train.fit(model, (x, y), amp="half", **options)
+
+
+def test_half_is_kept_in_files_and_pickles(tmp_path):
+    model = nn.Linear(3, 2).to("cuda").bfloat16()
+    dl.save(tmp_path / "half.safetensors", model.state_dict())
+    state, again = dl.load(tmp_path / "half.safetensors"), pickle.loads(pickle.dumps(model.weight.cpu()))
+    wanted = model.weight.cpu().numpy()
+    for array in (state["weight"], again.numpy()):
+        assert str(array.dtype) == BF16
+        assert array.tobytes() == wanted.tobytes()
+    fresh = nn.Linear(3, 2).to("cuda").bfloat16()
+    fresh.load_state_dict(state)
+    assert fresh.weight.cpu().numpy().tobytes() == wanted.tobytes()
+
+
+def test_half_beside_float32_in_a_list():
+    linear, x = nn.Linear(6, 6).to("cuda"), on_device(4, 6)
+    with dl.amp.autocast(BF16):
+        y = linear(x)
+        z = dl.cat([y, x], axis=1)
+    z.sum().backward()
+    assert dtype_of(z) == dtype_of(dl.stack([y, x])) == dtype_of(dl.maximum(y, x)) == "float32"
+    assert np.array_equal(linear.bias.grad.numpy(), np.full(6, 4))
