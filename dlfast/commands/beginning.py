@@ -6,6 +6,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from .. import distributed
 from . import config, examples, networks, text
 from .config import Config, Facts
 from .errors import check_device
@@ -41,6 +42,8 @@ def begin(given: dict[str, Any], file: Path | None, out: Path | None, resume: bo
         raise ValueError(
             f"--amp {options.amp} is for GPUs, the CPU computes in float32: give --device cuda, or leave it out"
         )
+    if not resume and options.ranks is None and distributed.size() > 1:
+        options = replace(options, ranks=distributed.size())
     if options.model in networks.LANGUAGE:
         options = text.complete(options)
         work = text.work(options)

@@ -123,6 +123,11 @@ class Options:
 RULES: dict[str, Rule] = {entry.name: entry.metadata["rule"] for entry in fields(Options)}
 
 
+def rows_of_update(options: Options) -> int:
+    """How many rows an update has, whoever computes it."""
+    return options.batch_size * (options.ranks or 1)
+
+
 def flag(name: str) -> str:
     """The option's name on the command line."""
     return "--" + name.replace("_", "-")

@@ -22,7 +22,7 @@ from ..kernels.threads import get_num_threads
 from ..serialize import load as load_arrays
 from . import config, networks, updates
 from .config import Config, Facts
-from .options import Options
+from .options import Options, rows_of_update
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,12 @@ def train_job(console: Console, job: Job, comm: Communicator) -> train.History:
 
 def _shared(job: Job, comm: Communicator) -> Job:
     """The job of one rank. An update has as many rows however many ranks go on with a run."""
-    ranks = job.options.ranks or (1 if job.resume else comm.size)
-    if ranks == comm.size == 1:
+    rows = rows_of_update(job.options)
+    if comm.size == 1 and rows == job.options.batch_size:
         return job
     training = job.work.training.shard(comm)
-    training.batch_size = job.options.batch_size * ranks
-    return replace(job, options=replace(job.options, ranks=ranks), work=replace(job.work, training=training))
+    training.batch_size = rows
+    return replace(job, work=replace(job.work, training=training))
 
 
 def _announce(console: Console, job: Job, ranks: int) -> None:

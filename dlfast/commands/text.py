@@ -15,7 +15,7 @@ from ..data.text import encode
 from ..random import manual_seed
 from . import networks
 from .config import Facts
-from .options import Options
+from .options import Options, rows_of_update
 from .run import Work, load_model
 
 _VALIDATION_BATCH = 64
@@ -30,7 +30,7 @@ def complete(options: Options) -> Options:
     """
     if options.updates is not None and options.steps is None:
         return options
-    updates = max(1, round(len(_parts(options)[0]) / (options.batch_size * WINDOW)))
+    updates = max(1, round(len(_parts(options)[0]) / (rows_of_update(options) * WINDOW)))
     if options.steps is None:
         return replace(options, updates=updates)
     epochs = max(1, round(options.steps / updates))
@@ -44,7 +44,7 @@ def work(options: Options) -> Work:
     training, validation = _parts(options)
     facts = Facts("text", vocabulary=training.vocabulary, rows=len(training), val_rows=len(validation))
     manual_seed(options.seed)
-    windows = training.random_windows(WINDOW, options.updates * options.batch_size)
+    windows = training.random_windows(WINDOW, options.updates * rows_of_update(options))
     return Work(
         facts,
         networks.build(options, facts),
