@@ -66,6 +66,7 @@ def _loader(name: str, data: Any, batch_size: int, options: dict[str, Any]) -> L
     if isinstance(data, (tuple, list)):
         if len(data) < 2 or any(part is None or np.isscalar(part) for part in data):
             raise TypeError(f"{name} {_EXPECTED}, got a {type(data).__name__} of {len(data)}")
+        data = [_on_cpu(part) for part in data]
         _check_targets(name, data[-1])
         return DataLoader(ArrayDataset(*data), batch_size, **options)
     if hasattr(data, "tensors"):  # PyTorch's TensorDataset
@@ -103,7 +104,7 @@ def input_batches(x: Any, batch_size: int) -> Iterator[tuple] | list[tuple]:
         x = Batches("x", x)
     if isinstance(x, (DataLoader, Batches)):
         return (batch[:-1] if len(batch) > 1 else batch for batch in x)
-    arrays = x.arrays if isinstance(x, ArrayDataset) else tuple(getattr(x, "tensors", (x,)))
+    arrays = x.arrays if isinstance(x, ArrayDataset) else tuple(map(_on_cpu, getattr(x, "tensors", (x,))))
     inputs = ArrayDataset(*(arrays[:-1] or arrays))
     return iter(DataLoader(inputs, batch_size)) if len(inputs) else [inputs[:]]
 
@@ -158,6 +159,7 @@ def _is_away(part: Any) -> bool:
 
 
 def _on_cpu(part: Any) -> Any:
+    """What lies on a device as an array of the CPU, where batches are made; anything else as it is."""
     return values_of(unwrap(part)) if _is_away(part) else part
 
 

@@ -104,6 +104,7 @@ class TestLoader:
         found = []
         for make in (
             lambda: (x, y),
+            lambda: (dl.Tensor(x).to("cuda"), dl.Tensor(y).to("cuda")),
             lambda: data.DataLoader(data.ArrayDataset(x, y), 8, device="cuda"),
             lambda: [(dl.Tensor(x[i : i + 8]).to("cuda"), dl.Tensor(y[i : i + 8]).to("cuda")) for i in (0, 8, 16)],
         ):
@@ -112,7 +113,8 @@ class TestLoader:
             options = {"optimizer": optim.SGD(model.parameters(), lr=0.1), "progress": False, "device": "cuda"}
             history = train.fit(model, make(), batch_size=8, epochs=2, loss=F.cross_entropy, shuffle=False, **options)
             found.append([history["train_loss"], history["train_accuracy"]])
-        assert found[0] == found[1] == found[2]
+        assert found[0] == found[1] == found[2] == found[3]
+        assert np.array_equal(train.predict(model, dl.Tensor(x).to("cuda")), train.predict(model, x))
 
 
 class TestInspect:
