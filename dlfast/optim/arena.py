@@ -52,13 +52,13 @@ def _memory(array: Any) -> Any:
     return array.owner if on_device(array) else array.base
 
 
-def padded(nbytes: int) -> int:
+def _padded(nbytes: int) -> int:
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
 def zeros(count: int, dtype, beside: Any) -> Any:
     """A flat array of zeros, aligned, on the device of another."""
-    nbytes = padded(count * np.dtype(dtype).itemsize)
+    nbytes = _padded(count * np.dtype(dtype).itemsize)
     if on_device(beside):
         if LOCAL.capture is not None:
             raise RuntimeError(
@@ -69,7 +69,7 @@ def zeros(count: int, dtype, beside: Any) -> Any:
         beside.device.fill(arena, 0)
         return arena.part(0, (count,), dtype)
     arena = Arena.zeros(nbytes)
-    return arena.array_at(padded(_address(arena)), (count,), dtype)
+    return arena.array_at(_padded(_address(arena)), (count,), dtype)
 
 
 def _array_at(array: Any, offset: int, shape: tuple[int, ...], dtype) -> Any:
@@ -87,11 +87,11 @@ def bind(parameters) -> None:
         if p._place is None:
             loose.setdefault(device_of(p.data), []).append(p)
     for group in loose.values():
-        nbytes, first = sum(padded(p.data.nbytes) for p in group), group[0].data
+        nbytes, first = sum(_padded(p.data.nbytes) for p in group), group[0].data
         arenas, offset = [zeros(nbytes, np.uint8, first) for _ in range(2)], 0
         for p in group:
             p._bind(*(_array_at(arena, offset, p.data.shape, p.data.dtype) for arena in arenas))
-            offset += padded(p.data.nbytes)
+            offset += _padded(p.data.nbytes)
 
 
 class Stretch:
@@ -166,7 +166,7 @@ class Block:
         self.offsets, self.length = [], 0
         for p in parameters:
             self.offsets.append(self.length)
-            self.length += padded(p.data.nbytes) // self.dtype.itemsize
+            self.length += _padded(p.data.nbytes) // self.dtype.itemsize
         self._states: dict[str, _States] = {}
         self._devices = self._where()
         self._plan()
@@ -239,7 +239,7 @@ class Block:
 
     def _adjacent(self, i: int) -> bool:
         (data, grad), (next_data, next_grad) = ((p.data, p._place.array) for p in self.parameters[i : i + 2])
-        pitch = padded(data.nbytes)
+        pitch = _padded(data.nbytes)
         return (
             _memory(data) is _memory(next_data)
             and _memory(grad) is _memory(next_grad)

@@ -10,10 +10,9 @@ import numpy as np
 
 from .. import random
 from .._changes import note
-from .._devices import device_of, on_device, values_of
+from .._devices import device_of, values_of
 from ..kernels.devices import DeviceArray
 from ..nn import Module
-from ..optim.arena import padded, zeros
 from ..tensor import Tensor, no_grad, unwrap
 from .history import History
 
@@ -29,49 +28,19 @@ class NonFiniteLoss(FloatingPointError):
 
 
 class Before:
-    """The random state and the buffers of a model before a batch, so that it can be undone and run again.
-
-    Buffers on a device are laid side by side, so that one copy takes them all.
-    """
+    """The random state and the buffers of a model before a batch, so that it can be undone and run again."""
 
     def __init__(self, model: Module):
         self._places = [(module, name) for module in model.modules() for name in module._buffer_names]
         self._kept: list[Any] = [None] * len(self._places)  # copies, written over by the next ones
-        self._flat: list[tuple[Any, Any]] = []  # memory of several buffers, and its copy
-        self._views: dict[int, Any] = {}  # the buffers in it, by number
-        self._lay_side_by_side()
-
-    def _lay_side_by_side(self) -> None:
-        groups: dict[tuple, list[int]] = {}
-        for i, (module, name) in enumerate(self._places):
-            if on_device(buffer := getattr(module, name)):
-                groups.setdefault((str(buffer.device), buffer.dtype), []).append(i)
-        for numbers in groups.values():
-            buffers = {id(buffer): buffer for buffer in (getattr(*self._places[i]) for i in numbers)}
-            first = next(iter(buffers.values()))
-            offsets = np.cumsum([0, *(padded(buffer.nbytes) for buffer in buffers.values())])
-            flat = zeros(int(offsets[-1]), np.uint8, first)
-            views = {}
-            for offset, (key, buffer) in zip(offsets, buffers.items()):
-                views[key] = flat.part(int(offset), buffer.shape, buffer.dtype)
-                views[key][...] = buffer
-            for i in numbers:
-                self._views[i] = views[id(getattr(*self._places[i]))]
-            for i in numbers:
-                setattr(*self._places[i], self._views[i])
-            self._flat.append((flat, zeros(int(offsets[-1]), np.uint8, first)))
 
     def take(self) -> None:
         """Remember them as they are now."""
         self._random = random.generator().bit_generator.state
-        for flat, copy in self._flat:
-            flat.device.copy(flat, copy)
         kept = self._kept
         for i, (module, name) in enumerate(self._places):
             buffer, copy = getattr(module, name), kept[i]
-            if buffer is self._views.get(i, self):
-                continue
-            if type(copy) is type(buffer) and copy is not None and _alike(copy, buffer):
+            if copy is not None and type(copy) is type(buffer) and _alike(copy, buffer):
                 copy[...] = buffer
             else:
                 kept[i] = None if buffer is None else buffer.copy()
@@ -79,13 +48,10 @@ class Before:
     def restore(self) -> None:
         """Put them back as they were when they were taken."""
         random.set_state(dict(self._random))
-        for flat, copy in self._flat:
-            flat.device.copy(copy, flat)
-        for i, (module, name) in enumerate(self._places):
-            array, values = getattr(module, name), self._views.get(i) if self._kept[i] is None else self._kept[i]
-            if array is not None:
-                if array is not values:
-                    array[...] = values
+        for (module, name), values in zip(self._places, self._kept):
+            array = getattr(module, name)
+            if array is not None and values is not None:
+                array[...] = values
                 note(array)
 
 

@@ -340,26 +340,16 @@ class TestFit:
         with pytest.raises(train.NonFiniteLoss, match="the gradient of 0.weight"):
             fitted("cuda", model)
 
-    def test_buffers_are_taken_by_one_copy(self, monkeypatch, device):
-        model = nn.Sequential(*(nn.BatchNorm1d(3) for _ in range(4))).to("cuda")
-        model[3] = model[1]
+    def test_buffers_are_put_back(self):
+        model = nn.Sequential(*(nn.BatchNorm1d(3) for _ in range(3))).to("cuda")
         before, state = Before(model), model.state_dict()
-        copied = []
-        copy = type(device).copy
-        monkeypatch.setattr(type(device), "copy", lambda self, x, y: copied.append(x.nbytes) or copy(self, x, y))
-        before.take()
-        monkeypatch.undo()
-        assert copied == [6 * 64]
-        for _, buffer in model.named_buffers():
-            buffer[...] = 5
-        model[0].running_mean = model[0].running_mean * 2
-        before.restore()
-        assert bits(model.state_dict()) == bits(state)
-        assert model[3].running_mean is model[1].running_mean
-        before.take()
-        model[0].running_mean[...] = 3
-        before.restore()
-        assert bits(model.state_dict()) == bits(state)
+        for _ in range(2):
+            before.take()
+            for _, buffer in model.named_buffers():
+                buffer[...] = 5
+            model[0].running_mean = model[0].running_mean * 2
+            before.restore()
+            assert bits(model.state_dict()) == bits(state)
 
     def test_early_stopping_gives_the_best_weights_back(self):
         model, history = fitted("cuda", epochs=3, callbacks=[train.EarlyStopping(1, "train_loss", min_delta=9.0)])
