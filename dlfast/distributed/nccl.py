@@ -46,7 +46,8 @@ class Nccl(Communicator):
             self.rank, self.size, self.local_rank = control.rank, control.size, control.local_rank
             self.local_size = control.local_size
         self._enter()
-        self._comm = self._nccl.comm_init_rank_scalable(self.size, self.rank, 1, self._meeting_place(), 0)
+        place = bytearray(self._meeting_place())  # it is taken as a buffer that could be written
+        self._comm = self._nccl.comm_init_rank_scalable(self.size, self.rank, 1, place, 0)
         self._side: Any = None  # the stream of reductions that are not waited for
 
     def _meeting_place(self) -> bytes:

@@ -2,6 +2,9 @@
 
 import ctypes
 import inspect
+import os
+import subprocess
+import sys
 from enum import IntEnum
 
 import numpy as np
@@ -39,6 +42,7 @@ class Twin:
     def comm_init_rank_scalable(self, nranks, myrank, n_id, comm_ids, config):
         self.calls.append(f"init {myrank} of {nranks}")
         assert (n_id, config, comm_ids) == (1, 0, bytes(range(128)))
+        assert not memoryview(comm_ids).readonly
         return "comm"
 
     def all_reduce(self, sendbuff, recvbuff, count, datatype, op, comm, stream):
@@ -98,6 +102,38 @@ def test_numbers_are_those_of_nccl4py():
         theirs = {name: int(value) for name, value in getattr(real, kind).__members__.items()}
         assert {name: int(value) for name, value in getattr(Twin, kind).__members__.items()}.items() <= theirs.items()
     assert len(bytes(real.UniqueId())) == 128
+
+
+def test_address_of_rank_0_is_where_ranks_meet():
+    """With NCCL_COMM_ID every rank has the same id, of NCCL itself, without being told."""
+    code = "from nccl.bindings import nccl; print(bytes(nccl.get_unique_id()).hex())"
+    command, environment = [sys.executable, "-c", code], {**os.environ, "NCCL_COMM_ID": "127.0.0.1:23456"}
+    ids = [subprocess.run(command, capture_output=True, text=True, env=environment) for _ in range(2)]
+    if any(each.returncode for each in ids):
+        pytest.skip("needs nccl4py and NCCL (the extra `nccl`)")
+    assert ids[0].stdout == ids[1].stdout
+    assert len(ids[0].stdout.strip()) == 256
+
+
+def test_nccl_itself_takes_the_call_that_connects_ranks(monkeypatch):
+    """Without a GPU it gets as far as asking CUDA for one."""
+    pytest.importorskip("nccl.bindings.nccl", reason="needs nccl4py and NCCL (the extra `nccl`)")
+    if not hasattr(device_in_use(), "view"):
+        pytest.skip("a GPU is here, and NCCL would wait for the other rank")
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "NCCL_COMM_ID": "127.0.0.1:23457"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Exception, match=r"(?i)cuda error|libnccl"):
+        Nccl(device_in_use())
+
+
+def test_nccl_itself_takes_the_arguments_of_collectives(comm):
+    """Of a communicator that is none it says that this argument is invalid; nothing else is wrong."""
+    real = pytest.importorskip("nccl.bindings.nccl", reason="needs nccl4py and NCCL (the extra `nccl`)")
+    comm._nccl, comm._comm = real, real.Comm()
+    array = up(np.zeros(3, np.float32))
+    for action in (comm.all_reduce, comm.broadcast, comm.all_gather):
+        with pytest.raises(Exception, match=r"(?i)invalid argument|libnccl"):
+            action(array)
 
 
 def test_ranks_meet_by_a_file(comm, twin, monkeypatch):
