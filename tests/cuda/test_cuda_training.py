@@ -397,6 +397,19 @@ class TestCheckpoints:
         ours, wanted = (dl.load(tmp_path / name / "last.safetensors") for name in ("cut", "whole"))
         assert bits(ours["optimizer"]) == bits(wanted["optimizer"])
 
+    def test_a_run_cut_within_an_epoch_goes_on_with_the_same_bits(self, tmp_path):
+        def cut(run):
+            if run.steps == 4:
+                raise RuntimeError("cut")
+
+        whole, history = self.run("cuda", 2, tmp_path / "whole")
+        keep = train.Checkpoint(tmp_path / "cut", every_steps=2)
+        with pytest.raises(RuntimeError, match="cut"):
+            fitted("cuda", epochs=2, callbacks=[keep, train.LambdaCallback(after_update=cut)])
+        again, resumed = self.run("cuda", 2, tmp_path / "cut", resume=tmp_path / "cut")
+        assert bits(again.state_dict()) == bits(whole.state_dict())
+        assert resumed["val_loss"] == history["val_loss"]
+
     @pytest.mark.parametrize("places", [("cuda", "cpu"), ("cpu", "cuda")], ids="-".join)
     def test_from_one_device_to_the_other(self, tmp_path, places):
         first, second = places
