@@ -32,9 +32,25 @@ def is_basic(part: Any) -> bool:
 
 def basic_view(x: Array, parts: tuple) -> Array:
     """x[parts] for integers, slices, None and Ellipsis."""
+    if len(parts) == 1 and x.shape and (row := _row(x, parts[0])) is not None:
+        return row
     if not any(part is Ellipsis for part in parts):
         parts = (*parts, Ellipsis)  # of all integers NumPy makes a number, which it would have to read
     return viewed(x, lambda shadow: shadow[parts])
+
+
+def _row(x: Array, index: Any) -> Array | None:
+    """x[i] or x[i:j], without NumPy's help, which costs more than most; None for any other index."""
+    length, strides = x.shape[0], x.strides
+    if type(index) is int and -length <= index < length:
+        inner = None if x.is_contiguous else strides[1:]
+        at = x.pointer + index % length * strides[0]
+        return type(x)(x.device, x.shape[1:], x.dtype, x.owner, at, inner)
+    if type(index) is slice and index.step is None:
+        start, stop, _ = index.indices(length)
+        inner, shape = None if x.is_contiguous else strides, (max(stop - start, 0), *x.shape[1:])
+        return type(x)(x.device, shape, x.dtype, x.owner, x.pointer + start * strides[0], inner)
+    return None
 
 
 class Places:

@@ -100,3 +100,14 @@ def test_a_kept_kernel_is_read_back_and_a_damaged_one_made_anew(monkeypatch, tmp
     path.write_bytes(path.read_bytes()[:-100])
     assert compiler.compile_kernel(kernel, dtype, capability) == first
     assert made
+
+
+WHOLE = [each for each in KERNELS if each.name.startswith(("array_whole", "array_moving", "array_scattering"))]
+
+
+@pytest.mark.parametrize("kernel", WHOLE, ids=lambda kernel: kernel.name)
+def test_compiles_for_integers(kernel):
+    for name in ("int64", "uint8"):
+        cubin = compiler.compile_kernel(kernel, np.dtype(name), (9, 0))
+        assert cubin.spilled == 0
+        assert 0 < cubin.registers <= REGISTERS
