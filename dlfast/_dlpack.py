@@ -48,6 +48,19 @@ def exported(x: Tensor, stream: Any, max_version: Any, dl_device: Any, copy: boo
     return array.__dlpack__(max_version=max_version, copy=copy)
 
 
+def interface(x: Tensor) -> dict[str, Any]:
+    """What `Tensor.__cuda_array_interface__` gives; as in PyTorch RuntimeError where it requires a gradient."""
+    if not on_device(x.data):
+        raise AttributeError("a Tensor on the CPU has no __cuda_array_interface__")
+    found: dict[str, Any] = x.data.__cuda_array_interface__  # type: ignore[attr-defined]
+    if x.requires_grad:
+        raise RuntimeError(
+            f"__cuda_array_interface__: a Tensor of shape {x.shape} that requires a gradient cannot leave, for what is "
+            "computed from it elsewhere has none; give x.detach()"
+        )
+    return found
+
+
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """A Tensor in the memory of another library's array, on the CPU or a GPU: what one writes, the other sees.
 

@@ -172,6 +172,11 @@ class Tensor(Variable, Names):
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.data.__dlpack_device__()
 
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """The array on a GPU for Numba, CuPy and the like; a Tensor on the CPU has none (AttributeError)."""
+        return _dlpack.interface(self)
+
     def __len__(self) -> int:
         return len(self.data)
 

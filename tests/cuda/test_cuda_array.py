@@ -391,6 +391,12 @@ def test_cuda_array_interface(as_gpu):
     interface = {**x.__cuda_array_interface__, "stream": 7}
     exchange.from_interface(type("Theirs", (), {"__cuda_array_interface__": interface})(), x.device, Array)
     same(dl.cuda.array(Theirs(x, ["__cuda_array_interface__"])), x.numpy())
+    tensor = dl.from_dlpack(x)
+    assert tensor.__cuda_array_interface__["data"] == (x.pointer, False)
+    tensor.requires_grad = True
+    with pytest.raises(RuntimeError, match=r"requires a gradient cannot leave.*detach"):
+        tensor.__cuda_array_interface__  # noqa: B018
+    assert not hasattr(dl.tensor([1.0]), "__cuda_array_interface__")
     theirs = Theirs(x, ["__dlpack__", "__dlpack_device__"])
     assert dl.cuda.array(theirs).pointer == x.pointer
     assert dl.cuda.array(theirs, np.float64).dtype == np.float64
