@@ -80,6 +80,10 @@ def assign(y: Array, x: Any) -> None:
     if not isinstance(x, DeviceArray):
         _written(None, bits(y), number_bits(x, y.dtype))
         return
+    if x.device is not y.device:
+        there = y.device.empty(x.shape, x.dtype)
+        y.device.copy(x.contiguous(), there)
+        x = there
     if x.dtype != y.dtype:
         x = converted(x, y.dtype)
     elif overlap(x, y):

@@ -474,3 +474,33 @@ def test_indices_out_of_bounds_touch_nothing(monkeypatch):
     np.add.at(x, index, up(np.ones((4, 3), np.float32)))
     before[0] += 1
     same(x, before)
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_halves(name):
+    dtype = np.dtype(getattr(pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed"), name, name))
+    x, y = (numbers((5, 33), "float32", seed).astype(dtype) for seed in (0, 1))
+    for function in (add, mul, lambda x, y: x.T - y.T, gt, lambda x, y: np.where(x > y, x, y), lambda x, y: x[[2, 0]]):
+        ours, theirs = function(up(x), up(y)), function(x, y)
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours.numpy().astype(float), np.asarray(theirs).astype(float))
+    assert (up(x) * 2.5).dtype == dtype
+    total = up(x).sum(axis=0)
+    assert total.dtype == dtype
+    np.testing.assert_array_equal(total.numpy().astype(float), x.astype(float).sum(axis=0).astype(dtype).astype(float))
+    for target in ("float32", "float64", "int64"):
+        np.testing.assert_array_equal(up(x).astype(target).numpy(), x.astype(target))
+        np.testing.assert_array_equal(up(x.astype(target)).astype(dtype).numpy(), x.astype(target).astype(dtype))
+
+
+def test_two_devices():
+    """What computes needs one; an assignment copies."""
+    if not isinstance(device_in_use(), Host):
+        pytest.skip("two hosts stand for two GPUs")
+    x, other = up(numbers((4, 3), "float32")), Host().upload(numbers((4, 3), "float32", 1))
+    with pytest.raises(ValueError, match="add: all arrays must lie on one device, got cuda:0, cuda:0"):
+        x + other
+    x[1:] = other[:3]
+    same(x[1:], other[:3].numpy())
+    x[...] = other.T.reshape(4, 3)
+    same(x, other.T.numpy().reshape(4, 3))
