@@ -127,6 +127,41 @@ def multiply(tile_a, tile_b, sums, ty, tx):
         sums[15] += a3 * b3
 
 
+@device
+def put(bias, c, parts, at, column, n, inside, has_bias, code, splits, whole, v0, v1, v2, v3):
+    """Four numbers of a row, finished, into c, or with splits into parts; registers must be named one by one."""
+    if inside:
+        if has_bias:
+            v0 += bias[column] if column < n else real(0)
+            v1 += bias[column + 1] if column + 1 < n else real(0)
+            v2 += bias[column + 2] if column + 2 < n else real(0)
+            v3 += bias[column + 3] if column + 3 < n else real(0)
+        v0 = activate(v0, code)
+        v1 = activate(v1, code)
+        v2 = activate(v2, code)
+        v3 = activate(v3, code)
+        if splits > 1:
+            four(parts, at, n - column, whole, v0, v1, v2, v3)
+        else:
+            four(c, at, n - column, whole, v0, v1, v2, v3)
+
+
+@device
+def four(target, at, left, whole, v0, v1, v2, v3):
+    """Four numbers from `at` on, at once where that may be, else as many as are `left` of the row."""
+    if whole:
+        store4(target, at, v0, v1, v2, v3)
+    else:
+        if left > 0:
+            target[at] = v0
+        if left > 1:
+            target[at + 1] = v1
+        if left > 2:
+            target[at + 2] = v2
+        if left > 3:
+            target[at + 3] = v3
+
+
 @kernel("uupus" + 14 * "i", bounds=BOUNDS)
 def product(
     a, b, bias, c, parts, m, n, k, a_row, a_column, a_step, b_row, b_column, b_step, c_step, has_bias, code, splits,
@@ -157,27 +192,16 @@ def product(
         multiply(tile_a, tile_b, sums, ty, tx)
         cuda.syncthreads()
     column = column0 + tx * 4
-    for i in range(4):
-        row = row0 + ty * 4 + i
-        if row < m:
-            for j in range(4):
-                value = sums[i * 4 + j]
-                if has_bias and column + j < n:
-                    value += bias[column + j]
-                sums[i * 4 + j] = activate(value, code)
-            at = cuda.blockIdx.z * c_step + row * n + column
-            if wide & 4 and column + 4 <= n:
-                if splits > 1:
-                    store4(parts, at, sums[i * 4], sums[i * 4 + 1], sums[i * 4 + 2], sums[i * 4 + 3])
-                else:
-                    store4(c, at, sums[i * 4], sums[i * 4 + 1], sums[i * 4 + 2], sums[i * 4 + 3])
-            else:
-                for j in range(4):
-                    if column + j < n:
-                        if splits > 1:
-                            parts[at + j] = sums[i * 4 + j]
-                        else:
-                            c[at + j] = sums[i * 4 + j]
+    row = row0 + ty * 4
+    at = cuda.blockIdx.z * c_step + row * n + column
+    whole = wide & 4 and column + 4 <= n
+    put(bias, c, parts, at, column, n, row < m, has_bias, code, splits, whole, sums[0], sums[1], sums[2], sums[3])
+    put(bias, c, parts, at + n, column, n, row + 1 < m, has_bias, code, splits, whole, sums[4], sums[5], sums[6],
+        sums[7])  # fmt: skip
+    put(bias, c, parts, at + 2 * n, column, n, row + 2 < m, has_bias, code, splits, whole, sums[8], sums[9], sums[10],
+        sums[11])  # fmt: skip
+    put(bias, c, parts, at + 3 * n, column, n, row + 3 < m, has_bias, code, splits, whole, sums[12], sums[13], sums[14],
+        sums[15])  # fmt: skip
 
 
 @kernel("spii")
