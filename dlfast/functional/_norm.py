@@ -63,6 +63,8 @@ def batch_norm(
     rows = math.prod(a.shape[:-1])
     from_batch = (training or mean is None) and rows > 0
     if comm is not None and comm.size > 1 and training:
+        if on_device(a):
+            a, w, b, r = arrays_for("batch_norm", inputs, (a, w, b, r))
         y, saved, *statistics, rows = _norm_ranks.forward(comm, a, w, b, r, eps, activation)
         if mean is not None and rows > 1:
             _move(mean, statistics[0], momentum)

@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from .._autocast import FLOAT32
 from ..kernels import active
+from ..kernels.halves import is_half
 
 
 def forward(comm: Any, x: Any, weight: Any, bias: Any, residual: Any, eps: float, activation: str | None) -> tuple:
     """(y, saved for `backward`, mean, var, rows): `batch_norm_forward` with the statistics of the rows of all ranks."""
     kernel, kernel_backward = active("batch_norm", x)
     mean, var, rows = _statistics(comm, x, kernel)
-    weight = np.ones_like(x, shape=x.shape[-1:]) if weight is None else weight
+    weight = np.ones_like(mean) if weight is None else weight
     y, saved = kernel(x, weight, bias, residual, mean, var, eps=eps, activation=activation)
     return y, (kernel_backward, saved, comm, max(rows, 1)), mean, var, rows
 
@@ -41,8 +43,8 @@ def _statistics(comm: Any, x: Any, kernel: Any) -> tuple[Any, Any, int]:
 
     mean = sum_r n_r mean_r / n,  var = sum_r n_r (var_r + (mean_r - mean)^2) / n, by rank, so the same bits on all.
     """
-    own = math.prod(x.shape[:-1])
-    mean = var = np.zeros_like(x, shape=x.shape[-1:])
+    own, dtype = math.prod(x.shape[:-1]), FLOAT32 if is_half(x.dtype) else x.dtype
+    mean = var = np.zeros_like(x, dtype, shape=x.shape[-1:])
     if own:
         mean, var = kernel(x, None, None, None, None, None, eps=1.0, activation=None)[1][3:5]
     counts = comm.all_gather(np.array([own]))[:, 0].tolist()
@@ -50,4 +52,4 @@ def _statistics(comm: Any, x: Any, kernel: Any) -> tuple[Any, Any, int]:
     shares = [count / max(sum(counts), 1) for count in counts]
     mean = sum(part[0] * share for part, share in zip(parts, shares, strict=True))
     var = sum((part[1] + (part[0] - mean) ** 2) * share for part, share in zip(parts, shares, strict=True))
-    return mean.astype(x.dtype), var.astype(x.dtype), sum(counts)
+    return mean.astype(dtype), var.astype(dtype), sum(counts)

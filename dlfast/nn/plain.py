@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import kernels
 from .._modes import no_grad
+from ..kernels.halves import is_half
 from ..tensor import Parameter, unwrap
 from .linear import Linear
 from .module import Module
@@ -39,7 +40,8 @@ def run(layer: Any, x: np.ndarray) -> np.ndarray:
     kind = type(layer) if layer._hooks is None else Module
     if kind is Linear:
         return affine(x, layer.weight, layer.bias, layer.activation)
-    if kind is LayerNorm and len(layer.normalized_shape) == 1 and layer.weight is not None and layer.bias is not None:
+    whole = kind is LayerNorm and layer.weight is not None and layer.bias is not None and not is_half(x.dtype)
+    if whole and len(layer.normalized_shape) == 1:
         return kernels.active("layer_norm", x)[0](x, layer.weight.data, layer.bias.data, eps=layer.eps)[0]
     with no_grad():
         return unwrap(layer(x))

@@ -113,6 +113,10 @@ def cnn():
     )
 
 
+def mlp():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+
+
 def gpt():
     return dl.models.gpt(20, context=16, d_model=32, nhead=2, num_layers=2)
 
@@ -172,12 +176,12 @@ def test_an_overflow_in_float16():
         assert scales[first + 2] == scales[first]
 
 
-def fitted(amp, folder=None, stop_after=None, epochs=2, **options):
+def fitted(amp, folder=None, stop_after=None, epochs=2, make=cnn, **options):
     """A model fitted on few images, its history and the scaler's last state."""
     rng = np.random.default_rng(1)
     x, y = rng.standard_normal((24, 8, 8, 1)).astype(np.float32), rng.integers(0, 10, 24)
     dl.manual_seed(0)
-    model = cnn()
+    model = make()
     watching = Watching(stop_after)
     callbacks = [watching] if folder is None else [dl.train.Checkpoint(folder, every_steps=1), watching]
     options = {"optimizer": dl.optim.Adam(model.parameters(), lr=1e-2), **options}
@@ -218,11 +222,11 @@ def test_fit_in_float16_scales_and_is_resumed_with_the_same_bits(tmp_path, monke
     monkeypatch.setattr(
         "dlfast.train.mixed.GradScaler", lambda enabled: scaler(2.0**19, growth_interval=2, enabled=enabled)
     )
-    whole, history, states = fitted("float16", epochs=3)
+    whole, history, states = fitted("float16", epochs=3, make=mlp)
     assert 4 <= len(states) < 9  # the first updates overflow and are left out
     assert len({state["scale"] for state in states}) > 1
-    fitted("float16", tmp_path, stop_after=len(states) - 2, epochs=3)
-    again, rest, later = fitted("float16", tmp_path, resume=tmp_path, epochs=3)
+    fitted("float16", tmp_path, stop_after=len(states) - 2, epochs=3, make=mlp)
+    again, rest, later = fitted("float16", tmp_path, resume=tmp_path, epochs=3, make=mlp)
     assert later == states[-2:]
     assert rest["train_loss"] == history["train_loss"]
     assert weights(again) == weights(whole)
@@ -258,3 +262,39 @@ def test_half_beside_float32_in_a_list():
     z.sum().backward()
     assert dtype_of(z) == dtype_of(dl.stack([y, x])) == dtype_of(dl.maximum(y, x)) == "float32"
     assert np.array_equal(linear.bias.grad.numpy(), np.full(6, 4))
+
+
+class TwoAlike:
+    """A communicator of two ranks that have the same rows."""
+
+    size = 2
+
+    def all_gather(self, x):
+        return np.stack([x, x])
+
+    def all_reduce(self, x):
+        return x + x
+
+
+def test_batch_norm_of_several_ranks():
+    norm, x = nn.BatchNorm2d(4).to("cuda"), on_device(2, 3, 3, 4)
+    found = []
+    for half in (False, True):
+        norm.zero_grad()
+        leaf = dl.Tensor((x.bfloat16() if half else x).data, requires_grad=True)
+        y = F.batch_norm(leaf, None, None, norm.weight, norm.bias, training=True, comm=TwoAlike())
+        (y * y * x).sum().backward()
+        found.append([dl.Tensor(a).float().cpu().numpy() for a in (y.data, leaf.grad, norm.weight.grad)])
+        assert dtype_of(y) == dtype_of(leaf.grad) == (BF16 if half else "float32")
+    for wanted, got in zip(*found):
+        assert np.abs(got - wanted).max() <= 0.05 * np.abs(wanted).max()
+
+
+def test_a_gpt_in_half_goes_on_step_by_step():
+    model, codes = gpt().to("cuda").bfloat16().eval(), dl.Tensor(np.arange(6)).to("cuda")
+    whole = model(codes)
+    first, state = model.advance(codes[:4], None)
+    rest, _ = model.advance(codes[4:], state)
+    stepwise = dl.cat([first, rest]).float().cpu().numpy()
+    assert dtype_of(first) == BF16
+    assert np.abs(stepwise - whole.float().cpu().numpy()).max() <= 0.02
