@@ -188,6 +188,18 @@ def unlike(comm):
     return said
 
 
+def with_options(distributed=True, batch_size=BATCH):
+    """Histories with what lies between gradients and updates, which weighs batches and rows."""
+    several = {
+        "accumulate": {"accumulate": 3, "class_weight": "balanced"},
+        "penalties": {"clip_grad_norm": 0.1, "regularizers": optim.regularizers.L2(1e-3)},
+        "limits": {"clip_grad_value": 0.01, "accumulate": 2},
+    }
+    return {
+        name: records(training(distributed, batch_size, epochs=2, **options)[1]) for name, options in several.items()
+    }
+
+
 class Interrupted(train.Callback):
     """Ctrl-C on rank 1, in the middle of an epoch."""
 
@@ -239,6 +251,8 @@ def on_device():
 def run_job(comm, job, folder):
     if job == "device":
         return on_device()
+    if job == "options":
+        return with_options()
     if job == "interrupted":
         return interrupted()
     if job == "by_hand":

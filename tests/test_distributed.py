@@ -65,6 +65,14 @@ def test_trains_as_one_rank_with_the_batch_of_all(two):
 
 
 @needs_mpi
+def test_options_of_fit_mean_the_same():
+    first, second = job(2, "options")
+    assert first == {**second, "rank": 0}
+    for name, wanted in ranks.with_options(False, 2 * ranks.BATCH).items():
+        close(first[name], wanted, 5e-6)
+
+
+@needs_mpi
 def test_same_bits_again(two):
     assert job(2, "train") == two
 
