@@ -20,6 +20,13 @@ class Stream:
         self.device = get_device(device)
         self._queue = self.device.new_stream()
 
+    @classmethod
+    def _of(cls, device: Any, queue: Any) -> Stream:
+        """The one over a queue that is there."""
+        self = cls.__new__(cls)
+        self.device, self._queue = device, queue
+        return self
+
     def record(self, event: Event | None = None) -> Event:
         """Put a mark behind all work given so far: the event, or a new one, which is returned."""
         event = Event(device=self.device) if event is None else event
@@ -68,6 +75,12 @@ class Event:
     def elapsed_time(self, end: Event) -> float:
         """Milliseconds from this event to a later one; both are done, and were made with enable_timing=True."""
         return self._mark.elapsed_time(end._mark)
+
+
+def current_stream(device: Any = None) -> Stream:
+    """The stream that takes this thread's work on a device: that of `stream`, or the device's own."""
+    found = get_device(device)
+    return Stream._of(found, found.current_stream)
 
 
 class stream:

@@ -22,7 +22,7 @@ def test_streams_and_events(device):
     one, two = dl.cuda.Stream(), dl.cuda.Stream("cuda:0")
     start, middle, end = (dl.cuda.Event(enable_timing=True) for _ in range(3))
     before = device.current_stream
-    one.wait_stream(two)
+    one.wait_stream(dl.cuda.current_stream())
     with dl.cuda.stream(one) as current:
         assert current is one
         start.record()
@@ -31,7 +31,7 @@ def test_streams_and_events(device):
         with dl.cuda.stream(two):
             two.wait_event(middle)
             doubled((2, 1, 1), 32, y, x, 40)
-        assert device.current_stream is one._queue
+        assert device.current_stream is one._queue is dl.cuda.current_stream("cuda:0")._queue
     assert device.current_stream is before
     end.record(two)
     end.wait()
