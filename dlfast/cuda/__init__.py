@@ -33,8 +33,8 @@ from ._status import DeviceInfo, Status, device_count, is_available, status
 from ._streams import Event, Stream, current_stream, empty_cache, memory_stats, pinned_empty, stream, synchronize
 
 __all__ = [
-    "DeviceInfo", "Event", "Status", "Stream", "allow_tf32", "array", "build", "cuda", "current_device", "current_stream",
-    "device", "device_count", "empty", "empty_cache", "f64", "get_device", "graph", "host", "i32", "i64",
-    "is_available", "kernel", "load4", "memory_stats", "pinned_empty", "real", "run_backwards", "set_device", "shuffle_xor",
-    "status", "store4", "stream", "synchronize", "tf32_is_allowed",
+    "DeviceInfo", "Event", "Status", "Stream", "allow_tf32", "array", "build", "cuda", "current_device",
+    "current_stream", "device", "device_count", "empty", "empty_cache", "f64", "get_device", "graph", "host",
+    "i32", "i64", "is_available", "kernel", "load4", "memory_stats", "pinned_empty", "real", "run_backwards",
+    "set_device", "shuffle_xor", "status", "store4", "stream", "synchronize", "tf32_is_allowed",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ import numpy as np
 from . import attention_cudnn
 from .device import Array
 from .dialect import cuda, device, i64, kernel, load4, real, real_dtype, store4
-from .hashing import keys, signed, threshold, word
+from .hashing import keys, row_keys, seed_arguments, seed_of, seed_words, threshold, word
 from .rows import larger, warp_max, warp_sum
 
 INFINITY = math.inf
@@ -116,21 +116,12 @@ def score(value, scale, mask, has_mask, mask_at, query, key, queries, keys_, cau
     return value * scale + mask[mask_at] if has_mask else value * scale
 
 
-@device
-def kept_here(seed, row, key, limit):
-    """Whether dropout leaves a score."""
-    if limit == 0:
-        return True
-    key_a, key_b = keys(seed, row)
-    return word(key_a, key_b, i64(key)) >= limit
-
-
 SHAPE = 4 * "i" + 9 * "i" + 6 * "i"  # see `_sizes`
 
 
-@kernel("uuupus" + SHAPE + "fwwf", bounds=BOUNDS)
+@kernel("uuupus" + SHAPE + "fliwwf", bounds=BOUNDS)
 def forward(q, k, v, mask, y, lse, heads, queries, keys_, features, q_b, q_h, q_t, k_b, k_h, k_t, m_b, m_h, m_t, group,
-            has_mask, causal, y_h, y_t, wide, scale, seed, limit, kept):  # fmt: skip
+            has_mask, causal, y_h, y_t, wide, scale, seeds, has_seeds, seed, limit, kept):  # fmt: skip
     tile = cuda.shared.array(TILE, real, alignment=16)
     mine = cuda.shared.array(MINE, real, alignment=16)
     p = cuda.shared.array(THREADS, real)
@@ -146,7 +137,7 @@ def forward(q, k, v, mask, y, lse, heads, queries, keys_, features, q_b, q_h, q_
     base = image * k_b + head % heads // group * k_h
     mask_base = image * m_b + head % heads * m_h + query * m_t
     chunk = cuda.blockIdx.z * WIDTH
-    key_a, key_b = keys(seed, i64(head) * i64(queries) + i64(query))
+    key_a, key_b = keys(seed_of(seeds, has_seeds, seed), i64(head) * i64(queries) + i64(query))
     best, total = real(-INFINITY), real(0)
     for i in range(PER_LANE):
         sums[i] = real(0)
@@ -184,9 +175,9 @@ def forward(q, k, v, mask, y, lse, heads, queries, keys_, features, q_b, q_h, q_
             lse[head * queries + query] = real(INFINITY) if total == 0 else best + math.log(total)
 
 
-@kernel("uuupsuus" + SHAPE + "fwwf", bounds=BOUNDS)
+@kernel("uuupsuus" + SHAPE + "fliwwf", bounds=BOUNDS)
 def dq(dy, k, v, mask, delta, q, out, lse, heads, queries, keys_, features, q_b, q_h, q_t, k_b, k_h, k_t, m_b, m_h, m_t,
-       group, has_mask, causal, y_h, y_t, wide, scale, seed, limit, kept):  # fmt: skip
+       group, has_mask, causal, y_h, y_t, wide, scale, seeds, has_seeds, seed, limit, kept):  # fmt: skip
     """dq = ds k; a warp a query."""
     tile = cuda.shared.array(TILE, real, alignment=16)
     mine = cuda.shared.array(MINE, real, alignment=16)
@@ -205,7 +196,7 @@ def dq(dy, k, v, mask, delta, q, out, lse, heads, queries, keys_, features, q_b,
     base = image * k_b + head % heads // group * k_h
     mask_base = image * m_b + head % heads * m_h + query * m_t
     chunk = cuda.blockIdx.z * WIDTH
-    key_a, key_b = keys(seed, i64(head) * i64(queries) + i64(query))
+    key_a, key_b = keys(seed_of(seeds, has_seeds, seed), i64(head) * i64(queries) + i64(query))
     for i in range(PER_LANE):
         sums[i] = real(0)
     end = min(keys_, query0 + WARPS) if causal else keys_
@@ -237,70 +228,109 @@ def dq(dy, k, v, mask, delta, q, out, lse, heads, queries, keys_, features, q_b,
         put(sums, real(1), out, mine_base + query * q_t + d, d, features, wide)
 
 
-@kernel("uuupsuuus" + SHAPE + "fwwf", bounds=BOUNDS)
-def dkv(dy, k, v, mask, delta, q, dk, dv, lse, heads, queries, keys_, features, q_b, q_h, q_t, k_b, k_h, k_t, m_b, m_h,
-        m_t, group, has_mask, causal, y_h, y_t, wide, scale, seed, limit, kept):  # fmt: skip
-    """dk = ds^T q and dv = drop(P)^T dy, over all queries' heads that share the keys; a warp a key, a lane a query."""
-    tile = cuda.shared.array(TILE, real, alignment=16)
-    mine = cuda.shared.array(MINE, real, alignment=16)
-    ds = cuda.shared.array(THREADS, real)
-    p = cuda.shared.array(THREADS, real)
-    sum_k = cuda.local.array(PER_LANE, real)
-    sum_v = cuda.local.array(PER_LANE, real)
-    t = cuda.threadIdx.x
-    warp = t // 32
-    lane = t % 32
-    shared_heads = heads // group
-    image = cuda.blockIdx.y // shared_heads
-    key0 = cuda.blockIdx.x * WARPS
-    key = key0 + warp
-    base = image * k_b + cuda.blockIdx.y % shared_heads * k_h
-    chunk = cuda.blockIdx.z * WIDTH
-    for i in range(PER_LANE):
-        sum_k[i] = real(0)
-        sum_v[i] = real(0)
-    begin = key0 // LANES * LANES if causal else 0
-    for member in range(group):
-        head = cuda.blockIdx.y % shared_heads * group + member
-        q_base = image * q_b + head * q_h
-        y_base = image * heads * queries * features + head * y_h
-        for first in range(begin, queries, LANES):
-            value, dp = real(0), real(0)
-            for d0 in range(0, features, WIDTH):
+@device
+def nothing(words, seed, t):
+    """Before `keeps_by_seed`."""
+
+
+@device
+def keeps_by_seed(words, seed, row, key, limit):
+    """Whether dropout leaves a score."""
+    if limit == 0:
+        return True
+    key_a, key_b = keys(seed, row)
+    return word(key_a, key_b, i64(key)) >= limit
+
+
+@device
+def first_words(words, seeds, t):
+    """Before `keeps_by_words`: what a seed in memory gives to the keys, for registers are short."""
+    if t == 0:
+        words[0], words[1] = seed_words(seeds[0])
+
+
+@device
+def keeps_by_words(words, seeds, row, key, limit):
+    """The same, where there is dropout."""
+    key_a, key_b = row_keys(words[0], words[1], row)
+    return word(key_a, key_b, i64(key)) >= limit
+
+
+def by_key(name, kind, prepare, keeps):
+    """The kernel of dk and dv. kind: that of its seed, which `prepare` and `keeps` read."""
+
+    @kernel("uuupsuuus" + SHAPE + f"f{kind}wf", name, bounds=BOUNDS)
+    def dkv(dy, k, v, mask, delta, q, dk, dv, lse, heads, queries, keys_, features, q_b, q_h, q_t, k_b, k_h, k_t, m_b,
+            m_h, m_t, group, has_mask, causal, y_h, y_t, wide, scale, seed, limit, kept):  # fmt: skip
+        """dk = ds^T q and dv = drop(P)^T dy, over all heads that share the keys; a warp a key, a lane a query."""
+        tile = cuda.shared.array(TILE, real, alignment=16)
+        mine = cuda.shared.array(MINE, real, alignment=16)
+        ds = cuda.shared.array(THREADS, real)
+        p = cuda.shared.array(THREADS, real)
+        words = cuda.shared.array(2, i64)
+        sum_k = cuda.local.array(PER_LANE, real)
+        sum_v = cuda.local.array(PER_LANE, real)
+        t = cuda.threadIdx.x
+        warp = t // 32
+        lane = t % 32
+        shared_heads = heads // group
+        image = cuda.blockIdx.y // shared_heads
+        key0 = cuda.blockIdx.x * WARPS
+        key = key0 + warp
+        base = image * k_b + cuda.blockIdx.y % shared_heads * k_h
+        chunk = cuda.blockIdx.z * WIDTH
+        for i in range(PER_LANE):
+            sum_k[i] = real(0)
+            sum_v[i] = real(0)
+        prepare(words, seed, t)
+        begin = key0 // LANES * LANES if causal else 0
+        for member in range(group):
+            head = cuda.blockIdx.y % shared_heads * group + member
+            q_base = image * q_b + head * q_h
+            y_base = image * heads * queries * features + head * y_h
+            for first in range(begin, queries, LANES):
+                value, dp = real(0), real(0)
+                for d0 in range(0, features, WIDTH):
+                    cuda.syncthreads()
+                    fill(q, tile, q_base, q_t, first, queries, d0, features, LANES, wide, t)
+                    fill(k, mine, base, k_t, key0, keys_, d0, features, WARPS, wide, t)
+                    cuda.syncthreads()
+                    value += dot(tile, mine, lane, warp, features - d0)
+                    cuda.syncthreads()
+                    fill(dy, tile, y_base, y_t, first, queries, d0, features, LANES, wide, t)
+                    fill(v, mine, base, k_t, key0, keys_, d0, features, WARPS, wide, t)
+                    cuda.syncthreads()
+                    dp += dot(tile, mine, lane, warp, features - d0)
+                query = first + lane
+                row = (image * heads + head) * queries + min(query, queries - 1)
+                at = image * m_b + head * m_h + query * m_t + key
+                value = score(value, scale, mask, has_mask, at, query, key, queries, keys_, causal)
+                shown = math.exp(value - lse[row])
+                keep = keeps(words, seed, i64(row), key, limit)
+                dp = dp * kept if keep else real(0)
+                ds[t] = real(0) if shown == 0 else shown * (dp - delta[row]) * scale
+                p[t] = shown * kept if keep else real(0)
                 cuda.syncthreads()
-                fill(q, tile, q_base, q_t, first, queries, d0, features, LANES, wide, t)
-                fill(k, mine, base, k_t, key0, keys_, d0, features, WARPS, wide, t)
+                if features > WIDTH:  # else the tile still holds dy
+                    fill(dy, tile, y_base, y_t, first, queries, chunk, features, LANES, wide, t)
+                    cuda.syncthreads()
+                for j in range(min(LANES, queries - first)):
+                    add_row(sum_v, p[warp * 32 + j], tile, j, lane)
                 cuda.syncthreads()
-                value += dot(tile, mine, lane, warp, features - d0)
+                fill(q, tile, q_base, q_t, first, queries, chunk, features, LANES, wide, t)
                 cuda.syncthreads()
-                fill(dy, tile, y_base, y_t, first, queries, d0, features, LANES, wide, t)
-                fill(v, mine, base, k_t, key0, keys_, d0, features, WARPS, wide, t)
-                cuda.syncthreads()
-                dp += dot(tile, mine, lane, warp, features - d0)
-            query = first + lane
-            row = (image * heads + head) * queries + min(query, queries - 1)
-            at = image * m_b + head * m_h + query * m_t + key
-            value = score(value, scale, mask, has_mask, at, query, key, queries, keys_, causal)
-            shown = math.exp(value - lse[row])
-            keep = kept_here(seed, i64(row), key, limit)
-            dp = dp * kept if keep else real(0)
-            ds[t] = real(0) if shown == 0 else shown * (dp - delta[row]) * scale
-            p[t] = shown * kept if keep else real(0)
-            cuda.syncthreads()
-            if features > WIDTH:  # else the tile still holds dy
-                fill(dy, tile, y_base, y_t, first, queries, chunk, features, LANES, wide, t)
-                cuda.syncthreads()
-            for j in range(min(LANES, queries - first)):
-                add_row(sum_v, p[warp * 32 + j], tile, j, lane)
-            cuda.syncthreads()
-            fill(q, tile, q_base, q_t, first, queries, chunk, features, LANES, wide, t)
-            cuda.syncthreads()
-            for j in range(min(LANES, queries - first)):
-                add_row(sum_k, ds[warp * 32 + j], tile, j, lane)
-    if key < keys_:
-        d = chunk + lane * 4
-        put(sum_k, real(1), dk, base + key * k_t + d, d, features, wide)
-        put(sum_v, real(1), dv, base + key * k_t + d, d, features, wide)
+                for j in range(min(LANES, queries - first)):
+                    add_row(sum_k, ds[warp * 32 + j], tile, j, lane)
+        if key < keys_:
+            d = chunk + lane * 4
+            put(sum_k, real(1), dk, base + key * k_t + d, d, features, wide)
+            put(sum_v, real(1), dv, base + key * k_t + d, d, features, wide)
+
+    return dkv
+
+
+dkv = by_key("attention_dkv", "w", nothing, keeps_by_seed)
+dkv_drawn = by_key("attention_dkv_drawn", "l", first_words, keeps_by_words)  # in a captured graph
 
 
 @kernel("ppsiiiii")
@@ -348,7 +378,7 @@ def _forward(q, k, v, mask, y, causal, scale, dropout, seed):
     grid = -(-q.rows // WARPS), q.batch * q.heads, max(_chunks(q.features), 1)
     kept = 1 / (1 - dropout) if dropout < 1 else 0.0
     sizes = _sizes(q, k, y, mask, causal, [each.array for each in (q, k, v, y)])
-    forward(grid, THREADS, q.array, k.array, v.array, mask, y.array, lse, *sizes, scale, signed(seed),
+    forward(grid, THREADS, q.array, k.array, v.array, mask, y.array, lse, *sizes, scale, *seed_arguments(seed),
             threshold(dropout), kept)  # fmt: skip
     return lse
 
@@ -362,13 +392,16 @@ def _backward(dy, q, k, v, mask, y, lse, out, causal, scale, dropout, seed):
     deltas(grid, THREADS, dy.array, y.array, delta, q.heads, q.rows, q.features, *y.steps[1:])
     kept = 1 / (1 - dropout) if dropout < 1 else 0.0
     arrays = [each.array for each in (dy, q, k, v, *out) if each is not None]
-    shape = *_sizes(q, k, y, mask, causal, arrays), scale, signed(seed), threshold(dropout), kept
+    shape, seeds = (*_sizes(q, k, y, mask, causal, arrays), scale), seed_arguments(seed)
+    rest = threshold(dropout), kept
     if out[0] is not None:
         grid = -(-q.rows // WARPS), q.batch * q.heads, _chunks(q.features)
-        dq(grid, THREADS, dy.array, k.array, v.array, mask, delta, q.array, out[0].array, lse, *shape)
+        dq(grid, THREADS, dy.array, k.array, v.array, mask, delta, q.array, out[0].array, lse, *shape, *seeds, *rest)
     if out[1] is not None:
         grid = -(-k.rows // WARPS), k.batch * k.heads, _chunks(k.features)
-        dkv(grid, THREADS, dy.array, k.array, v.array, mask, delta, q.array, out[1].array, out[2].array, lse, *shape)
+        drawn, is_drawn, number = seeds
+        (dkv_drawn if is_drawn else dkv)(grid, THREADS, dy.array, k.array, v.array, mask, delta, q.array, out[1].array,
+                                         out[2].array, lse, *shape, drawn if is_drawn else number, *rest)  # fmt: skip
 
 
 def attention_forward(q, k, v, mask, *, heads_last, causal, scale, dropout, seed):

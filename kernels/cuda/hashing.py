@@ -22,12 +22,24 @@ def mixed(x, key):
 
 
 @device
-def keys(seed, high):
-    """The two keys of the words whose index has this high half."""
+def seed_words(seed):
+    """The two words that a seed gives to `row_keys`."""
     a = mixed(seed & i64(WORD), i64(0))
-    b = mixed(((seed >> 32) + a) & i64(WORD), i64(0))
+    return a, mixed(((seed >> 32) + a) & i64(WORD), i64(0))
+
+
+@device
+def row_keys(a, b, high):
+    """The two keys of the words whose index has this high half."""
     key_a = mixed((high + b) & i64(WORD), i64(0))
     return key_a, mixed((key_a + a) & i64(WORD), i64(0))
+
+
+@device
+def keys(seed, high):
+    """The two keys of a seed's words whose index has this high half."""
+    a, b = seed_words(seed)
+    return row_keys(a, b, high)
 
 
 @device

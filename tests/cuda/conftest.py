@@ -19,3 +19,11 @@ def _device_in_use():
 def device():
     """What "cuda" is in the tests."""
     return dl.cuda.get_device()
+
+
+@pytest.fixture(scope="module")
+def the_host():
+    """Lets the CPU play the GPU, in processes that tests start too, where there is a GPU as well."""
+    with pytest.MonkeyPatch.context() as patch, dl.cuda.host():
+        patch.setenv("DLFAST_CUDA", "host")
+        yield

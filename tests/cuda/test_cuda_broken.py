@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from altering import agrees, altered
 
+pytestmark = pytest.mark.usefixtures("the_host")
 BARRIER = "cuda.syncthreads()"
 
 

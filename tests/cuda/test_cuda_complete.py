@@ -15,6 +15,7 @@ from dlfast.kernels.cuda.dialect import Kernel
 # against NumPy.
 ELSEWHERE = {
     "array_": "test_cuda_array.py",
+    "attention_dkv_drawn": "test_cuda_graph.py",
     "cast_narrow": "test_cuda_half.py",
     "cast_widen": "test_cuda_half.py",
     "conv_im2col_": "test_cuda_conv_methods.py",

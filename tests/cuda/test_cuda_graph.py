@@ -128,19 +128,19 @@ def test_a_recurrent_net():
 
 
 class Writer(nn.Module):
-    """A small GPT."""
+    """A small GPT, with dropout in attention and behind it."""
 
     def __init__(self):
         super().__init__()
         self.embedding = nn.Embedding(11, 16)
-        self.layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0)
+        self.layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.2)
         self.out = nn.Linear(16, 11)
 
     def forward(self, tokens):
         return self.out(self.layer(self.embedding(tokens), is_causal=True))
 
 
-def test_attention():
+def test_attention_with_dropout():
     def make():
         model = Writer().to("cuda")
         return model, optim.AdamW(model.parameters(), lr=0.01, clip_grad_norm=1.0)

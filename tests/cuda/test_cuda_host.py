@@ -10,6 +10,7 @@ from ondevice import device_in_use, down, up
 from dlfast.kernels.cuda import fibers, folder, host
 from dlfast.kernels.cuda.dialect import cuda, device, kernel, load4, made_of, real, shuffle_xor, store4
 
+pytestmark = pytest.mark.usefixtures("the_host")
 N = 128
 
 
