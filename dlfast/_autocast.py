@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ._changes import change_count, changes_since, first_stale
+from .kernels.capturing import LOCAL
 from .kernels.devices import DeviceArray
 from .kernels.halves import FLOAT32_ARGUMENTS, is_half, is_real
 
@@ -43,15 +44,16 @@ class Casting:
 
     def __init__(self, dtype: np.dtype):
         self.dtype = dtype
-        self._kept: dict[int, tuple[Any, int, Any]] = {}  # id of an array -> it, the changes before, and its cast
+        # id of an array -> it, the changes before, its cast, and the captured graph that makes this
+        self._kept: dict[int, tuple[Any, int, Any, Any]] = {}
 
     def of_weight(self, array: Any) -> Any:
         """A weight in half, from before where it has not been written over since."""
         kept = self._kept.get(id(array))
-        if kept is not None and not _was_changed(array, kept[1]):
+        if kept is not None and kept[3] is LOCAL.capture and not _was_changed(array, kept[1]):
             return kept[2]
         changes, half = change_count(), cast(array, self.dtype)
-        self._kept[id(array)] = array, changes, half
+        self._kept[id(array)] = array, changes, half, LOCAL.capture
         return half
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from . import _check as check
 from ._autocast import Casting, threads
+from .kernels.capturing import refuse
 from .kernels.halves import HALVES, half_dtype
 from .optim import Optimizer
 from .tensor import Tensor
@@ -119,7 +120,10 @@ class GradScaler:
             return type(outputs)(self.scale(each) for each in outputs)
         if not isinstance(outputs, Tensor):
             raise TypeError(f"GradScaler.scale: expected a Tensor or a list of them, got {type(outputs).__name__}")
-        return outputs * self._scale if self._enabled else outputs
+        if not self._enabled:
+            return outputs
+        refuse("the scale of losses, which follows overflows; bfloat16 needs none")
+        return outputs * self._scale
 
     def unscale_(self, optimizer: Optimizer) -> None:
         """Divide the optimizer's gradients by the scale, in place, for what reads them before `step`: clipping.

@@ -267,3 +267,33 @@ def test_a_batch_norm_that_counts_its_batches_is_refused():
         step(x)
     model.eval()
     assert step(x).cpu().numpy() == pytest.approx(model(x).cpu().numpy())
+
+
+def test_half_precision():
+    """Weights are cast anew in each replay, though autocast around all calls would keep a cast."""
+    pytest.importorskip("ml_dtypes", reason="bfloat16 needs ml_dtypes")
+
+    def results(wrap):
+        dl.random.manual_seed(0)
+        model, optimizer = mlp(optim.SGD, lr=0.5)()
+        x, labels = tensor(np.ones((8, 6), np.float32)), tensor(np.arange(8) % 3)
+        losses = wrap(lambda x: F.cross_entropy(model(x), labels).float())
+        model.eval()
+        with dl.amp.autocast("bfloat16"):
+            found = []
+            for k in range(5):
+                found.append(losses(x).item())
+                with dl.no_grad():
+                    model[3].bias += 0.1 * k * tensor(np.arange(3, dtype=np.float32))
+                    model[0].weight *= 1.5
+        return found
+
+    plain = results(lambda step: step)
+    assert results(dl.cuda.graph) == plain
+    assert len(set(plain)) == 5
+    scaler = dl.amp.GradScaler()
+    step = dl.cuda.graph(lambda x: scaler.scale(x.sum()))
+    x = tensor(np.ones(3, np.float32))
+    step(x)
+    with pytest.raises(RuntimeError, match="would repeat the scale of losses, which follows overflows; bfloat16 needs"):
+        step(x)
