@@ -165,20 +165,30 @@ def compile_kernel(kernel: Kernel, dtype: np.dtype) -> Entry:
         name, serialized = pickle.loads(content)
         library = codegen.unserialize_library(serialized)
     else:
-        compiled = _compiled(kernel, dtype)
+        compiled = _compiled(kernel, dtype, path.stem.rpartition("-")[2])
         name, library = compiled.native_name, compiled._library
         if not library.has_dynamic_globals:
             folder.keep(path, pickle.dumps((name, library.serialize_using_object_code())))
     return Entry(library.get_pointer_to_function(name), library)
 
 
-def _compiled(kernel: Kernel, dtype: np.dtype):
+def _compiled(kernel: Kernel, dtype: np.dtype, digest: str):
+    """Machine code whose functions are named after the digest of the kernel.
+
+    Numba numbers functions of one name, anew in each process: of two kernels that two processes have kept, one would
+    else run for both.
+    """
     kinds = kind_types(dtype)
     meanings = {"cuda": _CUDA, "load4": _load4, "store4": _store4, "shuffle_xor": shuffle_xor, "real": kinds["f"],
                 "i32": types.int32, "i64": types.int64, "f64": types.float64}  # fmt: skip
     options = {"error_model": "numpy", "nogil": True}
-    body = njit(bind(kernel.function, meanings, lambda f: njit(f, **options)), **options)
+
+    def compiled(function):
+        function.__qualname__ = f"{function.__name__}_{digest}"
+        return njit(function, **options)
+
+    body = compiled(bind(kernel.function, meanings, compiled))
     arguments = ", ".join(f"argument(cells[{j}], k{j})" for j in range(len(kernel.kinds)))
     scope = {"body": body, "argument": _argument, **{f"k{j}": kinds[kind] for j, kind in enumerate(kernel.kinds)}}
-    exec(f"def entry(cells):\n    body({arguments})\n", scope)
-    return cfunc(types.void(types.CPointer(types.int64)), **options)(scope["entry"])
+    exec(f"def entry_{digest}(cells):\n    body({arguments})\n", scope)
+    return cfunc(types.void(types.CPointer(types.int64)), **options)(scope[f"entry_{digest}"])

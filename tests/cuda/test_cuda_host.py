@@ -1,5 +1,6 @@
 """The host that plays a GPU catches what would hang or lie on one."""
 
+import os
 import subprocess
 import sys
 
@@ -194,3 +195,21 @@ def test_what_a_kernel_is_made_of():
     found = ["".join(made_of(source(*numbers))) for numbers in ((2, 3), (2, 3), (2, 4), (5, 3))]
     assert found[0] == found[1]
     assert len(set(found)) == 3
+
+
+def test_kernels_that_two_processes_have_kept_meet_in_a_third(tmp_path):
+    code = """
+import sys
+import dlfast as dl
+x = dl.tensor([-1.0, 2.0], device="cuda")
+print([dl.functional.__dict__[name](x).tolist() for name in sys.argv[1:]])
+"""
+
+    def run(*names):
+        environment = os.environ | {"DLFAST_CUDA": "host", "DLFAST_CACHE_DIR": str(tmp_path)}
+        command = [sys.executable, "-c", code, *names]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert run("relu") == "[[0.0, 2.0]]\n"
+    assert run("hardtanh") == "[[-1.0, 1.0]]\n"
+    assert run("relu", "hardtanh") == "[[0.0, 2.0], [-1.0, 1.0]]\n"
