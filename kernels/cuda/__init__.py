@@ -2,8 +2,9 @@
 
 A kernel is a Python function (`dialect.kernel`) over raw pointers and sizes. One source serves two compilers: that of
 GPUs (`compiler.py`), and Numba's own for the CPU, where the threads of a block are fibers (`host.py`), so that every
-kernel runs and is checked on machines without a GPU. `device.py` has the arrays, the memory and the launches. Families
-and their functions are those of the other backends, on `device.Array`. No kernel has run on a GPU yet.
+kernel runs and is checked on machines without a GPU. `device.py` has the memory and the launches, `array.py` and the
+`array_*.py` beside it make arrays there what NumPy's are. Families and their functions are those of the other backends,
+on `array.Array`. No kernel has run on a GPU yet.
 
 Nothing of CUDA is imported before it is asked for.
 """
