@@ -114,9 +114,11 @@ def demo(epochs, batch_size, seed, json_file, plot_file, threads, backend, data,
 @click.option("--threads", type=click.IntRange(min=1), multiple=True, help="May be repeated.  [default: 1 and all]")
 @click.option("--pytorch/--no-pytorch", default=True, help="Whether PyTorch takes part where it is installed.")
 @click.option("--quick", is_flag=True, help="Three short rounds in place of seven: less exact.")
+@click.option("--device", default="cpu", show_default=True, help='"cuda": the rows of a GPU; --suite is for the CPU.')
+@click.option("--tf32/--no-tf32", default=False, help="With --device cuda: products by TF32, in PyTorch too.")
 @click.option("--json", "json_file", type=_FILE, metavar="FILE", help="Write machine, roofs, times and ratios to FILE.")
 @click.option("--plot", "plot_file", type=_FILE, metavar="FILE", help="Draw ratios and roofline (needs matplotlib).")
-def bench(suites, part, seed, count, backends, threads, pytorch, quick, json_file, plot_file) -> None:
+def bench(suites, part, seed, count, backends, threads, pytorch, quick, device, tf32, json_file, plot_file) -> None:
     """Time dlfast beside PyTorch and NumPy.
 
     Every contender's results, gradients included, are compared with the reference's first: a disagreement ends the run
@@ -130,30 +132,40 @@ def bench(suites, part, seed, count, backends, threads, pytorch, quick, json_fil
     --seed alone, and those of a smaller count are the first of a larger. DLFAST_ISA=avx2 holds dlfast to AVX2;
     ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 does PyTorch, and the first lines say
     what is in force.
+
+    --device cuda times dlfast on a GPU by its own clock, beside PyTorch on it with the same TF32 setting and beside the
+    copy bandwidth measured in the same run. DLFAST_CUDA=host runs it without a GPU, on tiny arrays: those times mean
+    nothing.
     """
     _check_files(json_file, plot_file)
+    if device != "cpu" and suites:
+        raise click.ClickException("--suite chooses among those of the CPU: with --device use --filter")
     with clear_errors(ImportError, ValueError, RuntimeError):
         from rich.console import Console
 
         from . import get_num_threads, kernels
         from .bench import measure, run
 
-        names = [name.strip() for name in backends.split(",")]
-        for name in names:  # an unknown or missing backend is said before anything starts
-            with kernels.use_backend(name):
-                pass
-        counts = sorted(set(threads or (1, get_num_threads())))
-        options = measure.Options(names, counts, pytorch and measure.pytorch_installed())
-        if quick:
-            options = measure.quick(options)
-        groups = measure.chosen_groups(suites or usual_suites(), part, seed=seed, count=count)
+        told = None
         console = Console(highlight=False)
         if not console.is_terminal:  # a file or a pipe has no width that tables must keep to
             console.width = max(console.width, 140)
-        results, roofs = run.run(console, groups, options)
+        if device == "cpu":
+            names = [name.strip() for name in backends.split(",")]
+            for name in names:  # an unknown or missing backend is said before anything starts
+                with kernels.use_backend(name):
+                    pass
+            counts = sorted(set(threads or (1, get_num_threads())))
+            options = measure.Options(names, counts, pytorch and measure.pytorch_installed())
+            if quick:
+                options = measure.quick(options)
+            groups = measure.chosen_groups(suites or usual_suites(), part, seed=seed, count=count)
+            results, roofs = run.run(console, groups, options)
+        else:
+            results, roofs, told = run.run_on_device(console, device, part, quick=quick, pytorch=pytorch, tf32=tf32)
     with clear_errors(OSError, ValueError):
         if json_file is not None:
-            run.write_json(json_file, results, roofs)
+            run.write_json(json_file, results, roofs, told)
         if plot_file is not None:
             from .bench import plots
 

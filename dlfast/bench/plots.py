@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .._files import write_atomically
-from .results import BEST, Result, Roofs
+from .results import BEST, ON_DEVICE, Result, Roofs
 
 _COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
 
@@ -56,6 +56,8 @@ def draw_roofline(axes: Axes, results: Sequence[Result], roofs: dict[int, Roofs]
 
 
 def _label(threads: int) -> str:
+    if threads == ON_DEVICE:
+        return "on the device"
     return f"{threads} thread{'s' if threads > 1 else ''}"
 
 

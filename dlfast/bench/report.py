@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .results import BEST, SLOWER, Check, Result, Roofs, Summary, summaries
+from .results import BEST, ON_DEVICE, SLOWER, Check, Result, Roofs, Summary, summaries
 
 _WORST = 8  # drawn rows that are shown
 _LEGEND = """\
@@ -109,6 +109,8 @@ def conclusion(summary: Summary) -> str:
 
 
 def _count(threads: int) -> str:
+    if threads == ON_DEVICE:
+        return "on the device"
     return f"{threads} thread{'s' if threads > 1 else ''}"
 
 

@@ -13,6 +13,8 @@ from .. import kernels
 from .rows import BEST, Group, Row
 from .timing import Timing
 
+ON_DEVICE = 0  # in place of a number of threads: the work ran on a GPU
+OURS = ("auto", *kernels.BACKENDS, "cuda", "cuda graph", "cuda implicit", "cuda im2col", "cuda cudnn")
 SLOWER = 0.95  # a ratio under it is a loss, not noise
 
 
@@ -52,13 +54,13 @@ class Result:
     @property
     def ours(self) -> str:
         """The backend that is held against the peers: auto, which users get, or else the fastest of those timed."""
-        mine = [name for name in self.times if name in ("auto", *kernels.BACKENDS)]
+        mine = [name for name in self.times if name in OURS]
         return "auto" if "auto" in mine else min(mine, key=self.median)
 
     @property
     def peers(self) -> list[str]:
         """The other libraries, fastest first."""
-        return sorted((name for name in self.times if name not in ("auto", *kernels.BACKENDS)), key=self.median)
+        return sorted((name for name in self.times if name not in OURS), key=self.median)
 
     def median(self, name: str) -> float:
         return self.times[name].median

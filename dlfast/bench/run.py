@@ -13,7 +13,7 @@ from .._files import write_text
 from ..commands.info import facts
 from .measure import Options, measure, measure_roofs, pytorch_installed
 from .report import print_results, print_roofs
-from .results import Result, Roofs, as_json
+from .results import ON_DEVICE, Result, Roofs, as_json
 from .rows import Group
 
 
@@ -43,6 +43,39 @@ def run(
     return results, roofs
 
 
+def run_on_device(
+    console: Console, name: str, part: str, *, quick: bool, pytorch: bool, tf32: bool
+) -> tuple[list[Result], dict[int, Roofs], dict[str, str]]:
+    """Measure the rows of a device whose names have `part`, print the tables, and return what a file is to hold.
+
+    Raises RuntimeError where there is no such device, Disagreement where a contender computes something else.
+    """
+    from .. import cuda
+    from . import on_device
+
+    device = cuda.get_device(name)
+    before = cuda.tf32_is_allowed()
+    cuda.allow_tf32(tf32)
+    try:
+        peer = on_device.Peer.found(tf32) if pytorch else None
+        told = on_device.machine(device, peer)
+        for key in ("device", "driver", "PyTorch", "TF32"):
+            console.print(f"{key}: {told[key]}", soft_wrap=True)
+        groups, size = on_device.chosen(part, quick, cuda.status().host)
+        roofs = {ON_DEVICE: on_device.measure_roofs(device, size)}
+        results: list[Result] = []
+        try:
+            for group in groups:
+                for row in group.rows:
+                    results.append(on_device.measure(group, row, device, peer, size, roofs[ON_DEVICE]))
+        finally:
+            if results:
+                print_results(console, results)
+    finally:
+        cuda.allow_tf32(before)
+    return results, roofs, told
+
+
 def _progress(console: Console) -> Progress:
     """A bar that is drawn between rows alone: a thread that redraws it would take time from those that are timed."""
     columns = (
@@ -54,9 +87,12 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console, auto_refresh=False, transient=True)
 
 
-def write_json(path: Path, results: Sequence[Result], roofs: dict[int, Roofs]) -> None:
-    """Machine, roofs, every row and group."""
-    write_text(path, json.dumps(as_json(results, machine(pytorch_installed()), roofs), indent=1) + "\n")
+def write_json(
+    path: Path, results: Sequence[Result], roofs: dict[int, Roofs], told: dict[str, str] | None = None
+) -> None:
+    """Machine, roofs, every row and group; told: what is said of the machine, where it is not this one's processor."""
+    told = machine(pytorch_installed()) if told is None else told
+    write_text(path, json.dumps(as_json(results, told, roofs), indent=1) + "\n")
 
 
 def machine(pytorch: bool) -> dict[str, str]:

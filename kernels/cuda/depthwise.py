@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .columns import COLUMNS, LINES, ROWS
 from .dialect import cuda, kernel, real
-from .gemm import CODES, THREADS, activate, reduced_parts, room_for_parts
+from .gemm import BOUNDS, CODES, THREADS, activate, reduced_parts, room_for_parts
 
 GEOMETRY = 15 * "i"  # n h w c p q k r s sh sw top left dh dw; c and k of all groups
 
@@ -34,7 +34,7 @@ def forward(x, weight, bias, y, n, h, w, c, p, q, k, r, s, sh, sw, top, left, dh
         y[i] = activate(total, code)
 
 
-@kernel("ppp" + GEOMETRY)
+@kernel("ppp" + GEOMETRY, bounds=BOUNDS)
 def dx(dz, weight, out, n, h, w, c, p, q, k, r, s, sh, sw, top, left, dh, dw):
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
     if i < n * h * w * c:

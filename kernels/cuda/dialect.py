@@ -62,12 +62,13 @@ class Device(NamedTuple):
 class Kernel:
     """A kernel: its source, and what its arguments are. Call it with a grid, a block and the arguments to run it."""
 
-    def __init__(self, function: Callable, kinds: str, name: str, bounds: tuple[int, int] | None = None):
+    def __init__(self, function: Callable, kinds: str, name: str, bounds: tuple[int, int] | None = None,
+                 moved: Callable[..., int] | None = None):  # fmt: skip
         if function.__code__.co_argcount != len(kinds):
             raise TypeError(
                 f"kernel {name}: {function.__code__.co_argcount} arguments, but {kinds!r} names {len(kinds)}"
             )
-        self.function, self.kinds, self.name, self.bounds = function, kinds, name, bounds
+        self.function, self.kinds, self.name, self.bounds, self.moved = function, kinds, name, bounds, moved
         self.compiled: dict[Any, Any] = {}  # what devices make of it
         self._arrays = [place for place, kind in enumerate(kinds) if kind in "pu"]
         KERNELS.append(self)
@@ -89,13 +90,15 @@ class Kernel:
 KERNELS: list[Kernel] = []  # all that have been imported
 
 
-def kernel(kinds: str, name: str | None = None, bounds: tuple[int, int] | None = None):
+def kernel(kinds: str, name: str | None = None, bounds: tuple[int, int] | None = None,
+           moved: Callable[..., int] | None = None):  # fmt: skip
     """Make a function a kernel whose arguments are of these kinds.
 
     bounds: the most threads of its blocks, and how many such blocks a multiprocessor is to hold at a time: what
-    registers a thread may take follows from both.
+    registers a thread may take follows from both. moved: the bytes that a launch moves, by its arguments, where they
+    are not those of all its arrays (`traffic`).
     """
-    return lambda function: Kernel(function, kinds, name or full_name(function), bounds)
+    return lambda function: Kernel(function, kinds, name or full_name(function), bounds, moved)
 
 
 def full_name(function: Callable) -> str:

@@ -17,7 +17,7 @@ NAN = math.nan
 SCAN = 128  # threads of a block, and tokens that it looks at in one turn
 
 
-@kernel("lppiii")
+@kernel("lppiii", moved=lambda indices, weight, y, *sizes: indices.nbytes + 2 * y.nbytes)
 def take(indices, weight, y, rows, features, n):
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
     if i < n:
@@ -25,7 +25,7 @@ def take(indices, weight, y, rows, features, n):
         y[i] = weight[row * features + i % features] if row >= 0 and row < rows else real(NAN)
 
 
-@kernel("lpsiiiw")
+@kernel("lpsiiiw", moved=lambda indices, dy, dweight, *sizes: indices.nbytes + 3 * dy.nbytes)
 def scatter(indices, dy, dweight, rows, features, tokens, padding):
     same = cuda.shared.array(SCAN, i32)
     t = cuda.threadIdx.x

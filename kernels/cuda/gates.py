@@ -114,7 +114,7 @@ def gru_back(dy, dstate, h, gates, inner, dz_ih, dz_hh, through, n, hidden):
         through[k] = dh * z
 
 
-@kernel("uui")
+@kernel("uui", moved=lambda x, y, *sizes: x.nbytes + 2 * y.nbytes)
 def add(x, y, n):
     """y += x."""
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x

@@ -215,7 +215,7 @@ def reduce(parts, c, size, count):
         c[i] = total
 
 
-@kernel("uuiiii")
+@kernel("uuiiii", moved=lambda bias, c, *sizes: 2 * c.nbytes)
 def finish(bias, c, n, size, has_bias, code):
     """c = act(c + bias) in place, four numbers a thread."""
     first = (cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x) * 4

@@ -21,13 +21,18 @@ from .rows import WARPS, block_sum
 from .scalars import on_device
 
 
+def updating(param, grad, *others):
+    """The bytes that an update moves: the gradient is read, what else there is is read and written."""
+    return grad.nbytes + 2 * sum(getattr(each, "nbytes", 0) for each in (param, *others))
+
+
 @device
 def scale_of(number, factor, has_factor):
     """What gradients are multiplied by: a number of the host's, and one that has been computed here."""
     return number * factor[0] if has_factor else number
 
 
-@kernel("pppssiiii")
+@kernel("pppssiiii", moved=updating)
 def sgd(param, grad, buffer, numbers, factor, has_factor, has_buffer, nesterov, n):
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
     if i < n:
@@ -40,7 +45,7 @@ def sgd(param, grad, buffer, numbers, factor, has_factor, has_buffer, nesterov, 
         param[i] -= lr * g
 
 
-@kernel("ppppssiiii")
+@kernel("ppppssiiii", moved=updating)
 def rmsprop(param, grad, square_avg, buffer, numbers, factor, has_factor, inside, has_buffer, n):
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
     if i < n:
@@ -73,7 +78,7 @@ def averages(param, grad, exp_avg, exp_avg_sq, i, numbers, factor, has_factor):
 ADAM = "ppppssii"  # param, grad, exp_avg, exp_avg_sq, numbers, factor, has_factor, n
 
 
-@kernel(ADAM)
+@kernel(ADAM, moved=updating)
 def adam(param, grad, exp_avg, exp_avg_sq, numbers, factor, has_factor, n):
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
     if i < n:
@@ -82,7 +87,7 @@ def adam(param, grad, exp_avg, exp_avg_sq, numbers, factor, has_factor, n):
         param[i] = p - rate * (m / (math.sqrt(v) / root_correction + eps))
 
 
-@kernel(ADAM)
+@kernel(ADAM, moved=updating)
 def nadam(param, grad, exp_avg, exp_avg_sq, numbers, factor, has_factor, n):
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
     if i < n:
@@ -91,7 +96,7 @@ def nadam(param, grad, exp_avg, exp_avg_sq, numbers, factor, has_factor, n):
         param[i] = p - (fresh * g + old * m) / (math.sqrt(v) / root_correction + eps)
 
 
-@kernel(ADAM)
+@kernel(ADAM, moved=updating)
 def radam(param, grad, exp_avg, exp_avg_sq, numbers, factor, has_factor, n):
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
     if i < n:
@@ -100,7 +105,7 @@ def radam(param, grad, exp_avg, exp_avg_sq, numbers, factor, has_factor, n):
         param[i] = p - rate * (m / (math.sqrt(v) + eps) if rectified != 0 else m)
 
 
-@kernel("pppssii")
+@kernel("pppssii", moved=updating)
 def adagrad(param, grad, squares, numbers, factor, has_factor, n):
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
     if i < n:
@@ -111,7 +116,7 @@ def adagrad(param, grad, squares, numbers, factor, has_factor, n):
         param[i] -= lr * (g / (math.sqrt(s) + eps))
 
 
-@kernel("pppssii")
+@kernel("pppssii", moved=updating)
 def lion(param, grad, exp_avg, numbers, factor, has_factor, n):
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
     if i < n:
