@@ -112,7 +112,9 @@ def test_to_and_apply():
     assert net.rest[0].running_mean.dtype == np.float64
     assert net.rest[0].num_batches_tracked.dtype == np.int64
     assert net.to("cpu") is net
-    with pytest.raises(TypeError, match="dtype must be float32 or float64, got float16"):
+    with pytest.raises(TypeError, match="dtype must be float32 or float64, or on a device .*, got int32"):
+        net.to(np.int32)
+    with pytest.raises(TypeError, match="the CPU computes in float32"):
         net.to(np.float16)
     with pytest.raises(ValueError, match="device: must be 'cpu', 'cuda'"):
         net.to("gpu:0")
