@@ -124,12 +124,13 @@ class Pool:
 
     def _collect(self) -> None:
         """Sort in what arrays have given back, and what other streams have done with."""
-        waiting, self._waiting = self._waiting, []
-        for marks, *block in waiting:
-            if all(map(self._allocator.passed, marks)):
-                self._keep(*block)
-            else:
-                self._waiting.append((marks, *block))
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for marks, *block in waiting:
+                if all(map(self._allocator.passed, marks)):
+                    self._keep(*block)
+                else:
+                    self._waiting.append((marks, *block))
         while self.returned:
             pointer, size, stream, users = self.returned.popleft()
             self._counts.in_use -= size

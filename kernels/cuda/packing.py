@@ -23,7 +23,11 @@ class Packing:
         formats = {**_NUMBERS, "f": _REALS[str(self._real)]}
         pointers = {**POINTERS, "s": self._real}
         self._struct = struct.Struct("=" + "".join(formats.get(kind, "Q") for kind in kernel.kinds))
-        self._wanted = [None if kind in formats else (pointers.get(kind, dtype), kind != "u") for kind in kernel.kinds]
+        self._pointers = [
+            (j, pointers.get(kind, dtype), ALIGNMENT - 1 if kind != "u" else 0)
+            for j, kind in enumerate(kernel.kinds)
+            if kind not in formats
+        ]
         self.count = len(kernel.kinds)
 
     def into(self, cells: Any, arguments: tuple) -> None:
@@ -32,10 +36,19 @@ class Packing:
         Raises TypeError for an array of another dtype or alignment than the kernel's, OverflowError for a size that an
         int32 does not hold.
         """
-        values = [
-            value if wanted is None else 0 if value is None else self._address(value, wanted)
-            for value, wanted in zip(arguments, self._wanted, strict=True)
-        ]
+        values = list(arguments)
+        if len(values) != self.count:
+            raise TypeError(f"kernel {self._kernel.name}: expected {self.count} arguments, got {len(values)}")
+        for j, dtype, low_bits in self._pointers:
+            array = values[j]
+            if array is None:
+                values[j] = 0
+                continue
+            pointer = values[j] = array.pointer
+            if (array.dtype is not dtype and array.dtype != dtype) or pointer & low_bits:
+                raise TypeError(
+                    f"kernel {self._kernel.name}: expected an aligned array of {dtype}, got {described(array)}"
+                )
         try:
             self._struct.pack_into(cells, 0, *values)
         except OverflowError:  # a number beyond float32 is infinite there, as NumPy has it
@@ -50,9 +63,3 @@ class Packing:
                 f"kernel {self._kernel.name}: a number is beyond its kind ({self._kernel.kinds}): {error}; arrays have "
                 "fewer than 2^31 elements"
             ) from error
-
-    def _address(self, array: Any, wanted: tuple[np.dtype, bool]) -> int:
-        dtype, aligned = wanted
-        if array.dtype != dtype or (aligned and array.pointer % ALIGNMENT):
-            raise TypeError(f"kernel {self._kernel.name}: expected an aligned array of {dtype}, got {described(array)}")
-        return array.pointer
