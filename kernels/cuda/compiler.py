@@ -18,7 +18,8 @@ from .dialect import Kernel, bind
 from .kinds import kind_types
 
 OLDEST = (8, 0)  # Ampere
-_PACKAGES = ("numba-cuda", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink")
+_PACKAGES = ("numba-cuda", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink", "nvidia-cuda-nvcc-cu12",
+             "nvidia-nvjitlink-cu12")  # fmt: skip
 _TOLD = ("Used ", "registers"), ("", "bytes smem"), ("", "bytes stack frame")  # by the linker
 _SOURCES = ("compiler", "half", "vectors", "wide", "kinds", "dialect")
 

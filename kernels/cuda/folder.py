@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from platformdirs import user_cache_dir
@@ -30,7 +30,7 @@ def place(kernel: Kernel, suffix: str, packages: Iterable[str], sources: Iterabl
     `sources`, and `others`.
     """
     digest = hashlib.sha256()
-    versions = [sys.version, *(f"{name} {version(name)}" for name in packages)]
+    versions = [sys.version, *(f"{name} {_number(name)}" for name in packages)]
     for part in (kernel.name, kernel.kinds, *made_of(kernel.function), *versions, *map(repr, others)):
         digest.update(f"{len(part)} {part}".encode())
     for name in sources:
@@ -53,3 +53,11 @@ def keep(path: Path, content: bytes) -> None:
     whole = hashlib.sha256(content).digest() + content
     with suppress(OSError):
         write_atomically(path, lambda temporary: temporary.write_bytes(whole), durable=False)
+
+
+def _number(package: str) -> str:
+    """A package's version; empty where it is not installed, as those of another CUDA are not."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
