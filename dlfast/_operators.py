@@ -74,10 +74,12 @@ def _is_number(value: Any) -> bool:
 
 
 def _number(value: Any, array: Any) -> Any:
-    """`value` in the array's dtype where that is a float, else as it is."""
-    if not is_real(array.dtype):
+    """`value` as a scalar, in the dtype of an array of floats, else in the one that NumPy takes beside integers."""
+    if is_real(array.dtype):
+        return array.dtype.type(value.item() if isinstance(value, (np.generic, np.ndarray)) else value)
+    if isinstance(value, (np.generic, np.ndarray)):
         return value
-    return array.dtype.type(value.item() if isinstance(value, (np.generic, np.ndarray)) else value)
+    return (array.dtype if type(value) is int and array.dtype.kind in "iu" else np.asarray(value).dtype).type(value)
 
 
 def same_dtype(op: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -75,6 +75,16 @@ def test_copies_and_pickles_leave_the_graph_behind():
     assert not np.shares_memory(p.data, q.data)
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8, np.bool_])
+@pytest.mark.parametrize("number", [2, 0.5, True, np.int16(3)])
+@pytest.mark.parametrize("operator", ["__add__", "__radd__", "__mul__", "__rmul__", "__truediv__"])
+def test_integers_and_numbers_as_in_numpy(operator, number, dtype):
+    array = np.array([1, 0, 1], dtype)
+    got, wanted = getattr(Tensor(array), operator)(number), getattr(array, operator)(number)
+    assert got.dtype == wanted.dtype
+    np.testing.assert_array_equal(got.data, wanted)
+
+
 @pytest.mark.parametrize("number", [2, 2.5, np.float64(2.5), np.float32(2.5), np.int64(2), np.array(2.5)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_number_never_changes_the_dtype(number, dtype):
