@@ -30,6 +30,21 @@ def refuse(what: str) -> None:
         raise RuntimeError(f"a graph is being captured, which would repeat {what}")
 
 
+def refuse_upload(device: Any) -> None:
+    """Raise RuntimeError where values of the CPU would be recorded in a graph."""
+    if LOCAL.capture is not None and LOCAL.capture.recording:
+        refuse(f"these values on {device}; give them to the function as an argument, or bring them there before")
+
+
+def refuse_waiting(device: Any, purpose: str) -> None:
+    """Raise RuntimeError while a graph is captured: what would wait for the device waits for work that is not done."""
+    if LOCAL.capture is not None:
+        raise RuntimeError(
+            f"cannot {purpose} while a graph is captured on {device}, for nothing runs yet; return the array from the "
+            "function, and read it after the call"
+        )
+
+
 def seed(draw: Callable[[], int]) -> int:
     """A seed of 64 bits, draw(); for a captured graph a fresh one in each replay, in the order of the draws."""
     capture = LOCAL.capture

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from ..capturing import LOCAL as CAPTURING
-from ..capturing import refuse
+from ..capturing import refuse_upload, refuse_waiting
+from ..memory import MemoryStats
 from . import fibers, host
 from .array import Array
 from .array_views import ALIGNMENT, shadow
 from .constants import Constants
 from .dialect import Kernel
 from .launches import check_grid
-from .memory import MemoryStats
 from .packing import Packing
 from .streams import HostEvent, HostStream
 
@@ -85,7 +85,7 @@ class Host:
 
     def write(self, array: Array, x: np.ndarray, non_blocking: bool = False) -> None:
         """Copy an array of NumPy into one of its size and dtype here."""
-        self._refuse_uploads()
+        refuse_upload(self)
         self.view(array)[...] = x
 
     def constant(self, x: np.ndarray) -> Array:
@@ -99,7 +99,7 @@ class Host:
 
     def download(self, array: Array) -> np.ndarray:
         """A copy on the CPU."""
-        self.refuse_in_capture("read an array")
+        refuse_waiting(self, "read an array")
         return self.view(array).copy(order="C")
 
     def fill(self, array: Array, value: int) -> None:
@@ -146,7 +146,7 @@ class Host:
 
     def synchronize(self) -> None:
         """Wait for the work that has been given: none is ever left."""
-        self.refuse_in_capture("wait for the device")
+        refuse_waiting(self, "wait for the device")
 
     # Streams
 
@@ -165,18 +165,6 @@ class Host:
         return HostEvent(self)
 
     # Graphs
-
-    def _refuse_uploads(self) -> None:
-        if CAPTURING.capture is not None and CAPTURING.capture.recording:
-            refuse(f"these values on {self}; give them to the function as an argument, or bring them there before")
-
-    def refuse_in_capture(self, what: str) -> None:
-        """Raise RuntimeError where a graph is being captured, in which this cannot be."""
-        if CAPTURING.capture is not None:
-            raise RuntimeError(
-                f"cannot {what} while a graph is captured on {self}, for nothing runs yet; return the array from the "
-                "function, and read it after the call"
-            )
 
     def begin_capture(self, capture: Any) -> None:
         """Let this thread's work be noted instead of done."""

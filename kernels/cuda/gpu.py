@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 
 from ..capturing import LOCAL as CAPTURING
-from ..capturing import refuse
+from ..capturing import refuse_upload, refuse_waiting
+from ..memory import MemoryStats
 from . import compiler
 from .array import Array
 from .constants import Constants
 from .dialect import Kernel
+from .gpu_memory import DeviceMemory, PinnedMemoryOfCpu
 from .launches import Loaded, check_grid
 from .libraries import Libraries
-from .memory import Block, MemoryStats, Pool
+from .memory import Block, Pool
 from .pinned import PinnedMemory, is_pageable, pinned_owner
 from .streams import Event, Stream
 
@@ -50,8 +52,8 @@ class Gpu(Libraries):
         self.multiprocessors = self._device.properties.multiprocessor_count
         self.memory = self.memory_info()[1]
         self.default_stream = Stream(self, LEGACY_DEFAULT_STREAM)
-        self.pool = Pool(_DeviceMemory(self), str(self))
-        self._pinned = Pool(_PinnedMemory(self), "pinned memory")
+        self.pool = Pool(DeviceMemory(self), str(self))
+        self._pinned = Pool(PinnedMemoryOfCpu(self), "pinned memory")
         self._current, self._load_lock = _Current(), threading.Lock()
         self._table_stream = Stream(self, self._device.create_stream())
         self._constants = Constants(self._upload_at_once)
@@ -100,7 +102,7 @@ class Gpu(Libraries):
 
     def write(self, array: Array, x: np.ndarray, non_blocking: bool = False) -> None:
         """Copy an array of NumPy into a contiguous one of its size and dtype here; see `upload`."""
-        self._refuse_uploads()
+        refuse_upload(self)
         if not x.size:
             return
         x = np.ascontiguousarray(x)
@@ -131,7 +133,7 @@ class Gpu(Libraries):
 
     def download(self, array: Array) -> np.ndarray:
         """A copy on the CPU, after all work that this thread has given."""
-        self.refuse_in_capture("read an array")
+        refuse_waiting(self, "read an array")
         array = array if array.is_contiguous else array.contiguous()
         x = np.empty(array.shape, array.dtype)
         if x.size:
@@ -216,7 +218,7 @@ class Gpu(Libraries):
 
     def synchronize(self) -> None:
         """Wait for all work of all streams."""
-        self.refuse_in_capture("wait for the device")
+        refuse_waiting(self, "wait for the device")
         self.enter()
         self.check(self.driver.cuCtxSynchronize())
 
@@ -281,18 +283,6 @@ class Gpu(Libraries):
         """Whether Python runs for the numbers of a replay alone: then nothing reaches the device."""
         return CAPTURING.capture is not None and not CAPTURING.capture.recording
 
-    def _refuse_uploads(self) -> None:
-        if CAPTURING.capture is not None and CAPTURING.capture.recording:
-            refuse(f"these values on {self}; give them to the function as an argument, or bring them there before")
-
-    def refuse_in_capture(self, what: str) -> None:
-        """Raise RuntimeError where a graph is being captured, in which this cannot be."""
-        if CAPTURING.capture is not None:
-            raise RuntimeError(
-                f"cannot {what} while a graph is captured on {self}, for nothing runs yet; return the array from the "
-                "function, and read it after the call"
-            )
-
     def begin_capture(self, capture: Any) -> None:
         """Let this thread's work be recorded instead of done."""
         stream = self.new_stream()
@@ -347,54 +337,6 @@ class Recorded:
         if self._last is not None:
             self._last[1].synchronize()
         self._recording.pool.close()
-
-
-class _DeviceMemory:
-    """The driver's memory of a GPU, for its pool."""
-
-    def __init__(self, device: Gpu):
-        self._device = device
-
-    def allocate(self, nbytes: int) -> int:
-        device = self._device
-        device.enter()
-        error, pointer = device.driver.cuMemAlloc(nbytes)
-        if error == device.driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
-            return 0
-        return int(device.check((error, pointer)))
-
-    def free(self, pointer: int) -> None:
-        self._device.enter()
-        self._device.check(self._device.driver.cuMemFree(pointer))
-
-    def mark(self, stream: Stream) -> Event:
-        return stream.record()
-
-    def passed(self, mark: Event) -> bool:
-        return mark.query()
-
-    def describe(self) -> str:
-        free, total = self._device.memory_info()
-        return f"{free} of {total} bytes are free"
-
-
-class _PinnedMemory(_DeviceMemory):
-    """Memory of the CPU that GPUs read by themselves, for the pool of it."""
-
-    def allocate(self, nbytes: int) -> int:
-        device = self._device
-        device.enter()
-        error, pointer = device.driver.cuMemHostAlloc(nbytes, 1)  # CU_MEMHOSTALLOC_PORTABLE: for all devices
-        if error == device.driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
-            return 0
-        return int(device.check((error, pointer)))
-
-    def free(self, pointer: int) -> None:
-        self._device.enter()
-        self._device.check(self._device.driver.cuMemFreeHost(pointer))
-
-    def describe(self) -> str:
-        return "the system gives no more of it"
 
 
 @cache

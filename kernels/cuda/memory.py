@@ -11,21 +11,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Hashable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from weakref import WeakSet
 
+from ..memory import MemoryStats
+
 SMALLEST = 512  # bytes of a block
-
-
-class MemoryStats(NamedTuple):
-    """What a device's pool holds, in bytes, and what it has done since the start of the process."""
-
-    in_use: int  # bytes of arrays alive, rounded up to the sizes of blocks
-    kept: int  # bytes of free blocks
-    peak: int  # most bytes in use at one time, since the start or the last release()
-    from_pool: int  # arrays served by a free block
-    from_system: int  # arrays for which the driver was asked
-    given_back: int  # blocks given back to the driver
 
 
 class Allocator(Protocol):
