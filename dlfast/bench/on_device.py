@@ -37,12 +37,17 @@ class Clock:
 
     def __call__(self, call: Callable[[], object], calls: int) -> float:
         begin, end = (cuda.Event(enable_timing=True, device=self.device) for _ in range(2))
-        begin.record()
-        for _ in range(calls):
-            call()
-        end.record()
-        end.synchronize()
-        return begin.elapsed_time(end) / calls
+        return _between(begin, end, call, calls)
+
+
+def _between(begin: Any, end: Any, call: Callable[[], object], calls: int) -> float:
+    """Milliseconds of a call, between events of CUDA on either side of several."""
+    begin.record()
+    for _ in range(calls):
+        call()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) / calls
 
 
 class TorchClock:
@@ -58,12 +63,7 @@ class TorchClock:
                 call()
             return (time.perf_counter() - start) * 1e3 / calls
         begin, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        for _ in range(calls):
-            call()
-        end.record()
-        end.synchronize()
-        return begin.elapsed_time(end) / calls
+        return _between(begin, end, call, calls)
 
 
 class Peer:

@@ -8,9 +8,8 @@ from .dialect import cuda, kernel, load4, real_dtype, store4
 from .loops import THREADS, blocks
 
 
-@kernel("psi")
-def widen(x, y, n):
-    """y, of the dtype that is computed in, = x."""
+def convert(x, y, n):
+    """y = x, rounded where y has fewer bits."""
     i = (cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x) * 4
     if i + 4 <= n:
         x0, x1, x2, x3 = load4(x, i)
@@ -20,16 +19,8 @@ def widen(x, y, n):
             y[j] = x[j]
 
 
-@kernel("spi")
-def narrow(x, y, n):
-    """y = x, of the dtype that is computed in, rounded to y's."""
-    i = (cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x) * 4
-    if i + 4 <= n:
-        x0, x1, x2, x3 = load4(x, i)
-        store4(y, i, x0, x1, x2, x3)
-    else:
-        for j in range(i, n):
-            y[j] = x[j]
+widen = kernel("psi", "cast_widen")(convert)  # to the dtype that is computed in
+narrow = kernel("spi", "cast_narrow")(convert)  # from it
 
 
 def cast(x: Array, dtype) -> Array:
