@@ -678,6 +678,10 @@ SEQUENCES = [
     *sequences("rnn", "relu-", nonlinearity="relu"),
     *sequences("lstm"),
     *sequences("gru"),
+    # More units than one launch of the CUDA kernels takes through all steps.
+    sequence("rnn", "257-units", 3, 5, 3, 257, lengths=(3, 1, 2, 3, 1), nonlinearity="relu", tags=NO_GRADCHECK),
+    sequence("lstm", "129-units", 2, 3, 3, 129, lengths=(1, 2, 2), layers=2, both=True, tags=NO_GRADCHECK),
+    sequence("gru", "148-units", 3, 3, 3, 148, lengths=(3, 1, 2), both=True, tags=NO_GRADCHECK),
 ]
 
 # attention: q (B, H, T, D), k and v (B, Hk, S, D), mask (B or 1, H or 1, T or 1, S) or None. Blocks are 48 x 64.

@@ -22,7 +22,8 @@ CAPABILITIES = [(8, 0), (9, 0), (10, 0)]  # A100, H100, B200
 REGISTERS = 64  # of a thread: blocks of 256 then fill a multiprocessor four times
 TILED = 128  # of those that keep sums of a tile in registers: two blocks of 256
 TILES = {"gemm_product", "conv_forward", "conv_dx", "conv_dweight", "depthwise_dx"} | {
-    f"attention_{name}{drawn}" for name in ("forward", "dq", "dkv") for drawn in ("", "_drawn")
+    *(f"attention_{name}{drawn}" for name in ("forward", "dq", "dkv") for drawn in ("", "_drawn")),
+    *("sequence_loop_forward", "sequence_loop_backward"),
 }
 ANGLES = {"array_function", "array_whole_function"}  # sine and cosine of large angles need memory
 FLOAT32 = np.dtype(np.float32)
@@ -48,7 +49,7 @@ def test_compiles_without_spills(kernel):
         assert cubin.shared <= 48 << 10
 
 
-HALVES = ("cast_narrow", "gemm_product", "norm_group")
+HALVES = ("cast_narrow", "gemm_product", "norm_group", "sequence_loop_forward", "sequence_loop_backward")
 
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])

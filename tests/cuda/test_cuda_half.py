@@ -12,7 +12,6 @@ from dlfast.kernels.halves import FLOAT32_ARGUMENTS
 
 EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 ALLOWED = 4  # errors in eps of the result's scale
-ROUNDED_OFTEN = {"lstm": 12, "gru": 12, "rnn": 12}  # the state goes from step to step in half
 CLOSE_RIVALS = {"conv2d_max_pool2d"}  # rounded, the largest one of a window may be another
 
 
@@ -102,7 +101,7 @@ def close(case, key, got, truth, dtype):
     if finite.any() and truth.size:
         eps = max(EPS[str(x)] for x in EPS)
         error = np.abs(got - truth)[finite].max() / max(np.abs(truth[finite]).max(), 1e-6)
-        allowed = ROUNDED_OFTEN.get(case.op, ALLOWED) * EPS.get(str(dtype), eps)
+        allowed = ALLOWED * EPS.get(str(dtype), eps)
         assert error <= allowed, f"{key}: off by {error / allowed * ALLOWED:.3g} eps of the scale"
 
 
