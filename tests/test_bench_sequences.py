@@ -77,7 +77,7 @@ def test_rows_follow_from_the_seed_alone():
 
 def test_names_of_suites_have_hyphens():
     assert {"sequence-steps", "recurrent", "attention"} <= set(bench.usual_suites())
-    assert set(bench.suite_names()) - set(bench.usual_suites()) == {"random", "random-sequences"}
+    assert set(bench.suite_names()) - set(bench.usual_suites()) == {"distributed", "random", "random-sequences"}
 
 
 def test_work_of_a_ragged_layer_is_that_of_its_steps():

@@ -169,7 +169,9 @@ class LambdaCallback(Callback):
     """
 
     def __init__(self, **functions) -> None:
-        events = [name for name in vars(Callback) if name.startswith(("on_", "after_"))]
+        events = [
+            name for name, of_run in vars(Callback).items() if name.startswith(("on_", "after_")) and callable(of_run)
+        ]
         for name, function in functions.items():
             if name not in events or not callable(function):
                 got = f"{name}={function!r}"
