@@ -136,6 +136,21 @@ def test_functions(function):
     agrees(function, numbers((6, 4, 3), "float32")[:, ::2].T, ulps=8)
 
 
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8"])
+@pytest.mark.parametrize("function", [np.negative, np.abs, np.sign, np.square, np.invert, np.logical_not])
+def test_functions_of_integers(function, dtype):
+    agrees(function, numbers((33, 7), dtype))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8"])
+def test_integers_added_at_places(dtype):
+    x, index, values = numbers((5, 3), dtype), np.array([4, 0, 4, 2]), numbers((4, 3), dtype, 1)
+    y = up(x)
+    np.add.at(y, up(index), up(values))
+    np.add.at(x, index, values)
+    same(y, x)
+
+
 def test_where_and_clip():
     x, y = numbers((33, 7), "float32"), numbers((7,), "float32", 1)
     agrees(lambda x, y: np.where(x > y, x, y), x, y)
