@@ -1,11 +1,13 @@
 """Compiles CUDA kernels to machine code of a GPU (a cubin), without a GPU: the one door to CUDA's compilers.
 
 numba-cuda makes LTO-IR of a kernel, and the linker of `cuda.core` machine code of that. The code is kept on disk, by
-source, compute capability and versions. Install dlfast with its extra `cuda`.
+source, compute capability and versions. Install dlfast with its extra `cuda`. With numba-cuda-mlir in the place of
+numba-cuda, ``DLFAST_CUDA_COMPILER=numba-cuda-mlir`` (`successor.py`).
 """
 
 from __future__ import annotations
 
+import os
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -18,10 +20,11 @@ from .dialect import Kernel, bind
 from .kinds import kind_types
 
 OLDEST = (8, 0)  # Ampere
-_PACKAGES = ("numba-cuda", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink", "nvidia-cuda-nvcc-cu12",
+COMPILERS = ("numba-cuda", "numba-cuda-mlir")
+_PACKAGES = (*COMPILERS, "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink", "nvidia-cuda-nvcc-cu12",
              "nvidia-nvjitlink-cu12")  # fmt: skip
 _TOLD = ("Used ", "registers"), ("", "bytes smem"), ("", "bytes stack frame")  # by the linker
-_SOURCES = ("compiler", "half", "vectors", "wide", "kinds", "dialect")
+_SOURCES = ("compiler", "half", "vectors", "wide", "kinds", "dialect", "successor")
 
 
 class Cubin(NamedTuple):
@@ -40,18 +43,30 @@ def compile_kernel(kernel: Kernel, dtype: np.dtype, capability: tuple[int, int])
     if (content := folder.kept(path)) is not None:
         numbers, _, code = content.partition(b"\n")
         return Cubin(code, *map(int, numbers.split()))
-    cubin = _link(kernel.name, _intermediate(kernel, dtype), capability)
+    cubin = _link(kernel.name, _intermediate(kernel, dtype, chosen()), capability)
     folder.keep(path, f"{cubin.registers} {cubin.spilled} {cubin.shared} {cubin.stack}\n".encode() + cubin.code)
     return cubin
 
 
 def _place(kernel: Kernel, dtype: np.dtype, capability: tuple[int, int]) -> Path:
-    return folder.place(kernel, "cubin", _PACKAGES, _SOURCES, dtype, capability, kernel.bounds)
+    return folder.place(kernel, "cubin", _PACKAGES, _SOURCES, dtype, capability, kernel.bounds, chosen())
+
+
+def chosen() -> str:
+    """The compiler: ``DLFAST_CUDA_COMPILER``, numba-cuda unless that says otherwise. ValueError for an unknown one."""
+    wish = os.environ.get("DLFAST_CUDA_COMPILER") or COMPILERS[0]
+    if wish not in COMPILERS:
+        raise ValueError(f"DLFAST_CUDA_COMPILER must be one of {', '.join(COMPILERS)}, got {wish!r}")
+    return wish
 
 
 @lru_cache(8)
-def _intermediate(kernel: Kernel, dtype: np.dtype) -> bytes:
+def _intermediate(kernel: Kernel, dtype: np.dtype, by: str) -> bytes:
     """LTO-IR for the oldest capability, which the linker makes machine code of any later one of."""
+    if by == "numba-cuda-mlir":
+        from . import successor
+
+        return successor.intermediate(kernel, dtype, OLDEST)
     from numba import cuda
 
     kinds = kind_types(dtype)

@@ -1,17 +1,21 @@
 """Every CUDA kernel becomes machine code for three generations of GPUs, without a GPU: registers, spills, files."""
 
 import re
-import subprocess
-import sysconfig
-from collections import Counter
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import numpy as np
 import pytest
 from every import KERNELS
-
-from dlfast.kernels.cuda import dialect
+from machine_code import (
+    ANGLES,
+    NVDISASM,
+    REGISTERS,
+    TILED,
+    TILES,
+    accesses,
+    reads_shared_widely,
+    should_read_shared_widely,
+    words_of,
+)
 
 pytest.importorskip("numba.cuda.extending", reason="numba-cuda is not installed")
 pytest.importorskip("cuda.core", reason="cuda-core is not installed")
@@ -19,15 +23,7 @@ pytest.importorskip("cuda.core", reason="cuda-core is not installed")
 from dlfast.kernels.cuda import compiler
 
 CAPABILITIES = [(8, 0), (9, 0), (10, 0)]  # A100, H100, B200
-REGISTERS = 64  # of a thread: blocks of 256 then fill a multiprocessor four times
-TILED = 128  # of those that keep sums of a tile in registers: two blocks of 256
-TILES = {"gemm_product", "conv_forward", "conv_dx", "conv_dweight", "depthwise_dx"} | {
-    *(f"attention_{name}{drawn}" for name in ("forward", "dq", "dkv") for drawn in ("", "_drawn")),
-    *("sequence_loop_forward", "sequence_loop_backward"),
-}
-ANGLES = {"array_function", "array_whole_function"}  # sine and cosine of large angles need memory
 FLOAT32 = np.dtype(np.float32)
-NVDISASM = Path(sysconfig.get_paths()["purelib"]) / "nvidia" / "cu13" / "bin" / "nvdisasm"
 
 
 def test_names_are_names_of_one_kernel():
@@ -61,19 +57,6 @@ def test_compiles_in_half(kernel, name):
     assert 0 < cubin.registers <= (TILED if kernel.name in TILES else REGISTERS)
 
 
-def accesses(cubin) -> Counter:
-    """How often each instruction that accesses memory stands in the machine code."""
-    with NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(cubin.code)
-        file.flush()
-        listing = subprocess.run([NVDISASM, "-c", file.name], capture_output=True, text=True, check=True).stdout
-    return Counter(re.findall(r"\b(?:LD|ST)[GS][.\w]*", listing))
-
-
-def words_of(kernel) -> str:
-    return " ".join(dialect.made_of(kernel.function))
-
-
 @pytest.mark.skipif(not NVDISASM.is_file(), reason="nvidia-cuda-nvdisasm is not installed")
 @pytest.mark.parametrize("kernel", [each for each in KERNELS if "4'" in words_of(each)], ids=lambda each: each.name)
 def test_what_moves_four_numbers_does_so_at_once(kernel):
@@ -81,6 +64,12 @@ def test_what_moves_four_numbers_does_so_at_once(kernel):
     words, found = words_of(kernel), accesses(compiler.compile_kernel(kernel, FLOAT32, (9, 0)))
     for word, pattern in (("'load4'", r"LD[GS].*\.128"), ("'store4'", r"ST[GS].*\.128")):
         assert word not in words or any(re.match(pattern, each) for each in found), found
+
+
+@pytest.mark.skipif(not NVDISASM.is_file(), reason="nvidia-cuda-nvdisasm is not installed")
+@pytest.mark.parametrize("kernel", filter(should_read_shared_widely, KERNELS), ids=lambda each: each.name)
+def test_tiles_are_read_from_shared_memory_four_numbers_at_a_time(kernel):
+    assert reads_shared_widely(compiler.compile_kernel(kernel, FLOAT32, (9, 0)))
 
 
 def test_kernels_that_move_four_numbers_are_found():
