@@ -67,7 +67,9 @@ def test_what_moves_four_numbers_does_so_at_once(kernel):
 
 
 @pytest.mark.skipif(not NVDISASM.is_file(), reason="nvidia-cuda-nvdisasm is not installed")
-@pytest.mark.parametrize("kernel", filter(should_read_shared_widely, KERNELS), ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "kernel", [each for each in KERNELS if should_read_shared_widely(each)], ids=lambda each: each.name
+)
 def test_tiles_are_read_from_shared_memory_four_numbers_at_a_time(kernel):
     assert reads_shared_widely(compiler.compile_kernel(kernel, FLOAT32, (9, 0)))
 
