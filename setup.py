@@ -11,8 +11,10 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.modified import newer_group
 
-KERNELS, CUDA = "kernels/cython", "kernels/cuda"
-HEADERS = sorted(glob(f"{KERNELS}/*.h") + glob(f"{KERNELS}/*.pxi"))
+KERNELS, RUNTIME, CUDA = "kernels/cython", "kernels/runtime", "kernels/cuda"
+HEADERS = sorted(
+    path for end in ("h", "pxi") for path in glob(f"{KERNELS}/**/*.{end}", recursive=True) + glob(f"{RUNTIME}/*.{end}")
+)
 WINDOWS = os.name == "nt"
 HOST_OF_CUDA = [] if WINDOWS else sorted(glob(f"{CUDA}/*.pyx"))  # its fibers switch stacks as POSIX has it
 SANITIZE = bool(os.environ.get("SANITIZE"))  # see ci/sanitize
@@ -50,12 +52,12 @@ class BuildExtensions(build_ext):
         return str(target)
 
 
-def extension(package, source, depends=(), headers=KERNELS):
+def extension(package, source, depends=(), headers=(KERNELS, "kernels")):
     """The extension module of one .pyx."""
     return Extension(
         f"{package}.{Path(source).stem}",
         [Path(source).as_posix()],
-        include_dirs=[headers, numpy.get_include()],
+        include_dirs=[*headers, numpy.get_include()],
         depends=[*depends],
         extra_compile_args=["/O2"] if WINDOWS else GNU_FLAGS,
         extra_link_args=[] if WINDOWS else ["-pthread", *(["-fsanitize=address,undefined"] if SANITIZE else [])],
@@ -71,8 +73,9 @@ setup(
     package_dir={"dlfast.kernels": "kernels"},
     ext_modules=[
         *(extension("dlfast", source, glob("dlfast/*.pxd")) for source in sorted(glob("dlfast/*.pyx"))),
+        *(extension("dlfast.kernels.runtime", source, HEADERS) for source in sorted(glob(f"{RUNTIME}/*.pyx"))),
         *(extension("dlfast.kernels.cython", source, HEADERS) for source in sorted(glob(f"{KERNELS}/*.pyx"))),
-        *(extension("dlfast.kernels.cuda", source, glob(f"{CUDA}/*.h"), CUDA) for source in HOST_OF_CUDA),
+        *(extension("dlfast.kernels.cuda", source, glob(f"{CUDA}/*.h"), [CUDA]) for source in HOST_OF_CUDA),
     ],
     cmdclass={"build_ext": BuildExtensions},
     # An editable installation as a line in a .pth file: type checkers do not see the import hooks of the other modes.

@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike
 
 from ._check import FLOATS
 from ._files import write_text
-from .kernels.cython import machine
+from .kernels.runtime import machine
 from .kernels.threads import get_num_threads, set_num_threads
 
 _SECONDS = 0.05

@@ -64,7 +64,7 @@ def _whole(text: str, most: int) -> int | None:
 
 def tell() -> None:
     """Print the complaints, where there is a stderr."""
-    from .cython.machine import isa  # a kernel: it needs the rest of the package
+    from .runtime.machine import isa  # a kernel: it needs the rest of the package
 
     for sentence in complaints(isa()) if sys.stderr is not None else ():
         print(f"dlfast: {sentence}", file=sys.stderr)

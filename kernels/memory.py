@@ -1,4 +1,4 @@
-"""Where the memory of arrays comes from: one pool (`kernels/cython/memory_pool.h`) that keeps what arrays give back.
+"""Where the memory of arrays comes from: one pool (`kernels/runtime/memory_pool.h`) that keeps what arrays give back.
 
 A training step repeats the sizes of the step before, so that from the second step on nothing is asked of the system: no
 search for memory, no page faults in large arrays. Kernels take results and temporaries from `empty` and `zeros`;
@@ -15,8 +15,8 @@ import operator
 import os
 from typing import NamedTuple
 
-from .cython import memory as _pool
-from .cython.memory import empty, pooled, zeros
+from .runtime import memory as _pool
+from .runtime.memory import empty, pooled, zeros
 
 __all__ = ["MemoryStats", "empty", "pooled", "release", "set_limit", "stats", "zeros"]
 

@@ -1,4 +1,4 @@
-"""How many threads the kernels use: one pool (`kernels/cython/threads_pool.h`), one number.
+"""How many threads the kernels use: one pool (`kernels/runtime/threads_pool.h`), one number.
 
 The default is `DLFAST_NUM_THREADS`, else the processors this process may run on, capped by its container's CPU quota.
 Results have the same bits for any number of threads.
@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 from . import environment
-from .cython import threads as _pool
+from .runtime import threads as _pool
 
 MAX_THREADS = min(1024, max(64, 4 * (os.cpu_count() or 1)))  # more would only be in each other's way
 _CGROUP = Path("/sys/fs/cgroup")

@@ -3,8 +3,8 @@
 import pytest
 from test_threads import python
 
-from dlfast.kernels.cython.machine import isa
 from dlfast.kernels.environment import SPIN_US, VARIABLES, complaints, spin_us
+from dlfast.kernels.runtime.machine import isa
 
 PATHS = ("DLFAST_CACHE_DIR", "DLFAST_DATA_DIR")
 UNDERSTOOD = [

@@ -11,11 +11,12 @@ from isas import Cython, each_isa
 from dlfast import kernels
 
 pytestmark = pytest.mark.skipif(not kernels.built("cython"), reason="the Cython extensions are not built")
-MODULES = ("conv", "elementwise", "linear", "loss", "machine", "norm", "optim", "pool", "products", "softmax")
+FAMILIES = ("conv", "elementwise", "linear", "loss", "norm", "optim", "pool", "products", "softmax")
+MODULES = ("runtime.machine", *(f"cython.{name}" for name in FAMILIES))
 
 
 def names_in_use():
-    return {import_module(f"dlfast.kernels.cython.{name}").isa() for name in MODULES}
+    return {import_module(f"dlfast.kernels.{name}").isa() for name in MODULES}
 
 
 def test_all_kernels_switch_and_switch_back():
@@ -41,7 +42,7 @@ def test_unknown_sets_are_refused_and_change_nothing():
 
 @pytest.mark.parametrize("backend", each_isa(["cython"]))
 def test_a_test_runs_on_the_set_of_its_backend(backend):
-    wanted = backend.isa if isinstance(backend, Cython) else import_module("dlfast.kernels.cython.machine").isa()
+    wanted = backend.isa if isinstance(backend, Cython) else import_module("dlfast.kernels.runtime.machine").isa()
     assert names_in_use() == {wanted}
 
 
@@ -56,6 +57,6 @@ def test_environment_asks_for_less_than_the_best(wish):
     there = instruction_sets.available()
     environment = {name: value for name, value in os.environ.items() if name != "DLFAST_ISA"}
     environment |= {"DLFAST_ISA": wish} if wish else {}
-    command = [sys.executable, "-c", "from dlfast.kernels.cython import machine; print(machine.isa())"]
+    command = [sys.executable, "-c", "from dlfast.kernels.runtime import machine; print(machine.isa())"]
     got = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
     assert got == (wish if wish in there else there[-1])

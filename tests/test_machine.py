@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dlfast import _machine
-from dlfast.kernels.cython import machine
+from dlfast.kernels.runtime import machine
 from dlfast.kernels.threads import get_num_threads
 
 

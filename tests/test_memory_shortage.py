@@ -15,7 +15,7 @@ from agreement import FAST, assert_same_bits, call
 
 from cases import CASES, LARGE
 from dlfast import kernels, memory
-from dlfast.kernels.cython.threads import refuse_scratch, scratch_address
+from dlfast.kernels.runtime.threads import refuse_scratch, scratch_address
 from dlfast.kernels.threads import set_num_threads
 
 BACKENDS = list(dict.fromkeys(FAST))  # each once: the requests are those of any instruction set

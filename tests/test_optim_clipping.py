@@ -25,7 +25,7 @@ KINDS = [
 ]
 EACH_KIND = pytest.mark.parametrize(("kind", "options"), KINDS, ids=[kind.__name__ for kind, _ in KINDS])
 BACKENDS = each_isa(kernels.backends_of("square_sum"))
-SUM_ERROR = 6e-7  # of float32 numbers' sum of squares, relative: kernels/cython/optim_impl.h
+SUM_ERROR = 6e-7  # of float32 numbers' sum of squares, relative: kernels/cython/rowwise/optim.inc.h
 
 
 def parameters(dtype=np.float64):

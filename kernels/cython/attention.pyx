@@ -9,7 +9,7 @@ cdef extern from *:
     enum:
         NPY_ARRAY_ALIGNED
 
-cdef extern from "attention.h" nogil:
+cdef extern from "sequence/attention.h" nogil:
     ctypedef struct dl_heads:
         char* data
         long batch, head, row
@@ -153,7 +153,7 @@ def attention_forward(q, k, v, mask, *, heads_last, causal, scale, dropout, seed
 
 
 def attention_backward(dy, saved, needs):
-    """The formulas stand in attention_back_impl.h; the mask has no gradient."""
+    """The formulas stand in attention_back.inc.h; the mask has no gradient."""
     q, k, v, mask, y, lse, heads_last, causal, scale, dropout, seed = saved
     outputs = tuple([_empty(x.shape, x.dtype) if need else None for x, need in zip((q, k, v), needs)])
     cdef Call call

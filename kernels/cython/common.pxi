@@ -6,8 +6,8 @@ from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBuffer_Release, PyObject_GetBu
 import numpy as _np
 
 from .. import Into as _Into
-from . import memory as _memory
-from . import threads as _threads
+from ..runtime import memory as _memory
+from ..runtime import threads as _threads
 
 cdef extern from *:
     """
@@ -27,14 +27,14 @@ cdef extern from *:
     npy_intp* PyArray_DIMS(PyArrayObject* array)
     bint PyArray_CHKFLAGS(PyArrayObject* array, int flags)
 
-cdef extern from "arrays.h":
+cdef extern from "runtime/arrays.h":
     object dl_new_array(int axes, npy_intp* dims, int type)
     int dl_connect_memory(object memory_module) except -1
 
-cdef extern from "threads.h" nogil:
+cdef extern from "runtime/threads.h" nogil:
     int dl_connect(object threads_module) except -1 with gil
 
-cdef extern from "simd.h" nogil:
+cdef extern from "simd/simd.h" nogil:
     ctypedef struct dl_cache_sizes:
         size_t l2, last
     dl_cache_sizes dl_cache

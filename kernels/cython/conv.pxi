@@ -4,7 +4,7 @@ from libc.string cimport memcpy
 
 from ..conv_methods import Abilities as _Abilities
 
-cdef extern from "conv_plan.h" nogil:
+cdef extern from "conv/conv_plan.h" nogil:
     ctypedef struct dl_finish:
         const void* residual
         const void* out

@@ -10,29 +10,29 @@ from libc.stdint cimport uint8_t
 
 from .. import destination as _destination
 
-cdef extern from "conv_finish.h" nogil:
+cdef extern from "conv/conv_finish.h" nogil:
     void dl_finish_tables(
         dl_finish* f, long k, int dtype, const void* bias_z, const void* weight, const void* bias, const void* mean,
         const void* var, double eps, void* tables
     )
 
-cdef extern from "conv.h" nogil:
+cdef extern from "conv/conv.h" nogil:
     int dl_conv_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
     int dl_conv_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
     int dl_conv_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
 
-cdef extern from "depthwise.h" nogil:
+cdef extern from "conv/depthwise.h" nogil:
     int dl_depthwise_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
     int dl_depthwise_gradient(
         const dl_conv* v, const void* dz, const void* x, const void* weight, void* dx, void* dweight, void* dbias
     )
 
-cdef extern from "pointwise.h" nogil:
+cdef extern from "conv/pointwise.h" nogil:
     int dl_pointwise_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
     int dl_pointwise_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
     int dl_pointwise_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
 
-cdef extern from "polyphase.h" nogil:  # and winograd.h
+cdef extern from "conv/polyphase.h" nogil:  # and winograd.h
     int dl_polyphase_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
     int dl_polyphase_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
     int dl_polyphase_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
@@ -40,14 +40,14 @@ cdef extern from "polyphase.h" nogil:  # and winograd.h
         const dl_conv* v, const void* x, const void* weight, const void* bias, void* y, uint8_t* index
     )
 
-cdef extern from "winograd_both.h" nogil:
+cdef extern from "conv/winograd_both.h" nogil:
     bint dl_winograd_fits_both(const dl_conv* v)
     int dl_winograd_both_gradients(
         const dl_conv* v, const void* dz, const void* y, const uint8_t* index, const void* x, const void* weight,
         void* dx, void* dweight, void* dbias
     )
 
-cdef extern from "direct.h" nogil:
+cdef extern from "conv/direct.h" nogil:
     int dl_direct_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
     int dl_direct_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
     int dl_direct_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)

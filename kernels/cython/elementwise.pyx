@@ -6,7 +6,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from ..reference.elementwise import SELU_ALPHA as _SELU_ALPHA, SELU_SCALE as _SELU_SCALE
 
-cdef extern from "elementwise.h" nogil:
+cdef extern from "rowwise/elementwise.h" nogil:
     ctypedef struct dl_map:
         long n
         const void* a

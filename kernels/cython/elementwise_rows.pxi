@@ -1,6 +1,6 @@
 # prelu and glu (elementwise_rows.h): activations that need a column's slope, or the other half of x.
 
-cdef extern from "elementwise_rows.h" nogil:
+cdef extern from "rowwise/elementwise_rows.h" nogil:
     ctypedef struct dl_prelu:
         long n, cols
         const void* x

@@ -7,7 +7,7 @@ from functools import partial as _partial
 
 from ..sums import scattered_in_pieces as _scattered_in_pieces
 
-cdef extern from "embedding.h" nogil:
+cdef extern from "rowwise/embedding.h" nogil:
     ctypedef struct dl_embedding:
         long count, table, width, padding
         const int64_t* indices

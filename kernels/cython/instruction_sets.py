@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
-from . import machine
+from ..runtime import machine
 
 
 def available() -> list[str]:
@@ -42,4 +42,4 @@ def _modules() -> list[ModuleType]:
     package = __name__.rpartition(".")[0]
     path = import_module(package).__path__
     modules = [import_module(f"{package}.{each.name}") for each in pkgutil.iter_modules(path)]
-    return [module for module in modules if hasattr(module, "set_isa")]
+    return [module for module in (machine, *modules) if hasattr(module, "set_isa")]

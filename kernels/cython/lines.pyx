@@ -5,7 +5,7 @@ include "conv.pxi"
 
 from .. import destination as _destination
 
-cdef extern from "lines.h" nogil:
+cdef extern from "conv/lines.h" nogil:
     bint dl_lines_fit(const dl_conv* v)
     int dl_lines_forward(
         const dl_conv* v, const void* x, const void* weight, const void* bias, void* pixels, void* y

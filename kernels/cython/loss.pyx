@@ -6,7 +6,7 @@ reduction "none" keeps each loss, "sum" and "mean" give a 0-d array.
 include "common.pxi"
 from libc.stdint cimport int64_t
 
-cdef extern from "loss.h" nogil:
+cdef extern from "rowwise/loss.h" nogil:
     ctypedef struct dl_cross_entropy:
         long rows, classes, ignore
         const void* logits

@@ -9,7 +9,7 @@ include "common.pxi"
 from .. import destination as _destination
 from . import elementwise as _elementwise
 
-cdef extern from "norm.h" nogil:
+cdef extern from "rowwise/norm.h" nogil:
     ctypedef struct dl_norm:
         long rows, cols
         const void* x
@@ -22,7 +22,7 @@ cdef extern from "norm.h" nogil:
         double eps
     int dl_layer_norm_run(dl_norm* m, double* sums, int dtype)
 
-cdef extern from "batch_norm.h" nogil:
+cdef extern from "rowwise/batch_norm.h" nogil:
     ctypedef struct dl_batch_norm:
         long rows, cols
         int dtype, relu, batch
@@ -42,7 +42,7 @@ cdef extern from "batch_norm.h" nogil:
     int dl_bn_forward(dl_batch_norm* m)
     int dl_bn_backward(dl_batch_norm* m)
 
-cdef extern from "rms_norm.h" nogil:
+cdef extern from "rowwise/rms_norm.h" nogil:
     ctypedef struct dl_rms_norm:
         long rows, cols
         const void* x
@@ -54,7 +54,7 @@ cdef extern from "rms_norm.h" nogil:
     void dl_rms_forward(dl_rms_norm* m, int dtype)
     int dl_rms_backward(dl_rms_norm* m, double* dweight, int dtype)
 
-cdef extern from "group_norm.h" nogil:
+cdef extern from "rowwise/group_norm.h" nogil:
     ctypedef struct dl_group_norm:
         long n, pixels, cols, groups
         int dtype

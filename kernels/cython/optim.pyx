@@ -5,7 +5,7 @@ import math as _math
 
 from ..reference.optim import rectification as _rectification
 
-cdef extern from "optim.h" nogil:
+cdef extern from "rowwise/optim.h" nogil:
     ctypedef struct dl_sgd:
         long n
         void* param

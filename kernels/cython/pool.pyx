@@ -4,7 +4,7 @@ include "common.pxi"
 
 from ..geometry import pool_output_size as _pool_output_size
 
-cdef extern from "pool.h" nogil:
+cdef extern from "pool/pool.h" nogil:
     ctypedef struct dl_pool:
         int dtype, wide_index, count_pad
         long n, h, w, c, p, q, r, s, sh, sw, ph, pw, dh, dw

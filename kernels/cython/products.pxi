@@ -1,7 +1,7 @@
 # The matrix product and the first step of a backward pass, from the module that holds them: see products.h.
 from . import products as _products
 
-cdef extern from "products.h" nogil:
+cdef extern from "product/products.h" nogil:
     ctypedef struct dl_gemm:
         int dtype
         long m, n, k

@@ -6,8 +6,8 @@ from cpython.pycapsule cimport PyCapsule_New
 cdef extern from *:
     """
     #define DLFAST_PRODUCTS_SERVER
-    #include "gemm.h"
-    #include "rows.h"
+    #include "product/gemm.h"
+    #include "rowwise/rows.h"
     """
     ctypedef struct dl_gemm:
         long m, n, k, ars, acs, brs, bcs

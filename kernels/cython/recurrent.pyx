@@ -7,7 +7,7 @@ include "common.pxi"
 include "products.pxi"
 include "affine.pxi"
 
-cdef extern from "recurrent.h" nogil:
+cdef extern from "sequence/recurrent.h" nogil:
     ctypedef struct dl_cell:
         long batch, hidden
         const void* c

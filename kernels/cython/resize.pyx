@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, int64_t
 
 from ..resizing import bins as _bins, summing as _summing, taps as _taps
 
-cdef extern from "resize.h" nogil:
+cdef extern from "pool/resize.h" nogil:
     ctypedef struct dl_taps:
         const int64_t* low
         const int64_t* high

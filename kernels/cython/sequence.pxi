@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t
 from ..sequences import shares
 
 
-cdef extern from "sequence.h" nogil:
+cdef extern from "sequence/sequence.h" nogil:
     ctypedef struct dl_sequence:
         int dtype, kind, reverse, within
         long steps, batch, hidden, stride, rows, features, ld, start

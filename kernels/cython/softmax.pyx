@@ -2,7 +2,7 @@
 """Softmax and its logarithm along one axis, by softmax.h; another axis than the last is moved there and back."""
 include "common.pxi"
 
-cdef extern from "softmax.h" nogil:
+cdef extern from "rowwise/softmax.h" nogil:
     ctypedef struct dl_softmax:
         long rows, n
         const void* a

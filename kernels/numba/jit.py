@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from platformdirs import user_cache_dir
 
-from ..cython import threads
+from ..runtime import threads
 from . import registers  # noqa: F401  (before anything is compiled)
 from .compiling import compilations
 from .keeping import KernelCache

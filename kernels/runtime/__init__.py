@@ -1,0 +1,1 @@
+"""What both compiled backends stand on: the thread pool, the memory pool, and what the machine can do at best."""
