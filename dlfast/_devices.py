@@ -52,7 +52,9 @@ _ARRAYS = (np.ndarray, DeviceArray)
 
 def device_of(array: Any) -> device:
     """Where an array lies."""
-    return CPU if type(array) is np.ndarray else device(device_name(array))
+    if type(array) is np.ndarray:
+        return CPU
+    return array.device if isinstance(getattr(array, "device", None), device) else device(device_name(array))
 
 
 def on_device(array: Any) -> bool:

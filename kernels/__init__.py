@@ -154,7 +154,7 @@ class use_backend:
 
 def get_backend(x: Any = None) -> tuple[str, ...]:
     """The names given to ``use_backend`` last, ``("auto",)`` at first; ``("cuda",)`` for an array x on a device."""
-    return _DEVICE if isinstance(x, DeviceArray) else _table.names
+    return x.backend if isinstance(x, DeviceArray) else _table.names
 
 
 def active(op: str, x: numpy.ndarray | None = None) -> Pair:
@@ -165,7 +165,7 @@ def active(op: str, x: numpy.ndarray | None = None) -> Pair:
     """
     if x is not None:
         if type(x) is not _ndarray and isinstance(x, DeviceArray):
-            return _table.on_device[op]
+            return _table.on_device[op] if x.kernel is None else x.kernel(op)
         if x.size < auto.SMALL:
             return _table.small[op]
     return _table[op]

@@ -6,9 +6,15 @@ from typing import Any
 
 
 class DeviceArray:
-    """The base of arrays on a device: ``isinstance(x, DeviceArray)`` says that x does not lie on the CPU."""
+    """The base of arrays on a device: ``isinstance(x, DeviceArray)`` says that x does not lie on the CPU.
+
+    kernel: op -> (forward, backward) for arrays of this class, None for those of "cuda". backend: the names of the
+    backends whose abilities they have.
+    """
 
     __slots__ = ()
+    kernel: Any = None
+    backend: tuple[str, ...] = ("cuda",)
 
 
 def device_name(x: Any) -> str:
