@@ -5,7 +5,7 @@ A convolution has three passes, "forward", "dx" and "dweight", each with an algo
 | method | what it does | what it can do |
 |---|---|---|
 | im2col | gathers patches into a buffer in cache and multiplies | everything |
-| direct | multiplies an overlapping view of the image, gathers nothing | no groups, no dilation along a row |
+| direct | reads the image where it lies, gathers nothing | everything by `lists`, else no groups, no dilated rows |
 | winograd | a quarter to a third of the multiplications | 3 x 3, 4 x 4, 5 x 5, no dilation, no groups |
 | pointwise | one matrix product | 1 x 1, stride 1, no padding, no groups |
 | depthwise | lets the channels be the lanes of the registers | one channel a group |
@@ -60,8 +60,9 @@ class Abilities(NamedTuple):
 
     only_3x3: Winograd's method for kernels of 3 x 3 with stride 1 only. pooled: the methods that do max-pooling on the
     way and write no pixel between; averaged: those that read the windows of average-pooling from cache. scatters: a
-    transposed convolution of few outputs by a method of its own. on_device: of kernels for arrays on a device, whose
-    methods are those of `conv_on_device`.
+    transposed convolution of few outputs by a method of its own. lists: the passes in which the direct method reads the
+    image by a list of runs: it takes everything then, and is the general case instead of im2col. on_device: of kernels
+    for arrays on a device, whose methods are those of `conv_on_device`.
     """
 
     methods: tuple[str, ...] = METHODS
@@ -69,6 +70,7 @@ class Abilities(NamedTuple):
     pooled: tuple[str, ...] = ()
     averaged: tuple[str, ...] = ()
     scatters: bool = False
+    lists: tuple[str, ...] = ()
     on_device: OnDevice | None = None
 
 
@@ -98,14 +100,16 @@ def phases(kernel, stride) -> tuple[int, int, int]:
     return -(-kernel[1] // stride[0]), -(-kernel[2] // stride[1]), math.prod(stride) * kernel[3]
 
 
-def unfit(method: str, passing: str, kernel, geometry: Geometry, only_3x3: bool = False) -> str | None:
+def unfit(
+    method: str, passing: str, kernel, geometry: Geometry, only_3x3: bool = False, lists: tuple[str, ...] = ()
+) -> str | None:
     """Why `method` cannot do this pass (kernel: the shape of the weight), None where it can.
 
-    only_3x3: as in `Abilities`.
+    only_3x3, lists: as in `Abilities`.
     """
     k, r, s, c = kernel
     stride, padding, dilation, groups = geometry
-    if method == "direct" and (groups > 1 or (dilation[1] > 1 and s > 1)):
+    if method == "direct" and passing not in lists and (groups > 1 or (dilation[1] > 1 and s > 1)):
         return "takes no groups and no dilation along a row"
     if method == "winograd" and (why := _unfit_winograd(kernel, geometry, only_3x3)):
         return why
@@ -150,19 +154,22 @@ def choose(
     geometry: Geometry,
     method: str = "auto",
     only_3x3: bool = False,
+    lists: tuple[str, ...] = (),
 ) -> Choice:
-    """The method for one pass over an image of this shape; only_3x3 as in `Abilities`."""
+    """The method for one pass over an image of this shape; only_3x3 and lists as in `Abilities`."""
     if method not in AUTOMATIC:
-        why = unfit(method, passing, kernel, geometry, only_3x3) or _too_far(method, image, kernel, geometry)
+        why = unfit(method, passing, kernel, geometry, only_3x3, lists) or _too_far(method, image, kernel, geometry)
         return Choice(method, "asked for") if why is None else Choice("im2col", f"{method} {why}")
     for name in ("pointwise", "depthwise"):
         if unfit(name, passing, kernel, geometry) is None and not _too_far(name, image, kernel, geometry):
             return Choice(name, "a 1 x 1 kernel" if name == "pointwise" else "one channel a group")
-    direct = unfit("direct", passing, kernel, geometry) is None and not _too_far("direct", image, kernel, geometry)
+    far = _too_far("direct", image, kernel, geometry)
+    direct = far is None and unfit("direct", passing, kernel, geometry, only_3x3, lists) is None
     if kernel[3] < FEW_CHANNELS and direct:
         other = Choice("direct", f"{kernel[3]} channels: gathering would cost more than multiplying")
     else:
-        other = Choice("im2col", "the general case" if method == "auto" else "the general case, exact")
+        general = "direct" if direct and passing in lists else "im2col"
+        other = Choice(general, "the general case" if method == "auto" else "the general case, exact")
     if method == "exact" or unfit("winograd", passing, kernel, geometry, only_3x3):
         return other
     return _winograd_or(other, passing, image, kernel, geometry)
@@ -173,17 +180,17 @@ def _winograd_or(other: Choice, passing: str, image, kernel, geometry: Geometry)
     taps, _, channels = phases(kernel, geometry.stride)
     outputs, side = kernel[0], WINOGRAD_TILES[taps]
     if min(channels, outputs) < FEW_CHANNELS or channels + outputs < WINOGRAD_CHANNELS:
-        few = Choice("im2col", f"{channels} and {outputs} channels are few for Winograd's transforms")
-        return few if other.method == "im2col" else other
+        few = Choice(other.method, f"{channels} and {outputs} channels are few for Winograd's transforms")
+        return other if kernel[3] < FEW_CHANNELS else few
     pixels, tiles = math.prod(output_shape(image, kernel, geometry)[:3]), _tiles(passing, image, kernel, geometry)
     saving = pixels * math.prod(kernel[1:]) / (WINOGRAD_PRODUCTS * channels * (tiles + WINOGRAD_KERNELS[passing]))
-    if other.method == "direct":
+    if other.method == "direct" and kernel[3] < FEW_CHANNELS:
         transforms = WINOGRAD_TRANSFORMS * (channels + outputs) / (channels * outputs)
         if saving < WINOGRAD_OVER_DIRECT * (1 + transforms):
             return other
     elif saving < WINOGRAD_SAVING:
         why = f"{tiles} tiles of {side} x {side} for {pixels} pixels would not pay for their transforms"
-        return Choice("im2col", why)
+        return Choice(other.method, why)
     phased = "" if geometry.stride == (1, 1) else f", {channels} channels of phases"
     return Choice("winograd", f"F({side}x{side}, {taps}x{taps}){phased}: {saving:.1f} times fewer multiplications")
 

@@ -76,8 +76,8 @@ class Plan:
     def _choice(self, passing: str) -> Choice:
         if self.abilities.on_device is not None:
             return choose_on_device(self.image, self.kernel, self.geometry, self.method, self.abilities.on_device)
-        only_3x3 = self.abilities.only_3x3
-        choice = choose(passing, self.image, self.kernel, self.geometry, self.method, only_3x3)
+        able = self.abilities
+        choice = choose(passing, self.image, self.kernel, self.geometry, self.method, able.only_3x3, able.lists)
         if choice.method in self.abilities.methods:
             return choice
         return Choice("im2col", f"this backend has no {choice.method}")
@@ -92,7 +92,8 @@ class Plan:
             return ""
         method, able = self.choices[passing].method, self.abilities.averaged if self.average else self.abilities.pooled
         tiled = self.pool == (2, 2) and self.kernel[1:3] == (3, 3) and self.geometry.stride == (1, 1)
-        if method not in able or not (method == "direct" or (method == "winograd" and tiled)):
+        few = method == "direct" and self.kernel[3] < FEW_CHANNELS and self.geometry.groups == 1
+        if method not in able or not (few or (method == "winograd" and tiled)):
             return ""
         held = direct_bytes(self.image, self.kernel, self.geometry, self.pool[0])
         return "" if method == "direct" and held > WINDOW_BYTES else method

@@ -136,17 +136,21 @@ def test_choice_follows_the_shape():
     )
     assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 1), plain._replace(groups=64)).method == "depthwise"
     assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain._replace(stride=(2, 2))).method == "im2col"
+    for passing, method in (("forward", "direct"), ("dx", "direct"), ("dweight", "im2col")):
+        strange = Geometry((2, 1), (1, 1, 1, 1), (1, 2), 2)
+        assert choose(passing, (8, 28, 28, 64), (64, 3, 3, 32), strange, lists=("forward", "dx")).method == method
 
 
 def test_precision_switches_winograd_off(backend):
     rng = np.random.default_rng(0)
     x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 12, 12, 32), (32, 3, 3, 32)))
-    by_method = {method: F.conv2d(x, w, method=method).numpy().tobytes() for method in ("winograd", "im2col")}
+    general = "direct" if backend == "cython" else "im2col"
+    by_method = {method: F.conv2d(x, w, method=method).numpy().tobytes() for method in ("winograd", general)}
     assert dl.get_precision() == "fast"
     assert F.conv2d(x, w).numpy().tobytes() == by_method["winograd"]
     dl.set_precision("exact")
     try:
-        assert F.conv2d(x, w).numpy().tobytes() == by_method["im2col"]
+        assert F.conv2d(x, w).numpy().tobytes() == by_method[general]
         with pytest.raises(ValueError, match="'fast' or 'exact', got 'half'"):
             dl.set_precision("half")
         assert dl.get_precision() == "exact"

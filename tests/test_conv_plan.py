@@ -185,7 +185,7 @@ def test_precision_and_backend_in_force_are_part_of_what_is_remembered():
     assert planned(run) is fast
     dl.set_precision("exact")
     try:
-        assert planned(run).forward == "im2col"
+        assert planned(run).forward == ("direct" if "cython" in kernels.backends_of("conv2d") else "im2col")
     finally:
         dl.set_precision("fast")
     with dl.use_backend("reference"):

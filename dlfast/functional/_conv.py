@@ -183,7 +183,7 @@ def conv_method(op: str, method: str, image: tuple, kernel: tuple, geometry: Geo
     if method == "auto":
         return automatic()
     able = abilities(backend)
-    check_method(op, method, kernel, geometry, able.only_3x3)
+    check_method(op, method, kernel, geometry, able.only_3x3, able.lists)
     if able.on_device is not None:
         return _device_method(op, method, image, kernel, geometry, able)
     if method not in METHODS:
@@ -221,10 +221,17 @@ def abilities(backend: tuple) -> Abilities:
     return backend[1] if backend[0] == "cuda" else getattr(active_module("conv2d"), "ABILITIES", PLAIN)
 
 
-def check_method(op: str, method: str, kernel: tuple, geometry: Geometry, only_3x3: bool = False) -> str:
+def check_method(
+    op: str,
+    method: str,
+    kernel: tuple,
+    geometry: Geometry,
+    only_3x3: bool = False,
+    lists: tuple[str, ...] = ("forward",),
+) -> str:
     """`method`; raises ValueError for one that is unknown or, on the CPU, cannot do a convolution of this geometry."""
     check.choice(op, "method", method, ("auto", *METHODS, *(name for name in DEVICE_METHODS if name not in METHODS)))
-    if method in METHODS and (why := unfit(method, "forward", kernel, geometry, only_3x3)):
+    if method in METHODS and (why := unfit(method, "forward", kernel, geometry, only_3x3, lists)):
         raise ValueError(f"{op}: method {method!r} {why}; got weight {kernel}, {geometry}")
     return method
 

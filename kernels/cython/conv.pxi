@@ -28,7 +28,7 @@ cdef enum:
     DEPTHWISE
 
 cdef tuple _METHODS = ("im2col", "direct", "winograd", "pointwise", "depthwise")
-ABILITIES = _Abilities(pooled=("direct", "winograd"), averaged=("direct",))
+ABILITIES = _Abilities(pooled=("direct", "winograd"), averaged=("direct",), lists=("forward", "dx"))
 
 
 cdef inline int read_plan(object plan, object x, dl_planned* to) except -1:

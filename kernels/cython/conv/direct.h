@@ -29,7 +29,7 @@
    Zero-Memory Overhead Direct Convolutions". */
 #ifndef DLFAST_DIRECT_H
 #define DLFAST_DIRECT_H
-#include "conv/conv.h"
+#include "conv/brgemm.h"
 
 #define DL_DIRECT_BYTES 32768       /* of image rows: they share L1 and L2 with the packed weights */
 #define DL_DIRECT_BLOCK 24576       /* bytes of dz in L1 */
@@ -38,6 +38,7 @@
 #define DL_DIRECT_PARTIALS 16       /* of the weight gradient, at most */
 #define DL_DIRECT_RUN 4096          /* pixels of a row in one sum: the errors grow with the number of sums */
 #define DL_DIRECT_STREAM 8          /* see dl_streams */
+#define DL_DIRECT_COLLECT 4         /* multiplications that take as long as collecting one register */
 #define DL_DIRECT_SUM_SERIAL 65536  /* numbers that one thread adds sooner than it wakes another */
 
 typedef struct dl_direct {
@@ -140,7 +141,18 @@ static int dl_direct_means(const dl_conv *v, long pool_h, long pool_w, const voi
 }
 
 static int dl_direct_forward(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y) {
-    return dl_direct_means(v, 1, 1, x, weight, bias, y, NULL);
+    return dl_brgemm_forward(v, x, weight, bias, y);
+}
+
+/* Whether the columns (s, c) of the weights take less work as outputs than the channels c: these may leave registers
+   half empty, and meet the zeros around dz; those have to be collected. */
+static int dl_direct_collects(const dl_conv *v) {
+    if (v->groups > 1 || v->dw > 1) return 0;
+    const double lanes = dl_lanes(v->dtype), across = ceil(v->s * v->c / lanes), deep = ceil(v->c / lanes);
+    const double of_columns = (double)v->p * v->q * v->r * v->k * across;
+    const double of_channels = (double)v->h * v->w * v->r * v->s * v->k * deep / (v->sh * v->sw);
+    const double collected = (double)DL_DIRECT_COLLECT * v->h * v->w * v->s * deep / v->sw;
+    return of_columns + collected < of_channels;
 }
 
 /* The gradient of the image, but for dz and the packed weights. */
@@ -238,6 +250,7 @@ static int dl_direct_windows_gradient(const dl_conv *v, long pool_h, long pool_w
 }
 
 static int dl_direct_input_gradient(const dl_conv *v, const void *dz, const void *weight, void *dx) {
+    if (!dl_direct_collects(v)) return dl_brgemm_input_gradient(v, dz, weight, dx);
     if (v->n * v->h * v->w * v->c == 0) return 0;
     dl_direct d = dl_direct_dx_plan(v, weight, dx);
     const double row_work = (double)v->q * dl_max(v->k, 1) * dl_max(v->r * v->s * v->c, 1);
@@ -250,11 +263,12 @@ static int dl_direct_input_gradient(const dl_conv *v, const void *dz, const void
                      row_work * v->n * v->h < DL_CONV_SERIAL_WORK);
 }
 
-/* Whether dl_direct_means_gradient takes this: dz of an image fits into L1, and images are many, or little work. */
+/* Whether dl_direct_means_gradient takes this: dx is collected, dz of an image fits into L1, and images are many, or
+   little work. */
 static int dl_direct_means_fit(const dl_conv *v) {
     const double work = (double)v->p * v->q * v->k * v->r * v->s * v->c;
     const size_t held = dl_item(v->dtype) * v->p * v->q * dl_round_up(v->k, dl_lanes(v->dtype));
-    return held <= DL_DIRECT_BLOCK && (v->n >= DL_DIRECT_PARTIALS || v->n * work < DL_CONV_SERIAL_WORK);
+    return dl_direct_collects(v) && held <= DL_DIRECT_BLOCK && (v->n >= DL_DIRECT_PARTIALS || v->n * work < DL_CONV_SERIAL_WORK);
 }
 
 /* All gradients, each unless NULL, from dy of the means of windows and the pixels y (NULL without activation). */

@@ -1,0 +1,143 @@
+/* The jobs of brgemm.h. */
+
+/* Where register j of a panel of `registers` from output `col` on begins: the last lies across the one before. */
+DL_INLINE long DL_FN(brgemm_column)(const dl_brgemm *g, long col, long j) {
+    return dl_max(0, dl_min(col + j * LANES, g->cols - LANES));
+}
+
+/* to (count rows, `step` apart) = one register of columns of B, of which `valid` exist. */
+DL_NOINLINE void DL_FN(brgemm_pack)(const real *from, long row_stride, long col_stride, long count, long valid, real *to,
+                                    long step) {
+    long k = 0;
+    if (col_stride == 1) {
+        for (; k < count; k++)
+            DL_FN(vstore)(to + k * step, DL_FN(vload_n)(from + k * row_stride, valid));
+        return;
+    }
+#if DL_VECTORS
+    if (row_stride == 1) k = DL_FN(pack_transposed)(count, step, valid, from, col_stride, to);
+#endif
+    for (; k < count; k++)
+        for (long i = 0; i < LANES; i++)
+            to[k * step + i] = i < valid ? from[k * row_stride + i * col_stride] : 0;
+}
+
+/* Job: one panel of one group, and its bias. */
+static void DL_FN(brgemm_pack_job)(void *ctx, long job, long worker) {
+    const dl_brgemm *g = (const dl_brgemm *)ctx;
+    const long group = job / g->panels, panel = job % g->panels, col = 2 * panel * LANES;
+    const long registers = panel == g->panels - 1 ? g->registers - 2 * panel : 2, step = registers * LANES;
+    const real *weight = (const real *)g->weight + group * g->group_stride;
+    real *packed = (real *)g->packed + group * g->registers * LANES * g->depth + col * g->depth;
+    real *bias = (real *)g->packed_bias + group * g->registers * LANES + col;
+    for (long j = 0; j < registers; j++) {
+        const long at = DL_FN(brgemm_column)(g, col, j), valid = g->cols - at;
+        for (long tap = 0, row = 0, joined; tap < g->taps; tap += joined, row += joined * g->run) {
+            for (joined = 1; tap + joined < g->taps; joined++)
+                if (g->from[tap + joined] != g->from[tap] + joined * g->run * g->row_stride) break;
+            DL_FN(brgemm_pack)(weight + g->from[tap] + at * g->col_stride, g->row_stride, g->col_stride,
+                               joined * g->run, valid, packed + row * step + j * LANES, step);
+        }
+        if (g->bias)
+            DL_FN(vstore)(bias + j * LANES, DL_FN(vload_n)((const real *)g->bias + group * g->cols + at, valid));
+    }
+    (void)worker;
+}
+
+/* The image rows, with their padding, that outputs (i, j) to (i + rows, j + wide) of an image read. */
+DL_NOINLINE void DL_FN(brgemm_fetch)(const dl_brgemm *g, long image, long i, long rows, long j, real *out) {
+    const long height = (rows - 1) * g->step_h + g->reach_h, start = (j * g->step_w - g->left) * g->c;
+    const long width = g->w * g->c, left = dl_min(dl_max(-start, 0), g->line);
+    const long count = dl_max(0, dl_min(width - dl_max(start, 0), g->line - left));
+    for (long y = 0, h = i * g->step_h - g->top; y < height; y++, h++, out += g->line) {
+        const long valid = h >= 0 && h < g->h ? count : 0;
+        DL_FN(zero_run)(out, left);
+        if (valid) DL_FN(copy_run)(out + left, (const real *)g->src + (image * g->h + h) * width + left + start, valid);
+        DL_FN(zero_run)(out + left + valid, g->line - left - valid);
+    }
+}
+
+/* The pixels of `lines` lines of outputs from `first` of all images on, columns j to j + wide; their image rows are
+   fetched to `rows` unless they are read in place.  Returns what the pixels' offsets count from. */
+DL_NOINLINE const real *DL_FN(brgemm_pixels_of)(const dl_brgemm *g, long first, long lines, long j, long wide,
+                                                dl_pixel *pixel, real *rows) {
+    long base = 0;
+    for (long line = first, here; line < first + lines; line += here) {
+        const long image = line / g->grid_h, i0 = line % g->grid_h;
+        here = dl_min(first + lines - line, g->grid_h - i0);
+        if (g->in_place)
+            base = ((image * g->h + i0 * g->step_h - g->top) * g->w + j * g->step_w - g->left) * g->c;
+        else
+            DL_FN(brgemm_fetch)(g, image, i0, here, j, rows + base);
+        for (long i = 0; i < here; i++) {
+            const long to = g->out_at + image * g->out_n + (i0 + i) * g->out_h + j * g->out_w;
+            const long at = base + i * g->step_h * g->line;
+            for (long q = 0; q < wide; q++)
+                *pixel++ = (dl_pixel){at + q * g->step_w * g->c, to + q * g->out_w};
+        }
+        base += ((here - 1) * g->step_h + g->reach_h) * g->line;
+    }
+    return g->in_place ? (const real *)g->src : rows;
+}
+
+/* One panel: all pixels, block by block of the depth. */
+DL_NOINLINE void DL_FN(brgemm_panel)(const dl_brgemm *g, long group, long panel, const real *a, const dl_pixel *pixel,
+                                     long pixels, real *end) {
+    const long col = 2 * panel * LANES, at = group * g->registers * LANES;
+    const long registers = panel == g->panels - 1 ? g->registers - 2 * panel : 2, step = registers * LANES;
+    const real *b = (const real *)g->packed + at * g->depth + col * g->depth;
+    const real *bias = g->bias ? (const real *)g->packed_bias + at + col : NULL;
+    real *c = (real *)g->out + group * g->cols + col;
+    a += group * g->run;
+    dl_panel p = {.b = b,
+                  .part = g->cols < LANES ? g->cols : 0,
+                  .last = DL_FN(brgemm_column)(g, col, registers - 1) - col,
+                  .spill = g->spills ? end : NULL,
+                  .stream = g->stream};
+    for (long block = 0; block < g->blocks; block++) {
+        const int final = block == g->blocks - 1;
+        const real *next = b + step * (final ? g->depth : g->runs[g->begin[block + 1]].row);
+        const long ahead = g->ahead * step;
+        p.run = g->runs + g->begin[block];
+        p.end = g->runs + g->begin[block + 1];
+        p.first = !block;
+        p.bias = final ? bias : NULL;
+        p.relu = final && g->activation == DL_RELU;
+        if (registers == 1)
+            DL_FN(brgemm_pixels)(1, &p, a, pixel, pixels, c, next, ahead);
+        else if (registers == 2)
+            DL_FN(brgemm_pixels)(2, &p, a, pixel, pixels, c, next, ahead);
+        else
+            DL_FN(brgemm_pixels)(3, &p, a, pixel, pixels, c, next, ahead);
+    }
+}
+
+/* Job: a block of pixels and a range of panels of each group. */
+static void DL_FN(brgemm_job)(void *ctx, long job, long worker) {
+    const dl_brgemm *g = (const dl_brgemm *)ctx;
+    const long split = job % g->splits, cell = job / g->splits;
+    const long first = cell / g->col_blocks * g->rows, lines = dl_min(g->rows, g->n * g->grid_h - first);
+    const long j = cell % g->col_blocks * g->wide, wide = dl_min(g->wide, g->grid_w - j), pixels = lines * wide;
+    const long begin = split * g->panels / g->splits, end = (split + 1) * g->panels / g->splits;
+    const long images = (lines - 1) / g->grid_h + 2;
+    const long held = g->in_place ? 0 : (lines * g->step_h + images * g->reach_h) * g->line;
+    const long listed = dl_round_up(pixels * (long)sizeof(dl_pixel), 64);
+    char *room = (char *)dl_scratch(DL_SCRATCH_JOB, listed + sizeof(real) * (held + LANES));
+    if (!room) return;
+    dl_pixel *pixel = (dl_pixel *)room;
+    const real *a = DL_FN(brgemm_pixels_of)(g, first, lines, j, wide, pixel, (real *)(room + listed));
+    real *stop = (real *)g->out + pixel[pixels - 1].to + g->out_w;
+    for (long group = 0; group < g->groups; group++) {
+        const long from = 2 * begin * LANES, cols = (end == g->panels ? g->cols : 2 * end * LANES) - from;
+        const long col = group * g->cols + from;
+        for (long panel = begin; panel < end; panel++)
+            DL_FN(brgemm_panel)(g, group, panel, a, pixel, pixels, stop);
+        for (long i = 0; i < lines; i++) {
+            real *y = (real *)g->out + pixel[i * wide].to + col;
+            if (g->activation > DL_RELU) DL_FN(activate_block)(y, g->out_w, wide, cols, g->activation);
+            if (g->finish) DL_FN(finish_rows)(g->finish, y, g->out_w, wide, col, cols);
+        }
+    }
+    if (g->stream) dl_fence();
+    (void)worker;
+}
