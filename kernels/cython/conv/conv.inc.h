@@ -115,7 +115,6 @@ static void DL_FN(conv_product_job)(void *ctx, long job, long worker) {
             if (!p->direct && end > k) DL_FN(gather)(g, first, count, block, group * g->run, patches, p->ld);
             DL_FN(gemm_block)(&o, a - (p->direct ? 0 : k), count, col, cols, k, end, c, ldc, block > 0);
         }
-        if (o.activation != DL_RELU) DL_FN(activate_block)(c, ldc, count, cols, o.activation);
         if (p->finish) DL_FN(finish_rows)(p->finish, c, ldc, count, group * p->cols + col, cols);
         if (rows) DL_FN(scatter_rows)(p, rows, first, count, group);
     }

@@ -6,8 +6,8 @@
    block by k block: A into panels of DL_MR rows, B into panels of NR = 2 registers of columns. With few rows each
    column of B belongs to one job, which packs it panel by panel on its way: where the rows of B are contiguous, the
    first tile of a panel does so, from the registers that it multiplies with. With few columns each job packs its own
-   rows of A, or reads them where they lie. The tile adds the bias, or C, and applies ReLU; sigmoid and tanh run over
-   the finished block. Where k is much the longest side (weight gradients) it is cut into chunks with a partial C each,
+   rows of A, or reads them where they lie. The tile adds the bias, or C, and applies ReLU; other activations run
+   over each finished panel. Where k is much the longest side (weight gradients) it is cut into chunks with a partial C each,
    summed in the order of the chunks. Where one operand has so few rows that packing the other does not pay (batches of
    1 to 32), see gemm_skinny.inc.h. All cuts depend on the shape alone, never on the number of threads, so the bits do
    not either.
@@ -138,12 +138,13 @@ static int dl_gemm_skinny(const dl_gemm *g, int little_work, int *status) {
     return 0;
 }
 
-/* Returns 0, or -1 when there is no memory for packed panels. */
-static int dl_gemm_serve(const dl_gemm *g) {
+/* The product with B packed before (dl_gemm_pack), or with `panels` NULL.  Returns 0, or -1 when there is no memory for
+   packed panels. */
+static int dl_gemm_with(const dl_gemm *g, const void *panels) {
     if (!g->m || !g->n) return 0;
     const int serial = (double)g->m * g->n * g->k < DL_GEMM_SERIAL_WORK;
     int status;
-    if (dl_gemm_skinny(g, serial, &status)) return status;
+    if (!panels && dl_gemm_skinny(g, serial, &status)) return status;
     const long mr = dl_tile_rows(g->dtype), nr = dl_tile_cols(g->dtype);
     const size_t item = dl_item(g->dtype);
     dl_plan p = {.g = g};
@@ -155,27 +156,36 @@ static int dl_gemm_serve(const dl_gemm *g) {
                         .activation = g->activation};
     dl_plan_blocks(&p, g, mr, nr);
     p.o.finish = p.chunks == 1;
-    const int few = p.row_blocks == 1; /* each column of B is met by one job, which packs it */
+    const int few = p.row_blocks == 1;          /* each column of B is met by one job, which packs it */
+    const int packs_b = !few && !panels;
     /* Rows a multiple of 4 kB apart compete for the same places in the caches: with many columns, packing A pays. */
     p.o.pack_a = g->acs != 1 || p.nc > DL_FEW_PANELS * nr;
     if (p.o.pack_a && (few || g->n > DL_FEW_PANELS * nr) && (double)g->m * g->k * item <= DL_SHARED_A * dl_cache.last)
         p.o.mpad = dl_round_up(g->m, mr);
-    const size_t packed = few ? 0 : dl_round_up(item * p.o.npad * g->k, 64), bias = dl_round_up(item * p.o.npad, 64);
+    const size_t packed = packs_b ? dl_round_up(item * p.o.npad * g->k, 64) : 0;
     const size_t packed_a = dl_round_up(item * p.o.mpad * g->k, 64);
     const size_t partial = p.chunks > 1 ? item * p.chunks * g->m * g->n : 0;
-    p.packed = (char *)dl_scratch(DL_SCRATCH_SHARED, packed + bias + packed_a + partial + 64);
+    p.packed = (char *)dl_scratch(DL_SCRATCH_SHARED, packed + packed_a + partial + 64);
     if (!p.packed) return -1;
-    p.packed_a = p.packed + packed + bias;
+    p.packed_a = p.packed + packed;
     p.partial = p.packed_a + packed_a;
-    p.o.bias = p.chunks == 1 && !g->accumulate ? dl_pad_bias(g->bias, g->n, p.o.npad, item, p.packed + packed) : NULL;
-    p.o.b = few ? g->b : p.packed;
-    if (few) p.o.bn = g->n, p.o.brs = g->brs, p.o.bcs = g->bcs;
+    p.o.bias = p.chunks == 1 && !g->accumulate ? g->bias : NULL;
+    p.o.b = panels ? panels : few ? g->b : p.packed;
+    if (few && !panels) p.o.bn = g->n, p.o.brs = g->brs, p.o.bcs = g->bcs;
     dl_packing pack[2] = {{g->a, p.packed_a, p.o.mpad ? g->m : 0, g->ars, g->k, g->acs, mr, p.o.kc},
-                          {g->b, p.packed, few ? 0 : g->n, g->bcs, g->k, g->brs, nr, p.o.kc}};
+                          {g->b, p.packed, packs_b ? g->n : 0, g->bcs, g->k, g->brs, nr, p.o.kc}};
     const long packings = dl_packing_jobs(pack) + dl_packing_jobs(pack + 1);
     if (dl_launch(DL_PICK(dl_gemm_pack_jobs, g->dtype), pack, packings, serial) ||
         dl_launch(DL_PICK(dl_gemm_block_jobs, g->dtype), &p, p.chunks * p.row_blocks * p.col_blocks, serial))
         return -1;
     return p.chunks > 1 ? dl_launch(DL_PICK(dl_gemm_sum_jobs, g->dtype), &p, g->m, serial) : 0;
+}
+static int dl_gemm_serve(const dl_gemm *g) { return dl_gemm_with(g, NULL); }
+
+/* B as the panels that blocks read, for many products with it: k rows of as many columns as whole panels have. */
+static int dl_gemm_pack(const dl_gemm *g, void *to) {
+    const dl_packing pack[2] = {
+        {g->b, to, g->n, g->bcs, g->k, g->brs, dl_tile_cols(g->dtype), dl_gemm_kc(g->k, dl_sizes_for(g->dtype)->long_kc)}};
+    return dl_launch(DL_PICK(dl_gemm_pack_jobs, g->dtype), (void *)pack, dl_packing_jobs(pack), 0);
 }
 #endif

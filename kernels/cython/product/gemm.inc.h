@@ -30,7 +30,6 @@ static void DL_FN(gemm_block_job)(void *ctx, long job, long worker) {
     real *c = split ? (real *)p->partial + (chunk * g->m + row) * g->n + col : (real *)g->c + row * g->ldc + col;
     const long ldc = split ? g->n : g->ldc;
     DL_FN(gemm_block)(&o, a, m, col, n, k_begin, k_end, c, ldc, split ? 0 : g->accumulate);
-    if (!split && g->activation != DL_RELU) DL_FN(activate_block)(c, ldc, m, n, g->activation); /* ReLU: in the tile */
     (void)worker;
 }
 

@@ -2,8 +2,8 @@
 
    The block goes through k in blocks of kc, in each along the panels of B, and down the tiles of up to mc rows of A
    (simd_sizes.h): one panel stays in L1 while those rows stay in L2; the next panel is on its way.  Rows of A
-   that are contiguous in k are read where they lie; other layouts, the rows that do not fill a tile, and all rows if
-   the caller asks for it, are packed first.  Source: Goto and van de Geijn 2008, "Anatomy of
+   that are contiguous in k are read where they lie; other layouts, and all rows if the caller asks for it, are packed
+   first.  An activation but ReLU, which the tile applies, runs over each panel of C before it leaves L1.  Source: Goto and van de Geijn 2008, "Anatomy of
    high-performance matrix multiplication", section 4. */
 #ifndef DLFAST_GEMM_BLOCK_H
 #define DLFAST_GEMM_BLOCK_H
@@ -19,14 +19,14 @@
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
-enum { DL_IDENTITY, DL_RELU, DL_SIGMOID, DL_TANH };
+enum { DL_IDENTITY, DL_RELU, DL_SIGMOID, DL_TANH, DL_GELU, DL_GELU_TANH, DL_SILU };
 
 /* A by its strides; B packed (ldb 0, npad columns in whole panels) or plain (rows ldb apart that may be read to the end
-   of the last panel); bias (npad entries) or NULL. */
+   of the last panel); bias or NULL. */
 typedef struct {
     long k, kc, ars, acs, ldb, npad;
     const void *b, *bias;
-    int activation, finish; /* finish: the last k block ends the sum, so ReLU applies to it */
+    int activation, finish; /* finish: the last k block ends the sum, so the activation applies to it */
     int pack_a;             /* pack rows of A that are contiguous in k as well */
     long mpad, row;         /* mpad not 0: A is packed like B, mpad rows in all, of which the block begins at `row` */
     long bn, brs, bcs;      /* bn not 0: b is the matrix itself, bn columns; each panel is packed when its turn comes */

@@ -20,77 +20,6 @@ DL_INLINE void DL_FN(prefetch_tile)(const real *c, long ldc, long rows, long col
     (void)c, (void)ldc, (void)rows, (void)cols;
 }
 
-/* One tile of C, whole or cut by an edge of the matrix; `direct`: a is rows of the matrix itself; `keep`: see
-   gemm_tile.inc.h. */
-DL_INLINE void DL_FN(place_tile)(long kc, int direct, real *keep, const real *a, long lda, const real *b, long ldb,
-                                 real *c, long ldc, long rows, long cols, const real *bias, int first, int relu) {
-    real edge[DL_MR * NR];
-    const int low = rows <= DL_LOW && !keep, whole = rows == (low ? DL_LOW : DL_MR) && cols == NR;
-    real *out = whole ? c : edge;
-    const long out_ld = whole ? ldc : NR;
-    if (!whole && !first) DL_FN(copy_tile)(c, ldc, edge, NR, rows, cols);
-    const real *start = first ? bias : out;
-    const long start_ld = first ? 0 : out_ld;
-    if (keep)
-        (direct ? DL_FN(tile_rows_keep) : DL_FN(tile_panel_keep))(keep, kc, a, lda, b, ldb, out, out_ld, start,
-                                                                 start_ld, relu);
-    else if (direct)
-        (low ? DL_FN(tile_rows_low) : DL_FN(tile_rows))(kc, a, lda, b, ldb, out, out_ld, start, start_ld, relu);
-    else
-        (low ? DL_FN(tile_panel_low) : DL_FN(tile_panel))(kc, a, lda, b, ldb, out, out_ld, start, start_ld, relu);
-    if (!whole) DL_FN(copy_tile)(edge, NR, c, ldc, rows, cols);
-}
-
-/* c (m x n) = or += A[0..m, k_begin..k_end] B[k_begin..k_end, col..col+n].  m <= DL_MC. */
-DL_NOINLINE void DL_FN(gemm_block)(const dl_operands *g, const real *a0, long m, long col, long n, long k_begin,
-                                   long k_end, real *c, long ldc, int accumulate) {
-    const long rest = m % DL_MR == DL_LOW ? 0 : m % DL_MR;
-    const long in_place = g->acs == 1 && !g->pack_a && !g->mpad ? m - rest : 0;
-    const real *bias = (const real *)g->bias;
-    const long rows_k = (DL_MC + 2 * DL_MR) * DL_MOST_KC;
-    real *packed = (real *)dl_scratch(DL_SCRATCH_TILE, sizeof(real) * (rows_k + NR * DL_MOST_KC));
-    if (!packed) return;
-    real *own = packed + rows_k; /* a panel of B */
-    long k = k_begin;
-    do {
-        const long kc = dl_min(g->kc, k_end - k), ldb = g->ldb ? g->ldb : NR;
-        const int first = k == k_begin && !accumulate, relu = g->activation == DL_RELU && k + kc == g->k && g->finish;
-        const real *a = a0 + k * g->acs;
-        const real *panels = g->mpad ? a0 + k * g->mpad + g->row * kc : packed;
-        if (!g->mpad)
-            DL_FN(pack_panels)(kc, DL_MR, m - in_place, a + in_place * g->ars, g->ars, g->acs, packed + in_place * kc);
-        const long tiles = dl_ceil_div(m, DL_MR), ahead = g->ldb || g->bn ? 0 : dl_ceil_div(kc * NR, tiles);
-        for (long j = 0; j < n; j += NR) {
-            const long cols = dl_min(NR, n - j);
-            const real *b = (const real *)g->b + (g->ldb ? k * g->ldb + col + j : k * g->npad + (col + j) * kc);
-            const real *next = b + kc * NR, *from = NULL, *start = bias ? bias + col + j : NULL;
-            if (g->bn) {
-                from = (const real *)g->b + k * g->brs + (col + j) * g->bcs;
-                if (g->bcs != 1 || m <= DL_MR || col + j + NR > g->bn) {
-                    DL_FN(pack_panel)(kc, NR, dl_min(NR, g->bn - col - j), from, g->bcs, g->brs, own);
-                    from = NULL;
-                }
-                b = own;
-            }
-            for (long i = 0; i < m; i += DL_MR, next += ahead) {
-                const long rows = dl_min(DL_MR, m - i);
-                const int direct = i < in_place;
-                const real *rows_a = direct ? a + i * g->ars : panels + i * kc;
-                const long lda = direct ? g->ars : DL_MR;
-                real *to = c + i * ldc + j;
-                if (ahead) DL_FN(prefetch)(next, ahead); /* a share of the next panel of B */
-                if (!first) DL_FN(prefetch_tile)(to, ldc, rows, cols);
-                if (i || !from)
-                    DL_FN(place_tile)(kc, direct, NULL, rows_a, lda, b, ldb, to, ldc, rows, cols, start, first, relu);
-                else
-                    DL_FN(place_tile)(kc, direct, own, rows_a, lda, from, g->brs, to, ldc, rows, cols, start, first,
-                                      relu);
-            }
-        }
-        k += kc;
-    } while (k < k_end);
-}
-
 /* In place on a block that is still in cache. */
 DL_INLINE void DL_FN(activate_rows)(real *c, long ldc, long m, long n, const int activation) {
     for (long i = 0; i < m; i++, c += ldc) {
@@ -105,6 +34,60 @@ DL_NOINLINE void DL_FN(activate_block)(real *c, long ldc, long m, long n, int ac
     case DL_RELU: DL_FN(activate_rows)(c, ldc, m, n, DL_RELU); break;
     case DL_SIGMOID: DL_FN(activate_rows)(c, ldc, m, n, DL_SIGMOID); break;
     case DL_TANH: DL_FN(activate_rows)(c, ldc, m, n, DL_TANH); break;
+    case DL_GELU: DL_FN(activate_rows)(c, ldc, m, n, DL_GELU); break;
+    case DL_GELU_TANH: DL_FN(activate_rows)(c, ldc, m, n, DL_GELU_TANH); break;
+    case DL_SILU: DL_FN(activate_rows)(c, ldc, m, n, DL_SILU); break;
     }
+}
+/* c (m x n) = or += A[0..m, k_begin..k_end] B[k_begin..k_end, col..col+n].  m <= DL_MC. */
+DL_NOINLINE void DL_FN(gemm_block)(const dl_operands *g, const real *a0, long m, long col, long n, long k_begin,
+                                   long k_end, real *c, long ldc, int accumulate) {
+    const int direct = g->acs == 1 && !g->pack_a && !g->mpad;
+    const real *bias = (const real *)g->bias;
+    const long rows_k = (DL_MC + 2 * DL_MR) * DL_MOST_KC;
+    real *packed = (real *)dl_scratch(DL_SCRATCH_TILE, sizeof(real) * (rows_k + NR * DL_MOST_KC));
+    if (!packed) return;
+    real *own = packed + rows_k; /* a panel of B */
+    long k = k_begin;
+    do {
+        const long kc = dl_min(g->kc, k_end - k), ldb = g->ldb ? g->ldb : NR;
+        const int first = k == k_begin && !accumulate, ends = k + kc == g->k && g->finish;
+        const int relu = ends && g->activation == DL_RELU;
+        const real *a = a0 + k * g->acs;
+        const real *panels = g->mpad ? a0 + k * g->mpad + g->row * kc : packed;
+        if (!g->mpad && !direct) DL_FN(pack_panels)(kc, DL_MR, m, a, g->ars, g->acs, packed);
+        const long tiles = dl_ceil_div(m, DL_MR), ahead = g->ldb || g->bn ? 0 : dl_ceil_div(kc * NR, tiles);
+        for (long j = 0; j < n; j += NR) {
+            const long cols = dl_min(NR, n - j);
+            const real *b = (const real *)g->b + (g->ldb ? k * g->ldb + col + j : k * g->npad + (col + j) * kc);
+            const real *next = b + kc * NR, *from = NULL, *start = bias ? bias + col + j : NULL;
+            if (g->bn) {
+                from = (const real *)g->b + k * g->brs + (col + j) * g->bcs;
+                if (g->bcs != 1 || m <= DL_MR || cols < NR) {
+                    DL_FN(pack_panel)(kc, NR, dl_min(NR, g->bn - col - j), from, g->bcs, g->brs, own);
+                    from = NULL;
+                }
+                b = own;
+            }
+            const int vectors = cols > LANES ? 2 : 1;
+            for (long i = 0; i < m; i += DL_MR, next += ahead) {
+                const long rows = dl_min(DL_MR, m - i), lda = direct ? g->ars : DL_MR;
+                const real *rows_a = direct ? a + i * g->ars : panels + i * kc;
+                const long start_ld = first ? 0 : ldc;
+                real *to = c + i * ldc + j;
+                const real *begin = first ? start : to;
+                if (ahead) DL_FN(prefetch)(next, ahead); /* a share of the next panel of B */
+                if (!first) DL_FN(prefetch_tile)(to, ldc, rows, cols);
+                if (i || !from)
+                    DL_FN(tiles)[rows - 1][direct][vectors - 1](kc, rows_a, lda, b, ldb, to, ldc, cols, begin, start_ld,
+                                                                relu);
+                else
+                    (direct ? DL_FN(tile_rows_keep) : DL_FN(tile_panel_keep))(own, kc, rows_a, lda, from, g->brs, to,
+                                                                             ldc, begin, start_ld, relu);
+            }
+            if (ends && g->activation > DL_RELU) DL_FN(activate_block)(c + j, ldc, m, cols, g->activation);
+        }
+        k += kc;
+    } while (k < k_end);
 }
 #undef NR

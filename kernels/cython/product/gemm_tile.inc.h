@@ -1,9 +1,10 @@
 /* The register tile and the packing of panels: the two inner parts of gemm.h.
 
-   The tile keeps DL_MR x 2 vectors of C in registers and adds a rank-1 update for each k: two loads of B, DL_MR
-   broadcasts of A, 2 DL_MR fused multiply-adds.  The accumulators are explicit vectors: left to the
-   auto-vectoriser the same loop runs at a tenth of the speed.  Source: Goto and van de Geijn 2008, section 5; Van Zee
-   and van de Geijn 2015 (BLIS). */
+   The tile keeps up to DL_MR x 2 vectors of C in registers and adds a rank-1 update for each k: two loads of B, DL_MR
+   broadcasts of A, 2 DL_MR fused multiply-adds.  A smaller tile, of the last rows or of columns that fit in one
+   register, keeps several sums of each number, which take turns along k: else each addition would wait for the one
+   before.  The accumulators are explicit vectors: left to the auto-vectoriser the same loop runs at a tenth of the
+   speed.  Source: Goto and van de Geijn 2008, section 5; Van Zee and van de Geijn 2015 (BLIS). */
 #define NR (2 * LANES)
 #if DL_VECTORS
 #define DL_SOON(p) __builtin_prefetch(p, 0, 2)
@@ -11,53 +12,128 @@
 #define DL_SOON(p) ((void)0)
 #endif
 
-/* c (rows x NR) = relu?(start + sum over k of a[:, k] b[k, :]).  `start` (C so far, the bias, or NULL) is added at the
-   end: the rounding errors of a k block then do not grow with what came before.  direct: a is rows of the matrix, lda
-   apart, else packed panels, or the columns of a transposed matrix, lda the step of k.  keep, or NULL: where the panel
-   that is read from b, rows ldb apart, is left packed for the tiles that follow. */
-DL_INLINE void DL_FN(tile)(const int rows, const int direct, real *DL_R keep, long kc, const real *DL_R a, long lda,
-                           const real *DL_R b, long ldb, real *DL_R c, long ldc, const real *start, long start_ld,
-                           int relu) {
+/* The end of a tile whose columns do not fill its registers. */
+DL_NOINLINE void DL_FN(tile_end)(const real *sums, long rows, real *c, long ldc, long cols, const real *start,
+                                 long start_ld, int relu) {
+    for (long i = 0; i < rows; i++)
+        for (long j = 0; j < cols; j += LANES) {
+            vec sum = DL_FN(vload)(sums + i * NR + j);
+            if (start) sum += DL_FN(vload_n)(start + i * start_ld + j, cols - j);
+            DL_FN(vstore_n)(c + i * ldc + j, relu ? DL_FN(vrelu)(sum) : sum, cols - j);
+        }
+}
+
+/* c (rows x cols) = relu?(start + sum over k of a[:, k] b[k, :]), cols up to `vectors` registers.  `start` (C so far, the
+   bias, or NULL) is added at the end: the rounding errors of a k block then do not grow with what came before.
+   direct: a is rows of the matrix, lda apart, else packed panels, or the columns of a transposed matrix, lda the step
+   of k.  keep, or NULL: where the panel that is read from b, rows ldb apart, is left packed for the tiles that follow. */
+DL_INLINE void DL_FN(tile)(const int rows, const int vectors, const int direct, real *DL_R keep, long kc,
+                           const real *DL_R a, long lda, const real *DL_R b, long ldb, real *DL_R c, long ldc,
+                           long cols, const real *start, long start_ld, int relu) {
     const long step_i = direct ? lda : 1, step_k = direct ? 1 : lda;
-    vec acc[DL_MR][2];
-    DL_UNROLL for (int i = 0; i < rows; i++) DL_UNROLL for (int j = 0; j < 2; j++) acc[i][j] = DL_FN(vsplat)(0);
-    DL_UNROLL_4 for (long k = 0; k < kc; k++, a += step_k, b += ldb) {
-        const vec b0 = DL_FN(vload)(b), b1 = DL_FN(vload)(b + LANES);
+    const int turns = 4 * rows * vectors <= 2 * DL_MR ? 4 : 2 * rows * vectors <= 2 * DL_MR ? 2 : 1;
+    vec acc[4][DL_MR][2];
+    DL_UNROLL for (int t = 0; t < turns; t++) DL_UNROLL for (int i = 0; i < rows; i++) DL_UNROLL for (
+        int j = 0; j < vectors; j++) acc[t][i][j] = DL_FN(vsplat)(0);
+    long k = 0;
+    for (; turns > 1 && k + turns <= kc; k += turns)
+        DL_UNROLL for (int t = 0; t < turns; t++, a += step_k, b += ldb) {
+            vec bk[2];
+            DL_UNROLL for (int j = 0; j < vectors; j++) bk[j] = DL_FN(vload)(b + j * LANES);
+            DL_UNROLL for (int i = 0; i < rows; i++) {
+                const vec ai = DL_FN(vsplat)(a[i * step_i]);
+                DL_UNROLL for (int j = 0; j < vectors; j++) acc[t][i][j] += ai * bk[j];
+            }
+        }
+    DL_UNROLL_4 for (; k < kc; k++, a += step_k, b += ldb) {
+        vec bk[2];
+        DL_UNROLL for (int j = 0; j < vectors; j++) bk[j] = DL_FN(vload)(b + j * LANES);
         if (keep) {
             DL_SOON(b + NR); /* what the first tile of the next panel reads */
-            DL_FN(vstore)(keep + k * NR, b0);
-            DL_FN(vstore)(keep + k * NR + LANES, b1);
+            DL_UNROLL for (int j = 0; j < vectors; j++) DL_FN(vstore)(keep + k * NR + j * LANES, bk[j]);
         }
         DL_UNROLL for (int i = 0; i < rows; i++) {
             const vec ai = DL_FN(vsplat)(a[i * step_i]);
-            acc[i][0] += ai * b0;
-            acc[i][1] += ai * b1;
+            DL_UNROLL for (int j = 0; j < vectors; j++) acc[0][i][j] += ai * bk[j];
         }
     }
-    DL_UNROLL for (int i = 0; i < rows; i++) DL_UNROLL for (int j = 0; j < 2; j++) {
-        if (start) acc[i][j] += DL_FN(vload)(start + i * start_ld + j * LANES);
-        DL_FN(vstore)(c + i * ldc + j * LANES, relu ? DL_FN(vrelu)(acc[i][j]) : acc[i][j]);
+    DL_UNROLL for (int i = 0; i < rows; i++) DL_UNROLL for (int j = 0; j < vectors; j++) {
+        if (turns == 4) acc[1][i][j] += acc[3][i][j], acc[0][i][j] += acc[2][i][j];
+        if (turns > 1) acc[0][i][j] += acc[1][i][j];
+    }
+    if (cols == vectors * LANES) {
+        DL_UNROLL for (int i = 0; i < rows; i++) DL_UNROLL for (int j = 0; j < vectors; j++) {
+            if (start) acc[0][i][j] += DL_FN(vload)(start + i * start_ld + j * LANES);
+            DL_FN(vstore)(c + i * ldc + j * LANES, relu ? DL_FN(vrelu)(acc[0][i][j]) : acc[0][i][j]);
+        }
+    } else {
+        real sums[DL_MR * NR];
+        DL_UNROLL for (int i = 0; i < rows; i++) DL_UNROLL for (int j = 0; j < vectors; j++)
+            DL_FN(vstore)(sums + i * NR + j * LANES, acc[0][i][j]);
+        DL_FN(tile_end)(sums, rows, c, ldc, cols, start, start_ld, relu);
     }
 }
-#define DL_TILE(name, rows, direct)                                                                                 \
+
+/* A tile whose shape the compiler knows: rows, then registers; from a panel of A, or from rows of the matrix. */
+typedef void (*DL_FN(tile_fn))(long kc, const real *a, long lda, const real *b, long ldb, real *c, long ldc, long cols,
+                               const real *start, long start_ld, int relu);
+#define DL_TILE(name, rows, vectors, direct)                                                                        \
     DL_NOINLINE void DL_FN(name)(long kc, const real *a, long lda, const real *b, long ldb, real *c, long ldc,      \
-                                 const real *start, long start_ld, int relu) {                                      \
-        DL_FN(tile)(rows, direct, NULL, kc, a, lda, b, ldb, c, ldc, start, start_ld, relu);                         \
+                                 long cols, const real *start, long start_ld, int relu) {                           \
+        DL_FN(tile)(rows, vectors, direct, NULL, kc, a, lda, b, ldb, c, ldc, cols, start, start_ld, relu);          \
     }
+#define DL_TILES(rows)                                                                                              \
+    DL_TILE(panel_##rows##_1, rows, 1, 0) DL_TILE(panel_##rows##_2, rows, 2, 0)                                     \
+    DL_TILE(rows_##rows##_1, rows, 1, 1) DL_TILE(rows_##rows##_2, rows, 2, 1)
+#define DL_TILES_OF(rows)                                                                                           \
+    {{DL_FN(panel_##rows##_1), DL_FN(panel_##rows##_2)}, {DL_FN(rows_##rows##_1), DL_FN(rows_##rows##_2)}}
+DL_TILES(1)
+DL_TILES(2)
+DL_TILES(3)
+DL_TILES(4)
+#if DL_BYTES >= 32
+DL_TILES(5)
+DL_TILES(6)
+#endif
+#if DL_BYTES == 64
+DL_TILES(7)
+DL_TILES(8)
+DL_TILES(9)
+DL_TILES(10)
+DL_TILES(11)
+DL_TILES(12)
+#endif
+DL_UNUSED static const DL_FN(tile_fn) DL_FN(tiles)[DL_MR][2][2] = { /* by rows - 1, direct, registers - 1 */
+    DL_TILES_OF(1), DL_TILES_OF(2), DL_TILES_OF(3), DL_TILES_OF(4),
+#if DL_BYTES >= 32
+    DL_TILES_OF(5), DL_TILES_OF(6),
+#endif
+#if DL_BYTES == 64
+    DL_TILES_OF(7), DL_TILES_OF(8), DL_TILES_OF(9), DL_TILES_OF(10), DL_TILES_OF(11), DL_TILES_OF(12),
+#endif
+};
+#undef DL_TILES
+#undef DL_TILES_OF
+#undef DL_TILE
+
 #define DL_TILE_KEEP(name, direct)                                                                                  \
     DL_NOINLINE void DL_FN(name)(real *keep, long kc, const real *a, long lda, const real *b, long ldb, real *c,    \
                                  long ldc, const real *start, long start_ld, int relu) {                            \
-        DL_FN(tile)(DL_MR, direct, keep, kc, a, lda, b, ldb, c, ldc, start, start_ld, relu);                        \
+        DL_FN(tile)(DL_MR, 2, direct, keep, kc, a, lda, b, ldb, c, ldc, NR, start, start_ld, relu);                 \
     }
-#define DL_LOW ((2 * DL_MR + 2) / 3) /* rows of a lower tile, for the last rows: 64 = 10 * 6 + 4 */
-DL_TILE(tile_panel, DL_MR, 0)
-DL_TILE(tile_rows, DL_MR, 1)
-DL_TILE(tile_panel_low, DL_LOW, 0)
-DL_TILE(tile_rows_low, DL_LOW, 1)
 DL_TILE_KEEP(tile_panel_keep, 0)
 DL_TILE_KEEP(tile_rows_keep, 1)
-#undef DL_TILE
 #undef DL_TILE_KEEP
+
+/* Whole tiles, which Winograd's products are made of. */
+DL_INLINE void DL_FN(tile_panel)(long kc, const real *a, long lda, const real *b, long ldb, real *c, long ldc,
+                                 const real *start, long start_ld, int relu) {
+    DL_FN(tiles)[DL_MR - 1][0][1](kc, a, lda, b, ldb, c, ldc, NR, start, start_ld, relu);
+}
+DL_INLINE void DL_FN(tile_rows)(long kc, const real *a, long lda, const real *b, long ldb, real *c, long ldc,
+                                const real *start, long start_ld, int relu) {
+    DL_FN(tiles)[DL_MR - 1][1][1](kc, a, lda, b, ldb, c, ldc, NR, start, start_ld, relu);
+}
 
 #if DL_VECTORS
 /* LANES rows of the source, k contiguous, to LANES columns of the panel; returns the number of k done. */
@@ -132,14 +208,6 @@ DL_NOINLINE void DL_FN(pack_panels)(long kc, long width, long valid, const real 
         DL_FN(pack_several)(kc, width, width, dl_min(group, whole - i) / width, src + i * stride_i, stride_i, stride_k,
                             dst + i * kc);
     if (rest) DL_FN(pack_panel)(kc, width, rest, src + whole * stride_i, stride_i, stride_k, dst + whole * kc);
-}
-
-/* to[i][j] = from[i][j] for a corner of a tile. */
-DL_NOINLINE void DL_FN(copy_tile)(const real *DL_R from, long from_ld, real *DL_R to, long to_ld, long rows,
-                                  long cols) {
-    for (long i = 0; i < rows; i++)
-        for (long j = 0; j < cols; j++)
-            to[i * to_ld + j] = from[i * from_ld + j];
 }
 #undef DL_SOON
 #undef NR

@@ -47,32 +47,6 @@ static void V(map_job)(const dl_map *m, long job, V(map_run) run) {
 DL_INLINE vec V(gated)(vec x, vec gate) { return SEL(V(veq)(gate, C(0)), C(0), x * gate); }
 DL_INLINE vec V(negative_part)(vec x) { return SEL(V(vlt)(C(0), x), C(0), x); }
 
-/* y = x G(x) and its derivative, for a gate G with G(-x) = 1 - G(x), from m = -|x|, G(m) and G'(m):
-       y = relu(x) + m G(m),   y' = w for x <= 0 and 1 - w for x > 0, w = G(m) + m G'(m)
-   m is bounded: G(m) and G'(m) are 0 at the bound, and 0 times infinity does not come up. */
-DL_INLINE vec V(symmetric)(vec x, vec m, vec gate, vec density, vec *slope) {
-    const vec w = gate + m * density;
-    *slope = SEL(V(vlt)(C(0), x), C(1) - w, w);
-    return V(vmax)(C(0), x) + m * gate;
-}
-DL_INLINE vec V(gelu)(vec x, vec *slope) {
-    const vec m = V(vminus_abs)(x, DL_DOUBLE ? -40 : -13.26);
-    vec density;
-    const vec gate = V(vnormal)(m, &density);
-    return V(symmetric)(x, m, gate, density * C(0.39894228040143268), slope);
-}
-/* The gate is sigmoid(2 u), and sigmoid' = sigmoid(v) sigmoid(-v). */
-DL_INLINE vec V(gelu_tanh)(vec x, vec *slope) {
-    const vec m = V(vminus_abs)(x, DL_DOUBLE ? -22 : -10.69), square = m * m;
-    const vec e = V(vexp_within)(C(1.5957691216057308) * (m + C(0.044715) * (square * m)));
-    const vec large = C(1) / (C(1) + e), gate = e * large;
-    return V(symmetric)(x, m, gate, C(1.5957691216057308) * (C(1) + C(0.134145) * square) * (gate * large), slope);
-}
-DL_INLINE vec V(silu)(vec x, vec *slope) {
-    const vec m = V(vminus_abs)(x, DL_DOUBLE ? -746 : -104);
-    const vec e = V(vexp_within)(m), large = C(1) / (C(1) + e), gate = e * large;
-    return V(symmetric)(x, m, gate, gate * large, slope);
-}
 /* t = tanh(softplus(x)) from e = exp(-|x|): top / d, and 1 - t^2 times sigmoid(x) is 4 power (1 + e) / d^2, with
        top = e (e + 2), d = top + 2,       power = e      for x <= 0
        top = 1 + 2 e,   d = top + 2 e^2,   power = e^2    for x > 0 */

@@ -144,12 +144,44 @@ DL_INLINE vec V(vsigmoid)(vec x) {
 }
 DL_INLINE vec V(vsoftplus)(vec x) { return V(vmax)(C(0), x) + V(vlog1p)(V(vexp)(-V(vabs)(x))); }
 
-/* The activations that linear, conv2d and the cells apply to their output, by number (common.pxi). */
+/* y = x G(x) and its derivative, for a gate G with G(-x) = 1 - G(x), from m = -|x|, G(m) and G'(m):
+       y = relu(x) + m G(m),   y' = w for x <= 0 and 1 - w for x > 0, w = G(m) + m G'(m)
+   m is bounded: G(m) and G'(m) are 0 at the bound, and 0 times infinity does not come up. */
+DL_INLINE vec V(symmetric)(vec x, vec m, vec gate, vec density, vec *slope) {
+    const vec w = gate + m * density;
+    *slope = V(vsel)(V(vlt)(C(0), x), C(1) - w, w);
+    return V(vmax)(C(0), x) + m * gate;
+}
+DL_INLINE vec V(gelu)(vec x, vec *slope) {
+    const vec m = V(vminus_abs)(x, DL_DOUBLE ? -40 : -13.26);
+    vec density;
+    const vec gate = V(vnormal)(m, &density);
+    return V(symmetric)(x, m, gate, density * C(0.39894228040143268), slope);
+}
+/* The gate is sigmoid(2 u), and sigmoid' = sigmoid(v) sigmoid(-v). */
+DL_INLINE vec V(gelu_tanh)(vec x, vec *slope) {
+    const vec m = V(vminus_abs)(x, DL_DOUBLE ? -22 : -10.69), square = m * m;
+    const vec e = V(vexp_within)(C(1.5957691216057308) * (m + C(0.044715) * (square * m)));
+    const vec large = C(1) / (C(1) + e), gate = e * large;
+    return V(symmetric)(x, m, gate, C(1.5957691216057308) * (C(1) + C(0.134145) * square) * (gate * large), slope);
+}
+DL_INLINE vec V(silu)(vec x, vec *slope) {
+    const vec m = V(vminus_abs)(x, DL_DOUBLE ? -746 : -104);
+    const vec e = V(vexp_within)(m), large = C(1) / (C(1) + e), gate = e * large;
+    return V(symmetric)(x, m, gate, gate * large, slope);
+}
+
+/* The activations that linear, conv2d and the cells apply to their output, by number (common.pxi); those from 4 on are
+   for linear without a gradient. */
 DL_INLINE vec V(vactivate)(vec x, int activation) {
+    vec slope;
     switch (activation) {
     case 1: return V(vrelu)(x);
     case 2: return V(vsigmoid)(x);
     case 3: return V(vtanh)(x);
+    case 4: return V(gelu)(x, &slope);
+    case 5: return V(gelu_tanh)(x, &slope);
+    case 6: return V(silu)(x, &slope);
     default: return x;
     }
 }
