@@ -1,6 +1,7 @@
 """Modules: their bookkeeping, constructors that refuse nonsense, PyTorch's names and shapes."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -238,3 +239,34 @@ def test_keys_and_shapes_are_pytorchs(name, args, options):
     for key, value in theirs.items():
         shape = tuple(value.shape)
         assert ours[key].shape == ((shape[0], *shape[2:], shape[1]) if len(shape) > 2 else shape)
+
+
+@pytest.mark.parametrize("gate", [None, nn.ReLU, nn.Tanh, nn.GELU, partial(nn.GELU, "tanh"), nn.SiLU])
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 29, 5), (4, 5, 3), (7, 37, 29), (65, 430, 33)])
+def test_packed_weights_are_those_of_the_layer(gate, rows, inputs, outputs):
+    """In evaluation a layer multiplies with panels of its weight, never with those of an earlier one."""
+    layer = nn.Linear(inputs, outputs)
+    model = nn.Sequential(layer, *([gate()] if gate else []))
+    x = np.random.default_rng(0).standard_normal((rows, inputs), np.float32)
+
+    def agrees():
+        with dl.enable_grad():  # nothing is packed where it may need a gradient
+            expected = model(x).data
+        for _ in range(3):
+            np.testing.assert_allclose(model(x).data, expected, rtol=1e-5, atol=1e-5)
+
+    model.eval()
+    with dl.no_grad():
+        agrees()
+        for change in (
+            lambda: dl.init.normal_(layer.weight),
+            lambda: layer.weight.__setitem__((0, 0), 3.0),
+            lambda: np.multiply(layer.weight.data, 0.5, out=layer.weight.data),
+            lambda: setattr(layer.weight, "data", layer.weight.data + 1),
+            lambda: setattr(layer, "weight", nn.Parameter(np.ones_like(layer.weight.data))),
+            lambda: model.load_state_dict({key: value * 0.25 for key, value in model.state_dict().items()}),
+        ):
+            change()
+            agrees()
+        assert copy.deepcopy(layer).__dict__.get("_packed") is None
+        assert "_packed" not in model.train()[0].__dict__

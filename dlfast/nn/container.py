@@ -88,7 +88,8 @@ class Sequential(_Row):
     activation by the Linear, convolution or batch normalisation before it, else ReLU after the MaxPool2d that follows
     it, and a Conv2d with the MaxPool2d after it, where `conv2d_max_pool2d` writes no output of the convolution, or with
     the AvgPool2d, where `conv2d_avg_pool2d` reads that from cache. In evaluation, where nothing needs a gradient, a
-    Conv2d takes over the BatchNorm2d after it as well (and the activation after that): the same but for rounding.
+    Conv2d takes over the BatchNorm2d after it as well (and the activation after that), and a Linear the GELU or SiLU:
+    the same but for rounding.
     """
 
     def __init__(self, *modules: Any) -> None:

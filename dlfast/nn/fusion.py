@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ..tensor import Tensor, wants_gradient
+from . import packed
 from ._blame import name_layer
 from .conv import Conv1d, Conv2d, ConvTranspose2d
-from .elementwise import ReLU, Sigmoid, Tanh
+from .elementwise import GELU, ReLU, Sigmoid, SiLU, Tanh
 from .linear import Linear
 from .module import Module
 from .norm import BatchNorm1d, BatchNorm2d
@@ -56,6 +57,8 @@ def _step(parts: list[Any], pooling: bool) -> tuple[Callable, str | None, int]:
     if kind is Conv2d and len(parts) > 1 and _kind(parts[1]) is BatchNorm2d and part.activation is None:
         activation = _taken_over(parts[1:])
         return _Normed(part, parts[1]), activation, 3 if activation else 2
+    if kind is Linear and part.activation is None and len(parts) > 1 and _kind(parts[1]) in (GELU, SiLU):
+        return _Gated(part, parts[1]), None, 2
     if kind is Conv2d and pooling:
         pool, activation, taken = _pooling_after(parts)
         if pool and (window := _side_by_side(pool)):
@@ -102,6 +105,23 @@ class _Normed:
         if learning or wants_gradient((x, conv.weight, conv.bias, norm.weight, norm.bias, residual)):
             return norm(conv(x), activation, residual)
         return conv(x, activation or norm.activation, None, norm, residual)
+
+
+class _Gated:
+    """A Linear and the GELU or SiLU behind it: in evaluation, from packed weights, one operation."""
+
+    def __init__(self, layer: Linear, gate: Module):
+        self.lead = self.layer = layer
+        self.gate = gate
+
+    def __call__(self, x: Any) -> Any:
+        layer, gate = self.layer, self.gate
+        if not layer.training:
+            approximate = isinstance(gate, GELU) and gate.approximate == "tanh"
+            name = "silu" if isinstance(gate, SiLU) else "gelu_tanh" if approximate else "gelu"
+            if (y := packed.linear(layer, x, name)) is not None:
+                return y
+        return gate(layer(x))
 
 
 class _Hooked:

@@ -11,6 +11,7 @@ from .. import functional as F
 from .. import init
 from ..functional._linear import FUSED_ACTIVATIONS
 from ..tensor import ArrayLike, Parameter, Tensor
+from . import packed
 from .module import Module
 
 
@@ -54,7 +55,10 @@ class Linear(Affine):
         self._make_parameters((self.out_features, self.in_features), self.out_features, bias)
 
     def forward(self, x: ArrayLike, activation: str | None = None) -> Tensor:
-        return F.linear(x, self.weight, self.bias, activation=activation or self.activation)
+        activation = activation or self.activation
+        if not self.training and (y := packed.linear(self, x, activation)) is not None:
+            return y
+        return F.linear(x, self.weight, self.bias, activation=activation)
 
     def extra_repr(self) -> str:
         extra = f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -220,6 +220,8 @@ class Module:
         """Training mode for the whole tree: dropout drops, batch normalisation uses the batch. Returns self."""
         for module in self.modules():
             module.training = bool(mode)
+            if mode:
+                module.__dict__.pop("_packed", None)  # see packed.py
         return self
 
     def eval(self) -> Module:

@@ -51,7 +51,7 @@ dl_choose_isa()
 cdef object _empty = _memory.empty
 cdef object _ndarray = _np.ndarray
 cdef object _contiguous = _np.ascontiguousarray
-cdef dict _ACTIVATIONS = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3}
+cdef dict _ACTIVATIONS = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3, "gelu": 4, "gelu_tanh": 5, "silu": 6}
 
 
 cdef inline bint is_plain(object array):

@@ -8,7 +8,7 @@ from cpython.buffer cimport PyBUF_STRIDES
 from math import prod as _prod
 
 from ..reference.linear import sum_to as _sum_to
-from .products import product_path  # for explain
+from .products import PackedWeight, product_path  # for layers in evaluation, for explain
 
 
 def linear_forward(x, weight, bias, *, activation):

@@ -1,5 +1,6 @@
 # cython: language_level=3, binding=False
-"""The matrix product and the row sums (gemm.h, rows.h), offered as capsules to the other modules: see products.h."""
+"""The matrix product and the row sums (gemm.h, rows.h), offered as capsules to the other modules: see products.h; and
+weights that are packed for many products."""
 include "common.pxi"
 from cpython.pycapsule cimport PyCapsule_New
 
@@ -10,9 +11,20 @@ cdef extern from *:
     #include "rowwise/rows.h"
     """
     ctypedef struct dl_gemm:
-        long m, n, k, ars, acs, brs, bcs
+        int dtype
+        long m, n, k
+        const void* a
+        long ars, acs
+        const void* b
+        long brs, bcs
         const void* bias
+        void* c
+        long ldc
         int activation, accumulate
+    int dl_gemm_with(const dl_gemm* g, const void* panels) nogil
+    int dl_gemm_pack(const dl_gemm* g, void* to) nogil
+    long dl_tile_cols(int dtype)
+    size_t dl_item(int dtype)
     int dl_gemm_path(const dl_gemm* g) nogil
     int dl_gemm_serve(const void* g) nogil
     int dl_rows_serve(void* r) nogil
@@ -21,6 +33,11 @@ cdef extern from *:
 
 _gemm = PyCapsule_New(<void*>dl_gemm_serve, DL_GEMM_NAME, NULL)
 _rows = PyCapsule_New(<void*>dl_rows_serve, DL_ROWS_NAME, NULL)
+
+cdef enum:
+    FEW_ROWS = 4  # fewer read a weight but once, where it lies
+    SAMPLES = 32  # words of a weight that are compared
+    PACKED_BYTES = 1 << 28  # of panels that are kept, at most
 
 cdef tuple _PATHS = ("blocks", "dots", "combine", "outer")
 
@@ -32,3 +49,80 @@ def product_path(long m, long n, long k, bint a_transposed=False, bint b_transpo
     g.ars, g.acs = (1, m) if a_transposed else (k, 1)
     g.brs, g.bcs = (1, k) if b_transposed else (n, 1)
     return _PATHS[dl_gemm_path(&g)]
+
+
+cdef size_t packed_bytes = 0  # of all panels that are kept
+
+
+cdef class PackedWeight:
+    """W^T of a linear layer in the panels that products read (gemm.h), for as long as `weight` holds what it held.
+
+    Packing pays from the second product on, so the first call of `linear` does nothing. Copies and pickles are None.
+    """
+
+    cdef readonly object weight
+    cdef object panels, samples
+    cdef int isa
+    cdef bint seen
+    cdef size_t bytes
+
+    def __init__(self, weight):
+        self.weight, self.isa, self.seen, self.bytes = weight, dl_isa, False, 0
+        self.samples = sampled(weight)
+
+    def __dealloc__(self):
+        global packed_bytes
+        packed_bytes -= self.bytes
+
+    def __reduce__(self):
+        return _nothing, ()
+
+    def is_of(self, weight):
+        """Whether this is the array, and nobody has written over all of it unnoticed: some of its bytes are compared."""
+        return weight is self.weight and self.isa == dl_isa and sampled(weight) == self.samples
+
+    def linear(self, x, bias, activation):
+        """y = act(x W^T + b) as `linear_forward` has it, or None where that is the way: for few rows, which read a
+        weight once, where it lies, at a first call, and where the panels of all weights take more than PACKED_BYTES."""
+        global packed_bytes
+        cdef object xc = contiguous(x), bc = contiguous(bias), y
+        cdef long features = dim(self.weight, 1), out = dim(self.weight, 0)
+        cdef dl_gemm g
+        cdef int status
+        g.dtype, g.m, g.n, g.k = is_double(xc), size(xc) // features if features else 0, out, features
+        if g.m < FEW_ROWS or not out or not self.seen:
+            self.seen = True
+            return None
+        g.b, g.brs, g.bcs = pointer(self.weight), 1, features
+        if self.panels is None:
+            wide = (out + dl_tile_cols(g.dtype) - 1) // dl_tile_cols(g.dtype) * dl_tile_cols(g.dtype)
+            if packed_bytes + wide * features * dl_item(g.dtype) > PACKED_BYTES:
+                return None
+            panels = _empty((features, wide), self.weight.dtype)
+            if dl_gemm_pack(&g, pointer(panels)) != 0:
+                raise MemoryError("no memory for the packed panels of a weight")
+            self.panels, self.bytes = panels, panels.nbytes
+            packed_bytes += self.bytes
+        y = with_last(xc, out)
+        g.a, g.ars, g.acs = pointer(xc), features, 1
+        g.bias, g.c, g.ldc, g.activation, g.accumulate = optional(bc), pointer(y), out, _ACTIVATIONS[activation], 0
+        cdef void* panels_at = pointer(self.panels)
+        with nogil:
+            status = dl_gemm_with(&g, panels_at)
+        if status != 0:
+            raise MemoryError("no memory for the packed panels of a matrix product")
+        return y
+
+
+def _nothing():
+    return None
+
+
+cdef object sampled(object array):
+    """Some of the bytes of a plain contiguous array, from all over it."""
+    cdef char* at = <char*>pointer(array)
+    cdef Py_ssize_t words = size(array) * (8 if is_double(array) else 4) // 4, i
+    cdef int[SAMPLES] taken
+    for i in range(SAMPLES):
+        taken[i] = (<int*>at)[i * (words - 1) // (SAMPLES - 1)] if words else 0
+    return (<char*>taken)[:sizeof(taken)]

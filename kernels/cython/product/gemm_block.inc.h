@@ -70,9 +70,10 @@ DL_NOINLINE void DL_FN(gemm_block)(const dl_operands *g, const real *a0, long m,
                 b = own;
             }
             const int vectors = cols > LANES ? 2 : 1;
-            for (long i = 0; i < m; i += DL_MR, next += ahead) {
-                const long rows = dl_min(DL_MR, m - i), lda = direct ? g->ars : DL_MR;
-                const real *rows_a = direct ? a + i * g->ars : panels + i * kc;
+            for (long i = 0, rows; i < m; i += rows, next += ahead) {
+                const long lda = direct ? g->ars : DL_MR, within = i % DL_MR;
+                const real *rows_a = direct ? a + i * g->ars : panels + (i - within) * kc + within;
+                rows = DL_FN(tile_height)(m - i);
                 const long start_ld = first ? 0 : ldc;
                 real *to = c + i * ldc + j;
                 const real *begin = first ? start : to;

@@ -96,11 +96,8 @@ DL_TILES(5)
 DL_TILES(6)
 #endif
 #if DL_BYTES == 64
-DL_TILES(7)
 DL_TILES(8)
-DL_TILES(9)
 DL_TILES(10)
-DL_TILES(11)
 DL_TILES(12)
 #endif
 DL_UNUSED static const DL_FN(tile_fn) DL_FN(tiles)[DL_MR][2][2] = { /* by rows - 1, direct, registers - 1 */
@@ -109,9 +106,11 @@ DL_UNUSED static const DL_FN(tile_fn) DL_FN(tiles)[DL_MR][2][2] = { /* by rows -
     DL_TILES_OF(5), DL_TILES_OF(6),
 #endif
 #if DL_BYTES == 64
-    DL_TILES_OF(7), DL_TILES_OF(8), DL_TILES_OF(9), DL_TILES_OF(10), DL_TILES_OF(11), DL_TILES_OF(12),
+    [7] = DL_TILES_OF(8), [9] = DL_TILES_OF(10), [11] = DL_TILES_OF(12),
 #endif
 };
+/* Rows of the next tile where `left` are left: of the taller ones there are those of even height. */
+DL_INLINE long DL_FN(tile_height)(long left) { return left >= DL_MR ? DL_MR : left > 6 ? left & ~1L : left; }
 #undef DL_TILES
 #undef DL_TILES_OF
 #undef DL_TILE

@@ -1,0 +1,88 @@
+"""Weights of Linear layers in evaluation, packed once for the products with them.
+
+A product of more than a few rows goes through the weight in panels, which it would make anew in each call. In
+evaluation, where nothing needs a gradient, a layer keeps them with the number of changes in place (`_changes`) that
+they were made after: a weight that the library has written over since, or another array, is packed anew. NumPy's own
+writes into ``weight.data`` are not among those changes; a few bytes from all over the weight are compared, which tells
+of another set of values but may miss a single one. `train()` drops the panels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _check as check
+from .. import kernels
+from .._autocast import threads as casting
+from .._changes import change_count, changes_since, first_stale
+from ..tensor import Tensor, wants_gradient, wrap
+
+FEW_ROWS = 4  # fewer read a weight but once, where it lies
+
+
+class Packed:
+    """The panels of one layer's weight and the number of changes that they were made after."""
+
+    __slots__ = ("changes", "weight")
+
+    def __init__(self, make: Any, weight: np.ndarray):
+        self.weight, self.changes = make(weight), change_count()
+
+    def __reduce__(self) -> tuple:  # a copy of the layer has another weight
+        return _nothing, ()
+
+    def is_of(self, weight: np.ndarray) -> bool:
+        """Whether they are this array's, as it is now."""
+        if not self.weight.is_of(weight):
+            return False
+        now = change_count()
+        if now != self.changes:
+            if first_stale(None, (weight,), (), self.changes, changes_since(self.changes)) is not None:
+                return False
+            self.changes = now
+        return True
+
+
+def _nothing() -> None:
+    return None
+
+
+def linear(layer: Any, x: Any, activation: str | None) -> Tensor | None:
+    """act(x W^T + b) of a Linear from its packed weight; None where F.linear has to do it.
+
+    activation: those of F.linear, "gelu", "gelu_tanh" and "silu".
+    """
+    a = x.data if isinstance(x, Tensor) else x
+    if type(a) is not np.ndarray or a.size < FEW_ROWS * layer.in_features:
+        return None
+    weight, bias = layer.weight, layer.bias
+    w, b = weight.data, None if bias is None else bias.data
+    if casting or not check.fits_linear(a, w, b) or wants_gradient((x, weight, bias)):
+        return None
+    module = _packing(a)
+    if module is None:
+        return None
+    packed = layer.__dict__.get("_packed")
+    if packed is None or not packed.is_of(w):
+        if not w.flags.c_contiguous or not w.flags.aligned:
+            return None
+        layer.__dict__["_packed"] = packed = Packed(module.PackedWeight, w)
+    y = packed.weight.linear(a, b, activation)
+    return None if y is None else wrap(y, None)
+
+
+def _packing(a: np.ndarray) -> Any:
+    """The module that packs, if it is the one that serves `linear` now, unwatched; else None."""
+    forward = kernels.active("linear", a)[0]
+    if forward not in _modules:
+        module = kernels.active_module("linear")
+        serves = module is not None and module.linear_forward is forward
+        if not serves:
+            return None
+        _modules[forward] = module if hasattr(module, "PackedWeight") else None
+    return _modules[forward]
+
+
+_modules: dict[Any, Any] = {}  # by the function that serves `linear`
