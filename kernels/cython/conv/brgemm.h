@@ -65,6 +65,8 @@ typedef struct {
     long line;                              /* numbers from row to row of the image as it is read */
     long rows, wide, row_blocks, col_blocks, splits; /* lines and columns of a job; jobs */
     long ahead;                             /* rows of a block: how much of the next is asked for */
+    long packings, jobs;                    /* of this plan and those before it */
+    int packs;                              /* each panel is met by one job, which packs it when its turn comes */
     int in_place, stream, spills;           /* spills: outputs lie side by side, see dl_panel */
 } dl_brgemm;
 
@@ -75,17 +77,17 @@ typedef struct {
 static const dl_job dl_brgemm_pack_jobs[2][DL_ISAS] = DL_TABLE(brgemm_pack_job);
 static const dl_job dl_brgemm_jobs[2][DL_ISAS] = DL_TABLE(brgemm_job);
 
-/* Room for the tables of so many taps and blocks, at DL_SCRATCH_TAPS.  Returns 0, or -1 when there is no memory. */
-static int dl_brgemm_room(dl_brgemm *g, long taps) {
-    const long blocks = dl_ceil_div(dl_max(1, taps * g->run), 16) + 1;
-    char *room = (char *)dl_scratch(DL_SCRATCH_TAPS, (3 * taps + blocks + 1) * sizeof(long) +
-                                                         (taps + blocks) * sizeof(dl_run));
-    if (!room) return -1;
-    g->dy = (long *)room;
+/* Room for the tables of `count` plans with so many taps of g->run numbers together.
+   Returns 0, or -1 when there is no memory. */
+static int dl_brgemm_room(dl_brgemm *g, long taps, long count) {
+    const long blocks = dl_ceil_div(taps * g->run, 16) + 2 * count;
+    const size_t tables = sizeof(long) * (3 * taps + blocks);
+    g->dy = (long *)dl_scratch(DL_SCRATCH_TAPS, tables + sizeof(dl_run) * (taps + blocks));
+    if (!g->dy) return -1;
     g->dx = g->dy + taps;
     g->from = g->dx + taps;
     g->begin = g->from + taps;
-    g->runs = (dl_run *)(g->begin + blocks + 1);
+    g->runs = (dl_run *)((char *)g->dy + tables);
     return 0;
 }
 
@@ -107,7 +109,7 @@ static void dl_brgemm_runs(dl_brgemm *g, long kc) {
             const long tap = k / g->run, at = g->dy[tap] * g->line + g->dx[tap] * g->c + k % g->run;
             dl_run *last = g->runs + count - 1;
             length = dl_min(g->run - k % g->run, end - k);
-            if (k > k0 && last->at + last->run == at)
+            if (k > k0 && last->at + last->run == at) /* it goes on */
                 last->run += length;
             else
                 g->runs[count++] = (dl_run){at, k, length};
@@ -117,8 +119,9 @@ static void dl_brgemm_runs(dl_brgemm *g, long kc) {
 }
 
 /* Cuts the outputs into jobs: of so many pixels, lines and columns, and of some of the panels where pixels are few. */
-static void dl_brgemm_cut(dl_brgemm *g, double work) {
-    const long item = (long)dl_item(g->v->dtype), lines = g->n * g->grid_h, jobs = DL_CONV_JOBS;
+static void dl_brgemm_cut(dl_brgemm *g, double work, long jobs) {
+    const long item = (long)dl_item(g->v->dtype), lines = g->n * g->grid_h;
+    const int few = lines * g->grid_w <= 2 * DL_BRGEMM_PIXELS;
     const long fit = DL_BRGEMM_BYTES / item / dl_max(1, g->c); /* pixels of the image that stay in L2 */
     g->wide = g->grid_w;
     if (g->wide > 2 * DL_BRGEMM_PIXELS || g->reach_h * ((g->wide - 1) * g->step_w + g->reach_w) > fit)
@@ -132,7 +135,9 @@ static void dl_brgemm_cut(dl_brgemm *g, double work) {
         g->col_blocks = dl_ceil_div(g->grid_w, g->wide);
         const long now = g->row_blocks * g->col_blocks * g->splits;
         if (now >= jobs || work < 2 * DL_CONV_JOB_WORK * now) break;
-        if (g->rows > 1 && g->rows * g->wide >= 2 * DL_BRGEMM_FEW_PIXELS)
+        if (few && g->panels >= 4 * g->splits)
+            g->splits *= 2;
+        else if (g->rows > 1 && g->rows * g->wide >= 2 * DL_BRGEMM_FEW_PIXELS)
             g->rows = dl_ceil_div(g->rows, 2);
         else if (g->panels >= 4 * g->splits)
             g->splits *= 2;
@@ -144,26 +149,45 @@ static void dl_brgemm_cut(dl_brgemm *g, double work) {
     g->line = (g->in_place ? g->w : line) * g->c;
 }
 
-/* From a filled in struct: packs the weights and runs the jobs.  Returns 0, or -1 when there is no memory. */
-static int dl_brgemm_run(dl_brgemm *g) {
-    const dl_conv *v = g->v;
-    const long lanes = dl_lanes(v->dtype), points = g->n * g->grid_h * g->grid_w;
-    const size_t item = dl_item(v->dtype);
-    const double work = (double)points * g->groups * g->cols * dl_max(g->depth, 1);
-    const int serial = work < DL_CONV_SERIAL_WORK;
-    g->registers = dl_ceil_div(g->cols, lanes);
-    g->panels = dl_max(1, g->registers / 2);
-    dl_brgemm_cut(g, work);
-    g->ahead = g->registers > 1 ? dl_gemm_kc(g->depth, dl_sizes_for(v->dtype)->kc) : dl_max(1, g->depth);
-    dl_brgemm_runs(g, g->ahead);
-    const size_t width = g->registers * lanes, panels = dl_round_up(item * g->groups * width * g->depth, 64);
-    g->packed = (char *)dl_scratch(DL_SCRATCH_SHARED, panels + item * g->groups * width + 64);
-    if (!g->packed) return -1;
-    g->packed_bias = g->packed + panels;
-    if (dl_launch(DL_PICK(dl_brgemm_pack_jobs, v->dtype), g, g->groups * g->panels,
-                  g->groups * width * g->depth < DL_BRGEMM_PACK_SERIAL))
+/* From `count` filled in structs: packs the weights and runs the jobs of all.  Returns 0, or -1 when there is no memory. */
+static int dl_brgemm_run(dl_brgemm *plans, long count) {
+    const int dtype = plans->v->dtype;
+    const long lanes = dl_lanes(dtype);
+    const size_t item = dl_item(dtype);
+    size_t bytes = 0;
+    double all = 0;
+    long packings = 0, jobs = 0, numbers = 0;
+    for (dl_brgemm *g = plans; g < plans + count; g++) {
+        const double work = (double)g->n * g->grid_h * g->grid_w * g->groups * g->cols * dl_max(g->depth, 1);
+        g->registers = dl_ceil_div(g->cols, lanes);
+        g->panels = dl_max(1, g->registers / 2);
+        g->ahead = g->registers > 1 ? dl_gemm_kc(g->depth, dl_sizes_for(dtype)->kc) : dl_max(1, g->depth);
+        dl_brgemm_cut(g, work, dl_ceil_div(DL_CONV_JOBS, count));
+        if (g > plans) { /* the tables go on behind those of the plan before */
+            g->runs = g[-1].runs + g[-1].begin[g[-1].blocks];
+            g->begin = g[-1].begin + g[-1].blocks + 1;
+        }
+        dl_brgemm_runs(g, g->ahead);
+        const size_t width = item * g->groups * g->registers * lanes, panels = dl_round_up(width * g->depth, 64);
+        g->packed = (char *)bytes;
+        g->packed_bias = g->packed + panels;
+        bytes += panels + dl_round_up(width, 64);
+        g->packs = g->row_blocks * g->col_blocks == 1;
+        g->packings = packings += g->packs ? 0 : g->groups * g->panels;
+        g->jobs = jobs += g->row_blocks * g->col_blocks * g->splits;
+        all += work;
+        numbers += g->groups * g->registers * lanes * g->depth;
+    }
+    char *room = (char *)dl_scratch(DL_SCRATCH_SHARED, bytes + 64);
+    if (!room) return -1;
+    for (dl_brgemm *g = plans; g < plans + count; g++) {
+        g->packed = room + (size_t)g->packed;
+        g->packed_bias = room + (size_t)g->packed_bias;
+    }
+    const int serial = all < DL_CONV_SERIAL_WORK;
+    if (dl_launch(DL_PICK(dl_brgemm_pack_jobs, dtype), plans, packings, serial || numbers < DL_BRGEMM_PACK_SERIAL))
         return -1;
-    return dl_launch(DL_PICK(dl_brgemm_jobs, v->dtype), g, g->row_blocks * g->col_blocks * g->splits, serial);
+    return dl_launch(DL_PICK(dl_brgemm_jobs, dtype), plans, jobs, serial);
 }
 
 /* Returns 0, or -1 when there is no memory; also below. */
@@ -199,11 +223,11 @@ static int dl_brgemm_forward(const dl_conv *v, const void *x, const void *weight
                    .col_stride = size,
                    .row_stride = 1,
                    .spills = v->groups == 1};
-    if (dl_brgemm_room(&g, v->r * v->s)) return -1;
+    if (dl_brgemm_room(&g, v->r * v->s, 1)) return -1;
     for (long r = 0; r < v->r; r++)
         for (long s = 0; s < v->s; s++)
             dl_brgemm_tap(&g, r * v->dh, s * v->dw, (r * v->s + s) * channels);
-    return dl_brgemm_run(&g);
+    return dl_brgemm_run(&g, 1);
 }
 
 /* The taps that pixels (a + i sh, b + j sw) of dx meet, around pixel (i - top, j - left) of dz. */
@@ -225,45 +249,51 @@ static void dl_brgemm_phase(const dl_conv *v, long a, long b, dl_brgemm *g) {
 
 static int dl_brgemm_input_gradient(const dl_conv *v, const void *dz, const void *weight, void *dx) {
     const long kernels = v->k / v->groups, channels = v->c / v->groups, size = v->r * v->s * channels;
+    const long taps = v->p * v->q * v->k ? v->r * v->s : 0;
     if (v->n * v->h * v->w * v->c == 0) return 0;
-    long *down = (long *)dl_scratch(DL_SCRATCH_ROWS, sizeof(long) * (v->r + v->s + 1));
+    long *down = (long *)dl_scratch(DL_SCRATCH_ROWS, sizeof(long) * (v->r + v->s) + sizeof(dl_brgemm) * (taps + 1));
     if (!down) return -1;
-    long *across = down + v->r;
-    const int nothing = v->p * v->q * v->k == 0;
-    const long downs = nothing ? 0 : dl_met_phases(v->r, v->dh, v->top, v->sh, down);
-    const long acrosses = nothing ? 0 : dl_met_phases(v->s, v->dw, v->left, v->sw, across);
+    long *across = down + v->r, count = 0;
+    dl_brgemm *plans = (dl_brgemm *)(across + v->s);
+    const long downs = taps ? dl_met_phases(v->r, v->dh, v->top, v->sh, down) : 0;
+    const long acrosses = taps ? dl_met_phases(v->s, v->dw, v->left, v->sw, across) : 0;
     /* A stride longer than the kernel leaves pixels that no tap reads. */
     if (downs < v->sh || acrosses < v->sw) memset(dx, 0, dl_item(v->dtype) * v->n * v->h * v->w * v->c);
     for (long phase = 0; phase < downs * acrosses; phase++) {
         const long a = down[phase / acrosses], b = across[phase % acrosses];
-        dl_brgemm g = {.v = v,
-                       .src = dz,
-                       .weight = weight,
-                       .out = dx,
-                       .n = v->n,
-                       .h = v->p,
-                       .w = v->q,
-                       .c = v->k,
-                       .grid_h = dl_ceil_div(dl_max(v->h - a, 0), v->sh),
-                       .grid_w = dl_ceil_div(dl_max(v->w - b, 0), v->sw),
-                       .step_h = 1,
-                       .step_w = 1,
-                       .out_at = (a * v->w + b) * v->c,
-                       .out_n = v->h * v->w * v->c,
-                       .out_h = v->sh * v->w * v->c,
-                       .out_w = v->sw * v->c,
-                       .groups = v->groups,
-                       .cols = channels,
-                       .run = kernels,
-                       .group_stride = kernels * size,
-                       .col_stride = 1,
-                       .row_stride = size,
-                       .spills = v->groups == 1 && v->sh == 1 && v->sw == 1};
-        if (g.grid_h * g.grid_w == 0) continue;
-        if (dl_brgemm_room(&g, v->r * v->s)) return -1;
-        dl_brgemm_phase(v, a, b, &g);
-        if (dl_brgemm_run(&g)) return -1;
+        dl_brgemm *g = plans + count;
+        if (a >= v->h || b >= v->w) continue;
+        *g = (dl_brgemm){.v = v,
+                         .src = dz,
+                         .weight = weight,
+                         .out = dx,
+                         .n = v->n,
+                         .h = v->p,
+                         .w = v->q,
+                         .c = v->k,
+                         .grid_h = dl_ceil_div(v->h - a, v->sh),
+                         .grid_w = dl_ceil_div(v->w - b, v->sw),
+                         .step_h = 1,
+                         .step_w = 1,
+                         .out_at = (a * v->w + b) * v->c,
+                         .out_n = v->h * v->w * v->c,
+                         .out_h = v->sh * v->w * v->c,
+                         .out_w = v->sw * v->c,
+                         .groups = v->groups,
+                         .cols = channels,
+                         .run = kernels,
+                         .group_stride = kernels * size,
+                         .col_stride = 1,
+                         .row_stride = size,
+                         .spills = v->groups == 1 && v->sh == 1 && v->sw == 1};
+        if (!count++ && dl_brgemm_room(g, taps, downs * acrosses)) return -1;
+        if (count > 1) {
+            g->dy = g[-1].dy + g[-1].taps;
+            g->dx = g[-1].dx + g[-1].taps;
+            g->from = g[-1].from + g[-1].taps;
+        }
+        dl_brgemm_phase(v, a, b, g);
     }
-    return 0;
+    return count ? dl_brgemm_run(plans, count) : 0;
 }
 #endif

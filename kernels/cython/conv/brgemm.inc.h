@@ -22,10 +22,9 @@ DL_NOINLINE void DL_FN(brgemm_pack)(const real *from, long row_stride, long col_
             to[k * step + i] = i < valid ? from[k * row_stride + i * col_stride] : 0;
 }
 
-/* Job: one panel of one group, and its bias. */
-static void DL_FN(brgemm_pack_job)(void *ctx, long job, long worker) {
-    const dl_brgemm *g = (const dl_brgemm *)ctx;
-    const long group = job / g->panels, panel = job % g->panels, col = 2 * panel * LANES;
+/* One panel of one group, and its bias. */
+DL_NOINLINE void DL_FN(brgemm_pack_panel)(const dl_brgemm *g, long group, long panel) {
+    const long col = 2 * panel * LANES;
     const long registers = panel == g->panels - 1 ? g->registers - 2 * panel : 2, step = registers * LANES;
     const real *weight = (const real *)g->weight + group * g->group_stride;
     real *packed = (real *)g->packed + group * g->registers * LANES * g->depth + col * g->depth;
@@ -41,6 +40,15 @@ static void DL_FN(brgemm_pack_job)(void *ctx, long job, long worker) {
         if (g->bias)
             DL_FN(vstore)(bias + j * LANES, DL_FN(vload_n)((const real *)g->bias + group * g->cols + at, valid));
     }
+}
+
+/* Job: the same for one panel of all plans. */
+static void DL_FN(brgemm_pack_job)(void *ctx, long job, long worker) {
+    const dl_brgemm *g = (const dl_brgemm *)ctx;
+    while (job >= g->packings)
+        g++;
+    job -= g->packings - g->groups * g->panels;
+    DL_FN(brgemm_pack_panel)(g, job / g->panels, job % g->panels);
     (void)worker;
 }
 
@@ -97,7 +105,7 @@ DL_NOINLINE void DL_FN(brgemm_panel)(const dl_brgemm *g, long group, long panel,
     for (long block = 0; block < g->blocks; block++) {
         const int final = block == g->blocks - 1;
         const real *next = b + step * (final ? g->depth : g->runs[g->begin[block + 1]].row);
-        const long ahead = g->ahead * step;
+        const long ahead = g->packs && final ? 0 : g->ahead * step;
         p.run = g->runs + g->begin[block];
         p.end = g->runs + g->begin[block + 1];
         p.first = !block;
@@ -115,6 +123,9 @@ DL_NOINLINE void DL_FN(brgemm_panel)(const dl_brgemm *g, long group, long panel,
 /* Job: a block of pixels and a range of panels of each group. */
 static void DL_FN(brgemm_job)(void *ctx, long job, long worker) {
     const dl_brgemm *g = (const dl_brgemm *)ctx;
+    while (job >= g->jobs)
+        g++;
+    job -= g->jobs - g->row_blocks * g->col_blocks * g->splits;
     const long split = job % g->splits, cell = job / g->splits;
     const long first = cell / g->col_blocks * g->rows, lines = dl_min(g->rows, g->n * g->grid_h - first);
     const long j = cell % g->col_blocks * g->wide, wide = dl_min(g->wide, g->grid_w - j), pixels = lines * wide;
@@ -130,8 +141,10 @@ static void DL_FN(brgemm_job)(void *ctx, long job, long worker) {
     for (long group = 0; group < g->groups; group++) {
         const long from = 2 * begin * LANES, cols = (end == g->panels ? g->cols : 2 * end * LANES) - from;
         const long col = group * g->cols + from;
-        for (long panel = begin; panel < end; panel++)
+        for (long panel = begin; panel < end; panel++) {
+            if (g->packs) DL_FN(brgemm_pack_panel)(g, group, panel);
             DL_FN(brgemm_panel)(g, group, panel, a, pixel, pixels, stop);
+        }
         for (long i = 0; i < lines; i++) {
             real *y = (real *)g->out + pixel[i * wide].to + col;
             if (g->activation > DL_RELU) DL_FN(activate_block)(y, g->out_w, wide, cols, g->activation);
