@@ -22,6 +22,7 @@
 #define DL_BRGEMM_BYTES 131072  /* of image rows of a job, in L2 */
 #define DL_BRGEMM_PIXELS 192    /* of a job */
 #define DL_BRGEMM_FEW_PIXELS 48 /* are not cut further */
+#define DL_BRGEMM_STREAM 8      /* see dl_streams */
 #define DL_BRGEMM_PACK_SERIAL 65536 /* numbers that one thread packs sooner than it wakes another */
 
 /* `run` numbers from `at` behind a pixel on meet the rows from `row` on of a panel. */
@@ -49,6 +50,8 @@ typedef struct {
     void *out;
     char *packed, *packed_bias;             /* panels of the weights, and the bias in their order */
     const dl_finish *finish;                /* of y, or NULL */
+    void *means;                            /* of windows of y, or NULL */
+    long pool_h, pool_w;
     int activation;
     long n, h, w, c;                        /* the image that is read */
     long grid_h, grid_w;                    /* outputs of one image: */
@@ -56,7 +59,7 @@ typedef struct {
     long reach_h, reach_w;                  /* and so far */
     long out_at, out_n, out_h, out_w;       /* and goes to out_at + image out_n + i out_h + j out_w */
     long groups, cols, taps, run;           /* outputs of a group; taps and the numbers of each */
-    long depth, blocks;                     /* of a group: taps run, in so many blocks */
+    long depth, kc, blocks;                 /* of a group: taps run, in blocks of kc */
     long group_stride, col_stride, row_stride; /* of the weights: from group to group, output to output, row to row */
     long *dy, *dx, *from;                   /* of each tap: where it reads, where its weights are */
     dl_run *runs;
@@ -64,7 +67,7 @@ typedef struct {
     long registers, panels;                 /* of a group */
     long line;                              /* numbers from row to row of the image as it is read */
     long rows, wide, row_blocks, col_blocks, splits; /* lines and columns of a job; jobs */
-    long ahead;                             /* rows of a block: how much of the next is asked for */
+    long span;                              /* lines that are cut into jobs: those of all images, or each of one */
     long packings, jobs;                    /* of this plan and those before it */
     int packs;                              /* each panel is met by one job, which packs it when its turn comes */
     int in_place, stream, spills;           /* spills: outputs lie side by side, see dl_panel */
@@ -99,11 +102,11 @@ static void dl_brgemm_tap(dl_brgemm *g, long dy, long dx, long from) {
 }
 
 /* The taps as runs, joined where they lie side by side, cut at the ends of blocks of kc. */
-static void dl_brgemm_runs(dl_brgemm *g, long kc) {
+static void dl_brgemm_runs(dl_brgemm *g) {
     long count = 0;
     g->blocks = 0;
-    for (long k0 = 0; k0 < g->depth || !g->blocks; k0 += kc) {
-        const long end = dl_min(k0 + kc, g->depth);
+    for (long k0 = 0; k0 < g->depth || !g->blocks; k0 += g->kc) {
+        const long end = dl_min(k0 + g->kc, g->depth);
         g->begin[g->blocks++] = count;
         for (long k = k0, length; k < end; k += length) {
             const long tap = k / g->run, at = g->dy[tap] * g->line + g->dx[tap] * g->c + k % g->run;
@@ -118,28 +121,31 @@ static void dl_brgemm_runs(dl_brgemm *g, long kc) {
     g->begin[g->blocks] = count;
 }
 
-/* Cuts the outputs into jobs: of so many pixels, lines and columns, and of some of the panels where pixels are few. */
+/* Cuts the outputs into jobs: of so many pixels, lines and columns, and of some of the panels where pixels are few.  With
+   windows behind it a job has whole rows of them, of one image. */
 static void dl_brgemm_cut(dl_brgemm *g, double work, long jobs) {
-    const long item = (long)dl_item(g->v->dtype), lines = g->n * g->grid_h;
+    const long item = (long)dl_item(g->v->dtype), lines = g->n * g->grid_h, unit = g->means ? g->pool_h : 1;
     const int few = lines * g->grid_w <= 2 * DL_BRGEMM_PIXELS;
     const long fit = DL_BRGEMM_BYTES / item / dl_max(1, g->c); /* pixels of the image that stay in L2 */
     g->wide = g->grid_w;
-    if (g->wide > 2 * DL_BRGEMM_PIXELS || g->reach_h * ((g->wide - 1) * g->step_w + g->reach_w) > fit)
+    if (!g->means &&
+        (g->wide > 2 * DL_BRGEMM_PIXELS || g->reach_h * ((g->wide - 1) * g->step_w + g->reach_w) > fit))
         g->wide = dl_min(g->wide, dl_max(16, dl_min(DL_BRGEMM_PIXELS, fit / (g->reach_h * g->step_w))));
     const long line = (g->wide - 1) * g->step_w + g->reach_w;
+    g->span = g->means ? g->grid_h : lines;
     g->rows = dl_max(1, dl_min(DL_BRGEMM_PIXELS / g->wide, (fit / line - g->reach_h) / g->step_h + 1));
-    g->rows = dl_min(g->rows, lines);
     g->splits = 1;
     for (;;) {
-        g->row_blocks = dl_ceil_div(lines, g->rows);
+        g->rows = dl_min(dl_round_up(g->rows, unit), g->span);
+        g->row_blocks = lines / g->span * dl_ceil_div(g->span, g->rows);
         g->col_blocks = dl_ceil_div(g->grid_w, g->wide);
         const long now = g->row_blocks * g->col_blocks * g->splits;
         if (now >= jobs || work < 2 * DL_CONV_JOB_WORK * now) break;
-        if (few && g->panels >= 4 * g->splits)
+        if (few && !g->means && g->panels >= 4 * g->splits)
             g->splits *= 2;
-        else if (g->rows > 1 && g->rows * g->wide >= 2 * DL_BRGEMM_FEW_PIXELS)
+        else if (g->rows > unit && g->rows * g->wide >= 2 * DL_BRGEMM_FEW_PIXELS)
             g->rows = dl_ceil_div(g->rows, 2);
-        else if (g->panels >= 4 * g->splits)
+        else if (!g->means && g->panels >= 4 * g->splits)
             g->splits *= 2;
         else
             break;
@@ -161,13 +167,14 @@ static int dl_brgemm_run(dl_brgemm *plans, long count) {
         const double work = (double)g->n * g->grid_h * g->grid_w * g->groups * g->cols * dl_max(g->depth, 1);
         g->registers = dl_ceil_div(g->cols, lanes);
         g->panels = dl_max(1, g->registers / 2);
-        g->ahead = g->registers > 1 ? dl_gemm_kc(g->depth, dl_sizes_for(dtype)->kc) : dl_max(1, g->depth);
+        g->kc = g->registers > 1 ? dl_gemm_kc(g->depth, dl_sizes_for(dtype)->kc) : dl_max(1, g->depth);
         dl_brgemm_cut(g, work, dl_ceil_div(DL_CONV_JOBS, count));
         if (g > plans) { /* the tables go on behind those of the plan before */
             g->runs = g[-1].runs + g[-1].begin[g[-1].blocks];
             g->begin = g[-1].begin + g[-1].blocks + 1;
         }
-        dl_brgemm_runs(g, g->ahead);
+        dl_brgemm_runs(g);
+        g->stream = g->stream && g->blocks == 1;
         const size_t width = item * g->groups * g->registers * lanes, panels = dl_round_up(width * g->depth, 64);
         g->packed = (char *)bytes;
         g->packed_bias = g->packed + panels;
@@ -185,13 +192,16 @@ static int dl_brgemm_run(dl_brgemm *plans, long count) {
         g->packed_bias = room + (size_t)g->packed_bias;
     }
     const int serial = all < DL_CONV_SERIAL_WORK;
-    if (dl_launch(DL_PICK(dl_brgemm_pack_jobs, dtype), plans, packings, serial || numbers < DL_BRGEMM_PACK_SERIAL))
+    if (packings &&
+        dl_launch(DL_PICK(dl_brgemm_pack_jobs, dtype), plans, packings, serial || numbers < DL_BRGEMM_PACK_SERIAL))
         return -1;
     return dl_launch(DL_PICK(dl_brgemm_jobs, dtype), plans, jobs, serial);
 }
 
-/* Returns 0, or -1 when there is no memory; also below. */
-static int dl_brgemm_forward(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y) {
+/* y, and unless NULL the means of its windows of pool_h x pool_w.  Returns 0, or -1 when there is no memory; also below. */
+static int dl_brgemm_forward(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y,
+                             void *means, long pool_h, long pool_w) {
+    const size_t pixel = dl_item(v->dtype) * v->k;
     if (v->n * v->p * v->q * v->k == 0) return 0;
     const long channels = v->c / v->groups, cols = v->k / v->groups, size = v->r * v->s * channels;
     dl_brgemm g = {.v = v,
@@ -200,6 +210,9 @@ static int dl_brgemm_forward(const dl_conv *v, const void *x, const void *weight
                    .bias = bias,
                    .out = y,
                    .finish = v->finish,
+                   .means = means,
+                   .pool_h = pool_h,
+                   .pool_w = pool_w,
                    .activation = v->activation,
                    .n = v->n,
                    .h = v->h,
@@ -222,7 +235,9 @@ static int dl_brgemm_forward(const dl_conv *v, const void *x, const void *weight
                    .group_stride = cols * size,
                    .col_stride = size,
                    .row_stride = 1,
-                   .spills = v->groups == 1};
+                   .spills = v->groups == 1,
+                   .stream = dl_streams(y, pixel * v->n * v->p * v->q, pixel, DL_BRGEMM_STREAM) && v->groups == 1 &&
+                             v->activation <= DL_RELU && !v->finish && !means};
     if (dl_brgemm_room(&g, v->r * v->s, 1)) return -1;
     for (long r = 0; r < v->r; r++)
         for (long s = 0; s < v->s; s++)

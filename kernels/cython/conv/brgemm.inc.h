@@ -22,23 +22,27 @@ DL_NOINLINE void DL_FN(brgemm_pack)(const real *from, long row_stride, long col_
             to[k * step + i] = i < valid ? from[k * row_stride + i * col_stride] : 0;
 }
 
-/* One panel of one group, and its bias. */
-DL_NOINLINE void DL_FN(brgemm_pack_panel)(const dl_brgemm *g, long group, long panel) {
-    const long col = 2 * panel * LANES;
+/* Rows `row` to `end` of one panel of one group, and its bias. */
+DL_NOINLINE void DL_FN(brgemm_pack_panel)(const dl_brgemm *g, long group, long panel, long row, long end) {
+    const long col = 2 * panel * LANES, start = group * g->registers * LANES;
     const long registers = panel == g->panels - 1 ? g->registers - 2 * panel : 2, step = registers * LANES;
     const real *weight = (const real *)g->weight + group * g->group_stride;
-    real *packed = (real *)g->packed + group * g->registers * LANES * g->depth + col * g->depth;
-    real *bias = (real *)g->packed_bias + group * g->registers * LANES + col;
-    for (long j = 0; j < registers; j++) {
-        const long at = DL_FN(brgemm_column)(g, col, j), valid = g->cols - at;
-        for (long tap = 0, row = 0, joined; tap < g->taps; tap += joined, row += joined * g->run) {
-            for (joined = 1; tap + joined < g->taps; joined++)
-                if (g->from[tap + joined] != g->from[tap] + joined * g->run * g->row_stride) break;
-            DL_FN(brgemm_pack)(weight + g->from[tap] + at * g->col_stride, g->row_stride, g->col_stride,
-                               joined * g->run, valid, packed + row * step + j * LANES, step);
+    real *packed = (real *)g->packed + (start + col) * g->depth, *bias = (real *)g->packed_bias + start + col;
+    for (long count; row < end; row += count) {
+        const long tap = row / g->run;
+        count = g->run - row % g->run;
+        for (long t = tap + 1; row + count < end && g->from[t] == g->from[t - 1] + g->run * g->row_stride; t++)
+            count += g->run;
+        count = dl_min(count, end - row);
+        for (long j = 0; j < registers; j++) {
+            const long at = DL_FN(brgemm_column)(g, col, j);
+            DL_FN(brgemm_pack)(weight + g->from[tap] + row % g->run * g->row_stride + at * g->col_stride, g->row_stride,
+                               g->col_stride, count, g->cols - at, packed + row * step + j * LANES, step);
         }
-        if (g->bias)
-            DL_FN(vstore)(bias + j * LANES, DL_FN(vload_n)((const real *)g->bias + group * g->cols + at, valid));
+    }
+    for (long j = 0; g->bias && j < registers; j++) {
+        const long at = DL_FN(brgemm_column)(g, col, j);
+        DL_FN(vstore)(bias + j * LANES, DL_FN(vload_n)((const real *)g->bias + group * g->cols + at, g->cols - at));
     }
 }
 
@@ -48,7 +52,7 @@ static void DL_FN(brgemm_pack_job)(void *ctx, long job, long worker) {
     while (job >= g->packings)
         g++;
     job -= g->packings - g->groups * g->panels;
-    DL_FN(brgemm_pack_panel)(g, job / g->panels, job % g->panels);
+    DL_FN(brgemm_pack_panel)(g, job / g->panels, job % g->panels, 0, g->depth);
     (void)worker;
 }
 
@@ -104,20 +108,48 @@ DL_NOINLINE void DL_FN(brgemm_panel)(const dl_brgemm *g, long group, long panel,
                   .stream = g->stream};
     for (long block = 0; block < g->blocks; block++) {
         const int final = block == g->blocks - 1;
-        const real *next = b + step * (final ? g->depth : g->runs[g->begin[block + 1]].row);
-        const long ahead = g->packs && final ? 0 : g->ahead * step;
+        const long row = block * g->kc, stop = dl_min(row + g->kc, g->depth), ahead = g->packs ? 0 : g->kc * step;
+        if (g->packs) DL_FN(brgemm_pack_panel)(g, group, panel, row, stop);
         p.run = g->runs + g->begin[block];
         p.end = g->runs + g->begin[block + 1];
         p.first = !block;
         p.bias = final ? bias : NULL;
         p.relu = final && g->activation == DL_RELU;
         if (registers == 1)
-            DL_FN(brgemm_pixels)(1, &p, a, pixel, pixels, c, next, ahead);
+            DL_FN(brgemm_pixels)(1, &p, a, pixel, pixels, c, b + stop * step, ahead);
         else if (registers == 2)
-            DL_FN(brgemm_pixels)(2, &p, a, pixel, pixels, c, next, ahead);
+            DL_FN(brgemm_pixels)(2, &p, a, pixel, pixels, c, b + stop * step, ahead);
         else
-            DL_FN(brgemm_pixels)(3, &p, a, pixel, pixels, c, next, ahead);
+            DL_FN(brgemm_pixels)(3, &p, a, pixel, pixels, c, b + stop * step, ahead);
     }
+}
+
+/* The means of the windows of a (rows, grid_w, cols), to `line` and following of (lines, grid_w / width, cols); sums are
+   those of avg_pool2d. */
+DL_INLINE void DL_FN(mean_windows)(const dl_brgemm *g, const long height, const long width, const real *a, long rows,
+                                   long line) {
+    const long k = g->cols, row = g->grid_w * k, across = g->grid_w / width;
+    const vec share = DL_FN(vsplat)(1 / (real)(height * width));
+    real *y = (real *)g->means + line * across * k;
+    for (long p = 0; p < rows / height; p++, a += height * row)
+        for (long q = 0; q < across; q++, y += k)
+            for (long c = 0; c < k; c += LANES) {
+                vec sum = DL_FN(vsplat)(0);
+                for (long s = 0; s < width; s++) {
+                    const real *cell = a + (q * width + s) * k;
+                    vec column = DL_FN(vload_n)(cell + c, k - c);
+                    for (long r = 1; r < height; r++)
+                        column += DL_FN(vload_n)(cell + r * row + c, k - c);
+                    sum += column;
+                }
+                DL_FN(vstore_n)(y + c, sum * share, k - c);
+            }
+}
+DL_NOINLINE void DL_FN(mean_rows)(const dl_brgemm *g, const real *a, long rows, long line) {
+    if (g->pool_h == 2 && g->pool_w == 2)
+        DL_FN(mean_windows)(g, 2, 2, a, rows, line);
+    else
+        DL_FN(mean_windows)(g, g->pool_h, g->pool_w, a, rows, line);
 }
 
 /* Job: a block of pixels and a range of panels of each group. */
@@ -127,7 +159,8 @@ static void DL_FN(brgemm_job)(void *ctx, long job, long worker) {
         g++;
     job -= g->jobs - g->row_blocks * g->col_blocks * g->splits;
     const long split = job % g->splits, cell = job / g->splits;
-    const long first = cell / g->col_blocks * g->rows, lines = dl_min(g->rows, g->n * g->grid_h - first);
+    const long blocks = dl_ceil_div(g->span, g->rows), block = cell / g->col_blocks, from = block % blocks * g->rows;
+    const long first = block / blocks * g->span + from, lines = dl_min(g->rows, g->span - from);
     const long j = cell % g->col_blocks * g->wide, wide = dl_min(g->wide, g->grid_w - j), pixels = lines * wide;
     const long begin = split * g->panels / g->splits, end = (split + 1) * g->panels / g->splits;
     const long images = (lines - 1) / g->grid_h + 2;
@@ -139,18 +172,19 @@ static void DL_FN(brgemm_job)(void *ctx, long job, long worker) {
     const real *a = DL_FN(brgemm_pixels_of)(g, first, lines, j, wide, pixel, (real *)(room + listed));
     real *stop = (real *)g->out + pixel[pixels - 1].to + g->out_w;
     for (long group = 0; group < g->groups; group++) {
-        const long from = 2 * begin * LANES, cols = (end == g->panels ? g->cols : 2 * end * LANES) - from;
-        const long col = group * g->cols + from;
-        for (long panel = begin; panel < end; panel++) {
-            if (g->packs) DL_FN(brgemm_pack_panel)(g, group, panel);
+        const long at = 2 * begin * LANES, cols = (end == g->panels ? g->cols : 2 * end * LANES) - at;
+        const long col = group * g->cols + at;
+        for (long panel = begin; panel < end; panel++)
             DL_FN(brgemm_panel)(g, group, panel, a, pixel, pixels, stop);
-        }
         for (long i = 0; i < lines; i++) {
             real *y = (real *)g->out + pixel[i * wide].to + col;
             if (g->activation > DL_RELU) DL_FN(activate_block)(y, g->out_w, wide, cols, g->activation);
             if (g->finish) DL_FN(finish_rows)(g->finish, y, g->out_w, wide, col, cols);
         }
     }
+    if (g->means)
+        DL_FN(mean_rows)(g, (const real *)g->out + pixel->to, lines,
+                         first / g->grid_h * (g->grid_h / g->pool_h) + from / g->pool_h);
     if (g->stream) dl_fence();
     (void)worker;
 }

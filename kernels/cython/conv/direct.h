@@ -37,7 +37,6 @@
 #define DL_DIRECT_CHUNK_WORK 60000.0 /* multiplications in a partial sum of the weight gradient, at least, */
 #define DL_DIRECT_PARTIALS 16       /* of the weight gradient, at most */
 #define DL_DIRECT_RUN 4096          /* pixels of a row in one sum: the errors grow with the number of sums */
-#define DL_DIRECT_STREAM 8          /* see dl_streams */
 #define DL_DIRECT_COLLECT 4         /* multiplications that take as long as collecting one register */
 #define DL_DIRECT_SUM_SERIAL 65536  /* numbers that one thread adds sooner than it wakes another */
 
@@ -45,7 +44,6 @@ typedef struct dl_direct {
     const dl_conv *v;
     const void *x, *weight, *bias, *dy, *y; /* y: NULL without activation */
     void *out, *dbias, *index;              /* index: the winners of windows, or NULL */
-    void *means;                            /* of windows, or NULL */
     const struct dl_direct *dx;             /* the plan for the gradient of the image from the same dz, or NULL */
     long pool_h, pool_w;                    /* of windows, 1 without */
     long cells;                             /* pixels of dy: windows where there are some */
@@ -53,17 +51,16 @@ typedef struct dl_direct {
     int wide, sparse;                       /* int32 in the index instead of uint8; direct_sparse.inc.h may serve */
     char *packed; /* panels of the weights, or the partial sums */
     long line, depth, npad; /* numbers in a padded image row; R S C; columns in whole registers */
-    int stream;             /* y is written past the caches */
+    dl_run *runs;           /* the kernel rows */
     long rows, blocks;      /* output rows (of dx: image rows) in a block; blocks in an image */
     long lowest, highest;   /* output pixels of a row that an image row's taps reach, those beyond its ends included */
     long chunk, chunks, tall; /* output rows of all images in a partial sum; rows of such a sum, the last for dbias */
 } dl_direct;
 
-/* What a line of tiles sums over: `run` numbers of each of `rows` kernel rows, `all` in the panels, of which it takes
-   every `skip`-th from `first` on.  step: from pixel to pixel of the image, down: from kernel row to kernel row. */
+/* What windows in registers sum over: `run` numbers of each of `rows` kernel rows.  step: from pixel to pixel of the image,
+   down: from kernel row to kernel row. */
 typedef struct {
-    long step, down, run, rows, first, skip, all;
-    int stream; /* the sums are written past the caches */
+    long step, down, run, rows;
 } dl_taps;
 
 /* Heights of the register tiles with 4 registers and 2; DL_HIGH1 and DL_LOW1 of those with one. */
@@ -84,7 +81,6 @@ typedef struct {
 #define DL_IMPL "conv/direct_gradient.inc.h"
 #include "simd/simd.h"
 static const dl_job dl_direct_pack_jobs[2][DL_ISAS] = DL_TABLE(direct_pack_job);
-static const dl_job dl_direct_row_jobs[2][DL_ISAS] = DL_TABLE(direct_row_job);
 static const dl_job dl_direct_window_jobs[2][DL_ISAS] = DL_TABLE(direct_window_job);
 static const dl_job dl_direct_gradient_jobs[2][DL_ISAS] = DL_TABLE(direct_gradient_job);
 static const dl_job dl_direct_sum_jobs[2][DL_ISAS] = DL_TABLE(direct_sum_job);
@@ -103,45 +99,14 @@ static dl_direct dl_direct_plan(const dl_conv *v, const void *x) {
                        .npad = dl_round_up(v->k, dl_lanes(v->dtype))};
 }
 
-/* Returns 0, or -1 when there is no memory; also below. */
-static int dl_direct_run(dl_direct *d, const void *bias) {
-    const dl_conv *v = d->v;
-    const size_t item = dl_item(v->dtype);
-    if (v->n * v->p * v->q * v->k == 0) return 0;
-    const double row_work = (double)v->q * v->k * dl_max(d->depth, 1);
-    const long reach = (v->r - 1) * v->dh + 1, lines = DL_DIRECT_BYTES / (dl_max(d->line, 1) * (long)item);
-    d->rows = dl_min((dl_max(lines, reach) - reach) / v->sh + 1, dl_max(1, (long)(DL_DIRECT_JOB_WORK / row_work)));
-    d->rows = dl_min(dl_round_up(d->rows, d->pool_h), v->p);
-    d->blocks = dl_ceil_div(v->p, d->rows);
-    const size_t packed = dl_round_up(item * d->depth * d->npad, 64);
-    d->packed = (char *)dl_scratch(DL_SCRATCH_SHARED, packed + item * d->npad);
-    if (!d->packed) return -1;
-    d->bias = dl_pad_bias(bias, v->k, d->npad, item, d->packed + packed);
-    if (d->index && !bias) d->bias = memset(d->packed + packed, 0, item * d->npad);
-    if (dl_launch(DL_PICK(dl_direct_pack_jobs, v->dtype), d, dl_ceil_div(v->k, dl_tile_cols(v->dtype)),
-                  d->npad * d->depth < DL_DIRECT_SUM_SERIAL))
-        return -1;
-    return dl_launch(d->index ? DL_PICK(dl_direct_window_jobs, v->dtype) : DL_PICK(dl_direct_row_jobs, v->dtype), d,
-                     v->n * d->blocks, row_work * v->n * v->p < DL_CONV_SERIAL_WORK);
-}
-
-/* means: NULL, or room for the means of windows of pool_h x pool_w pixels of y. */
+/* y (N, P, Q, K), and the means of its windows.  Returns 0, or -1 when there is no memory; also below. */
 static int dl_direct_means(const dl_conv *v, long pool_h, long pool_w, const void *x, const void *weight,
                            const void *bias, void *y, void *means) {
-    dl_direct d = dl_direct_plan(v, x);
-    const size_t pixel = dl_item(v->dtype) * v->k;
-    d.weight = weight;
-    d.out = y;
-    d.means = means;
-    d.pool_h = pool_h;
-    d.pool_w = pool_w;
-    d.stream = dl_streams(y, pixel * v->n * v->p * v->q, pixel, DL_DIRECT_STREAM) && v->activation <= DL_RELU &&
-               !v->finish && !means;
-    return dl_direct_run(&d, bias);
+    return dl_brgemm_forward(v, x, weight, bias, y, means, pool_h, pool_w);
 }
 
 static int dl_direct_forward(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y) {
-    return dl_brgemm_forward(v, x, weight, bias, y);
+    return dl_brgemm_forward(v, x, weight, bias, y, NULL, 1, 1);
 }
 
 /* Whether the columns (s, c) of the weights take less work as outputs than the channels c: these may leave registers
@@ -149,7 +114,7 @@ static int dl_direct_forward(const dl_conv *v, const void *x, const void *weight
 static int dl_direct_collects(const dl_conv *v) {
     if (v->groups > 1 || v->dw > 1) return 0;
     const double lanes = dl_lanes(v->dtype), across = ceil(v->s * v->c / lanes), deep = ceil(v->c / lanes);
-    const double of_columns = (double)v->p * v->q * v->r * v->k * across;
+    const double of_columns = (double)v->p * dl_round_up(v->q, dl_tile_rows(v->dtype)) * v->r * v->k * across;
     const double of_channels = (double)v->h * v->w * v->r * v->s * v->k * deep / (v->sh * v->sw);
     const double collected = (double)DL_DIRECT_COLLECT * v->h * v->w * v->s * deep / v->sw;
     return of_columns + collected < of_channels;
@@ -231,13 +196,32 @@ static dl_direct dl_direct_windows_plan(dl_conv *v, long pool_h, long pool_w, co
     return d;
 }
 
-static int dl_direct_windows(const dl_conv *v, long pool_h, long pool_w, const void *x, const void *weight,
+static int dl_direct_windows(const dl_conv *from, long pool_h, long pool_w, const void *x, const void *weight,
                              const void *bias, void *y, void *index) {
-    dl_conv covered = *v;
+    dl_conv covered = *from;
+    const dl_conv *v = &covered;
     dl_direct d = dl_direct_windows_plan(&covered, pool_h, pool_w, x, index);
+    const size_t item = dl_item(v->dtype);
+    if (v->n * v->p * v->q * v->k == 0) return 0;
+    const double row_work = (double)v->q * v->k * dl_max(d.depth, 1);
+    const long reach = (v->r - 1) * v->dh + 1, lines = DL_DIRECT_BYTES / (dl_max(d.line, 1) * (long)item);
     d.weight = weight;
     d.out = y;
-    return dl_direct_run(&d, bias);
+    d.rows = dl_min((dl_max(lines, reach) - reach) / v->sh + 1, dl_max(1, (long)(DL_DIRECT_JOB_WORK / row_work)));
+    d.rows = dl_min(dl_round_up(d.rows, d.pool_h), v->p);
+    d.blocks = dl_ceil_div(v->p, d.rows);
+    const size_t packed = dl_round_up(item * d.depth * d.npad, 64), padded = dl_round_up(item * d.npad, 64);
+    d.packed = (char *)dl_scratch(DL_SCRATCH_SHARED, packed + padded + sizeof(dl_run) * v->r);
+    if (!d.packed) return -1;
+    d.bias = bias ? dl_pad_bias(bias, v->k, d.npad, item, d.packed + packed) : memset(d.packed + packed, 0, padded);
+    d.runs = (dl_run *)(d.packed + packed + padded);
+    for (long r = 0, run = v->s * v->c; r < v->r; r++)
+        d.runs[r] = (dl_run){r * v->dh * d.line, r * run, run};
+    if (dl_launch(DL_PICK(dl_direct_pack_jobs, v->dtype), &d, dl_ceil_div(v->k, dl_tile_cols(v->dtype)),
+                  d.npad * d.depth < DL_DIRECT_SUM_SERIAL))
+        return -1;
+    return dl_launch(DL_PICK(dl_direct_window_jobs, v->dtype), &d, v->n * d.blocks,
+                     row_work * v->n * v->p < DL_CONV_SERIAL_WORK);
 }
 
 static int dl_direct_windows_gradient(const dl_conv *v, long pool_h, long pool_w, const void *dy, const void *y,

@@ -20,34 +20,6 @@ DL_INLINE void DL_FN(largest_of_lines)(const dl_direct *d, const long height, co
         }
 }
 
-/* The means of the windows of a (rows, d->v->q, K), to `line` and following of (lines, q / width, K); sums are those of
-   avg_pool2d. */
-DL_INLINE void DL_FN(mean_windows)(const dl_direct *d, const long height, const long width, const real *a, long rows,
-                                   long line) {
-    const long k = d->v->k, row = d->v->q * k, across = d->v->q / width;
-    const vec share = DL_FN(vsplat)(1 / (real)(height * width));
-    real *y = (real *)d->means + line * across * k;
-    for (long p = 0; p < rows / height; p++, a += height * row)
-        for (long q = 0; q < across; q++, y += k)
-            for (long c = 0; c < k; c += LANES) {
-                vec sum = DL_FN(vsplat)(0);
-                for (long s = 0; s < width; s++) {
-                    const real *cell = a + (q * width + s) * k;
-                    vec column = DL_FN(vload_n)(cell + c, k - c);
-                    for (long r = 1; r < height; r++)
-                        column += DL_FN(vload_n)(cell + r * row + c, k - c);
-                    sum += column;
-                }
-                DL_FN(vstore_n)(y + c, sum * share, k - c);
-            }
-}
-DL_NOINLINE void DL_FN(mean_rows)(const dl_direct *d, const real *a, long rows, long line) {
-    if (d->pool_h == 2 && d->pool_w == 2)
-        DL_FN(mean_windows)(d, 2, 2, a, rows, line);
-    else
-        DL_FN(mean_windows)(d, d->pool_h, d->pool_w, a, rows, line);
-}
-
 /* dz (height rows of d->v->q pixels, npad) of a row of windows at `at`: the gain of each at its winner, else 0. */
 DL_INLINE void DL_FN(spread_windows)(const dl_direct *d, const long height, const long width, long at, const real *gain,
                                      real *dz) {
