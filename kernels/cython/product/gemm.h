@@ -73,9 +73,10 @@ static const dl_job dl_gemm_combine_jobs[2][DL_ISAS] = DL_TABLE(gemm_combine_job
 static const dl_job dl_gemm_outer_jobs[2][DL_ISAS] = DL_TABLE(gemm_outer_job);
 
 /* Cuts C into blocks, and k into chunks, by halving the longest side until there are enough jobs or they get small.
-   A chunk of k costs a pass over C, so k counts as an eighth of its length.  Jobs that read A itself get as few rows as
+   A chunk of k costs a pass over C, so k counts as an eighth of its length; as a 32nd where B comes packed and more
+   blocks pack nothing twice.  Jobs that read A itself get as few rows as
    stay in L2 even a multiple of 4 kB apart; those that pack a transposed A, some whole cache lines of each of its k. */
-static void dl_plan_blocks(dl_plan *p, const dl_gemm *g, long mr, long nr) {
+static void dl_plan_blocks(dl_plan *p, const dl_gemm *g, long mr, long nr, int packed) {
     const long mc = dl_sizes_for(g->dtype)->mc;
     const int own_a = g->m > mc && g->n <= DL_FEW_PANELS * nr, packs_a = own_a && g->acs != 1;
     const long wish = own_a ? (packs_a ? 16 : 8) * mr : LONG_MAX; /* rows of a block, if it is about them */
@@ -92,7 +93,7 @@ static void dl_plan_blocks(dl_plan *p, const dl_gemm *g, long mr, long nr) {
         const double work = (double)p->mc * p->nc * dl_min(p->k_chunk, g->k);
         const long jobs = DL_GEMM_JOBS * (packs_a ? 0.5 : work < DL_GEMM_LARGE_WORK ? 1 : 2);
         if (work < 2 * DL_GEMM_JOB_WORK || p->row_blocks * p->col_blocks * p->chunks >= jobs) return;
-        if (blocks_each > 1 && p->k_chunk >= 8 * dl_max(p->mc, p->nc))
+        if (blocks_each > 1 && p->k_chunk >= (packed ? 32 : 8) * dl_max(p->mc, p->nc))
             chunks *= 2;
         else if (p->mc > wish)
             rows *= 2;
@@ -154,7 +155,7 @@ static int dl_gemm_with(const dl_gemm *g, const void *panels) {
                         .acs = g->acs,
                         .npad = dl_round_up(g->n, nr),
                         .activation = g->activation};
-    dl_plan_blocks(&p, g, mr, nr);
+    dl_plan_blocks(&p, g, mr, nr, panels != NULL);
     p.o.finish = p.chunks == 1;
     const int few = p.row_blocks == 1;          /* each column of B is met by one job, which packs it */
     const int packs_b = !few && !panels;
