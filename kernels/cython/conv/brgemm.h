@@ -155,7 +155,8 @@ static void dl_brgemm_cut(dl_brgemm *g, double work, long jobs) {
     g->line = (g->in_place ? g->w : line) * g->c;
 }
 
-/* From `count` filled in structs: packs the weights and runs the jobs of all.  Returns 0, or -1 when there is no memory. */
+/* From `count` filled in structs: packs the weights and runs the jobs of all.  Returns 0, or -1 when there is no
+   memory. */
 static int dl_brgemm_run(dl_brgemm *plans, long count) {
     const int dtype = plans->v->dtype;
     const long lanes = dl_lanes(dtype);
@@ -198,7 +199,8 @@ static int dl_brgemm_run(dl_brgemm *plans, long count) {
     return dl_launch(DL_PICK(dl_brgemm_jobs, dtype), plans, jobs, serial);
 }
 
-/* y, and unless NULL the means of its windows of pool_h x pool_w.  Returns 0, or -1 when there is no memory; also below. */
+/* y, and unless NULL the means of its windows of pool_h x pool_w.  Returns 0, or -1 when there is no memory; also
+   below. */
 static int dl_brgemm_forward(const dl_conv *v, const void *x, const void *weight, const void *bias, void *y,
                              void *means, long pool_h, long pool_w) {
     const size_t pixel = dl_item(v->dtype) * v->k;
@@ -264,7 +266,7 @@ static void dl_brgemm_phase(const dl_conv *v, long a, long b, dl_brgemm *g) {
 
 static int dl_brgemm_input_gradient(const dl_conv *v, const void *dz, const void *weight, void *dx) {
     const long kernels = v->k / v->groups, channels = v->c / v->groups, size = v->r * v->s * channels;
-    const long taps = v->p * v->q * v->k ? v->r * v->s : 0;
+    const long taps = v->p && v->q && v->k ? v->r * v->s : 0;
     if (v->n * v->h * v->w * v->c == 0) return 0;
     long *down = (long *)dl_scratch(DL_SCRATCH_ROWS, sizeof(long) * (v->r + v->s) + sizeof(dl_brgemm) * (taps + 1));
     if (!down) return -1;

@@ -1,9 +1,5 @@
-/* Direct convolution for images of few channels: a product over an overlapping view of the image, nothing is gathered.
-
-   For one kernel row r, output pixel q reads the contiguous run x[p sh + r dh, q sw : q sw + S, :]: the rows of a matrix
-   that overlap, sw C numbers apart.  A register tile (pixels x output channels) therefore runs through all taps of the
-   kernel without leaving the registers, and adds bias and ReLU before it is stored.  The image rows that a job reads are
-   copied once, with their padding, so that no tile needs to know about borders.
+/* Direct convolution: the forward and the gradient of the image are brgemm.h, which takes any; here are the parts for
+   few channels, where an image row under a kernel row is one contiguous run x[p sh + r dh, q sw : q sw + S, :].
 
    The gradient of the weights is the product the other way round,
 
@@ -12,20 +8,20 @@
    where a tile (taps x output channels) runs through the pixels of a block.  dz = dy act'(y) of that block is made on
    the way, and summed for dbias: dy and y are read once and dz is never written to memory.
 
-   The gradient of the image is a product of the first kind with the rows of dz as the image and the columns (s, c) of
-   the weights as outputs: for one row h,
+   The gradient of an image of few channels is a product with the rows of dz as the image and the columns (s, c) of the
+   weights as outputs: for one row h,
 
        u[q, (s, c)] = sum over r, k of dz[p, q, k] w[k, r, s, c],  p sh + r dh - top = h
        dx[h, w, c] = sum over s of u[q, (s, c)],  q sw + s - left = w
 
    so that 3 or 6 channels fill the registers all the same, and u stays in L1.
 
-   With max-pooling in windows side by side behind it, the forward keeps the lines of a row of windows in cache, or windows
-   of 2 x 2 pixels in registers, and writes the largest of each and its place; the gradient of a window goes back to that
-   place when dz is made, or straight to the weights (direct_sparse.inc.h).  With average-pooling behind it, the forward
-   makes the means of its rows while these are in cache; the backward makes dz of a whole image there, for both gradients.
+   With max-pooling in windows side by side behind it, the forward keeps the lines of a row of windows in cache, or
+   windows of 2 x 2 pixels in registers, and writes the largest of each and its place; the gradient of a window goes back
+   to that place when dz is made, or straight to the weights (direct_sparse.inc.h).  With average-pooling behind it, the
+   backward makes dz of a whole image in cache, for both gradients.
 
-   Without dilation along the row and without groups.  Source: Zhang, Franchetti and Low 2018, "High Performance
+   All this is without dilation along the row and without groups.  Source: Zhang, Franchetti and Low 2018, "High Performance
    Zero-Memory Overhead Direct Convolutions". */
 #ifndef DLFAST_DIRECT_H
 #define DLFAST_DIRECT_H
@@ -57,8 +53,8 @@ typedef struct dl_direct {
     long chunk, chunks, tall; /* output rows of all images in a partial sum; rows of such a sum, the last for dbias */
 } dl_direct;
 
-/* What windows in registers sum over: `run` numbers of each of `rows` kernel rows.  step: from pixel to pixel of the image,
-   down: from kernel row to kernel row. */
+/* What windows in registers sum over: `run` numbers of each of `rows` kernel rows.  step: from pixel to pixel of the
+   image, down: from kernel row to kernel row. */
 typedef struct {
     long step, down, run, rows;
 } dl_taps;
@@ -252,7 +248,8 @@ static int dl_direct_input_gradient(const dl_conv *v, const void *dz, const void
 static int dl_direct_means_fit(const dl_conv *v) {
     const double work = (double)v->p * v->q * v->k * v->r * v->s * v->c;
     const size_t held = dl_item(v->dtype) * v->p * v->q * dl_round_up(v->k, dl_lanes(v->dtype));
-    return dl_direct_collects(v) && held <= DL_DIRECT_BLOCK && (v->n >= DL_DIRECT_PARTIALS || v->n * work < DL_CONV_SERIAL_WORK);
+    return dl_direct_collects(v) && held <= DL_DIRECT_BLOCK &&
+           (v->n >= DL_DIRECT_PARTIALS || v->n * work < DL_CONV_SERIAL_WORK);
 }
 
 /* All gradients, each unless NULL, from dy of the means of windows and the pixels y (NULL without activation). */
