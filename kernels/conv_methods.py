@@ -8,7 +8,7 @@ A convolution has three passes, "forward", "dx" and "dweight", each with an algo
 | direct | reads the image where it lies, gathers nothing | everything by `lists`, else no groups, no dilated rows |
 | winograd | a quarter to a third of the multiplications | 3 x 3, 4 x 4, 5 x 5, no dilation, no groups |
 | pointwise | one matrix product | 1 x 1, stride 1, no padding, no groups |
-| depthwise | lets the channels be the lanes of the registers | one channel a group |
+| depthwise | lets the channels be the lanes of the registers | one channel a group; by `grouped`, groups of any |
 
 Winograd's F(4x4, 3x3), F(3x3, 4x4) and F(2x2, 5x5) make tiles of so many outputs from 6 x 6 pixels. A convolution with
 a stride becomes one without, of smaller kernels over more channels: the phases of the image (`phases`). So 11 x 11 with
@@ -42,6 +42,12 @@ WINOGRAD_SAVING = 1.4  # times fewer multiplications, these included, from which
 WINOGRAD_TRANSFORMS = 16  # multiplications at each point that take as long as transforming a channel
 WINOGRAD_OVER_DIRECT = 0.9  # times fewer multiplications, these included too, from which on it is faster than direct
 DEPTHWISE_CHANNELS = 16  # a register of float32 on any CPU
+LANES = 8  # of groups' outputs in a register; measured with AVX2, and all that follows
+SHUFFLE, GATHER = 11, 40  # multiply-adds of a register that take as long as spreading one over the lanes
+DWEIGHT_STEP, DWEIGHT_ROW = 2, 12  # those of one of dweight, and of a row of it
+PRODUCT, PRODUCT_EACH = 30, 0.13  # those of the product of a group at one tap, and more for each number of it
+TILE = 40  # those of a pixel of the direct tile, beside its products
+SPREAD_BYTES = 1 << 20  # as DIRECT_BYTES, of a row that is spread over the lanes
 MOST_STRIDE = 1024  # of direct and depthwise, which have a table entry for each phase of the image
 DIRECT_BYTES = 1 << 24  # of the padded rows that direct copies for one row of outputs: no cache holds more
 
@@ -61,8 +67,9 @@ class Abilities(NamedTuple):
     only_3x3: Winograd's method for kernels of 3 x 3 with stride 1 only. pooled: the methods that do max-pooling on the
     way and write no pixel between; averaged: those that read the windows of average-pooling from cache. scatters: a
     transposed convolution of few outputs by a method of its own. lists: the passes in which the direct method reads the
-    image by a list of runs: it takes everything then, and is the general case instead of im2col. on_device: of kernels
-    for arrays on a device, whose methods are those of `conv_on_device`.
+    image by a list of runs: it takes everything then, and is the general case instead of im2col. grouped:
+    depthwise takes groups of any channels, whose outputs are lanes across groups. on_device: of kernels for arrays on a
+    device, whose methods are those of `conv_on_device`.
     """
 
     methods: tuple[str, ...] = METHODS
@@ -71,6 +78,7 @@ class Abilities(NamedTuple):
     averaged: tuple[str, ...] = ()
     scatters: bool = False
     lists: tuple[str, ...] = ()
+    grouped: bool = False
     on_device: OnDevice | None = None
 
 
@@ -101,11 +109,17 @@ def phases(kernel, stride) -> tuple[int, int, int]:
 
 
 def unfit(
-    method: str, passing: str, kernel, geometry: Geometry, only_3x3: bool = False, lists: tuple[str, ...] = ()
+    method: str,
+    passing: str,
+    kernel,
+    geometry: Geometry,
+    only_3x3: bool = False,
+    lists: tuple[str, ...] = (),
+    grouped: bool = False,
 ) -> str | None:
     """Why `method` cannot do this pass (kernel: the shape of the weight), None where it can.
 
-    only_3x3, lists: as in `Abilities`.
+    only_3x3, lists, grouped: as in `Abilities`.
     """
     k, r, s, c = kernel
     stride, padding, dilation, groups = geometry
@@ -115,9 +129,47 @@ def unfit(
         return why
     if method == "pointwise" and not ((r, s) == (1, 1) and stride == (1, 1) and not any(padding) and groups == 1):
         return "needs a 1 x 1 kernel with stride 1, no padding and groups 1"
-    if method == "depthwise" and not (c == 1 and k == groups and k >= DEPTHWISE_CHANNELS):
+    if method == "depthwise" and grouped:
+        return "needs groups" if groups == 1 else None
+    if method == "depthwise" and not _alone(kernel, groups):
         return f"needs one channel a group, as many outputs, and at least {DEPTHWISE_CHANNELS} of them"
     return None
+
+
+def _alone(kernel, groups: int) -> bool:
+    """Whether the channels, as they lie, are lanes of whole registers."""
+    return kernel[3] == 1 and kernel[0] == groups >= DEPTHWISE_CHANNELS
+
+
+def lanes_across_groups(passing: str, image, kernel, geometry: Geometry) -> float:
+    """What depthwise does for groups: multiply-adds of registers, and what spreading a row over lanes costs in those.
+
+    Every register of outputs reads `each` numbers of a pixel, lane by lane those of its groups: by one shuffle where
+    they lie within a register.
+    """
+    _, p, q, outputs = output_shape(image, kernel, geometry)
+    (sh, sw), (dh, dw), each, taps = geometry.stride, geometry.dilation, kernel[3], kernel[1] * kernel[2]
+    rows, columns = (p - 1) * sh + (kernel[1] - 1) * dh + 1, (q - 1) * sw + (kernel[2] - 1) * dw + 1
+    points, spread = p * q * taps, rows * columns
+    if passing == "dx":  # every phase of pixels spreads dz
+        spread = (image[1] + kernel[1] * dh) * (image[2] + kernel[2] * dw)
+        points, outputs, each = image[1] * image[2] * taps / (sh * sw), image[3], kernel[0] // geometry.groups
+    if passing == "dweight":
+        points *= DWEIGHT_STEP + DWEIGHT_ROW / max(1, q)
+    reads = -(-LANES // max(1, outputs // geometry.groups)) * each
+    return -(-outputs // LANES) * each * (points + spread * (SHUFFLE if reads <= LANES else GATHER))
+
+
+def groups_apart(passing: str, image, kernel, geometry: Geometry) -> float:
+    """The same of the method that takes one group after the other: direct, and im2col for the weights."""
+    _, p, q, outputs = output_shape(image, kernel, geometry)
+    outputs, channels, taps, groups = outputs // geometry.groups, kernel[3], kernel[1] * kernel[2], geometry.groups
+    if passing == "dweight":
+        return groups * p * q * taps * (PRODUCT + channels * outputs * PRODUCT_EACH)
+    if passing == "dx":
+        taps, p, q = taps / math.prod(geometry.stride), image[1], image[2]
+        outputs, channels = channels, outputs
+    return groups * -(-outputs // LANES) * p * q * (taps * channels + TILE)
 
 
 def _unfit_winograd(kernel, geometry: Geometry, only_3x3: bool) -> str | None:
@@ -134,6 +186,8 @@ def _too_far(method: str, image, kernel, geometry: Geometry) -> str | None:
     """Why `method` is none for windows so far apart, though it could; im2col reads them where they lie."""
     if method in ("direct", "depthwise") and math.prod(geometry.stride) > MOST_STRIDE:
         return f"takes no strides with a product of more than {MOST_STRIDE}"
+    if method == "depthwise" and kernel[0] != geometry.groups and direct_bytes(image, kernel, geometry) > SPREAD_BYTES:
+        return "takes no rows as far apart as these, with as much padding"
     if method == "direct" and direct_bytes(image, kernel, geometry) > DIRECT_BYTES:
         return "takes no rows as far apart as these, with as much padding"
     return None
@@ -155,14 +209,22 @@ def choose(
     method: str = "auto",
     only_3x3: bool = False,
     lists: tuple[str, ...] = (),
+    grouped: bool = False,
 ) -> Choice:
-    """The method for one pass over an image of this shape; only_3x3 and lists as in `Abilities`."""
+    """The method for one pass over an image of this shape; only_3x3, lists and grouped as in `Abilities`."""
     if method not in AUTOMATIC:
-        why = unfit(method, passing, kernel, geometry, only_3x3, lists) or _too_far(method, image, kernel, geometry)
+        why = unfit(method, passing, kernel, geometry, only_3x3, lists, grouped) or _too_far(
+            method, image, kernel, geometry
+        )
         return Choice(method, "asked for") if why is None else Choice("im2col", f"{method} {why}")
     for name in ("pointwise", "depthwise"):
         if unfit(name, passing, kernel, geometry) is None and not _too_far(name, image, kernel, geometry):
             return Choice(name, "a 1 x 1 kernel" if name == "pointwise" else "one channel a group")
+    if grouped and geometry.groups > 1 and not _too_far("depthwise", image, kernel, geometry):
+        ways = lanes_across_groups, groups_apart
+        across, apart = (way(passing, image, kernel, geometry) for way in ways)
+        if across < apart:
+            return Choice("depthwise", f"{geometry.groups} groups of few channels")
     far = _too_far("direct", image, kernel, geometry)
     direct = far is None and unfit("direct", passing, kernel, geometry, only_3x3, lists) is None
     if kernel[3] < FEW_CHANNELS and direct:

@@ -77,7 +77,8 @@ class Plan:
         if self.abilities.on_device is not None:
             return choose_on_device(self.image, self.kernel, self.geometry, self.method, self.abilities.on_device)
         able = self.abilities
-        choice = choose(passing, self.image, self.kernel, self.geometry, self.method, able.only_3x3, able.lists)
+        parts = self.image, self.kernel, self.geometry, self.method
+        choice = choose(passing, *parts, able.only_3x3, able.lists, able.grouped)
         if choice.method in self.abilities.methods:
             return choice
         return Choice("im2col", f"this backend has no {choice.method}")

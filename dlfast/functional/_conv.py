@@ -183,7 +183,7 @@ def conv_method(op: str, method: str, image: tuple, kernel: tuple, geometry: Geo
     if method == "auto":
         return automatic()
     able = abilities(backend)
-    check_method(op, method, kernel, geometry, able.only_3x3, able.lists)
+    check_method(op, method, kernel, geometry, able.only_3x3, able.lists, able.grouped)
     if able.on_device is not None:
         return _device_method(op, method, image, kernel, geometry, able)
     if method not in METHODS:
@@ -228,10 +228,11 @@ def check_method(
     geometry: Geometry,
     only_3x3: bool = False,
     lists: tuple[str, ...] = ("forward",),
+    grouped: bool = True,
 ) -> str:
     """`method`; raises ValueError for one that is unknown or, on the CPU, cannot do a convolution of this geometry."""
     check.choice(op, "method", method, ("auto", *METHODS, *(name for name in DEVICE_METHODS if name not in METHODS)))
-    if method in METHODS and (why := unfit(method, "forward", kernel, geometry, only_3x3, lists)):
+    if method in METHODS and (why := unfit(method, "forward", kernel, geometry, only_3x3, lists, grouped)):
         raise ValueError(f"{op}: method {method!r} {why}; got weight {kernel}, {geometry}")
     return method
 

@@ -28,7 +28,7 @@ cdef enum:
     DEPTHWISE
 
 cdef tuple _METHODS = ("im2col", "direct", "winograd", "pointwise", "depthwise")
-ABILITIES = _Abilities(pooled=("direct", "winograd"), averaged=("direct",), lists=("forward", "dx"))
+ABILITIES = _Abilities(pooled=("direct", "winograd"), averaged=("direct",), lists=("forward", "dx"), grouped=True)
 
 
 cdef inline int read_plan(object plan, object x, dl_planned* to) except -1:

@@ -21,8 +21,11 @@ cdef extern from "conv/conv.h" nogil:
     int dl_conv_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
     int dl_conv_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
 
-cdef extern from "conv/depthwise.h" nogil:
-    int dl_depthwise_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
+cdef extern from "conv/grouped.h" nogil:  # and depthwise.h
+    bint dl_depthwise_fits(const dl_conv* v)
+    int dl_grouped_forward(const dl_conv* v, const void* x, const void* weight, const void* bias, void* y)
+    int dl_grouped_input_gradient(const dl_conv* v, const void* dz, const void* weight, void* dx)
+    int dl_grouped_weight_gradient(const dl_conv* v, const void* dz, const void* x, void* dweight)
     int dl_depthwise_gradient(
         const dl_conv* v, const void* dz, const void* x, const void* weight, void* dx, void* dweight, void* dbias
     )
@@ -78,13 +81,15 @@ ctypedef int (*gradient_kernel)(const dl_conv*, const void*, const void*, void*)
 
 
 cdef forward_kernel[5] forward_kernels = [
-    dl_conv_forward, dl_direct_forward, dl_polyphase_forward, dl_pointwise_forward, dl_depthwise_forward
+    dl_conv_forward, dl_direct_forward, dl_polyphase_forward, dl_pointwise_forward, dl_grouped_forward
 ]
-cdef gradient_kernel[4] input_kernels = [
-    dl_conv_input_gradient, dl_direct_input_gradient, dl_polyphase_input_gradient, dl_pointwise_input_gradient
+cdef gradient_kernel[5] input_kernels = [
+    dl_conv_input_gradient, dl_direct_input_gradient, dl_polyphase_input_gradient, dl_pointwise_input_gradient,
+    dl_grouped_input_gradient
 ]
-cdef gradient_kernel[4] weight_kernels = [
-    dl_conv_weight_gradient, dl_direct_weight_gradient, dl_polyphase_weight_gradient, dl_pointwise_weight_gradient
+cdef gradient_kernel[5] weight_kernels = [
+    dl_conv_weight_gradient, dl_direct_weight_gradient, dl_polyphase_weight_gradient, dl_pointwise_weight_gradient,
+    dl_grouped_weight_gradient
 ]
 
 
@@ -134,7 +139,7 @@ def conv2d_backward(dy, saved, needs):
     cdef dl_conv* v = &p.v
     x, weight, y, plan = saved
     read_plan(plan, x, &p)
-    if p.dx == DEPTHWISE:
+    if p.dx == DEPTHWISE and dl_depthwise_fits(v):
         return depthwise_gradient(v, dy, y, x, weight, needs)
     if p.dweight == DIRECT and needs[1] and not needs[0]:
         return None, *direct_gradient(v, dy, y, x, weight.shape, needs)
