@@ -128,7 +128,8 @@ def bench(suites, part, seed, count, backends, threads, pytorch, quick, device, 
     Takes about fifteen minutes; --quick, --suite and --filter make it shorter. Close other programs first.
 
     The suite random draws --count rows of each kind: pools, norms, softmax, activations, optimizers, linear,
-    convolutions; random-sequences does of RNN, LSTM, GRU and attention. --filter takes a kind. The rows follow from
+    convolutions; random-sequences does of RNN, LSTM, GRU and attention, random-nets of training steps of small CNNs.
+    --filter takes a kind. A library that computes wrongly is left out of a row, with a note. The rows follow from
     --seed alone, and those of a smaller count are the first of a larger. DLFAST_ISA=avx2 holds dlfast to AVX2;
     ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 does PyTorch, and the first lines say
     what is in force.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dlfast import models, nn
-from dlfast.bench import footprint, measure
+from dlfast.bench import footprint, load_suite, measure
 from dlfast.bench.networks import Inference, Training
 from dlfast.bench.rows import Row
 from dlfast.bench.suites import steps
@@ -81,8 +81,51 @@ def test_a_twin_with_other_weights_is_found_out():
 
 @needs_pytorch
 def test_modules_without_counterpart_are_named():
-    with pytest.raises(TypeError, match="GELU has no counterpart in PyTorch here"):
-        Training.drawn(lambda: nn.Sequential(nn.GELU()), (2, 3)).peers(True)
+    with pytest.raises(TypeError, match="GLU has no counterpart in PyTorch here"):
+        Training.drawn(lambda: nn.Sequential(nn.GLU()), (2, 4)).peers(True)
+
+
+class Wrong:
+    """A library that computes something else."""
+
+    def __call__(self):
+        return 0
+
+    def results(self):
+        return [np.ones(3)]
+
+
+class Work:
+    def ours(self):
+        right = Wrong()
+        right.results = lambda: [np.zeros(3)]
+        return right
+
+    def peers(self, pytorch):
+        return {"Other": Wrong()}
+
+
+def test_a_library_that_computes_wrongly_is_left_out_with_a_note():
+    row, wrong = Row("row", Work), []
+    ((_, times),) = measure.compared_times("row", row, measure.Options(rounds=1, seconds=0, rest=0), wrong)
+    assert list(times) == ["auto"]
+    assert len(wrong) == 1
+    assert "Other: result 0" in wrong[0]
+
+
+def test_random_networks_follow_from_the_seed_and_agree():
+    (group,) = load_suite("random-nets", seed=3, count=2)
+    assert [row.name for row in group.rows] == [
+        row.name for row in load_suite("random-nets", seed=3, count=4)[0].rows[:2]
+    ]
+    for _, times in measured(group.rows[0].work, tolerance=group.rows[0].tolerance):
+        assert ("PyTorch NHWC" in times) == OPTIONS.pytorch
+
+
+def test_inference_beside_onnx_runtime():
+    pytest.importorskip("onnxruntime")
+    for _, times in measured(partial(Inference.drawn, small_lenet, (2, 8, 7, 1))):
+        assert "ONNX Runtime" in times
 
 
 def test_results_do_not_depend_on_steps_before():

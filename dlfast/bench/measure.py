@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import _machine, kernels
 from . import load_suite
-from .results import Result, Roofs
+from .results import OURS, Result, Roofs
 from .rows import Group, Row, Step
 from .timing import Timing, in_turns, using_threads
 
@@ -66,16 +66,24 @@ def measure_roofs(threads: Sequence[int]) -> dict[int, Roofs]:
 
 
 def measure(suite: str, group: Group, row: Row, options: Options, roofs: dict[int, Roofs]) -> Iterator[Result]:
-    """The row's result for each number of threads. Raises Disagreement, and times nothing, where one computes wrong."""
+    """The row's result for each number of threads. Raises Disagreement, and times nothing, where one of ours computes
+    wrong; other libraries that do are left out, and the result says so."""
     options = brief(options) if group.drawn else options
-    for threads, times in compared_times(f"{suite}: {group.name}: {row.name}", row, options):
+    wrong: list[str] = []
+    for threads, times in compared_times(f"{suite}: {group.name}: {row.name}", row, options, wrong):
         with using_threads(threads):
             facts = row.facts(options.pytorch) if row.facts else {}
-        yield Result(suite, group, row, threads, roofs[threads], times, facts)
+        yield Result(suite, group, row, threads, roofs[threads], times, facts, tuple(wrong))
 
 
-def compared_times(name: str, row: Row, options: Options) -> Iterator[tuple[int, dict[str, Timing]]]:
-    """The times of each contender for each number of threads, as `measure`; `name` is the row's in errors."""
+def compared_times(
+    name: str, row: Row, options: Options, wrong: list[str] | None = None
+) -> Iterator[tuple[int, dict[str, Timing]]]:
+    """The times of each contender for each number of threads, as `measure`; `name` is the row's in errors.
+
+    wrong: gets a line for each other library that computes something else, which then takes no part; without such a
+    list they raise Disagreement as ours do.
+    """
     work = row.work()
     steps: dict[str, Step] = {backend: work.ours() for backend in options.backends}
     steps |= work.peers(options.pytorch)
@@ -83,9 +91,15 @@ def compared_times(name: str, row: Row, options: Options) -> Iterator[tuple[int,
         expected = work.ours().results()
     for threads in options.threads:
         with using_threads(threads):
-            for contender, step in steps.items():
-                with _turn_of(contender):
-                    _compare(f"{name}: {contender}", step.results(), expected, row.tolerance)
+            for contender, step in list(steps.items()):
+                try:
+                    with _turn_of(contender):
+                        _compare(f"{name}: {contender}", step.results(), expected, row.tolerance)
+                except Disagreement as error:
+                    if wrong is None or contender in OURS:
+                        raise
+                    wrong.append(str(error))
+                    del steps[contender]
             times = in_turns(steps, options.rounds, options.seconds, _turn_of, options.rest)
         yield threads, times
 

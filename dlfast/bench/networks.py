@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -63,11 +64,16 @@ class Inference(Training):
         return InferenceStep(self.build().eval(), self.x)
 
     def peers(self, pytorch: bool) -> dict[str, Step]:
-        if not pytorch:
-            return {}
-        from .pytorch_networks import inference_steps
+        steps: dict[str, Step] = {}
+        if pytorch:
+            from .pytorch_networks import inference_steps
 
-        return inference_steps(self.build(), self.x)
+            steps |= inference_steps(self.build(), self.x)
+        if find_spec("onnxruntime") and find_spec("onnx"):
+            from . import onnx_runtime
+
+            steps |= onnx_runtime.inference_steps(self.build(), self.x)
+        return steps
 
 
 class TrainingStep:

@@ -170,6 +170,21 @@ def _tanh(module: nn.Tanh) -> torch.nn.Module:
 
 
 @converted.register
+def _sigmoid(module: nn.Sigmoid) -> torch.nn.Module:
+    return torch.nn.Sigmoid()
+
+
+@converted.register
+def _leaky_relu(module: nn.LeakyReLU) -> torch.nn.Module:
+    return torch.nn.LeakyReLU(module.negative_slope, inplace=True)
+
+
+@converted.register
+def _gelu(module: nn.GELU) -> torch.nn.Module:
+    return torch.nn.GELU(module.approximate)
+
+
+@converted.register
 def _dropout(module: nn.Dropout) -> torch.nn.Module:
     return torch.nn.Dropout(module.p)
 

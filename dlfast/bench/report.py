@@ -36,6 +36,8 @@ def print_results(console: Console, results: Sequence[Result]) -> None:
     for summary in summaries(results):
         console.print(results_table(worst_of(summary) if summary.results[0].group.drawn else summary))
         console.print(conclusion(summary) + "\n", soft_wrap=True)
+        for note in dict.fromkeys(note for result in summary.results for note in result.wrong):
+            console.print(f"left out: {note}\n", soft_wrap=True)
         drawn += [summary] * summary.results[0].group.drawn
     if drawn:
         console.print(drawn_table(drawn))

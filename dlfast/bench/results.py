@@ -50,6 +50,7 @@ class Result:
     roofs: Roofs
     times: dict[str, Timing]
     facts: Mapping[str, float] = field(default_factory=dict)
+    wrong: tuple[str, ...] = ()  # what other libraries computed wrong: they take no part
 
     @property
     def ours(self) -> str:
@@ -167,6 +168,7 @@ def _row(result: Result) -> dict:
         "ms": {name: asdict(timing) for name, timing in result.times.items()},
         "compared": result.ours,
         "facts": dict(result.facts),
+        "wrong": list(result.wrong),
         "ratios": {BEST: result.ratio()} | {peer: result.ratio(peer) for peer in result.peers},
         "targets": [_check(check) for check in result.checks()],
     }
