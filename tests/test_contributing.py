@@ -12,8 +12,9 @@ import test_reference
 
 import cases
 import dlfast as dl
-from dlfast import _gradcheck_cases, kernels
 from dlfast import functional as F
+from dlfast import kernels
+from dlfast._gradcheck import cases as gradcheck_cases
 from dlfast.functional import _activations
 from dlfast.kernels.reference import elementwise
 
@@ -34,6 +35,19 @@ def defined(block, module, monkeypatch, names):
     for name in names:
         monkeypatch.setattr(module, name, scope[name], raising=False)
     return [scope[name] for name in names]
+
+
+def test_a_template_names_in_its_first_line_who_includes_it():
+    headers = [path for path in (PAGE.parent / "kernels").rglob("*") if path.name.endswith((".h", ".pyx", ".pxi"))]
+    users = {}
+    for path in headers:
+        for named in re.findall(r'(?:DL_IMPL|#include) +"(?:\w+/)*(\w+\.inc\.h)"', path.read_text(encoding="utf-8")):
+            users.setdefault(named, set()).add(path.name)
+    templates = [path for path in headers if path.name.endswith(".inc.h")]
+    assert templates
+    for path in templates:
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        assert any(user in first for user in users[path.name]), f"{path.name}: included by {users[path.name]}"
 
 
 @pytest.fixture
@@ -68,7 +82,7 @@ def test_the_lookup_finds_it_and_the_rows_check_it(blocks):
 def test_the_function_and_its_gradient(blocks):
     assert dl.gradcheck(F.snake, [np.linspace(-3, 3, 7)]).elements == 7
     np.testing.assert_allclose(F.snake(np.array([1.0, -2.0])).data, [1 + np.sin(1) ** 2, -2 + np.sin(2) ** 2])
-    listed = {name: (function, inputs) for name, function, inputs in _gradcheck_cases.cases()}
+    listed = {name: (function, inputs) for name, function, inputs in gradcheck_cases.cases()}
     assert dl.gradcheck(*listed["snake"]).max_relative_error <= 1e-6
 
 

@@ -16,8 +16,8 @@ from dlfast.tensor import Tensor
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """No figure is looked at, so every layer is timed once."""
-    monkeypatch.setattr("dlfast._explain_layers._SECONDS", 0)
-    monkeypatch.setattr("dlfast._explain_layers._LEAST", 1)
+    monkeypatch.setattr("dlfast._explain.layers._SECONDS", 0)
+    monkeypatch.setattr("dlfast._explain.layers._LEAST", 1)
     monkeypatch.setattr("dlfast._machine.fma_roof", lambda threads, dtype, least: 100.0)
 
 

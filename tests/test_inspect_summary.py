@@ -108,8 +108,8 @@ def test_layers_called_twice_or_never():
 
 
 def test_timing_adds_what_explain_measures(monkeypatch):
-    monkeypatch.setattr("dlfast._explain_layers._SECONDS", 0)
-    monkeypatch.setattr("dlfast._explain_layers._LEAST", 1)
+    monkeypatch.setattr("dlfast._explain.layers._SECONDS", 0)
+    monkeypatch.setattr("dlfast._explain.layers._LEAST", 1)
     monkeypatch.setattr("dlfast._machine.fma_roof", lambda threads, dtype, least: 100.0)
     found = summary(models.lenet5(), (2, 28, 28, 1), timing=True)
     rows = rows_of(found)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._explain_layers import leaves
+from .._explain.layers import leaves
 from ..nn.module import Module
 from ..tensor import Tensor, no_grad
 from ._setting import Sample, copy_of

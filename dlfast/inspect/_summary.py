@@ -12,9 +12,9 @@ import numpy as np
 from .. import kernels, random
 from .._example_inputs import example_inputs
 from .._explain import explain
-from .._explain_layers import leaves
-from .._explain_ops import flops
-from .._explain_table import Explanation
+from .._explain.layers import leaves
+from .._explain.ops import flops
+from .._explain.table import Explanation
 from .._printing import plain_text
 from ..nn.module import Module
 from ..tensor import ArrayLike, Tensor, no_grad

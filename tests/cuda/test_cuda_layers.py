@@ -12,7 +12,7 @@ from samples import image
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import nn
-from dlfast._gradcheck_cases import cases
+from dlfast._gradcheck.cases import cases
 from dlfast.kernels.devices import DeviceArray
 
 TOLERANCE = 1e-4  # relative to the largest number
@@ -96,7 +96,7 @@ def moved(value, place):
     """A function whose own arrays, which it has from around it, lie on a device and are float32; lengths stay."""
     if isinstance(value, np.ndarray):
         return dl.tensor(as_float32(value), device=place).data
-    if not isinstance(value, FunctionType) or value.__module__ != "dlfast._gradcheck_cases":
+    if not isinstance(value, FunctionType) or value.__module__ != "dlfast._gradcheck.cases":
         return value
     cells = tuple(
         cell if name == "lengths" else CellType(moved(cell.cell_contents, place))

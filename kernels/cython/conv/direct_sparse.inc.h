@@ -1,4 +1,4 @@
-/* The gradient of the weights behind windows of 2 x 2 pixels, of which one in four has a gradient: the winner.
+/* Of direct.h: the gradient of the weights behind windows of 2 x 2 pixels, of which the winner alone has a gradient.
 
        dweight[k, (r, s)] = sum over windows of gain[k] x[winner of k + (r, s)],  gain = dy act'(y)
 

@@ -1,4 +1,4 @@
-/* Products with few rows of A, or few rows of B: every matrix is read once, where it lies. */
+/* Of gemm.h: products with few rows of A, or few rows of B; every matrix is read once, where it lies. */
 
 /* The sum of each of `count` registers, its lanes added as vsum does: as many registers as there are lanes are
    transposed, and added to one. */

@@ -1,4 +1,4 @@
-/* The register tile and the packing of panels: the two inner parts of gemm.h.
+/* The register tile and the packing of panels, the two inner parts of gemm.h; in gemm_block.h.
 
    The tile keeps up to DL_MR x 2 vectors of C in registers and adds a rank-1 update for each k: two loads of B, DL_MR
    broadcasts of A, 2 DL_MR fused multiply-adds.  A smaller tile, of the last rows or of columns that fit in one

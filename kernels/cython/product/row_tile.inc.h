@@ -1,6 +1,6 @@
-/* A register tile for the kernels of sequences: a few rows of A times a packed panel of `vectors` registers, whose sums
-   are left in memory for what comes next.  Sequences take one row of A after the other along k (sequence.h), attention
-   any strides (attention.h). */
+/* A register tile for sequence.h and attention.h: a few rows of A times a packed panel of `vectors` registers, whose
+   sums are left in memory for what comes next.  Sequences take one row of A after the other along k, attention any
+   strides. */
 /* acc[i][j] += sum over k of a[i lda + k step] b[k ldb + j]; returns where b ends. */
 DL_INLINE const real *DL_FN(row_tile)(const int rows, const int vectors, long depth, const real *DL_R a, long lda,
                                       long step, const real *DL_R b, long ldb, vec acc[12][4]) {

@@ -1,5 +1,5 @@
-#define GROUP(cols) ((cols) < LANES ? LANES : 1) /* rows that are taken as one, so that they fill registers */
-
+/* The jobs of rows.h; GROUP is the number of rows that are taken as one, so that they fill registers. */
+#define GROUP(cols) ((cols) < LANES ? LANES : 1)
 /* Job: one chunk of rows of rows.h. */
 static void DL_FN(rows_job)(void *ctx, long job, long worker) {
     const dl_rows *r = (const dl_rows *)ctx;

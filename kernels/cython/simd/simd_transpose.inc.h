@@ -1,4 +1,4 @@
-/* Registers as rows of a matrix, and its transpose. */
+/* Of simd.h: registers as rows of a matrix, and its transpose. */
 
 #if DL_VECTORS
 /* Transposes LANES x LANES in log2(LANES) steps; step d exchanges blocks of d lanes between rows i and i + d.  For

@@ -1,4 +1,4 @@
-/* Registers: load, store, splat, compare, select, and the parts of them that the ends of rows need.
+/* The registers of simd.h: load, store, splat, compare, select, and the parts of them that the ends of rows need.
 
    DL_ISA is the width of the instructions that a copy is written in: 512 with mask registers, 256, 128, or 0 for what the
    compiler makes of vectors of DL_BYTES bytes (or of single numbers).  A comparison gives a `vmask`, which vsel takes and

@@ -1,4 +1,4 @@
-/* Elementary functions on registers, for the activations.  float32: polynomials, errors (against float64, all of
+/* Elementary functions on registers, for elementwise.h and others.  float32: polynomials, errors (against float64, all of
    float32) exp, expm1 (x <= 0) 1.1 ulp, log1p (0 <= x <= 1), log (x >= 1) 1.5 ulp, tanh, sigmoid 2.5 ulp, normal 8 ulp;
    results below the normal range keep that error absolutely, or where a function says so are 0.  NaN gives NaN and
    infinities give their limits.  float64: the C library, lane by lane.

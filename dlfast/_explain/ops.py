@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .kernels import Call
-from .kernels.conv_methods import Choice
-from .kernels.conv_plan import PASSES
+from ..kernels import Call
+from ..kernels.conv_methods import Choice
+from ..kernels.conv_plan import PASSES
 
 __all__ = ["PASSES", "choices", "flops"]
 

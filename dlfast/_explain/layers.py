@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from . import kernels
-from ._explain_ops import flops
-from .kernels.devices import DeviceArray
-from .nn.module import Module
-from .tensor import Tensor
+from .. import kernels
+from ..kernels.devices import DeviceArray
+from ..nn.module import Module
+from ..tensor import Tensor
+from .ops import flops
 
 _SECONDS, _LEAST, _MOST = 0.1, 3, 50  # a layer is timed for so long, at least and at most so many times
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ._printing import WIDTH, plain_text
-from .kernels.conv_methods import Choice
+from .._printing import WIDTH, plain_text
+from ..kernels.conv_methods import Choice
 
 _TIMED = "Each layer was timed alone, on its own input; MFLOP and GF/s count forward and backward by the definition"
 

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from . import kernels, random
-from ._example_inputs import example_inputs
-from ._explain_layers import Layer, differentiable, gradients_of_inputs, layers_called, least_seconds, leaves
-from ._explain_ops import PASSES, choices, flops
-from ._explain_table import Explanation, Row
-from .kernels.conv_methods import Choice
-from .kernels.cuda.tf32 import tf32_is_allowed
-from .kernels.threads import get_num_threads
-from .nn.linear import Affine
-from .nn.module import Module
-from .nn.norm import BatchNorm1d, BatchNorm2d
-from .tensor import ArrayLike, Tensor
+from .. import kernels, random
+from .._example_inputs import example_inputs
+from ..kernels.conv_methods import Choice
+from ..kernels.cuda.tf32 import tf32_is_allowed
+from ..kernels.threads import get_num_threads
+from ..nn.linear import Affine
+from ..nn.module import Module
+from ..nn.norm import BatchNorm1d, BatchNorm2d
+from ..tensor import ArrayLike, Tensor
+from .layers import Layer, differentiable, gradients_of_inputs, layers_called, least_seconds, leaves
+from .ops import PASSES, choices, flops
+from .table import Explanation, Row
 
 _POOLS = {"conv2d_max_pool2d": "MaxPool2d", "conv2d_avg_pool2d": "AvgPool2d"}
 _ACTIVATIONS = {"relu": "ReLU", "sigmoid": "Sigmoid", "tanh": "Tanh"}
@@ -39,7 +39,7 @@ def explain(model: Module, input_shape: Sequence[int] | ArrayLike | Sequence[Any
     """
     if not isinstance(model, Module):
         raise TypeError(f"explain: model must be a Module, got {type(model).__name__}")
-    from ._machine import fma_roof
+    from .._machine import fma_roof
 
     dtype = next((p.dtype for p in model.parameters() if p.dtype.kind == "f"), np.dtype(np.float32))
     where = next((str(p.device) for p in model.parameters()), "cpu")

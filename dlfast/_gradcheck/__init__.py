@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from . import random
-from .tensor import Tensor, no_grad
+from .. import random
+from ..tensor import Tensor, no_grad
 
 
 class GradcheckError(AssertionError):
@@ -129,7 +129,7 @@ def _difference(call: Callable, x: Tensor, weights: list, eps: float, index: tup
 
 def operations() -> Iterator[tuple[str, float]]:
     """Check every operation of the library once; gives (name, largest relative error), all at most 1e-6."""
-    from ._gradcheck_cases import cases
+    from .cases import cases
 
     for name, fn, inputs in cases():
         yield name, gradcheck(fn, inputs).max_relative_error

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import functional as F
+from .. import functional as F
 
 Case = tuple[str, Callable[..., Any], list]
 
