@@ -14,7 +14,7 @@ from .bench import suite_names, usual_suites
 from .commands.doctor import doctor
 from .commands.errors import check_device, clear_errors
 from .commands.options import device_option
-from .commands.training import evaluate, generate, predict, train
+from .commands.training import evaluate, export, generate, predict, train
 
 _started = time.perf_counter()
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -311,7 +311,7 @@ def _check_files(json_file: Path | None, plot_file: Path | None) -> None:
         raise click.ClickException(f"--plot {plot_file}: the name must end in one of .{', .'.join(known)}")
 
 
-for command in (train, evaluate, predict, generate, doctor):
+for command in (train, evaluate, predict, generate, export, doctor):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from onnx.reference import ReferenceEvaluator
 
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import models, nn
+from dlfast.cli import main
+from dlfast.commands.run import load_model
 from dlfast.onnx import export
 
 DRAW = np.random.default_rng(5)
@@ -261,3 +264,19 @@ def test_what_cannot_be_exported_leaves_no_file(tmp_path, model, shape, error, w
     with pytest.raises(error, match=words):
         export(model, tmp_path / "m.onnx", shape)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "data", "classes"), [("mlp", "digits", True), ("forecaster", "series", False)])
+def test_command(tmp_path, monkeypatch, name, data, classes):
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["train", name, "--data", data, "--epochs", "1", "--out", "run"], ["export", "run"]):
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, result.output
+    proto = onnx.load("run/model.onnx")
+    entries = {entry.key: entry.value for entry in proto.metadata_props}
+    assert entries["model"] == name
+    assert ("class_names" in entries) == classes
+    found, model = load_model(tmp_path / "run")
+    x = floats(3, *found.facts.shape)
+    with dl.no_grad():
+        np.testing.assert_allclose(runner("run/model.onnx", x)(None, {"input": x})[0], model(x).numpy(), atol=1e-5)

@@ -1,4 +1,4 @@
-"""The commands that train models and use them: `dlfast train`, `evaluate`, `predict` and `generate`."""
+"""The commands that train models and use them: `dlfast train`, `evaluate`, `predict`, `generate` and `export`."""
 
 from __future__ import annotations
 
@@ -174,6 +174,23 @@ def _set_threads(threads: int | None) -> None:
 
     if threads is not None:
         set_num_threads(threads)
+
+
+@click.command()
+@_CHECKPOINT
+@click.option("--out", type=_FILE, metavar="FILE.onnx", help="[default: model.onnx beside the weights]")
+def export(checkpoint, out) -> None:
+    """Write a model that `dlfast train` has trained as an ONNX file.
+
+    CHECKPOINT is the folder of the run, for its best weights, or one of its files. The file takes any number of rows,
+    images channels last, and sequences and texts of any length; rows as the model reads them, after the mean and the
+    standard deviation that its metadata holds. Needs the extra `onnx`.
+    """
+    with clear_errors(ImportError, TypeError, ValueError, OSError):
+        from . import exporting, run
+
+        _check_out(out)
+        click.echo(f"{exporting.write(*run.load_model(checkpoint), checkpoint, out)} is written")
 
 
 def _check_out(path: str | Path | None) -> None:
