@@ -22,6 +22,10 @@ class Variable:
     _place: Into | None
     _name: str | None
     _data: Any
+    @property
+    def _handed(self) -> int: ...
+    @property
+    def _holders(self) -> int: ...
     _grad: Any
     _learns: bool
 

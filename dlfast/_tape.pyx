@@ -5,12 +5,15 @@ Every operation passes here twice, forward and backward, so this one file of the
 recorded operation costs a quarter of what it costs in Python.
 """
 cimport cython
-from cpython.object cimport PyObject_Call
+from cpython.object cimport PyObject, PyObject_Call
 from cpython.pythread cimport PyThread_get_thread_ident
 
 import operator
 
 import numpy
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject* o)
 
 from . import _autocast
 from ._arrays import to_array
@@ -53,10 +56,12 @@ cdef class Variable:
 
     cdef object array, gradient
     cdef bint learns
+    cdef long long handed
     cdef public object _node, _place, _name
 
     @property
     def data(self):
+        self.handed += 1
         return self.array
 
     @data.setter
@@ -86,6 +91,16 @@ cdef class Variable:
     @_data.setter
     def _data(self, value):
         self.array = value
+
+    @property
+    def _handed(self):
+        """How often the array was handed out as `data`: who has it may write into it, and nobody would know."""
+        return self.handed
+
+    @property
+    def _holders(self):
+        """How many references to the array there are, this one included."""
+        return Py_REFCNT(<PyObject*>self.array)
 
     @property
     def _grad(self):

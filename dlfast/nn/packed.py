@@ -1,10 +1,10 @@
 """Weights of Linear layers in evaluation, packed once for the products with them.
 
 A product of more than a few rows goes through the weight in panels, which it would make anew in each call. In
-evaluation, where nothing needs a gradient, a layer keeps them with the number of changes in place (`_changes`) that
-they were made after: a weight that the library has written over since, or another array, is packed anew. NumPy's own
-writes into ``weight.data`` are not among those changes; a few bytes from all over the weight are compared, which tells
-of another set of values but may miss a single one. `train()` drops the panels.
+evaluation, where nothing needs a gradient, a layer keeps them for as long as nobody can have written into the weight:
+the library counts its own changes in place (`_changes`), and an array that somebody else holds, or that was handed out
+as ``weight.data`` since, may have been written to without a trace, and is read where it lies. `train()` drops the
+panels.
 """
 
 from __future__ import annotations
@@ -23,26 +23,32 @@ FEW_ROWS = 4  # fewer read a weight but once, where it lies
 
 
 class Packed:
-    """The panels of one layer's weight and the number of changes that they were made after."""
+    """The panels of one layer's weight, and what is known of the weight from when they were made."""
 
-    __slots__ = ("changes", "weight")
+    __slots__ = ("changes", "handed", "weight")
 
-    def __init__(self, make: Any, weight: np.ndarray):
-        self.weight, self.changes = make(weight), change_count()
+    def __init__(self, make: Any, array: np.ndarray, handed: int):
+        self.weight, self.handed, self.changes = make(array), handed, change_count()
 
     def __reduce__(self) -> tuple:  # a copy of the layer has another weight
         return _nothing, ()
 
-    def is_of(self, weight: np.ndarray) -> bool:
+    def is_of(self, array: np.ndarray, handed: int) -> bool:
         """Whether they are this array's, as it is now."""
-        if not self.weight.is_of(weight):
+        if handed != self.handed or not self.weight.is_of(array):
             return False
         now = change_count()
         if now != self.changes:
-            if first_stale(None, (weight,), (), self.changes, changes_since(self.changes)) is not None:
+            if first_stale(None, (array,), (), self.changes, changes_since(self.changes)) is not None:
                 return False
             self.changes = now
         return True
+
+
+def _is_private(weight: Any, packed: Packed | None) -> bool:
+    """Whether nobody but the Parameter, and the panels, holds its array, or memory that it is a part of."""
+    own = 1 if packed is None or packed.weight.weight is not weight._data else 2
+    return weight._holders == own and (weight._data.base is None or weight._place is not None)
 
 
 def _nothing() -> None:
@@ -58,17 +64,19 @@ def linear(layer: Any, x: Any, activation: str | None) -> Tensor | None:
     if type(a) is not np.ndarray or a.size < FEW_ROWS * layer.in_features:
         return None
     weight, bias = layer.weight, layer.bias
-    w, b = weight.data, None if bias is None else bias.data
+    packed = layer.__dict__.get("_packed")
+    if not _is_private(weight, packed):
+        return None
+    w, b = weight._data, None if bias is None else bias._data
     if casting or not check.fits_linear(a, w, b) or wants_gradient((x, weight, bias)):
         return None
     module = _packing(a)
     if module is None:
         return None
-    packed = layer.__dict__.get("_packed")
-    if packed is None or not packed.is_of(w):
+    if packed is None or not packed.is_of(w, weight._handed):
         if not w.flags.c_contiguous or not w.flags.aligned:
             return None
-        layer.__dict__["_packed"] = packed = Packed(module.PackedWeight, w)
+        layer.__dict__["_packed"] = packed = Packed(module.PackedWeight, w, weight._handed)
     y = packed.weight.linear(a, b, activation)
     return None if y is None else wrap(y, None)
 

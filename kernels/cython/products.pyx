@@ -36,7 +36,6 @@ _rows = PyCapsule_New(<void*>dl_rows_serve, DL_ROWS_NAME, NULL)
 
 cdef enum:
     FEW_ROWS = 4  # fewer read a weight but once, where it lies
-    SAMPLES = 32  # words of a weight that are compared
     PACKED_BYTES = 1 << 28  # of panels that are kept, at most
 
 cdef tuple _PATHS = ("blocks", "dots", "combine", "outer")
@@ -61,14 +60,13 @@ cdef class PackedWeight:
     """
 
     cdef readonly object weight
-    cdef object panels, samples
+    cdef object panels
     cdef int isa
     cdef bint seen
     cdef size_t bytes
 
     def __init__(self, weight):
         self.weight, self.isa, self.seen, self.bytes = weight, dl_isa, False, 0
-        self.samples = sampled(weight)
 
     def __dealloc__(self):
         global packed_bytes
@@ -78,8 +76,8 @@ cdef class PackedWeight:
         return _nothing, ()
 
     def is_of(self, weight):
-        """Whether this is the array, and nobody has written over all of it unnoticed: some of its bytes are compared."""
-        return weight is self.weight and self.isa == dl_isa and sampled(weight) == self.samples
+        """Whether this is the array, and the panels are of the instruction set in force."""
+        return weight is self.weight and self.isa == dl_isa
 
     def linear(self, x, bias, activation):
         """y = act(x W^T + b) as `linear_forward` has it, or None where that is the way: for few rows, which read a
@@ -116,13 +114,3 @@ cdef class PackedWeight:
 
 def _nothing():
     return None
-
-
-cdef object sampled(object array):
-    """Some of the bytes of a plain contiguous array, from all over it."""
-    cdef char* at = <char*>pointer(array)
-    cdef Py_ssize_t words = size(array) * (8 if is_double(array) else 4) // 4, i
-    cdef int[SAMPLES] taken
-    for i in range(SAMPLES):
-        taken[i] = (<int*>at)[i * (words - 1) // (SAMPLES - 1)] if words else 0
-    return (<char*>taken)[:sizeof(taken)]
