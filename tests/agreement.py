@@ -70,11 +70,11 @@ def widened(x, wide):
     return x.astype(wide) if x is not None and x.dtype.kind == "f" else x
 
 
-def assert_agrees(name: str, got, reference, truth, tags=()) -> None:
+def assert_agrees(name: str, got, reference, truth, tags=(), ulps=ULPS) -> None:
     """`got` is as good a result as that of the reference in the same dtype.
 
     NaN and infinities stand where the reference has them. Elsewhere the error against the truth is at most twice that
-    of the reference plus ULPS units in the last place of the result's scale: its largest magnitude, or with the tag
+    of the reference plus `ulps` units in the last place of the result's scale: its largest magnitude, or with the tag
     "relative" each element's own (but results below the smallest normal number may be rounded to 0). The tag "winograd"
     allows WINOGRAD times as much. Errors of sums grow with
     their length, in the reference as in the kernel; what the constant must cover is short sums and elementary
@@ -90,9 +90,9 @@ def assert_agrees(name: str, got, reference, truth, tags=()) -> None:
     truth = truth[finite]
     smallest = np.finfo(got.dtype).tiny / np.finfo(got.dtype).eps
     scale = np.maximum(np.abs(truth), smallest) if "relative" in tags else np.abs(truth).max()
-    allowed = 2 * errors_in_ulps(reference[finite], truth, scale).max() + ULPS
+    allowed = 2 * errors_in_ulps(reference[finite], truth, scale).max() + ulps
     if without_fma():
-        allowed += ULPS
+        allowed += ulps
     if "winograd" in tags:
         allowed *= WINOGRAD
     errors = errors_in_ulps(got[finite], truth, scale)

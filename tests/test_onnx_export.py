@@ -132,7 +132,7 @@ LAYERS = [
     (nn.Conv2d(6, 4, 3, dilation=2), IMAGE),
     (nn.Conv1d(6, 4, 3, padding="causal"), STEPS),
     (nn.ConvTranspose2d(6, 4, 3, stride=2, padding=1, output_padding=1), IMAGE),
-    (nn.ConvTranspose2d(6, 4, 3, stride=2, groups=2), IMAGE),
+    (nn.ConvTranspose2d(6, 4, (3, 2), stride=(2, 1), dilation=2), IMAGE),
     (nn.ConvTranspose1d(6, 4, 3, stride=2), STEPS),
     (nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True), IMAGE),
     (nn.MaxPool1d(2), STEPS),
@@ -200,6 +200,12 @@ def test_activations(tmp_path):
             return [layer(x) for layer in layers]
 
     agrees(tmp_path, All(), (50,), 3 * floats(2, 50))
+
+
+def test_groups_of_a_transposed_convolution(tmp_path):
+    """ONNX's own evaluator knows no groups there."""
+    pytest.importorskip("onnxruntime")
+    agrees(tmp_path, nn.ConvTranspose2d(6, 4, 3, stride=2, groups=2), IMAGE, floats(2, *IMAGE))
 
 
 def test_float64(tmp_path):
