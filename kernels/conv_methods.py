@@ -82,7 +82,7 @@ class Abilities(NamedTuple):
     on_device: OnDevice | None = None
 
 
-PLAIN = Abilities(("im2col",))
+PLAIN, ANY = Abilities(("im2col",)), Abilities()  # nothing but the classic; every method, in its usual extent
 
 
 class Choice(NamedTuple):
@@ -108,28 +108,17 @@ def phases(kernel, stride) -> tuple[int, int, int]:
     return -(-kernel[1] // stride[0]), -(-kernel[2] // stride[1]), math.prod(stride) * kernel[3]
 
 
-def unfit(
-    method: str,
-    passing: str,
-    kernel,
-    geometry: Geometry,
-    only_3x3: bool = False,
-    lists: tuple[str, ...] = (),
-    grouped: bool = False,
-) -> str | None:
-    """Why `method` cannot do this pass (kernel: the shape of the weight), None where it can.
-
-    only_3x3, lists, grouped: as in `Abilities`.
-    """
+def unfit(method: str, passing: str, kernel, geometry: Geometry, able: Abilities = ANY) -> str | None:
+    """Why `method` cannot do this pass in such a backend (kernel: the shape of the weight), None where it can."""
     k, r, s, c = kernel
     stride, padding, dilation, groups = geometry
-    if method == "direct" and passing not in lists and (groups > 1 or (dilation[1] > 1 and s > 1)):
+    if method == "direct" and passing not in able.lists and (groups > 1 or (dilation[1] > 1 and s > 1)):
         return "takes no groups and no dilation along a row"
-    if method == "winograd" and (why := _unfit_winograd(kernel, geometry, only_3x3)):
+    if method == "winograd" and (why := _unfit_winograd(kernel, geometry, able.only_3x3)):
         return why
     if method == "pointwise" and not ((r, s) == (1, 1) and stride == (1, 1) and not any(padding) and groups == 1):
         return "needs a 1 x 1 kernel with stride 1, no padding and groups 1"
-    if method == "depthwise" and grouped:
+    if method == "depthwise" and able.grouped:
         return "needs groups" if groups == 1 else None
     if method == "depthwise" and not _alone(kernel, groups):
         return f"needs one channel a group, as many outputs, and at least {DEPTHWISE_CHANNELS} of them"
@@ -207,32 +196,28 @@ def choose(
     kernel,
     geometry: Geometry,
     method: str = "auto",
-    only_3x3: bool = False,
-    lists: tuple[str, ...] = (),
-    grouped: bool = False,
+    able: Abilities = ANY,
 ) -> Choice:
-    """The method for one pass over an image of this shape; only_3x3, lists and grouped as in `Abilities`."""
+    """The method for one pass over an image of this shape, in such a backend."""
     if method not in AUTOMATIC:
-        why = unfit(method, passing, kernel, geometry, only_3x3, lists, grouped) or _too_far(
-            method, image, kernel, geometry
-        )
+        why = unfit(method, passing, kernel, geometry, able) or _too_far(method, image, kernel, geometry)
         return Choice(method, "asked for") if why is None else Choice("im2col", f"{method} {why}")
     for name in ("pointwise", "depthwise"):
         if unfit(name, passing, kernel, geometry) is None and not _too_far(name, image, kernel, geometry):
             return Choice(name, "a 1 x 1 kernel" if name == "pointwise" else "one channel a group")
-    if grouped and geometry.groups > 1 and not _too_far("depthwise", image, kernel, geometry):
+    if able.grouped and geometry.groups > 1 and not _too_far("depthwise", image, kernel, geometry):
         ways = lanes_across_groups, groups_apart
         across, apart = (way(passing, image, kernel, geometry) for way in ways)
         if across < apart:
             return Choice("depthwise", f"{geometry.groups} groups of few channels")
     far = _too_far("direct", image, kernel, geometry)
-    direct = far is None and unfit("direct", passing, kernel, geometry, only_3x3, lists) is None
+    direct = far is None and unfit("direct", passing, kernel, geometry, able) is None
     if kernel[3] < FEW_CHANNELS and direct:
         other = Choice("direct", f"{kernel[3]} channels: gathering would cost more than multiplying")
     else:
-        general = "direct" if direct and passing in lists else "im2col"
+        general = "direct" if direct and passing in able.lists else "im2col"
         other = Choice(general, "the general case" if method == "auto" else "the general case, exact")
-    if method == "exact" or unfit("winograd", passing, kernel, geometry, only_3x3):
+    if method == "exact" or unfit("winograd", passing, kernel, geometry, able):
         return other
     return _winograd_or(other, passing, image, kernel, geometry)
 

@@ -76,9 +76,7 @@ class Plan:
     def _choice(self, passing: str) -> Choice:
         if self.abilities.on_device is not None:
             return choose_on_device(self.image, self.kernel, self.geometry, self.method, self.abilities.on_device)
-        able = self.abilities
-        parts = self.image, self.kernel, self.geometry, self.method
-        choice = choose(passing, *parts, able.only_3x3, able.lists, able.grouped)
+        choice = choose(passing, self.image, self.kernel, self.geometry, self.method, self.abilities)
         if choice.method in self.abilities.methods:
             return choice
         return Choice("im2col", f"this backend has no {choice.method}")

@@ -7,7 +7,7 @@ from isas import each_isa
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import kernels
-from dlfast.kernels.conv_methods import METHODS, Geometry, choose, unfit
+from dlfast.kernels.conv_methods import METHODS, Abilities, Geometry, choose, unfit
 from dlfast.kernels.conv_plan import plan
 
 SWEEP = 60  # random convolutions for each method and dtype
@@ -138,7 +138,10 @@ def test_choice_follows_the_shape():
     assert choose("forward", (8, 28, 28, 64), (64, 3, 3, 64), plain._replace(stride=(2, 2))).method == "im2col"
     for passing, method in (("forward", "direct"), ("dx", "direct"), ("dweight", "im2col")):
         strange = Geometry((2, 1), (1, 1, 1, 1), (1, 2), 2)
-        assert choose(passing, (8, 28, 28, 64), (64, 3, 3, 32), strange, lists=("forward", "dx")).method == method
+        assert (
+            choose(passing, (8, 28, 28, 64), (64, 3, 3, 32), strange, able=Abilities(lists=("forward", "dx"))).method
+            == method
+        )
 
 
 def test_precision_switches_winograd_off(backend):

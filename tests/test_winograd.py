@@ -9,7 +9,7 @@ from isas import each_isa
 import dlfast as dl
 from dlfast import functional as F
 from dlfast import kernels, nn
-from dlfast.kernels.conv_methods import Geometry, choose, unfit
+from dlfast.kernels.conv_methods import Abilities, Geometry, choose, unfit
 
 BACKENDS = [name for name in ("numba", "cython") if name in kernels.backends_of("conv2d")]
 # kernel, stride, padding: of 3, 4 and 5 taps for each phase
@@ -91,7 +91,7 @@ def test_same_bits_for_any_number_of_threads(kind):
 
 def chosen(passing, image, kernel, stride=1, padding=0, method="auto", only_3x3=False):
     geometry = Geometry((stride, stride), (padding,) * 4, (1, 1), 1)
-    return choose(passing, image, kernel, geometry, method, only_3x3)
+    return choose(passing, image, kernel, geometry, method, Abilities(only_3x3=only_3x3))
 
 
 @pytest.mark.parametrize("passing", ["forward", "dx", "dweight"])
@@ -121,7 +121,7 @@ def test_what_it_cannot_do():
     assert [n for n in range(1, 14) if unfit("winograd", "dx", (8, n, n, 8), twice) is None] == [5, 6, 7, 8, 9, 10]
     for geometry in (plain._replace(dilation=(2, 2)), plain._replace(groups=2), plain._replace(stride=(1, 2))):
         assert "dilation 1 and groups 1" in unfit("winograd", "forward", (8, 5, 5, 8), geometry)
-    assert "3 x 3 kernel with stride 1" in unfit("winograd", "forward", (8, 5, 5, 8), plain, only_3x3=True)
+    assert "3 x 3 kernel with stride 1" in unfit("winograd", "forward", (8, 5, 5, 8), plain, Abilities(only_3x3=True))
 
 
 def test_only_tiles_of_4_x_4_hold_windows():

@@ -183,7 +183,7 @@ def conv_method(op: str, method: str, image: tuple, kernel: tuple, geometry: Geo
     if method == "auto":
         return automatic()
     able = abilities(backend)
-    check_method(op, method, kernel, geometry, able.only_3x3, able.lists, able.grouped)
+    check_method(op, method, kernel, geometry, able)
     if able.on_device is not None:
         return _device_method(op, method, image, kernel, geometry, able)
     if method not in METHODS:
@@ -221,18 +221,13 @@ def abilities(backend: tuple) -> Abilities:
     return backend[1] if backend[0] == "cuda" else getattr(active_module("conv2d"), "ABILITIES", PLAIN)
 
 
-def check_method(
-    op: str,
-    method: str,
-    kernel: tuple,
-    geometry: Geometry,
-    only_3x3: bool = False,
-    lists: tuple[str, ...] = ("forward",),
-    grouped: bool = True,
-) -> str:
+_MOST_ABLE = Abilities(lists=("forward",), grouped=True)  # what some backend can do: which one runs shows later
+
+
+def check_method(op: str, method: str, kernel: tuple, geometry: Geometry, able: Abilities = _MOST_ABLE) -> str:
     """`method`; raises ValueError for one that is unknown or, on the CPU, cannot do a convolution of this geometry."""
     check.choice(op, "method", method, ("auto", *METHODS, *(name for name in DEVICE_METHODS if name not in METHODS)))
-    if method in METHODS and (why := unfit(method, "forward", kernel, geometry, only_3x3, lists, grouped)):
+    if method in METHODS and (why := unfit(method, "forward", kernel, geometry, able)):
         raise ValueError(f"{op}: method {method!r} {why}; got weight {kernel}, {geometry}")
     return method
 

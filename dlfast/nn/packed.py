@@ -31,7 +31,7 @@ class Packed:
         self.weight, self.handed, self.changes = make(array), handed, change_count()
 
     def __reduce__(self) -> tuple:  # a copy of the layer has another weight
-        return _nothing, ()
+        return type(None), ()
 
     def is_of(self, array: np.ndarray, handed: int) -> bool:
         """Whether they are this array's, as it is now."""
@@ -51,17 +51,13 @@ def _is_private(weight: Any, packed: Packed | None) -> bool:
     return weight._holders == own and (weight._data.base is None or weight._place is not None)
 
 
-def _nothing() -> None:
-    return None
-
-
 def linear(layer: Any, x: Any, activation: str | None) -> Tensor | None:
     """act(x W^T + b) of a Linear from its packed weight; None where F.linear has to do it.
 
     activation: those of F.linear, "gelu", "gelu_tanh" and "silu".
     """
     a = x.data if isinstance(x, Tensor) else x
-    if type(a) is not np.ndarray or a.size < FEW_ROWS * layer.in_features:
+    if type(a) is not np.ndarray or a.size < FEW_ROWS * max(1, layer.in_features):
         return None
     weight, bias = layer.weight, layer.bias
     packed = layer.__dict__.get("_packed")

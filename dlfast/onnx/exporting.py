@@ -109,7 +109,7 @@ def _record(model: Module, shape: list[int], input_name: str, output_name: str) 
     """The graph of one run, in evaluation."""
     graph = Graph()
     recorder = Recorder(graph)
-    arrays: dict[int, Any] = {id(p.data): p.data for p in model.parameters()}
+    arrays: dict[int, Any] = {id(p._data): p._data for p in model.parameters()}
     copied = copy.deepcopy(model, arrays).eval().to(recorder)  # with the arrays of the parameters themselves
     for name, parameter in copied.named_parameters():
         recorded: Any = parameter.data
@@ -137,10 +137,16 @@ def _leaves(y: Any) -> list[Tensor]:
 
 def _example(model: Module, shape: list[int]) -> np.ndarray:
     """Zeros for codes, else numbers whose results are finite."""
-    if any(isinstance(module, nn.Embedding) for module in model.modules()):
-        return np.zeros(shape, np.int64)
-    dtype = next((p.data.dtype for p in model.parameters()), np.dtype(np.float32))
+    dtype = _input_dtype(model)
+    if dtype == np.int64:
+        return np.zeros(shape, dtype)
     return np.linspace(-1, 1, int(np.prod(shape))).reshape(shape).astype(dtype)
+
+
+def _input_dtype(model: Module) -> np.dtype:
+    if any(isinstance(module, nn.Embedding) for module in model.modules()):
+        return np.dtype(np.int64)
+    return next((p._data.dtype for p in model.parameters()), np.dtype(np.float32))
 
 
 # The file
@@ -150,7 +156,7 @@ def _proto(onnx: Any, g: Graph, model: Module, shape: list[int], sizes: list[Siz
     helper, element = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype
     free = {size.axis: size.name for size in sizes}
     entering = [free.get(axis, n) for axis, n in enumerate(shape)]
-    given = helper.make_tensor_value_info(g.inputs[0], element(_example(model, [1]).dtype), entering)
+    given = helper.make_tensor_value_info(g.inputs[0], element(_input_dtype(model)), entering)
     graph = helper.make_graph(
         [_node_proto(helper, i, node) for i, node in enumerate(g.nodes)],
         type(model).__name__,

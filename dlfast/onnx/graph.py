@@ -89,9 +89,8 @@ class Graph:
             return self.constant(self.constants[x].reshape(shape))
         return self.add("Reshape", [x, self.sizes(shape)])
 
-    def slice(self, x: str, axis: int, start: int, stop: int, step: int = 1) -> str:
-        ends = self.sizes([start]), self.sizes([stop])
-        return self.add("Slice", [x, *ends, self.numbers(axis), *([] if step == 1 else [self.numbers(step)])])
+    def slice(self, x: str, axis: int, start: int, stop: int) -> str:
+        return self.add("Slice", [x, self.sizes([start]), self.sizes([stop]), self.numbers(axis)])
 
     def channels_first(self, x: str, axes: int) -> str:
         """(N, ..., C) as (N, C, ...)."""

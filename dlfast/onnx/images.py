@@ -23,24 +23,21 @@ def _last(g: Graph, x: str) -> str:
     return g.channels_last(x, 4)
 
 
-def _pads(padding: tuple[int, int, int, int]) -> list[int]:
-    """ONNX's order: the starts of both axes, then the ends."""
-    top, bottom, left, right = padding
-    return [top, left, bottom, right]
-
-
-def _convolved(g: Graph, x: str, weight: str, bias: str, plan: Any) -> str:
-    """Conv of an image that is channels first; weight (K, R, S, C/groups)."""
-    stride, padding, dilation, groups = plan.geometry
+def _convolved(
+    g: Graph, x: str, weight: str, bias: str, plan: Any, kind: str = "Conv", output_padding: list[int] | None = None
+) -> str:
+    """Conv of an image that is channels first, weight (K, R, S, C/groups); or ConvTranspose, (I, R, S, O/groups)."""
+    stride, (top, bottom, left, right), dilation, groups = plan.geometry
     inputs = [x, g.transpose(weight, (0, 3, 1, 2)), *([bias] if bias else [])]
     return g.add(
-        "Conv",
+        kind,
         inputs,
         kernel_shape=list(plan.kernel[1:3]),
         strides=list(stride),
-        pads=_pads(padding),
+        pads=[top, left, max(bottom, 0), max(right, 0)],
         dilations=list(dilation),
         group=groups,
+        output_padding=output_padding,
     )
 
 
@@ -67,82 +64,76 @@ def conv2d_batch_norm(g: Graph, op: Operation, *, plan: Any, eps: float) -> str:
     return activated(g, g.add("Add", [y, residual]) if residual else y, plan.activation)
 
 
-def _conv_pool(average: bool) -> Callable[..., str]:
+def _conv_pool(kind: str) -> Callable[..., str]:
     def converter(g: Graph, op: Operation, *, plan: Any) -> str:
         """A convolution, its activation, and windows side by side."""
         x, weight, bias = op.names
         z = activated(g, _convolved(g, _first(g, x), weight, bias, plan), plan.activation)
-        kind = "AveragePool" if average else "MaxPool"
         return _last(g, g.add(kind, [z], kernel_shape=list(plan.pool), strides=list(plan.pool)))
 
     return converter
 
 
 def conv_transpose2d(g: Graph, op: Operation, *, plan: Any) -> str:
-    """weight (I, R, S, O/groups); padding below 0 at an end is ONNX's output_padding."""
+    """The plan's padding below 0 at an end is ONNX's output_padding."""
     x, weight, bias = op.names
-    stride, padding, dilation, groups = plan.geometry
-    more = [max(-padding[1], 0), max(-padding[3], 0)]
-    padding = padding[0], max(padding[1], 0), padding[2], max(padding[3], 0)
-    inputs = [_first(g, x), g.transpose(weight, (0, 3, 1, 2)), *([bias] if bias else [])]
-    # With padding at an end and more pixels there, what is cut off is the difference.
-    y = g.add(
-        "ConvTranspose",
-        inputs,
-        kernel_shape=list(plan.kernel[1:3]),
-        strides=list(stride),
-        pads=_pads(padding),
-        dilations=list(dilation),
-        group=groups,
-        output_padding=more if any(more) else None,
-    )
+    _, bottom, _, right = plan.geometry.padding
+    more = [max(-bottom, 0), max(-right, 0)]
+    y = _convolved(g, _first(g, x), weight, bias, plan, "ConvTranspose", more if any(more) else None)
     return activated(g, _last(g, y), plan.activation)
 
 
-def max_pool2d(
-    g: Graph, op: Operation, *, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
-) -> str:
-    attributes: dict[str, Any] = {"strides": list(stride), "pads": [*padding, *padding], "dilations": list(dilation)}
-    x = _first(g, op.names[0])
-    return _last(g, g.add("MaxPool", [x], kernel_shape=list(kernel_size), ceil_mode=int(ceil_mode), **attributes))
+def _pooled(kind: str) -> Callable[..., str]:
+    def converter(
+        g: Graph, op: Operation, *, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, **more: Any
+    ) -> str:
+        """Windows; more: the dilation of the largest, or whether means count the padding."""
+        if "dilation" in more:
+            more = {"dilations": list(more["dilation"])}
+        attributes = {name: int(value) if isinstance(value, bool) else value for name, value in more.items()}
+        y = g.add(
+            kind,
+            [_first(g, op.names[0])],
+            kernel_shape=list(kernel_size),
+            strides=list(stride),
+            pads=[*padding, *padding],
+            ceil_mode=int(ceil_mode),
+            **attributes,
+        )
+        return _last(g, y)
+
+    return converter
 
 
-def avg_pool2d(
-    g: Graph, op: Operation, *, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool
-) -> str:
-    x, pads = _first(g, op.names[0]), [*padding, *padding]
-    attributes: dict[str, Any] = {"strides": list(stride), "pads": pads, "count_include_pad": int(count_include_pad)}
-    return _last(g, g.add("AveragePool", [x], kernel_shape=list(kernel_size), ceil_mode=int(ceil_mode), **attributes))
+def _whole_bins(g: Graph, x: str, size: Any, output_size: Any, kind: str) -> str | None:
+    """Adaptive pooling to one bin, or to bins of one size, which are windows; None for others."""
+    if tuple(output_size) == (1, 1):
+        return g.add(f"Global{kind}", [x])
+    if any(n % count for n, count in zip(size, output_size)):
+        return None
+    window = [n // count for n, count in zip(size, output_size)]
+    return g.add(kind, [x], kernel_shape=window, strides=window)
 
 
 def adaptive_avg_pool2d(g: Graph, op: Operation, *, output_size: tuple[int, int]) -> str:
-    """One bin is the mean of all; equal bins are windows; others are products with the shares of each bin."""
+    """Bins of unequal size are products with the shares that each pixel has in the mean of each bin."""
     x, size = _first(g, op.names[0]), op.x.shape[1:3]
-    if tuple(output_size) == (1, 1):
-        return _last(g, g.add("GlobalAveragePool", [x]))
-    if (window := _window(size, output_size)) is not None:
-        return _last(g, g.add("AveragePool", [x], kernel_shape=window, strides=window))
-    rows, columns = (_shares(n, count, op.x.dtype) for n, count in zip(size, output_size, strict=True))
-    return _last(g, g.add("MatMul", [g.constant(rows), g.add("MatMul", [x, g.constant(columns.T.copy())])]))
+    y = _whole_bins(g, x, size, output_size, "AveragePool")
+    if y is None:
+        rows, columns = (_shares(n, count, op.x.dtype) for n, count in zip(size, output_size, strict=True))
+        y = g.add("MatMul", [g.constant(rows), g.add("MatMul", [x, g.constant(columns.T.copy())])])
+    return _last(g, y)
 
 
 def adaptive_max_pool2d(g: Graph, op: Operation, *, output_size: tuple[int, int]) -> str:
-    """As the means; bins of unequal size one by one."""
+    """Bins of unequal size one by one."""
     x, size = _first(g, op.names[0]), op.x.shape[1:3]
-    if tuple(output_size) == (1, 1):
-        return _last(g, g.add("GlobalMaxPool", [x]))
-    if (window := _window(size, output_size)) is not None:
-        return _last(g, g.add("MaxPool", [x], kernel_shape=window, strides=window))
+    if (y := _whole_bins(g, x, size, output_size, "MaxPool")) is not None:
+        return _last(g, y)
     for axis, (n, count) in enumerate(zip(size, output_size, strict=True), 2):
         parts = [g.slice(x, axis, start, end) for start, end in bins(n, count)]
         x = g.add("Concat", [g.add("ReduceMax", [part, g.numbers(axis)], keepdims=1) for part in parts], axis=axis)
     return _last(g, x)
-
-
-def _window(size: Any, output_size: Any) -> list[int] | None:
-    return None if any(n % count for n, count in zip(size, output_size)) else [
-        n // count for n, count in zip(size, output_size)
-    ]  # fmt: skip
 
 
 def _shares(n: int, count: int, dtype: Any) -> np.ndarray:
@@ -171,11 +162,11 @@ def interpolate(g: Graph, op: Operation, *, size: Any, step: Any, mode: str, ali
 CONVERTERS: dict[str, Callable[..., Any]] = {
     "conv2d": conv2d,
     "conv2d_batch_norm": conv2d_batch_norm,
-    "conv2d_max_pool2d": _conv_pool(False),
-    "conv2d_avg_pool2d": _conv_pool(True),
+    "conv2d_max_pool2d": _conv_pool("MaxPool"),
+    "conv2d_avg_pool2d": _conv_pool("AveragePool"),
     "conv_transpose2d": conv_transpose2d,
-    "max_pool2d": max_pool2d,
-    "avg_pool2d": avg_pool2d,
+    "max_pool2d": _pooled("MaxPool"),
+    "avg_pool2d": _pooled("AveragePool"),
     "adaptive_avg_pool2d": adaptive_avg_pool2d,
     "adaptive_max_pool2d": adaptive_max_pool2d,
     "interpolate": interpolate,

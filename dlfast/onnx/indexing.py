@@ -96,7 +96,7 @@ def setitem(x: Recorded, index: Any, value: Any) -> None:
     inner = tuple(end - start for start, end in box)
     g = x.device.graph
     shape = [1 if _is_number(part) else n for part, n in zip(parts, inner)]
-    filling = _shaped(g, value, tuple(shape), before.dtype, x.values[tuple(slice(*ends) for ends in box)])
+    filling = _shaped(g, value, tuple(shape), before.dtype)
     uniform = x.name is None and (before.size == 0 or bool((before == before.flat[0]).all()))
     if inner == before.shape:
         x.name = filling
@@ -114,7 +114,7 @@ def _bounds(part: Any, n: int) -> tuple[int, int]:
     return start, max(start, stop)
 
 
-def _shaped(g: Graph, value: Any, shape: tuple[int, ...], dtype: Any, box: np.ndarray) -> str:
+def _shaped(g: Graph, value: Any, shape: tuple[int, ...], dtype: Any) -> str:
     """The value as large as the box that it fills."""
     name, given = name_of(g, value, dtype), np.shape(values_of(value))
     if given == shape:

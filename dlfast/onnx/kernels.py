@@ -1,6 +1,6 @@
 """The operations of the library as nodes of ONNX: what computes them, and which operators say the same.
 
-A converter takes the graph, the names of the arrays ("" for None), the arrays' shapes and the kernel's options, and
+A converter takes the graph, an `Operation` (its arrays, and their names in the graph) and the kernel's options, and
 gives the name of the result, or a list of them. Images are channels last here and channels first in ONNX; each
 operation that cares turns its own, and `tidy` cancels what meets.
 """
@@ -21,19 +21,14 @@ from .recording import Recorded, Recorder, depends, name_of, values_of
 
 
 class Operation(NamedTuple):
-    """What a converter is told: names, arrays, and the results that the kernel computed."""
+    """What a converter is told: arrays and their names, "" and None for one that is not given."""
 
     names: list[str]
     arrays: list[Any]
-    results: tuple[np.ndarray, ...]
 
     @property
     def x(self) -> np.ndarray:
         return self.arrays[0]
-
-    @property
-    def y(self) -> np.ndarray:
-        return self.results[0]
 
 
 Converter = Callable[..., Any]
@@ -71,7 +66,7 @@ def _converted(
     recorder: Recorder, op: str, arrays: tuple, values: list, results: tuple, options: dict[str, Any]
 ) -> list[Recorded]:
     names = [name_of(recorder.graph, array) for array in arrays]
-    made = CONVERTERS[op](recorder.graph, Operation(names, values, results), **options)
+    made = CONVERTERS[op](recorder.graph, Operation(names, values), **options)
     made = made if isinstance(made, list) else [made]
     return [Recorded(recorder, value, name) for value, name in zip(results, made, strict=True)]
 

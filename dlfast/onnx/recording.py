@@ -40,7 +40,7 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin, DeviceArray):
 
     __slots__ = ("__weakref__", "device", "name", "origin", "values")
 
-    backend = ("reference",)  # by whose abilities convolutions are planned
+    backend = ("reference",)  # not "cuda", whose convolutions are planned for the GPU that x lies on
     is_contiguous = True
     pointer = 0
 

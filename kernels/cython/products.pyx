@@ -24,6 +24,7 @@ cdef extern from *:
     int dl_gemm_with(const dl_gemm* g, const void* panels) nogil
     int dl_gemm_pack(const dl_gemm* g, void* to) nogil
     long dl_tile_cols(int dtype)
+    long dl_round_up(long a, long b)
     size_t dl_item(int dtype)
     int dl_gemm_path(const dl_gemm* g) nogil
     int dl_gemm_serve(const void* g) nogil
@@ -35,7 +36,6 @@ _gemm = PyCapsule_New(<void*>dl_gemm_serve, DL_GEMM_NAME, NULL)
 _rows = PyCapsule_New(<void*>dl_rows_serve, DL_ROWS_NAME, NULL)
 
 cdef enum:
-    FEW_ROWS = 4  # fewer read a weight but once, where it lies
     PACKED_BYTES = 1 << 28  # of panels that are kept, at most
 
 cdef tuple _PATHS = ("blocks", "dots", "combine", "outer")
@@ -56,7 +56,7 @@ cdef size_t packed_bytes = 0  # of all panels that are kept
 cdef class PackedWeight:
     """W^T of a linear layer in the panels that products read (gemm.h), for as long as `weight` holds what it held.
 
-    Packing pays from the second product on, so the first call of `linear` does nothing. Copies and pickles are None.
+    Packing pays from the second product on, so the first call of `linear` does nothing.
     """
 
     cdef readonly object weight
@@ -72,28 +72,25 @@ cdef class PackedWeight:
         global packed_bytes
         packed_bytes -= self.bytes
 
-    def __reduce__(self):
-        return _nothing, ()
-
     def is_of(self, weight):
         """Whether this is the array, and the panels are of the instruction set in force."""
         return weight is self.weight and self.isa == dl_isa
 
     def linear(self, x, bias, activation):
-        """y = act(x W^T + b) as `linear_forward` has it, or None where that is the way: for few rows, which read a
-        weight once, where it lies, at a first call, and where the panels of all weights take more than PACKED_BYTES."""
+        """y = act(x W^T + b) as `linear_forward` has it, or None where that is the way: at a first call, and where the
+        panels of all weights take more than PACKED_BYTES."""
         global packed_bytes
         cdef object xc = contiguous(x), bc = contiguous(bias), y
         cdef long features = dim(self.weight, 1), out = dim(self.weight, 0)
         cdef dl_gemm g
         cdef int status
-        g.dtype, g.m, g.n, g.k = is_double(xc), size(xc) // features if features else 0, out, features
-        if g.m < FEW_ROWS or not out or not self.seen:
+        g.dtype, g.m, g.n, g.k = is_double(xc), size(xc) // features, out, features
+        if not out or not self.seen:
             self.seen = True
             return None
         g.b, g.brs, g.bcs = pointer(self.weight), 1, features
         if self.panels is None:
-            wide = (out + dl_tile_cols(g.dtype) - 1) // dl_tile_cols(g.dtype) * dl_tile_cols(g.dtype)
+            wide = dl_round_up(out, dl_tile_cols(g.dtype))
             if packed_bytes + wide * features * dl_item(g.dtype) > PACKED_BYTES:
                 return None
             panels = _empty((features, wide), self.weight.dtype)
@@ -110,7 +107,3 @@ cdef class PackedWeight:
         if status != 0:
             raise MemoryError("no memory for the packed panels of a matrix product")
         return y
-
-
-def _nothing():
-    return None
