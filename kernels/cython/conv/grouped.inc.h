@@ -76,19 +76,26 @@ DL_NOINLINE void DL_FN(spread_rows)(const dl_grouped *g, const DL_FN(lanes_of) *
     }
 }
 
-/* Steps between what a tile reads: from row to row of taps, tap to tap, point to point. */
+/* Steps between what a tile reads: from row to row of points, and of taps, tap to tap, point to point. */
 typedef struct {
-    long down, across, point, taps_down, taps_across, each;
+    long row, down, across, point, taps_down, taps_across, each;
 } DL_FN(grouped_steps);
 
 DL_INLINE DL_FN(grouped_steps) DL_FN(steps_of)(const dl_grouped *g) {
-    const long cell = g->each * LANES;
-    return (DL_FN(grouped_steps)){.down = g->down.apart * dl_reach(&g->across, g->across.points) * cell,
+    const long cell = g->each * LANES, line = dl_reach(&g->across, g->across.points) * cell;
+    return (DL_FN(grouped_steps)){.row = g->down.step * line,
+                                  .down = g->down.apart * line,
                                   .across = g->across.apart * cell,
                                   .point = g->across.step * cell,
                                   .taps_down = g->down.taps,
                                   .taps_across = g->across.taps,
                                   .each = g->each};
+}
+
+/* Room for the rows that a block reads, spread; NULL where there is no memory. */
+DL_INLINE real *DL_FN(spread_room)(const dl_grouped *g) {
+    const long cells = dl_reach(&g->down, g->rows) * dl_reach(&g->across, g->across.points) + 1;
+    return (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * cells * g->each * LANES);
 }
 
 /* acc[i] = bias + the sum over taps and j for `pixels` neighbouring points. */
@@ -120,10 +127,9 @@ static void DL_FN(grouped_job)(void *ctx, long job, long worker) {
     const dl_grouped *g = (const dl_grouped *)ctx;
     const long panel = job % g->panels, block = job / g->panels % g->blocks, n = job / g->panels / g->blocks;
     const long first = block * g->rows, rows = dl_min(g->rows, g->down.points - first), k = panel * LANES;
-    const long count = dl_min(LANES, g->outputs - k), across = dl_reach(&g->across, g->across.points);
+    const long count = dl_min(LANES, g->outputs - k);
     const int activation = g->finish ? g->v->activation : DL_IDENTITY;
-    const long held = (dl_reach(&g->down, g->rows) * across + 1) * g->each * LANES;
-    real *spread = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * held);
+    real *spread = DL_FN(spread_room)(g);
     if (!spread) return;
     DL_FN(lanes_of) lanes;
     DL_FN(find_lanes)(g, panel, &lanes);
@@ -133,7 +139,7 @@ static void DL_FN(grouped_job)(void *ctx, long job, long worker) {
     const vec bias = g->bias ? DL_FN(vload_n)((const real *)g->bias + k, count) : DL_FN(vsplat)(0);
     const long step = g->across.spread * g->outputs;
     for (long i = 0; i < rows; i++) {
-        const real *in = spread + i * g->down.step * across * g->each * LANES;
+        const real *in = spread + i * steps.row;
         const long y = g->down.origin + (first + i) * g->down.spread;
         real *out = (real *)g->out + ((n * g->out_h + y) * g->out_w + g->across.origin) * g->outputs + k;
         for (long x = 0; x < g->across.points; x += PIXELS, in += PIXELS * steps.point) {
@@ -194,10 +200,8 @@ DL_INLINE void DL_FN(grouped_weight_row)(const dl_grouped *g, const DL_FN(groupe
 static void DL_FN(grouped_weight_job)(void *ctx, long job, long worker) {
     const dl_grouped *g = (const dl_grouped *)ctx;
     const long panel = job % g->panels, chunk = job / g->panels, k = panel * LANES;
-    const long count = dl_min(LANES, g->outputs - k);
-    const long across = dl_reach(&g->across, g->across.points), last = dl_min((chunk + 1) * g->chunk, g->n * g->blocks);
-    const long held = (dl_reach(&g->down, g->rows) * across + 1) * g->each * LANES;
-    real *spread = (real *)dl_scratch(DL_SCRATCH_JOB, sizeof(real) * held);
+    const long count = dl_min(LANES, g->outputs - k), last = dl_min((chunk + 1) * g->chunk, g->n * g->blocks);
+    real *spread = DL_FN(spread_room)(g);
     if (!spread) return;
     real *sum = (real *)g->weight + job * g->cell;
     memset(sum, 0, sizeof(real) * g->cell);
@@ -210,7 +214,7 @@ static void DL_FN(grouped_weight_job)(void *ctx, long job, long worker) {
         DL_FN(spread_rows)(g, &lanes, n, first, rows, spread);
         const real *dz = (const real *)g->dz + (n * g->out_h + first) * g->out_w * g->outputs + k;
         for (long i = 0; i < rows; i++, dz += g->out_w * g->outputs)
-            DL_FN(grouped_weight_row)(g, &steps, spread + i * g->down.step * across * g->each * LANES, dz, count, sum);
+            DL_FN(grouped_weight_row)(g, &steps, spread + i * steps.row, dz, count, sum);
     }
     (void)worker;
 }
